@@ -1,0 +1,217 @@
+"""Activation functions σ, each beside its pullback.
+
+The contract of a pair, with z, a and delta of shape (m, n), rows being samples, all of one
+dtype, float32 or float64:
+
+``f(z, a)``
+    writes a = σ(z).
+``pullback(z, a, delta)``
+    turns delta = ∂C/∂a into ∂C/∂z, in place. For an elementwise σ that is
+    delta ⊙ σ′(z); softmax, whose outputs hang together, has a full Jacobian.
+
+Only the last argument changes. The functions keep to NumPy that Numba compiles, so that the
+same source runs in both engines; your own pair goes in like ours:
+``Activation("square", f, pullback)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import pi, sqrt
+from typing import NamedTuple
+
+import numpy as np
+
+from chainrule.vecmath import Array, erf, exp, expm1, row_max, row_sum, softplus
+from chainrule.vecmath import logistic as vec_logistic
+from chainrule.vecmath import tanh as vec_tanh
+
+LEAK = 0.01  # slope of leaky_relu below 0: Maas, Hannun and Ng (2013)
+SELU_SCALE = 1.0507009873554805  # Klambauer et al. (2017), equation 14
+SELU_ALPHA = 1.6732632423543772
+
+
+class Activation(NamedTuple):
+    """An activation function and how a gradient passes back through it.
+
+    Attributes
+    ----------
+    name : str
+    f : callable (z, a) -> None
+        Writes a = σ(z); both of shape (m, n).
+    pullback : callable (z, a, delta) -> None
+        Turns delta = ∂C/∂a into ∂C/∂z in place; all of shape (m, n).
+    """
+
+    name: str
+    f: Callable[[Array, Array], None]
+    pullback: Callable[[Array, Array, Array], None]
+
+
+def identity(z: Array, a: Array) -> None:
+    """a = z."""
+    a[:] = z
+
+
+def identity_pullback(z: Array, a: Array, delta: Array) -> None:
+    """σ′ = 1."""
+
+
+def relu(z: Array, a: Array) -> None:
+    """a = max(z, 0)."""
+    np.maximum(z, 0, a)
+
+
+def relu_pullback(z: Array, a: Array, delta: Array) -> None:
+    """σ′ = 1 where z > 0, else 0; at the kink, z = 0, we take 0."""
+    delta *= z > 0
+
+
+def leaky_relu(z: Array, a: Array) -> None:
+    """a = z where z > 0, else 0.01 z."""
+    np.multiply(z, z.dtype.type(LEAK), a)
+    np.maximum(z, a, a)
+
+
+def leaky_relu_pullback(z: Array, a: Array, delta: Array) -> None:
+    """σ′ = 1 where z > 0, else 0.01."""
+    delta *= np.where(z > 0, z.dtype.type(1), z.dtype.type(LEAK))
+
+
+def elu(z: Array, a: Array) -> None:
+    """a = z where z > 0, else e^z - 1."""
+    np.minimum(z, 0, a)
+    expm1(a, a)
+    a += np.maximum(z, 0)
+
+
+def elu_pullback(z: Array, a: Array, delta: Array) -> None:
+    """σ′ = 1 where z > 0, else e^z = a + 1."""
+    delta *= np.minimum(a, 0) + 1
+
+
+def selu(z: Array, a: Array) -> None:
+    """a = s z where z > 0, else s α (e^z - 1)."""
+    np.minimum(z, 0, a)
+    expm1(a, a)
+    a *= z.dtype.type(SELU_SCALE * SELU_ALPHA)
+    a += np.maximum(z, 0) * z.dtype.type(SELU_SCALE)
+
+
+def selu_pullback(z: Array, a: Array, delta: Array) -> None:
+    """σ′ = s where z > 0, else s α e^z = a + s α."""
+    below = np.minimum(a, 0) + z.dtype.type(SELU_SCALE * SELU_ALPHA)
+    delta *= np.where(z > 0, z.dtype.type(SELU_SCALE), below)
+
+
+def gelu(z: Array, a: Array) -> None:
+    """a = z Φ(z), Φ the normal distribution function, (1 + erf(z / √2)) / 2: no approximation."""
+    np.multiply(z, z.dtype.type(1 / sqrt(2)), a)
+    erf(a, a)
+    a += 1
+    a *= z * z.dtype.type(0.5)
+
+
+def gelu_pullback(z: Array, a: Array, delta: Array) -> None:
+    """σ′ = Φ(z) + z φ(z), φ(z) = exp(-z²/2) / √(2π)."""
+    phi = np.empty_like(z)
+    np.multiply(z * z, z.dtype.type(-0.5), phi)
+    exp(phi, phi)
+    cdf = np.empty_like(z)
+    np.multiply(z, z.dtype.type(1 / sqrt(2)), cdf)
+    erf(cdf, cdf)
+    delta *= (cdf + 1) * z.dtype.type(0.5) + z * phi * z.dtype.type(1 / sqrt(2 * pi))
+
+
+def silu(z: Array, a: Array) -> None:
+    """a = z s(z), s the logistic function."""
+    vec_logistic(z, a)
+    a *= z
+
+
+def silu_pullback(z: Array, a: Array, delta: Array) -> None:
+    """σ′ = s + z s (1 - s) = s + a (1 - s)."""
+    s = np.empty_like(z)
+    vec_logistic(z, s)
+    delta *= s + a * (1 - s)
+
+
+def mish(z: Array, a: Array) -> None:
+    """a = z tanh(log(1 + e^z))."""
+    softplus(z, a)
+    vec_tanh(a, a)
+    a *= z
+
+
+def mish_pullback(z: Array, a: Array, delta: Array) -> None:
+    """σ′ = t + z (1 - t²) s, with t = tanh(log(1 + e^z)) and s the logistic function."""
+    t = np.empty_like(z)
+    softplus(z, t)
+    vec_tanh(t, t)
+    s = np.empty_like(z)
+    vec_logistic(z, s)
+    delta *= t + z * (1 - t * t) * s
+
+
+def softplus_activation(z: Array, a: Array) -> None:
+    """a = log(1 + e^z)."""
+    softplus(z, a)
+
+
+def softplus_pullback(z: Array, a: Array, delta: Array) -> None:
+    """σ′ = s(z), the logistic function."""
+    s = np.empty_like(z)
+    vec_logistic(z, s)
+    delta *= s
+
+
+def tanh(z: Array, a: Array) -> None:
+    """a = tanh z."""
+    vec_tanh(z, a)
+
+
+def tanh_pullback(z: Array, a: Array, delta: Array) -> None:
+    """σ′ = 1 - a²."""
+    delta *= 1 - a * a
+
+
+def logistic(z: Array, a: Array) -> None:
+    """a = 1 / (1 + e^-z)."""
+    vec_logistic(z, a)
+
+
+def logistic_pullback(z: Array, a: Array, delta: Array) -> None:
+    """σ′ = a (1 - a)."""
+    delta *= a * (1 - a)
+
+
+def softmax(z: Array, a: Array) -> None:
+    """a_j = e^{z_j} / Σ_k e^{z_k} in each row; the row's largest z is taken off first."""
+    np.subtract(z, row_max(z), a)
+    exp(a, a)
+    a /= row_sum(a)
+
+
+def softmax_pullback(z: Array, a: Array, delta: Array) -> None:
+    """∂C/∂z_j = Σ_k ∂C/∂a_k a_k (1[j=k] - a_j) = a_j (δ_j - Σ_k a_k δ_k), row by row."""
+    delta -= row_sum(a * delta)
+    delta *= a
+
+
+ACTIVATIONS = {
+    activation.name: activation
+    for activation in (
+        Activation("identity", identity, identity_pullback),
+        Activation("relu", relu, relu_pullback),
+        Activation("leaky_relu", leaky_relu, leaky_relu_pullback),
+        Activation("elu", elu, elu_pullback),
+        Activation("selu", selu, selu_pullback),
+        Activation("gelu", gelu, gelu_pullback),
+        Activation("silu", silu, silu_pullback),
+        Activation("mish", mish, mish_pullback),
+        Activation("softplus", softplus_activation, softplus_pullback),
+        Activation("tanh", tanh, tanh_pullback),
+        Activation("logistic", logistic, logistic_pullback),
+        Activation("softmax", softmax, softmax_pullback),
+    )
+}

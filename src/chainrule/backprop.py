@@ -1,0 +1,170 @@
+"""The four equations: forward pass, backward pass, gradient, and descent over mini-batches.
+
+Layers are numbered as on paper, l = 1 … L; entry 0 of every list belongs to the input, so
+``a[0]`` is the batch X. Rows are samples. ``z[l]``, ``a[l]`` and ``delta[l]`` are (m, n_l),
+``W[l]`` is (n_{l-1}, n_l), ``b[l]`` is (n_l,), in a network of affine layers.
+
+These functions run as they stand (``engine="numpy"``) and compiled (``engine="numba"``).
+docs/derivation.md derives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule.vecmath import Array, Index, functions, matrices, take_rows, vectors
+
+
+class Layers(NamedTuple):
+    """What a network consists of, by layer: functions, parameters, and the layers' own numbers."""
+
+    L: int
+    forward: Sequence[Callable[..., None]]
+    pullback: Sequence[Callable[..., None]]
+    gradient: Sequence[Callable[..., None]]
+    f: Sequence[Callable[[Array, Array], None]]
+    f_pullback: Sequence[Callable[[Array, Array, Array], None]]
+    W: Sequence[Array]
+    b: Sequence[Array]
+    s: Sequence[Array]
+
+
+class Batch(NamedTuple):
+    """What one pass over m rows computes, by layer."""
+
+    z: Sequence[Array]
+    a: Sequence[Array]
+    delta: Sequence[Array]
+
+
+def forward(net: Layers, batch: Batch) -> None:
+    """z^l = a^{l-1} W^l + b^l and a^l = σ^l(z^l), for l = 1 … L."""
+    W, b, s, z, a = net.W, net.b, net.s, batch.z, batch.a
+    for l in range(1, net.L + 1):
+        net.forward[l](W[l], b[l], s[l], a[l - 1], z[l])
+        net.f[l](z[l], a[l])
+
+
+def output_error(
+    net: Layers, loss_delta: Callable[..., None], y: Array, scale: float, batch: Batch
+) -> None:
+    """δ^L = ∂C/∂a^L ⊙ σ′(z^L)  (BP1), averaged here, once, over the rows of the batch.
+
+    A fused loss writes ∂C/∂z^L; its layer's pullback is then the identity.
+    """
+    L, z, a, delta = net.L, batch.z, batch.a, batch.delta
+    loss_delta(z[L], a[L], y, delta[L])
+    net.f_pullback[L](z[L], a[L], delta[L])
+    np.multiply(delta[L], y.dtype.type(scale), delta[L])
+
+
+def backward(net: Layers, batch: Batch) -> None:
+    """δ^l = (δ^{l+1} W^{l+1}ᵀ) ⊙ σ′(z^l), for l = L-1 … 1  (BP2)."""
+    W, b, s, z, a, delta = net.W, net.b, net.s, batch.z, batch.a, batch.delta
+    for l in range(net.L - 1, 0, -1):
+        net.pullback[l + 1](W[l + 1], b[l + 1], s[l + 1], a[l], delta[l + 1], delta[l])
+        net.f_pullback[l](z[l], a[l], delta[l])
+
+
+def gradient(net: Layers, batch: Batch, nabla_W: Sequence[Array], nabla_b: Sequence[Array]) -> None:
+    """∂C/∂b^l = Σ_rows δ^l  (BP3) and ∂C/∂W^l = a^{l-1}ᵀ δ^l  (BP4), for l = 1 … L."""
+    W, b, s, a, delta = net.W, net.b, net.s, batch.a, batch.delta
+    for l in range(1, net.L + 1):
+        net.gradient[l](W[l], b[l], s[l], a[l - 1], delta[l], nabla_W[l], nabla_b[l])
+
+
+def descend(
+    layer_forward: Any,
+    layer_pullback: Any,
+    layer_gradient: Any,
+    f: Any,
+    f_pullback: Any,
+    cost: Any,
+    loss_delta: Any,
+    step: Any,
+    theta: Array,
+    nabla: Array,
+    state: Array,
+    hyper: Array,
+    t: int,
+    own: Array,
+    tables: Index,
+    z_flat: Array,
+    a_flat: Array,
+    delta_flat: Array,
+    X: Array,
+    Y: Array,
+    order: Index,
+    m: int,
+) -> tuple[int, float]:
+    """Take one step for every m rows of `order`; len(order) is a multiple of m.
+
+    Parameters
+    ----------
+    layer_forward, layer_pullback, layer_gradient, f, f_pullback : L + 1 functions each
+        By layer; in the compiled engine their int64 addresses.
+    cost, loss_delta, step : one function each, in a list of one
+    theta, nabla : (P,)
+        Parameters, changed in place, and room for their gradient.
+    state : (slots, P)
+        The optimiser's memory, changed in place.
+    hyper : float64
+        The optimiser's numbers.
+    t : int
+        Steps taken before.
+    own : float64
+        The layers' own numbers, flat.
+    tables : (4, L + 1, 3) int64
+        Where W^l and b^l lie in theta, s^l in own, and z^l in the flat buffers.
+    z_flat, a_flat, delta_flat : room for m rows of every layer
+    X, Y : (N, n_0), (N, n_L)
+        Samples and targets.
+    order : int64
+        Which rows, in which order.
+    m : int
+        Rows in a batch.
+
+    Returns
+    -------
+    t : int
+        Steps taken after.
+    total : float
+        Sum of the rows' costs, each at the parameters that its batch was met with.
+    """
+    L = tables.shape[1] - 1
+    net = Layers(
+        L,
+        functions("forward", layer_forward, theta),
+        functions("pullback", layer_pullback, theta),
+        functions("gradient", layer_gradient, theta),
+        functions("f", f, theta),
+        functions("f_pullback", f_pullback, theta),
+        matrices(theta, tables[0]),
+        vectors(theta, tables[1]),
+        vectors(own, tables[2]),
+    )
+    nabla_W, nabla_b = matrices(nabla, tables[0]), vectors(nabla, tables[1])
+    batch = Batch(
+        matrices(z_flat, tables[3]), matrices(a_flat, tables[3]), matrices(delta_flat, tables[3])
+    )
+    row_cost = functions("cost", cost, theta)[0]
+    output_delta = functions("delta", loss_delta, theta)[0]
+    take_step = functions("step", step, theta)[0]
+    y, c = np.empty((m, Y.shape[1]), Y.dtype), np.empty(m, Y.dtype)
+    total = 0.0
+    for start in range(0, len(order), m):
+        rows = order[start : start + m]
+        take_rows(X, rows, batch.a[0])
+        take_rows(Y, rows, y)
+        forward(net, batch)
+        row_cost(batch.z[L], batch.a[L], y, c)
+        total += float(c.sum())
+        output_error(net, output_delta, y, 1 / m, batch)
+        backward(net, batch)
+        gradient(net, batch, nabla_W, nabla_b)
+        t += 1
+        take_step(theta, nabla, state, hyper, t)
+    return t, total

@@ -1,0 +1,309 @@
+"""The compiled engine: signatures, compilation and its cache. Only here and in `loops` is Numba.
+
+Every piece of a network (a layer's three functions, an activation and its pullback, a loss, an
+optimiser's step) has a *role*, which fixes its signature. It is compiled once per dtype to a
+plain C function, and its address goes into a table; :func:`chainrule.backprop.descend`, compiled
+once per dtype, calls through these tables. So one compilation serves every depth and every
+combination of pieces, the user's own included.
+
+Nothing is compiled, and Numba is not imported, before the first :func:`address` or
+:func:`compiled`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+import sys
+import tempfile
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+logger = logging.getLogger("chainrule")
+
+# The arguments of each role: M matrix, V vector, R matrix that is only read, H numbers in float64,
+# I integer, A integers (addresses, row numbers), T tables of integers.
+ROLES = {
+    "forward": "MVHMM",  # W, b, s, a, z
+    "pullback": "MVHMMM",  # W, b, s, a, delta, below
+    "gradient": "MVHMMMV",  # W, b, s, a, delta, nabla_W, nabla_b
+    "f": "MM",  # z, a
+    "f_pullback": "MMM",  # z, a, delta
+    "cost": "MMMV",  # z, a, y, c
+    "delta": "MMMM",  # z, a, y, delta
+    "step": "VVMHI",  # theta, nabla, state, h, t
+}
+DESCEND = "AAAAAAAAVVMHIHTVVVRRAI"  # the arguments of backprop.descend
+
+# Not the whole of fast-math: "nnan" and "ninf" would make isfinite(nan) true.
+FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
+OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH}
+
+
+class CompilationError(TypeError):
+    """A function of the user's own keeps to no NumPy that Numba can compile."""
+
+
+def cache_folder() -> Path:
+    """Where compiled code is kept: $NUMBA_CACHE_DIR, or the user's cache folder."""
+    if given := os.environ.get("NUMBA_CACHE_DIR"):
+        return Path(given) / "chainrule"
+    if sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "chainrule"
+
+
+@functools.cache
+def _toolchain() -> bytes:
+    """A hash of all that compiled code depends on beside the function itself."""
+    digest = hashlib.sha256()
+    for name in ("numba", "llvmlite", "numpy", "scipy"):
+        digest.update(f"{name} {metadata.version(name)}\n".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if path.stem in ("engine", "loops", "vecmath", "backprop"):
+            digest.update(path.read_bytes())
+    return digest.digest()
+
+
+def _fingerprint(fn: types.FunctionType) -> str:
+    """A hash of a function's meaning: its code, constants, and the globals that it reads."""
+    digest = hashlib.sha256(_toolchain())
+    seen: set[int] = set()
+
+    def add_code(code: types.CodeType) -> None:
+        digest.update(code.co_code)
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                add_code(constant)
+            else:
+                digest.update(repr(constant).encode())
+        digest.update(repr((code.co_names, code.co_varnames, code.co_freevars)).encode())
+
+    def add(value: Any) -> None:
+        if isinstance(value, types.FunctionType):
+            if id(value) in seen:
+                return
+            seen.add(id(value))
+            add_code(value.__code__)
+            digest.update(repr(value.__defaults__).encode())
+            for name, read in _globals_read(value):
+                digest.update(name.encode())
+                add(read)
+        elif isinstance(value, types.ModuleType):
+            digest.update(value.__name__.encode())
+        elif isinstance(value, np.ndarray):
+            digest.update(repr((value.dtype, value.shape)).encode() + value.tobytes())
+        else:
+            digest.update(repr(value).encode())
+
+    add(fn)
+    return digest.hexdigest()[:24]
+
+
+def _globals_read(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """Globals and closed-over values that a function's code names."""
+    for name in fn.__code__.co_names:
+        if name in fn.__globals__:
+            yield name, fn.__globals__[name]
+    for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
+        yield name, cell.cell_contents
+
+
+def _cache(fn: types.FunctionType) -> Any:
+    """Numba's disk cache for one function, keyed by the function's meaning.
+
+    Numba's own is keyed by the file's contents and the line, so that an edit in another file
+    leaves a caller stale and two closures of one factory share an entry.
+    """
+    from numba.core import caching
+
+    folder = str(cache_folder())
+    stamp = _fingerprint(fn)
+
+    class Locator(caching._CacheLocator):
+        _py_file = __file__  # named in Numba's warnings
+
+        def get_cache_path(self) -> str:
+            return folder
+
+        def get_source_stamp(self) -> str:
+            return stamp
+
+        def get_disambiguator(self) -> str:
+            return stamp
+
+        @classmethod
+        def from_function(cls, py_func: Any, py_file: str) -> Locator:
+            return cls()
+
+    class Implementation(caching.CompileResultCacheImpl):
+        _locator_classes = (Locator,)
+
+    class FunctionCache(caching.FunctionCache):
+        _impl_class = Implementation
+
+        def _index_key(self, sig: Any, codegen: Any) -> Any:
+            return sig, codegen.magic_tuple()  # the stamp says the rest
+
+    try:
+        os.makedirs(folder, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        logger.debug("compiled code is not kept: %s cannot be written", folder)
+        return caching.NullCache()
+    return FunctionCache(fn)
+
+
+@functools.cache
+def _announce() -> None:
+    """Say, once, that this machine compiles for the first time."""
+    folder = cache_folder()
+    marker = folder / f"compiled-{_toolchain().hex()[:24]}"
+    if not marker.exists():
+        print(
+            "chainrule: compiling the fast engine, once on this machine (some seconds) ...",
+            file=sys.stderr,
+            flush=True,
+        )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            marker.touch()
+        except OSError:
+            logger.debug("compiled code is not kept: %s cannot be written", folder)
+
+
+def numba_types(letters: str, number: Any) -> Any:
+    """Numba's types for arguments written as in ROLES, given Numba's type of the numbers."""
+    from numba import types as nb
+
+    kinds = {
+        "M": nb.Array(number, 2, "C"),
+        "V": nb.Array(number, 1, "C"),
+        "R": nb.Array(number, 2, "C", readonly=True),
+        "H": nb.Array(nb.float64, 1, "C"),
+        "I": nb.int64,
+        "A": nb.Array(nb.int64, 1, "C"),
+        "T": nb.Array(nb.int64, 3, "C"),
+    }
+    return tuple(kinds[kind] for kind in letters)
+
+
+@contextmanager
+def _lenient() -> Iterator[None]:
+    """Numba's hints on speed are for us, not for users."""
+    import warnings
+
+    from numba.core.errors import NumbaWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NumbaWarning)
+        yield
+
+
+_registered: set[Any] = set()
+
+
+def _register_helpers(fn: types.FunctionType) -> None:
+    """Let compiled code call the plain Python functions that `fn` names, and theirs."""
+    from numba.extending import register_jitable
+
+    from chainrule import loops, vecmath
+
+    for _, value in _globals_read(fn):
+        if not isinstance(value, types.FunctionType) or value in _registered:
+            continue
+        _registered.add(value)
+        if value.__module__ != vecmath.__name__:  # those have their loops
+            register_jitable(value)
+            _register_helpers(value)
+    del loops
+
+
+_addresses: dict[tuple[Any, str, str], tuple[int, Any]] = {}
+
+
+def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
+    """Address of the compiled form of a function.
+
+    Parameters
+    ----------
+    fn : plain Python function
+    role : str
+        A key of ROLES.
+    dtype : float32 or float64
+
+    Raises
+    ------
+    CompilationError
+        Numba cannot compile it.
+    """
+    key = (fn, role, dtype.str)
+    if key not in _addresses:
+        from numba import void
+        from numba.core.errors import NumbaError
+        from numba.np.numpy_support import from_dtype
+
+        if not isinstance(fn, types.FunctionType):
+            raise CompilationError(
+                f"{fn!r} is not a plain Python function; pass one, or use engine='numpy'"
+            )
+        _announce()
+        _register_helpers(fn)
+        signature = void(*numba_types(ROLES[role], from_dtype(dtype)))
+        try:
+            with _lenient():
+                compiled_fn = _cfunc(fn, signature)
+        except NumbaError as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise CompilationError(
+                f"{fn.__qualname__} cannot be compiled by Numba: {' '.join(lines)[:300]} "
+                "(keep to NumPy that Numba supports, or use engine='numpy')"
+            ) from error
+        _addresses[key] = compiled_fn.address, compiled_fn
+    return _addresses[key][0]
+
+
+def _cfunc(fn: types.FunctionType, signature: Any) -> Any:
+    """`numba.cfunc` with our cache."""
+    from numba.core.ccallback import CFunc
+
+    code: Any = CFunc(fn, (signature.args, signature.return_type), locals={}, options=dict(OPTIONS))
+    code._cache = _cache(fn)
+    code.compile()
+    return code
+
+
+@functools.cache
+def compiled(fn: types.FunctionType, letters: str, dtype: np.dtype[Any]) -> Any:
+    """The compiled form of a function that calls through tables of addresses.
+
+    Parameters
+    ----------
+    fn : plain Python function
+    letters : str
+        Its arguments, as in ROLES.
+    dtype : float32 or float64
+    """
+    from numba import njit
+    from numba.np.numpy_support import from_dtype
+
+    _announce()
+    _register_helpers(fn)
+    dispatcher: Any = njit(**OPTIONS)(fn)
+    dispatcher._cache = _cache(fn)
+    with _lenient():
+        dispatcher.compile(numba_types(letters, from_dtype(dtype)))
+    dispatcher.disable_compile()
+    return dispatcher

@@ -1,0 +1,362 @@
+"""The network: what it consists of, and how its parameters lie in one flat vector theta.
+
+theta holds W^1, b^1, W^2, b^2, … one after the other; `W[l]` and `b[l]` are views of it, and so
+are the gradient's `nabla_W[l]` and `nabla_b[l]` of the vector nabla. Optimisers, checkpoints and
+sums over processes then deal with one array each.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from chainrule import backprop
+from chainrule.activations import ACTIVATIONS, Activation, identity, identity_pullback
+from chainrule.data import check_matrix, check_pair, float_dtype, look_up
+from chainrule.initializers import INITIALIZERS, Initializer
+from chainrule.layers import AFFINE, Layer
+from chainrule.losses import FUSED, LOSSES, Loss, fuse
+from chainrule.vecmath import Array, Index, matrices, vectors
+
+PASS_NUMBERS = 1 << 20  # numbers per buffer of one block in predict: 8 MB in float64
+
+
+class Network:
+    """A multilayer perceptron.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths (n_0, …, n_L): inputs, hidden layers (none or any number), outputs.
+    activation : str, Activation or a sequence of them, default "relu"
+        One for all hidden layers, or one for each (L - 1), or one for each layer and the output
+        (L). Names: the keys of ``chainrule.ACTIVATIONS``.
+    output_activation : str or Activation, optional
+        Default: the loss's link, which is identity for squared error, softmax for
+        cross-entropy, logistic for binary cross-entropy.
+    loss : str or Loss, default "squared_error"
+        Names: the keys of ``chainrule.LOSSES``. Where the pair of loss and output activation
+        has a fused form, that is used.
+    init : str, Initializer, sequence of (W, b) pairs, or theta; default "glorot_uniform"
+        How to draw the starting values, or the values themselves.
+    dtype : default float64
+        float32 or float64.
+    seed : int, numpy.random.Generator or None, default None
+        For the starting values.
+    layers : sequence of Layer, optional
+        The kind of each layer. Default: all affine.
+
+    Attributes
+    ----------
+    sizes, L, dtype, activations, loss, layers
+        As given; lists by layer have L + 1 entries, of which entry 0 is a placeholder.
+    theta : (P,) array
+        All parameters.
+    W, b : lists of arrays
+        Views of theta: W[l] is (n_{l-1}, n_l) and b[l] is (n_l,), l = 1 … L.
+
+    Raises
+    ------
+    ValueError
+        Sizes, names, shapes or starting values that make no network.
+    chainrule.DerivativeError
+        An activation or loss of your own whose derivative is wrong.
+
+    Examples
+    --------
+    >>> from chainrule import Network
+    >>> net = Network((64, 100, 10), loss="cross_entropy", init="he_normal", seed=0)
+    >>> [W.shape for W in net.W[1:]]
+    [(64, 100), (100, 10)]
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        activation: str | Activation | Sequence[str | Activation] = "relu",
+        output_activation: str | Activation | None = None,
+        loss: str | Loss = "squared_error",
+        init: str | Initializer | Sequence[tuple[ArrayLike, ArrayLike]] | Array = "glorot_uniform",
+        dtype: DTypeLike = np.float64,
+        seed: int | np.random.Generator | None = None,
+        layers: Sequence[Layer] | None = None,
+    ) -> None:
+        self.sizes = _check_sizes(sizes)
+        self.L = len(self.sizes) - 1
+        self.dtype = float_dtype(dtype)
+        plain_loss = look_up("loss", loss, LOSSES)
+        self.activations = _check_activations(
+            activation, output_activation, plain_loss.link, self.L
+        )
+        self.loss = fuse(plain_loss, self.activations[self.L].name)
+        if self.loss.fused and self.loss.fused != self.activations[self.L].name:
+            raise ValueError(
+                f"loss {self.loss.name!r} is fused with {self.loss.fused!r}; the output "
+                f"activation is {self.activations[self.L].name!r}"
+            )
+        self.layers = [AFFINE, *(layers if layers is not None else [AFFINE] * self.L)]
+        if len(self.layers) != self.L + 1:
+            raise ValueError(f"layers has {len(self.layers) - 1} entries for {self.L} layers")
+        self._check_own_pieces()
+        self.parameter_tables, n_parameters = self._lay_out()
+        self.own = np.array([x for layer in self.layers[1:] for x in layer.numbers], np.float64)
+        self.theta: Array = np.zeros(n_parameters, self.dtype)
+        self.W, self.b = self.views(self.theta)
+        self._initialize(init, np.random.default_rng(seed))
+
+    def _check_own_pieces(self) -> None:
+        """Check the derivatives of pieces that are not ours, once each."""
+        from chainrule.checking import check_activation, check_loss
+
+        for activation in self.activations[1:]:
+            if ACTIVATIONS.get(activation.name) is not activation:
+                check_activation(activation)
+        known = LOSSES.get(self.loss.name), FUSED.get((self.loss.name, self.loss.fused))
+        if not any(self.loss is loss for loss in known):
+            check_loss(self.loss, self.activations[self.L])
+
+    def _lay_out(self) -> tuple[Index, int]:
+        """Tables (offset, rows, columns) of W, b in theta and of s in own, by layer; and P."""
+        tables = np.zeros((3, self.L + 1, 3), np.int64)
+        offset = own = 0
+        for l in range(1, self.L + 1):
+            (rows, columns), n_b = self.layers[l].shape(self.sizes[l - 1], self.sizes[l])
+            tables[0, l] = offset, rows, columns
+            tables[1, l] = offset + rows * columns, 1, n_b
+            tables[2, l] = own, 1, len(self.layers[l].numbers)
+            offset += rows * columns + n_b
+            own += len(self.layers[l].numbers)
+        return tables, offset
+
+    def tables(self, m: int) -> Index:
+        """All tables for batches of m rows: W, b, s, and z (a and delta alike), (4, L + 1, 3)."""
+        tables = np.zeros((4, self.L + 1, 3), np.int64)
+        tables[:3] = self.parameter_tables
+        starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]]) * m
+        tables[3] = np.stack([starts, np.full(self.L + 1, m), self.sizes], axis=1)
+        return tables
+
+    def _initialize(self, init: Any, rng: np.random.Generator) -> None:
+        """Draw theta, or copy the given values."""
+        if isinstance(init, str | Initializer):
+            initializer = look_up("initialiser", init, INITIALIZERS)
+            for l in range(1, self.L + 1):
+                if self.W[l].size:
+                    initializer.weights(rng, self.W[l])
+                if initializer.biases is not None:
+                    initializer.biases(rng, self.b[l])
+        elif isinstance(init, np.ndarray) and init.ndim == 1:
+            if init.shape != self.theta.shape:
+                raise ValueError(f"init has {init.size} values; theta has {self.theta.size}")
+            self.theta[:] = init
+        else:
+            if len(init) != self.L:
+                raise ValueError(
+                    f"init needs one (W, b) pair for each of {self.L} layers, got {len(init)}"
+                )
+            for l, (W, b) in enumerate(init, start=1):
+                for kind, own, given in (("W", self.W[l], W), ("b", self.b[l], b)):
+                    if np.shape(given) != own.shape:
+                        raise ValueError(
+                            f"init: {kind} of layer {l} must have the shape {own.shape}, "
+                            f"got {np.shape(given)}"
+                        )
+                    own[...] = given
+        if not np.isfinite(self.theta).all():
+            l, kind, index = self.locate(int(np.argmin(np.isfinite(self.theta))))
+            raise ValueError(f"init: {kind}{list(index)} of layer {l} is not finite")
+
+    def views(self, flat: Array) -> tuple[Sequence[Array], Sequence[Array]]:
+        """(W, b) views, by layer, of a vector laid out like theta."""
+        return matrices(flat, self.parameter_tables[0]), vectors(flat, self.parameter_tables[1])
+
+    def locate(self, position: int) -> tuple[int, str, tuple[int, ...]]:
+        """Layer, "W" or "b", and index there, of a position in theta."""
+        for l in range(self.L, 0, -1):
+            for kind, (start, _, columns) in (
+                ("b", self.parameter_tables[1, l]),
+                ("W", self.parameter_tables[0, l]),
+            ):
+                if position >= start:
+                    k = position - int(start)
+                    return l, kind, (k,) if kind == "b" else divmod(k, int(columns))
+        raise IndexError(position)
+
+    def functions(self) -> dict[str, list[Callable[..., None]]]:
+        """The functions that `backprop` calls, by role and layer."""
+        f = [activation.f for activation in self.activations]
+        f_pullback = [activation.pullback for activation in self.activations]
+        if self.loss.fused:
+            f_pullback[self.L] = identity_pullback
+        return {
+            "forward": [layer.forward for layer in self.layers],
+            "pullback": [layer.pullback for layer in self.layers],
+            "gradient": [layer.gradient for layer in self.layers],
+            "f": f,
+            "f_pullback": f_pullback,
+            "cost": [self.loss.cost],
+            "delta": [self.loss.delta],
+        }
+
+    def bind(self, m: int, backward: bool = True) -> tuple[backprop.Layers, backprop.Batch]:
+        """The network as `backprop` takes it, and room for a batch of m rows."""
+        tables = self.tables(m)
+        role = self.functions()
+        net = backprop.Layers(
+            self.L,
+            role["forward"],
+            role["pullback"],
+            role["gradient"],
+            role["f"],
+            role["f_pullback"],
+            self.W,
+            self.b,
+            vectors(self.own, tables[2]),
+        )
+        size = m * sum(self.sizes)
+        z, a = (matrices(np.zeros(size, self.dtype), tables[3]) for _ in range(2))
+        delta = (
+            matrices(np.zeros(size if backward else 0, self.dtype), tables[3]) if backward else []
+        )
+        return net, backprop.Batch(z, a, delta)
+
+    def forward(self, X: ArrayLike) -> backprop.Batch:
+        """Run the forward pass and keep everything.
+
+        Parameters
+        ----------
+        X : (m, n_0) array-like
+
+        Returns
+        -------
+        Batch
+            Lists z, a, delta by layer; a[0] is X, a[L] the output; delta still zeros.
+        """
+        X = check_matrix(X, self.sizes[0], "X", self.dtype)
+        net, batch = self.bind(len(X))
+        batch.a[0][:] = X
+        with np.errstate(all="ignore"):
+            backprop.forward(net, batch)
+        return batch
+
+    def predict(self, X: ArrayLike) -> Array:
+        """The output a^L for each row. Never compiles; memory beyond the output is bounded.
+
+        Parameters
+        ----------
+        X : (m, n_0) array-like
+
+        Returns
+        -------
+        (m, n_L) array
+        """
+        X = check_matrix(X, self.sizes[0], "X", self.dtype)
+        output: Array = np.empty((len(X), self.sizes[-1]), self.dtype)
+        rows = min(len(X), max(1, PASS_NUMBERS // sum(self.sizes)))
+        for start in range(0, len(X), rows):
+            block = X[start : start + rows]
+            if start == 0 or len(block) < rows:
+                net, batch = self.bind(len(block), backward=False)
+            batch.a[0][:] = block
+            with np.errstate(all="ignore"):
+                backprop.forward(net, batch)
+            output[start : start + rows] = batch.a[self.L]
+        return output
+
+    def cost(self, X: ArrayLike, Y: ArrayLike) -> float:
+        """Mean over the rows of the cost C.
+
+        Parameters
+        ----------
+        X : (m, n_0) array-like
+        Y : (m, n_L) array-like
+        """
+        X, Y = check_pair(X, Y, self.sizes[0], self.sizes[-1], self.dtype)
+        batch = self.forward(X)
+        return self._mean_cost(batch, Y)
+
+    def _mean_cost(self, batch: backprop.Batch, Y: Array) -> float:
+        c = np.empty(len(Y), self.dtype)
+        with np.errstate(all="ignore"):
+            self.loss.cost(batch.z[self.L], batch.a[self.L], Y, c)
+        return float(c.mean(dtype=np.float64))
+
+    def gradient(self, X: ArrayLike, Y: ArrayLike) -> tuple[float, Array]:
+        """Mean cost, and its gradient by the four equations.
+
+        Parameters
+        ----------
+        X : (m, n_0) array-like
+        Y : (m, n_L) array-like
+
+        Returns
+        -------
+        cost : float
+        nabla : (P,) array
+            Laid out like theta; :meth:`views` gives it by layer.
+        """
+        X, Y = check_pair(X, Y, self.sizes[0], self.sizes[-1], self.dtype)
+        net, batch = self.bind(len(X))
+        batch.a[0][:] = X
+        nabla = np.zeros_like(self.theta)
+        with np.errstate(all="ignore"):
+            backprop.forward(net, batch)
+            backprop.output_error(net, self.loss.delta, Y, 1 / len(X), batch)
+            backprop.backward(net, batch)
+            backprop.gradient(net, batch, *self.views(nabla))
+        return self._mean_cost(batch, Y), nabla
+
+    def copy(self, dtype: DTypeLike | None = None) -> Network:
+        """An independent copy, in another dtype if asked."""
+        return Network(
+            self.sizes,
+            activation=self.activations[1:],
+            loss=self.loss,
+            init=self.theta,
+            dtype=self.dtype if dtype is None else dtype,
+            layers=self.layers[1:],
+        )
+
+    def __repr__(self) -> str:
+        names = [activation.name for activation in self.activations[1:]]
+        return (
+            f"Network({self.sizes}, activations={names}, loss={self.loss.name!r}, "
+            f"dtype={self.dtype.name!r})"
+        )
+
+
+def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    """Widths as a tuple of positive ints, at least two."""
+    try:
+        given = tuple(sizes)
+    except TypeError:
+        raise ValueError(f"sizes must list the widths (n_0, …, n_L), not {sizes!r}") from None
+    if len(given) < 2:
+        raise ValueError(f"sizes needs the inputs' and the outputs' width at least, got {given}")
+    for l, n in enumerate(given):
+        if not isinstance(n, numbers.Integral) or isinstance(n, bool) or n < 1:
+            raise ValueError(f"sizes[{l}] = {n!r}: every width must be a whole number, 1 or more")
+    return tuple(int(n) for n in given)
+
+
+def _check_activations(given: Any, output: Any, link: str, L: int) -> list[Activation]:
+    """Activations by layer, entry 0 a placeholder."""
+    if isinstance(given, str | Activation):
+        hidden = [given] * (L - 1)
+    else:
+        hidden = list(given)
+        if len(hidden) == L and output is None:
+            output = hidden.pop()
+        if len(hidden) != L - 1:
+            raise ValueError(
+                f"activation has {len(hidden)} entries; give one, or {L - 1} (hidden layers), "
+                f"or {L} (with the output layer)"
+            )
+    names = [*hidden, link if output is None else output]
+    found = [look_up("activation", name, ACTIVATIONS) for name in names]
+    return [Activation("input", identity, identity_pullback), *found]

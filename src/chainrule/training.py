@@ -1,0 +1,379 @@
+"""Training: epochs of mini-batches, until done, stopped, interrupted or diverged.
+
+An epoch draws an order of the samples and hands it to :func:`chainrule.backprop.descend`, plain
+or compiled. The last, smaller batch of an epoch is used and averaged over its own rows.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from chainrule import backprop, engine
+from chainrule.checking import check_optimizer
+from chainrule.data import check_pair, look_up, suggest
+from chainrule.network import Network
+from chainrule.optimizers import OPTIMIZERS, Optimizer
+from chainrule.vecmath import Array, Index
+
+ENGINES = ("auto", "numpy", "numba")
+WORTH_COMPILING = 2.0  # seconds of NumPy's time
+CHUNK = 0.2  # seconds between looks for Ctrl-C
+
+
+class Epoch(NamedTuple):
+    """One pass over the data.
+
+    Attributes
+    ----------
+    epoch : int
+        From 0.
+    cost : float
+        Mean over the rows of the cost each had when its batch was met.
+    seconds : float
+        Time it took.
+    """
+
+    epoch: int
+    cost: float
+    seconds: float
+
+
+@dataclass
+class History:
+    """How a training went.
+
+    Attributes
+    ----------
+    epochs : list of Epoch
+    engine : str
+        "numpy" or "numba": which one ran.
+    stopped : str
+        "" if all epochs were run, "callback" or "interrupted" otherwise.
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
+    engine: str = "numpy"
+    stopped: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Time of all epochs, callbacks not counted."""
+        return sum(epoch.seconds for epoch in self.epochs)
+
+
+class DivergenceError(ArithmeticError):
+    """A cost, gradient or parameter stopped being finite.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        Where it happened first, from 0.
+    layer : int
+        The layer, from 1 to L, in which the first non-finite number stood.
+    """
+
+    def __init__(self, message: str, epoch: int, batch: int, layer: int) -> None:
+        super().__init__(message)
+        self.epoch, self.batch, self.layer = epoch, batch, layer
+
+
+def train(
+    network: Network,
+    X: ArrayLike,
+    Y: ArrayLike,
+    *,
+    epochs: int = 20,
+    batch_size: int | None = 10,
+    optimizer: str | Optimizer = "sgd",
+    learning_rate: float | None = None,
+    hyper: Mapping[str, float] | None = None,
+    shuffle: bool = True,
+    seed: int | np.random.Generator | None = None,
+    engine: str = "auto",
+    callback: Callable[[Network, Epoch], bool | None] | None = None,
+) -> History:
+    """Train a network in place.
+
+    Parameters
+    ----------
+    network : Network
+    X : (n, n_0) array-like
+    Y : (n, n_L) array-like
+    epochs : int, default 20
+    batch_size : int or None, default 10
+        Rows in a mini-batch; None for all of them (gradient descent).
+    optimizer : str or Optimizer, default "sgd"
+        Names: the keys of ``chainrule.OPTIMIZERS``.
+    learning_rate : float, optional
+        Default: the optimiser's.
+    hyper : dict, optional
+        The optimiser's other numbers, by name, e.g. ``{"momentum": 0.8}``.
+    shuffle : bool, default True
+        Draw a new order each epoch: ``rng.permutation(n)``.
+    seed : int, numpy.random.Generator or None, default None
+        For ``rng = numpy.random.default_rng(seed)``.
+    engine : {"auto", "numpy", "numba"}, default "auto"
+        Plain NumPy or compiled code. "auto" decides by the amount of work, from shapes and
+        epochs alone, so that the same call gives the same bits every time.
+    callback : callable (network, epoch) -> bool or None, optional
+        Called after each epoch; a true result stops the training.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ValueError
+        Bad shapes, numbers or names.
+    DivergenceError
+        Something became infinite or NaN. The network keeps the parameters it had before that.
+
+    Notes
+    -----
+    Ctrl-C ends the training after the last complete epoch; the network keeps its parameters and
+    ``history.stopped`` is "interrupted".
+    """
+    X, Y = check_pair(X, Y, network.sizes[0], network.sizes[-1], network.dtype)
+    chosen = look_up("optimizer", optimizer, OPTIMIZERS)
+    if OPTIMIZERS.get(chosen.name) is not chosen:
+        check_optimizer(chosen)
+    numbers = _hyper(chosen, learning_rate, hyper)
+    epochs = _positive("epochs", epochs, least=0)
+    m = len(X) if batch_size is None else min(_positive("batch_size", batch_size), len(X))
+    rng = np.random.default_rng(seed)
+    history = History(engine=choose_engine(engine, network, len(X), m, epochs))
+    descent = Descent(network, chosen, numbers, m, history.engine)
+    order = np.arange(len(X))
+    try:
+        for epoch in range(epochs):
+            descent.keep()
+            started = time.perf_counter()
+            if shuffle:
+                order = rng.permutation(len(X))
+            cost = descent.epoch(X, Y, order) / len(X)
+            if not (math.isfinite(cost) and np.isfinite(np.sum(network.theta, dtype=np.float64))):
+                raise descent.explain(X, Y, order, epoch)
+            history.epochs.append(Epoch(epoch, cost, time.perf_counter() - started))
+            descent.complete = True
+            if callback is not None and callback(network, history.epochs[-1]):
+                history.stopped = "callback"
+                break
+    except KeyboardInterrupt:
+        descent.restore_incomplete()
+        history.stopped = "interrupted"
+    return history
+
+
+class Descent:
+    """Everything that a run over mini-batches needs, and what it remembers between epochs.
+
+    Parameters
+    ----------
+    network : Network
+        Its theta is changed in place.
+    optimizer : Optimizer
+    hyper : float64 array
+        The optimiser's numbers, which may be changed between epochs.
+    m : int
+        Rows in a batch.
+    engine : {"numpy", "numba"}
+    """
+
+    def __init__(
+        self, network: Network, optimizer: Optimizer, hyper: Array, m: int, engine: str
+    ) -> None:
+        self.network, self.optimizer, self.hyper, self.m = network, optimizer, hyper, m
+        self.nabla = np.zeros_like(network.theta)
+        self.state = np.zeros((optimizer.slots, network.theta.size), network.dtype)
+        self.t = 0
+        self.complete = True
+        self._kept: tuple[Array, Array, int] | None = None
+        self._buffers = [np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)]
+        self._functions, self._run = _executable(network, optimizer, engine)
+        self._chunk = max(1, int(CHUNK / step_seconds(network, m)))
+
+    def keep(self) -> None:
+        """Remember this moment, to go back to."""
+        self._kept = self.network.theta.copy(), self.state.copy(), self.t
+        self.complete = False
+
+    def restore(self) -> None:
+        """Go back to the moment last kept."""
+        assert self._kept is not None
+        self.network.theta[:], self.state[:], self.t = self._kept
+
+    def restore_incomplete(self) -> None:
+        """Go back if an epoch was left half done."""
+        if not self.complete:
+            self.restore()
+
+    def epoch(self, X: Array, Y: Array, order: Index) -> float:
+        """Go once through X and Y in the given order; returns the sum of the rows' costs."""
+        whole = len(order) - len(order) % self.m
+        stride = self.m * self._chunk
+        total = 0.0
+        for start in range(0, whole, stride):
+            total += self._descend(X, Y, order[start : min(start + stride, whole)], self.m)
+        if whole < len(order):
+            total += self._descend(X, Y, order[whole:], len(order) - whole)
+        return total
+
+    def _descend(self, X: Array, Y: Array, order: Index, m: int) -> float:
+        with np.errstate(all="ignore"):
+            self.t, total = self._run(
+                *self._functions,
+                self.network.theta,
+                self.nabla,
+                self.state,
+                self.hyper,
+                self.t,
+                self.network.own,
+                self.network.tables(m),
+                *self._buffers,
+                X,
+                Y,
+                order,
+                m,
+            )
+        return float(total)
+
+    def explain(self, X: Array, Y: Array, order: Index, epoch: int) -> DivergenceError:
+        """Replay an epoch that ended in non-finite numbers, and stop where they begin.
+
+        The network is left with the parameters from before the batch at fault.
+        """
+        self.restore()
+        network = self.network
+        for batch, start in enumerate(range(0, len(order), self.m)):
+            rows = order[start : start + self.m]
+            before = network.theta.copy()
+            with np.errstate(all="ignore"):
+                fault = self._first_non_finite(X[rows], Y[rows])
+            if fault is not None:
+                network.theta[:] = before
+                layer, what = fault
+                return DivergenceError(
+                    f"training diverged in epoch {epoch}, batch {batch}: {what} of layer {layer} "
+                    "is not finite. The network keeps its parameters from before that batch. "
+                    f"Lower the learning rate (it is {self.hyper[0]:g}), or scale the inputs and "
+                    "targets to about 1",
+                    epoch,
+                    batch,
+                    layer,
+                )
+        raise AssertionError("the replay of a diverged epoch stayed finite")
+
+    def _first_non_finite(self, X: Array, Y: Array) -> tuple[int, str] | None:
+        """Take one step in NumPy; (layer, what) of the first non-finite number, if any."""
+        network = self.network
+        net, batch = network.bind(len(X))
+        batch.a[0][:] = X
+        backprop.forward(net, batch)
+        layers = range(1, network.L + 1)
+        for l in layers:
+            for what, values in (("z", batch.z[l]), ("a", batch.a[l])):
+                if not np.isfinite(values).all():
+                    return l, what
+        c = np.empty(len(X), network.dtype)
+        network.loss.cost(batch.z[network.L], batch.a[network.L], Y, c)
+        if not np.isfinite(c.sum()):
+            return network.L, "the cost"
+        backprop.output_error(net, network.loss.delta, Y, 1 / len(X), batch)
+        backprop.backward(net, batch)
+        nabla_W, nabla_b = network.views(self.nabla)
+        backprop.gradient(net, batch, nabla_W, nabla_b)
+        for l in reversed(layers):
+            for what, values in (
+                ("delta", batch.delta[l]),
+                ("the gradient of W", nabla_W[l]),
+                ("the gradient of b", nabla_b[l]),
+            ):
+                if not np.isfinite(values).all():
+                    return l, what
+        self.t += 1
+        self.optimizer.step(network.theta, self.nabla, self.state, self.hyper, self.t)
+        for l in layers:
+            for what, values in (("W", network.W[l]), ("b", network.b[l])):
+                if not np.isfinite(values).all():
+                    return l, what
+        return None
+
+
+def _executable(
+    network: Network, optimizer: Optimizer, kind: str
+) -> tuple[list[Any], Callable[..., tuple[int, float]]]:
+    """`descend` and its functions: as they are, or compiled."""
+    roles = network.functions() | {"step": [optimizer.step]}
+    if kind == "numpy":
+        return list(roles.values()), backprop.descend
+    tables = [
+        np.array([engine.address(fn, role, network.dtype) for fn in fns], np.int64)
+        for role, fns in roles.items()
+    ]
+    return list(tables), engine.compiled(backprop.descend, engine.DESCEND, network.dtype)
+
+
+def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> str:
+    """Which engine runs: the one asked for, or by the amount of work.
+
+    Parameters
+    ----------
+    asked : {"auto", "numpy", "numba"}
+    network : Network
+    n, m, epochs : int
+        Rows, rows in a batch, epochs.
+    """
+    if asked not in ENGINES:
+        raise ValueError(f"unknown engine {asked!r}; {suggest(str(asked), ENGINES)}")
+    if asked != "auto":
+        return asked
+    seconds = epochs * math.ceil(n / m) * step_seconds(network, m)
+    return "numba" if seconds > WORTH_COMPILING else "numpy"
+
+
+def step_seconds(network: Network, m: int) -> float:
+    """A rough estimate, from shapes alone, of the seconds that a step takes in NumPy."""
+    per_layer, per_number, per_flop = 10e-6, 1.5e-9, 1 / 30e9
+    size = network.dtype.itemsize / 4
+    numbers = 4 * m * sum(network.sizes) + 3 * network.theta.size
+    return per_layer * (network.L + 1) + size * (
+        per_number * numbers + per_flop * 6 * m * network.theta.size
+    )
+
+
+def _positive(name: str, value: Any, least: int = 1) -> int:
+    """A whole number, at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be a whole number, {least} or more; got {value!r}")
+    return int(value)
+
+
+def _hyper(
+    optimizer: Optimizer, learning_rate: float | None, given: Mapping[str, float] | None
+) -> Array:
+    """The optimiser's numbers in its order, ours over its defaults."""
+    numbers = dict(optimizer.hyper)
+    for name, value in (dict(given or {}) | _asked(learning_rate)).items():
+        if name not in numbers:
+            raise ValueError(
+                f"optimizer {optimizer.name!r} has no {name!r}; {suggest(name, numbers)}"
+            )
+        numbers[name] = value
+    for name, value in numbers.items():
+        if not isinstance(value, int | float | np.number) or not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be a finite number, 0 or more; got {value!r}")
+    if numbers["learning_rate"] == 0:
+        raise ValueError("learning_rate must be above 0")
+    return np.array(list(numbers.values()), np.float64)
+
+
+def _asked(learning_rate: float | None) -> dict[str, float]:
+    return {} if learning_rate is None else {"learning_rate": learning_rate}

@@ -1,0 +1,99 @@
+"""The array functions that the mathematics is written in, beyond plain NumPy.
+
+Here each is ordinary NumPy, to be read and stepped through. For the compiled engine
+:mod:`chainrule.loops` gives each a second body, a loop that the processor can vectorise, since
+Numba's own ``exp`` and ``tanh`` cannot be. Results go into the last argument, as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.floating[Any]]
+Index: TypeAlias = NDArray[np.int64]
+
+
+def exp(x: Array, out: Array) -> None:
+    """out = eˣ, elementwise; any shape, the same for both."""
+    np.exp(x, out)
+
+
+def expm1(x: Array, out: Array) -> None:
+    """out = eˣ - 1, accurate also near 0, elementwise; any shape, the same for both."""
+    np.expm1(x, out)
+
+
+def tanh(x: Array, out: Array) -> None:
+    """out = tanh x, elementwise; any shape, the same for both."""
+    np.tanh(x, out)
+
+
+def logistic(x: Array, out: Array) -> None:
+    """out = 1 / (1 + e⁻ˣ), elementwise; never overflows, keeps small results exact."""
+    e = np.exp(-np.abs(x))
+    np.divide(np.where(x >= 0, 1, e), 1 + e, out)
+
+
+def softplus(x: Array, out: Array) -> None:
+    """out = log(1 + eˣ) = max(x, 0) + log(1 + e^-|x|), elementwise; never overflows."""
+    np.log1p(np.exp(-np.abs(x)), out)
+    out += np.maximum(x, 0)
+
+
+def erf(x: Array, out: Array) -> None:
+    """out = erf x, the error function, elementwise; any shape, the same for both."""
+    from scipy.special import erf as scipy_erf
+
+    scipy_erf(x, out)
+
+
+def row_max(x: Array) -> Array:
+    """Largest entry of each row: (m, n) -> (m, 1)."""
+    return np.maximum.reduce(x, axis=1, keepdims=True)
+
+
+def row_sum(x: Array) -> Array:
+    """Sum of each row: (m, n) -> (m, 1)."""
+    return np.add.reduce(x, axis=1, keepdims=True)
+
+
+def column_sum(x: Array, out: Array) -> None:
+    """Sum of each column: (m, n) -> (n,)."""
+    np.add.reduce(x, axis=0, out=out)
+
+
+def take_rows(x: Array, rows: Index, out: Array) -> None:
+    """out = x[rows]: (N, n), (m,) -> (m, n)."""
+    x.take(rows, 0, out, "clip")  # "clip" skips a buffer; the rows are known to be in range
+
+
+def matrices(flat: Array, table: Index) -> Sequence[Array]:
+    """Views of a flat vector as matrices; entry l is flat[o : o + r * c].reshape(r, c).
+
+    Parameters
+    ----------
+    flat : (P,) floating
+    table : (L + 1, 3) int64, rows (o, r, c): where matrix l starts, its rows, its columns
+    """
+    return [flat[o : o + r * c].reshape(r, c) for o, r, c in table.tolist()]
+
+
+def vectors(flat: Array, table: Index) -> Sequence[Array]:
+    """Views of a flat vector as vectors; entry l is flat[o : o + r * c], `table` as above."""
+    return [flat[o : o + r * c] for o, r, c in table.tolist()]
+
+
+def functions(role: str, table: Sequence[Any], like: Array) -> Sequence[Any]:
+    """Functions of one role by layer: here the very list; compiled, a table of addresses.
+
+    Parameters
+    ----------
+    role : str, a key of ``engine.ROLES``: which arguments they take
+    table : the functions (plain Python), or their int64 addresses (compiled)
+    like : an array of the dtype that they work on
+    """
+    return table
