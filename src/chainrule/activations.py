@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.vecmath import Array, erf, exp, expm1, row_max, row_sum, softplus
+from chainrule.vecmath import Array, erf, exp, expm1, maximum, minimum, row_max, row_sum, softplus
 from chainrule.vecmath import logistic as vec_logistic
 from chainrule.vecmath import tanh as vec_tanh
 
@@ -59,7 +59,7 @@ def identity_pullback(z: Array, a: Array, delta: Array) -> None:
 
 def relu(z: Array, a: Array) -> None:
     """a = max(z, 0)."""
-    np.maximum(z, 0, a)
+    maximum(z, 0, a)
 
 
 def relu_pullback(z: Array, a: Array, delta: Array) -> None:
@@ -70,7 +70,7 @@ def relu_pullback(z: Array, a: Array, delta: Array) -> None:
 def leaky_relu(z: Array, a: Array) -> None:
     """a = z where z > 0, else 0.01 z."""
     np.multiply(z, z.dtype.type(LEAK), a)
-    np.maximum(z, a, a)
+    maximum(z, a, a)
 
 
 def leaky_relu_pullback(z: Array, a: Array, delta: Array) -> None:
@@ -80,7 +80,7 @@ def leaky_relu_pullback(z: Array, a: Array, delta: Array) -> None:
 
 def elu(z: Array, a: Array) -> None:
     """a = z where z > 0, else e^z - 1."""
-    np.minimum(z, 0, a)
+    minimum(z, 0, a)
     expm1(a, a)
     a += np.maximum(z, 0)
 
@@ -92,7 +92,7 @@ def elu_pullback(z: Array, a: Array, delta: Array) -> None:
 
 def selu(z: Array, a: Array) -> None:
     """a = s z where z > 0, else s α (e^z - 1)."""
-    np.minimum(z, 0, a)
+    minimum(z, 0, a)
     expm1(a, a)
     a *= z.dtype.type(SELU_SCALE * SELU_ALPHA)
     a += np.maximum(z, 0) * z.dtype.type(SELU_SCALE)

@@ -228,6 +228,21 @@ for _name in FORMULAS[types.float64]:
     _elementwise(_name)
 
 
+def _extremum(name: str) -> None:
+    """Give `vecmath.maximum` or `minimum` its body; one number is taken in the array's dtype."""
+    ufunc = getattr(np, name)
+
+    @overload(getattr(vecmath, name))
+    def body(x: Any, y: Any, out: Any) -> Any:
+        if isinstance(y, types.Array):
+            return lambda x, y, out: ufunc(x, y, out)
+        return lambda x, y, out: ufunc(x, out.dtype.type(y), out)
+
+
+_extremum("maximum")
+_extremum("minimum")
+
+
 @overload(vecmath.row_max)
 def _row_max(x: Any) -> Any:
     def body(x):  # type: ignore[no-untyped-def]

@@ -51,6 +51,16 @@ def erf(x: Array, out: Array) -> None:
     scipy_erf(x, out)
 
 
+def maximum(x: Array, y: Array | float, out: Array) -> None:
+    """out = max(x, y), elementwise; y an array of that shape or one number."""
+    np.maximum(x, y, out=out)
+
+
+def minimum(x: Array, y: Array | float, out: Array) -> None:
+    """out = min(x, y), elementwise; y an array of that shape or one number."""
+    np.minimum(x, y, out=out)
+
+
 def row_max(x: Array) -> Array:
     """Largest entry of each row: (m, n) -> (m, 1)."""
     return np.maximum.reduce(x, axis=1, keepdims=True)
