@@ -1,0 +1,71 @@
+# Everything runs in .venv, made on first use with the versions in requirements.lock.
+# PYTHON is the interpreter that .venv is made with; ARGS goes to `make digits`,
+# PYTEST_ARGS to pytest (for example PYTEST_ARGS="-n 2 -k solver").
+
+PYTHON ?= python3
+ARGS ?=
+PYTEST_ARGS ?=
+
+PY := .venv/bin/python
+VENV := PYTHON='$(PYTHON)' \
+	PYTHON_CHOSEN='$(if $(filter file,$(origin PYTHON)),,yes)' sh scripts/venv.sh
+# Expanded where a recipe uses it: stops make with one line when .venv cannot be made.
+PROBLEM = $(shell $(VENV) problem)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help digits test lint format types coverage clean FORCE
+
+help:
+	@echo 'make digits     learn to read handwritten digits (ARGS="--help" for options)'
+	@echo 'make test       check style and types, then run the tests, compiled and not'
+	@echo 'make lint       check style'
+	@echo 'make format     put the code in that style'
+	@echo 'make types      check types'
+	@echo 'make coverage   which lines the tests reach (compilation off)'
+	@echo 'make clean      remove .venv and all that was generated'
+	@echo 'PYTHON=...      the Python to use, 3.11 or newer (now: $(PYTHON))'
+
+digits: .venv/base.stamp
+	@$(PY) -m chainrule digits $(ARGS)
+
+# The last line printed is pytest's closing line.
+test: lint types
+	@echo 'Tests, compiled:'
+	@$(PY) -m pytest $(PYTEST_ARGS)
+	@echo 'Tests, compilation off:'
+	@NUMBA_DISABLE_JIT=1 $(PY) -m pytest -m 'not compiled' $(PYTEST_ARGS)
+
+lint: .venv/test.stamp
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+
+format: .venv/test.stamp
+	@$(PY) -m ruff check --fix-only .
+	@$(PY) -m ruff format .
+
+types: .venv/test.stamp
+	@$(PY) -m mypy
+
+coverage: .venv/test.stamp
+	@NUMBA_DISABLE_JIT=1 $(PY) -m coverage run -m pytest -m 'not compiled' $(PYTEST_ARGS)
+	@$(PY) -m coverage report
+
+clean:
+	@rm -rf .venv build dist htmlcov .coverage .coverage.* chainrule-digits
+	@rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
+ifneq ($(shell $(VENV) state),ok)
+.venv/base.stamp .venv/test.stamp: FORCE
+endif
+endif
+
+.venv/base.stamp: requirements.lock pyproject.toml
+	$(if $(PROBLEM),$(error $(PROBLEM)))
+	@$(VENV) base
+
+.venv/test.stamp: requirements.lock pyproject.toml
+	$(if $(PROBLEM),$(error $(PROBLEM)))
+	@$(VENV) test

@@ -1,0 +1,59 @@
+"""What all tests share: the engines, the two dtypes, Hypothesis's settings."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+
+# The same examples every time; `--hypothesis-profile=explore` looks for new ones.
+settings.register_profile(
+    "default",
+    deadline=None,
+    derandomize=True,
+    max_examples=30,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("explore", settings.get_profile("default"), derandomize=False)
+settings.register_profile("explore", settings.get_profile("explore"), max_examples=500)
+settings.load_profile("default")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what needs the compiler where it is switched off."""
+    if JIT:
+        return
+    skip = pytest.mark.skip(reason="compilation is switched off")
+    for item in items:
+        if "compiled" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(
+    scope="session", params=["numpy", pytest.param("numba", marks=pytest.mark.compiled)]
+)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session", params=["float64", "float32"])
+def dtype(request: pytest.FixtureRequest) -> np.dtype:
+    """Each dtype in turn."""
+    return np.dtype(request.param)
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """The first 1,437 digits, standardised, constant pixels 0, and one-hot targets."""
+    from sklearn.datasets import load_digits
+
+    X, labels = load_digits(return_X_y=True)
+    X, labels = X[:1437], labels[:1437]
+    deviation = X.std(axis=0)
+    X = (X - X.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    return X, np.eye(10)[labels]
