@@ -124,7 +124,9 @@ def gradcheck(
     floor = max(1e-3 * float(np.abs(nabla).max()), 1e-4 * abs(cost), 1e-300)
     positions = np.arange(work.theta.size)
     if samples is not None and samples < positions.size:
-        positions = np.random.default_rng(seed).choice(positions, samples, replace=False)
+        positions = np.random.default_rng(seed).choice(
+            positions, samples, replace=False
+        )
 
     def cost_at(i: int, value: float) -> float:
         kept, work.theta[i] = work.theta[i], value
@@ -183,7 +185,9 @@ def _difference(
 _checked: set[tuple[Any, ...]] = set()
 
 
-def _written(name: str, what: str, call: Callable[[], Any], out: Array, kept: list[Array]) -> None:
+def _written(
+    name: str, what: str, call: Callable[[], Any], out: Array, kept: list[Array]
+) -> None:
     """Call a piece and see that it wrote `out`, all of it, and left the rest alone."""
     before = [array.copy() for array in kept]
     result: Any = call()
@@ -194,7 +198,9 @@ def _written(name: str, what: str, call: Callable[[], Any], out: Array, kept: li
         )
     for array, copy in zip(kept, before, strict=True):
         if not np.array_equal(array, copy):
-            raise DerivativeError(f"{name}: {what} changed an argument other than the last")
+            raise DerivativeError(
+                f"{name}: {what} changed an argument other than the last"
+            )
     if not np.isfinite(out).all():
         raise DerivativeError(
             f"{name}: {what} left {out[~np.isfinite(out)][0]} in its result; write every entry"
@@ -203,7 +209,9 @@ def _written(name: str, what: str, call: Callable[[], Any], out: Array, kept: li
 
 def _compare(name: str, what: str, numeric: Array, analytic: Array, z: Array) -> None:
     """Raise, naming the worst entry, unless the two agree to 1e-5."""
-    error = np.abs(numeric - analytic) / np.maximum(1e-2, np.maximum(abs(numeric), abs(analytic)))
+    error = np.abs(numeric - analytic) / np.maximum(
+        1e-2, np.maximum(abs(numeric), abs(analytic))
+    )
     if error.max() > 1e-5:
         i, j = np.unravel_index(int(error.argmax()), error.shape)
         raise DerivativeError(
@@ -323,5 +331,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
             step = partial(optimizer.step, theta, nabla, state, h, t)
             _written(name, "step", step, theta, [nabla, h])
         if np.array_equal(theta, start):
-            raise DerivativeError(f"{name}: step did not change theta; write theta -= … in place")
+            raise DerivativeError(
+                f"{name}: step did not change theta; write theta -= … in place"
+            )
     _checked.add(key)

@@ -90,7 +90,9 @@ def standardize(train_rows: Numbers, rows: Numbers) -> Numbers:
     """
     mean, deviation = train_rows.mean(axis=0), train_rows.std(axis=0)
     varies = deviation > 0
-    scaled: Numbers = np.where(varies, (rows - mean) / np.where(varies, deviation, 1), 0)
+    scaled: Numbers = np.where(
+        varies, (rows - mean) / np.where(varies, deviation, 1), 0
+    )
     return scaled
 
 
@@ -227,7 +229,9 @@ class Result:
     kept_epoch: int | None = None
     engine: str = "numpy"
     said: Labels = field(default_factory=lambda: np.zeros(0, np.int64))
-    confusion: Labels = field(default_factory=lambda: np.zeros((N_CLASSES,) * 2, np.int64))
+    confusion: Labels = field(
+        default_factory=lambda: np.zeros((N_CLASSES,) * 2, np.int64)
+    )
     dead_outputs: list[int] = field(default_factory=list)
     interrupted: bool = False
     failure: DivergenceError | None = None
@@ -325,7 +329,9 @@ class Run:
 
     def __init__(self, recipe: Recipe, data: Digits, seed: int) -> None:
         if not 0 <= recipe.validation < len(data.X_train):
-            raise ValueError(f"validation must leave rows to train on; got {recipe.validation}")
+            raise ValueError(
+                f"validation must leave rows to train on; got {recipe.validation}"
+            )
         self.recipe, self.data = recipe, data
         self._rng = np.random.default_rng(seed)
         network = Network(

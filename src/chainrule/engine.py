@@ -41,7 +41,7 @@ ROLES = {
     "delta": "MMMM",  # z, a, y, delta
     "step": "VVMHI",  # theta, nabla, state, h, t
 }
-DESCEND = "AAAAAAAAVVMHIHTVVVRRAI"  # the arguments of backprop.descend
+DESCEND = "AAAAAAAAVVMVHHHIHTAVVVRRVAI"  # the arguments of backprop.descend
 
 # Not the whole of fast-math: "nnan" and "ninf" would make isfinite(nan) true.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
@@ -72,7 +72,7 @@ def _toolchain() -> bytes:
     for name in ("numba", "llvmlite", "numpy", "scipy"):
         digest.update(f"{name} {metadata.version(name)}\n".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.stem in ("engine", "loops", "vecmath", "backprop"):
+        if path.stem in ("engine", "loops", "vecmath", "backprop", "regularizers"):
             digest.update(path.read_bytes())
     return digest.digest()
 
@@ -89,7 +89,9 @@ def _fingerprint(fn: types.FunctionType) -> str:
                 add_code(constant)
             else:
                 digest.update(repr(constant).encode())
-        digest.update(repr((code.co_names, code.co_varnames, code.co_freevars)).encode())
+        digest.update(
+            repr((code.co_names, code.co_varnames, code.co_freevars)).encode()
+        )
 
     def add(value: Any) -> None:
         if isinstance(value, types.FunctionType):
@@ -279,7 +281,9 @@ def _cfunc(fn: types.FunctionType, signature: Any) -> Any:
     """`numba.cfunc` with our cache."""
     from numba.core.ccallback import CFunc
 
-    code: Any = CFunc(fn, (signature.args, signature.return_type), locals={}, options=dict(OPTIONS))
+    code: Any = CFunc(
+        fn, (signature.args, signature.return_type), locals={}, options=dict(OPTIONS)
+    )
     code._cache = _cache(fn)
     code.compile()
     return code

@@ -60,7 +60,9 @@ def _whole(typingctx: Any, x: Any) -> Any:
     """The nearest whole number, as a float: one instruction."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.call(builder.module.declare_intrinsic("llvm.rint", [args[0].type]), args)
+        return builder.call(
+            builder.module.declare_intrinsic("llvm.rint", [args[0].type]), args
+        )
 
     return x(x), codegen
 
@@ -190,7 +192,7 @@ def _formulas(dtype: Any) -> dict[str, Callable[..., Any]]:
     def softplus(x):  # type: ignore[no-untyped-def]
         u, v, p = parts(-abs(x))
         s = log1p((u + u * p) * v)
-        return (s + (x if x > zero else zero)) if x == x else x
+        return (s + (max(zero, x))) if x == x else x
 
     @njit(**EXACT)
     def erf(x):  # type: ignore[no-untyped-def]
@@ -282,6 +284,26 @@ def _take_rows(x: Any, rows: Any, out: Any) -> Any:
     return body
 
 
+@njit(**EXACT)
+def _mix(x):  # type: ignore[no-untyped-def]
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@overload(vecmath.random_uniform)
+def _random_uniform(key: Any, t: Any, out: Any) -> Any:
+    def body(key, t, out):  # type: ignore[no-untyped-def]
+        start = _mix(_mix(np.uint64(key) + vecmath.GOLDEN) + np.uint64(t))
+        unit = out.dtype.type(2.0**-24)
+        flat = out.ravel()
+        for i in range(len(flat)):
+            bits = _mix(start + np.uint64(i + 1) * vecmath.GOLDEN) >> np.uint64(40)
+            flat[i] = out.dtype.type(np.int64(bits)) * unit
+
+    return body
+
+
 class ViewsType(types.Type):
     """A flat vector and a table: indexing by layer gives a matrix (ndim 2) or a vector (1)."""
 
@@ -347,12 +369,12 @@ def _make_vectors(typingctx: Any, flat: Any, table: Any) -> Any:
 
 @overload(vecmath.matrices)
 def _matrices(flat: Any, table: Any) -> Any:
-    return lambda flat, table: _make_matrices(flat, table)  # noqa: PLW0108
+    return lambda flat, table: _make_matrices(flat, table)
 
 
 @overload(vecmath.vectors)
 def _vectors(flat: Any, table: Any) -> Any:
-    return lambda flat, table: _make_vectors(flat, table)  # noqa: PLW0108
+    return lambda flat, table: _make_vectors(flat, table)
 
 
 @intrinsic
@@ -397,7 +419,9 @@ def _pointer(typingctx: Any, functions: Any, address: Any) -> Any:
 @overload(operator.getitem)
 def _getitem(kept: Any, l: Any) -> Any:
     if isinstance(kept, ViewsType):
-        return lambda kept, l: _view(kept, kept.table[l, 0], kept.table[l, 1], kept.table[l, 2])
+        return lambda kept, l: _view(
+            kept, kept.table[l, 0], kept.table[l, 1], kept.table[l, 2]
+        )
     if isinstance(kept, FunctionsType):
         return lambda kept, l: _pointer(kept, kept.addresses[l])
     return None
@@ -418,4 +442,4 @@ def _make_functions(typingctx: Any, role: Any, table: Any, like: Any) -> Any:
 
 @overload(vecmath.functions, prefer_literal=True)
 def _functions(role: Any, table: Any, like: Any) -> Any:
-    return lambda role, table, like: _make_functions(role, table, like)  # noqa: PLW0108
+    return lambda role, table, like: _make_functions(role, table, like)

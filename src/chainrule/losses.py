@@ -113,7 +113,12 @@ LOSSES = {
     for loss in (
         Loss("squared_error", squared_error, squared_error_delta),
         Loss("cross_entropy", cross_entropy, cross_entropy_delta, "softmax"),
-        Loss("binary_cross_entropy", binary_cross_entropy, binary_cross_entropy_delta, "logistic"),
+        Loss(
+            "binary_cross_entropy",
+            binary_cross_entropy,
+            binary_cross_entropy_delta,
+            "logistic",
+        ),
     )
 }
 

@@ -8,7 +8,7 @@ sums over processes then deal with one array each.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,10 @@ class Network:
         activation: str | Activation | Sequence[str | Activation] = "relu",
         output_activation: str | Activation | None = None,
         loss: str | Loss = "squared_error",
-        init: str | Initializer | Sequence[tuple[ArrayLike, ArrayLike]] | Array = "glorot_uniform",
+        init: str
+        | Initializer
+        | Sequence[tuple[ArrayLike, ArrayLike]]
+        | Array = "glorot_uniform",
         dtype: DTypeLike = np.float64,
         seed: int | np.random.Generator | None = None,
         layers: Sequence[Layer] | None = None,
@@ -101,13 +104,22 @@ class Network:
             )
         self.layers = [AFFINE, *(layers if layers is not None else [AFFINE] * self.L)]
         if len(self.layers) != self.L + 1:
-            raise ValueError(f"layers has {len(self.layers) - 1} entries for {self.L} layers")
+            raise ValueError(
+                f"layers has {len(self.layers) - 1} entries for {self.L} layers"
+            )
         self._check_own_pieces()
         self.parameter_tables, n_parameters = self._lay_out()
-        self.own = np.array([x for layer in self.layers[1:] for x in layer.numbers], np.float64)
+        own = [x for layer, n in self._by_layer() for x in layer.numbers(n)]
+        self.own = np.array(own, np.float64)
+        starts = self.parameter_tables[2]
+        self.steps_at = starts[starts[:, 2] > 0, 0]  # where in `own` the step is told
         self.theta: Array = np.zeros(n_parameters, self.dtype)
         self.W, self.b = self.views(self.theta)
         self._initialize(init, np.random.default_rng(seed))
+
+    def _by_layer(self) -> Iterator[tuple[Layer, int]]:
+        """Kind and width of each layer, l = 1 … L."""
+        return zip(self.layers[1:], self.sizes[1:], strict=True)
 
     def _check_own_pieces(self) -> None:
         """Check the derivatives of pieces that are not ours, once each."""
@@ -125,13 +137,23 @@ class Network:
         tables = np.zeros((3, self.L + 1, 3), np.int64)
         offset = own = 0
         for l in range(1, self.L + 1):
-            (rows, columns), n_b = self.layers[l].shape(self.sizes[l - 1], self.sizes[l])
+            (rows, columns), n_b = self.layers[l].shape(
+                self.sizes[l - 1], self.sizes[l]
+            )
             tables[0, l] = offset, rows, columns
             tables[1, l] = offset + rows * columns, 1, n_b
-            tables[2, l] = own, 1, len(self.layers[l].numbers)
+            tables[2, l] = own, 1, len(self.layers[l].numbers(self.sizes[l]))
             offset += rows * columns + n_b
-            own += len(self.layers[l].numbers)
+            own += len(self.layers[l].numbers(self.sizes[l]))
         return tables, offset
+
+    def weight_layers(self) -> Index:
+        """Layers whose W are weights, for penalties and decay to hold."""
+        layers = range(1, self.L + 1)
+        found = [
+            l for l in layers if self.W[l].size and self.layers[l].initial_scale is None
+        ]
+        return np.array(found, np.int64)
 
     def tables(self, m: int) -> Index:
         """All tables for batches of m rows: W, b, s, and z (a and delta alike), (4, L + 1, 3)."""
@@ -146,13 +168,18 @@ class Network:
         if isinstance(init, str | Initializer):
             initializer = look_up("initialiser", init, INITIALIZERS)
             for l in range(1, self.L + 1):
-                if self.W[l].size:
+                scale = self.layers[l].initial_scale
+                if scale is not None:
+                    self.W[l][...] = scale
+                elif self.W[l].size:
                     initializer.weights(rng, self.W[l])
-                if initializer.biases is not None:
-                    initializer.biases(rng, self.b[l])
+                    if initializer.biases is not None:
+                        initializer.biases(rng, self.b[l])
         elif isinstance(init, np.ndarray) and init.ndim == 1:
             if init.shape != self.theta.shape:
-                raise ValueError(f"init has {init.size} values; theta has {self.theta.size}")
+                raise ValueError(
+                    f"init has {init.size} values; theta has {self.theta.size}"
+                )
             self.theta[:] = init
         else:
             if len(init) != self.L:
@@ -173,7 +200,9 @@ class Network:
 
     def views(self, flat: Array) -> tuple[Sequence[Array], Sequence[Array]]:
         """(W, b) views, by layer, of a vector laid out like theta."""
-        return matrices(flat, self.parameter_tables[0]), vectors(flat, self.parameter_tables[1])
+        return matrices(flat, self.parameter_tables[0]), vectors(
+            flat, self.parameter_tables[1]
+        )
 
     def locate(self, position: int) -> tuple[int, str, tuple[int, ...]]:
         """Layer, "W" or "b", and index there, of a position in theta."""
@@ -203,8 +232,15 @@ class Network:
             "delta": [self.loss.delta],
         }
 
-    def bind(self, m: int, backward: bool = True) -> tuple[backprop.Layers, backprop.Batch]:
-        """The network as `backprop` takes it, and room for a batch of m rows."""
+    def bind(
+        self, m: int, backward: bool = True, training: int = 0
+    ) -> tuple[backprop.Layers, backprop.Batch]:
+        """The network as `backprop` takes it, and room for a batch of m rows.
+
+        `training` is the step that layers with numbers of their own see; they see a copy.
+        """
+        own = self.own.copy()
+        own[self.steps_at] = training
         tables = self.tables(m)
         role = self.functions()
         net = backprop.Layers(
@@ -216,12 +252,14 @@ class Network:
             role["f_pullback"],
             self.W,
             self.b,
-            vectors(self.own, tables[2]),
+            vectors(own, tables[2]),
         )
         size = m * sum(self.sizes)
         z, a = (matrices(np.zeros(size, self.dtype), tables[3]) for _ in range(2))
         delta = (
-            matrices(np.zeros(size if backward else 0, self.dtype), tables[3]) if backward else []
+            matrices(np.zeros(size if backward else 0, self.dtype), tables[3])
+            if backward
+            else []
         )
         return net, backprop.Batch(z, a, delta)
 
@@ -306,7 +344,8 @@ class Network:
         nabla = np.zeros_like(self.theta)
         with np.errstate(all="ignore"):
             backprop.forward(net, batch)
-            backprop.output_error(net, self.loss.delta, Y, 1 / len(X), batch)
+            share = np.full((len(X), 1), 1 / len(X), self.dtype)
+            backprop.output_error(net, self.loss.delta, Y, share, batch)
             backprop.backward(net, batch)
             backprop.gradient(net, batch, *self.views(nabla))
         return self._mean_cost(batch, Y), nabla
@@ -335,12 +374,18 @@ def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     try:
         given = tuple(sizes)
     except TypeError:
-        raise ValueError(f"sizes must list the widths (n_0, …, n_L), not {sizes!r}") from None
+        raise ValueError(
+            f"sizes must list the widths (n_0, …, n_L), not {sizes!r}"
+        ) from None
     if len(given) < 2:
-        raise ValueError(f"sizes needs the inputs' and the outputs' width at least, got {given}")
+        raise ValueError(
+            f"sizes needs the inputs' and the outputs' width at least, got {given}"
+        )
     for l, n in enumerate(given):
         if not isinstance(n, numbers.Integral) or isinstance(n, bool) or n < 1:
-            raise ValueError(f"sizes[{l}] = {n!r}: every width must be a whole number, 1 or more")
+            raise ValueError(
+                f"sizes[{l}] = {n!r}: every width must be a whole number, 1 or more"
+            )
     return tuple(int(n) for n in given)
 
 
