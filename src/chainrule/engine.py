@@ -221,16 +221,15 @@ def _register_helpers(fn: types.FunctionType) -> None:
     """Let compiled code call the plain Python functions that `fn` names, and theirs."""
     from numba.extending import register_jitable
 
-    from chainrule import loops, vecmath
+    from chainrule import loops
 
     for _, value in _globals_read(fn):
         if not isinstance(value, types.FunctionType) or value in _registered:
             continue
         _registered.add(value)
-        if value.__module__ != vecmath.__name__:  # those have their loops
+        if value not in loops.REPLACED:
             register_jitable(value)
             _register_helpers(value)
-    del loops
 
 
 _addresses: dict[tuple[Any, str, str], tuple[int, Any]] = {}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,8 +27,14 @@ from numba.np.arrayobj import make_array, populate_array
 from chainrule import vecmath
 from chainrule.engine import ROLES, numba_types
 
-# strict would have the annotations of the two signatures agree as well.
-overload = partial(numba_overload, strict=False)
+REPLACED: set[Callable[..., Any]] = set()  # what has a second body here
+
+
+def overload(fn: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """Numba's `overload`; strict would have the annotations of both signatures agree as well."""
+    REPLACED.add(fn)
+    return numba_overload(fn, strict=False, **options)  # type: ignore[no-any-return]
+
 
 # Without "reassoc", which would undo the two-step subtraction of k log 2.
 EXACT: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
