@@ -77,9 +77,7 @@ def backward(net: Layers, batch: Batch) -> None:
         net.f_pullback[l](z[l], a[l], delta[l])
 
 
-def gradient(
-    net: Layers, batch: Batch, nabla_W: Sequence[Array], nabla_b: Sequence[Array]
-) -> None:
+def gradient(net: Layers, batch: Batch, nabla_W: Sequence[Array], nabla_b: Sequence[Array]) -> None:
     """∂C/∂b^l = Σ_rows δ^l  (BP3) and ∂C/∂W^l = a^{l-1}ᵀ δ^l  (BP4), for l = 1 … L."""
     W, b, s, a, delta = net.W, net.b, net.s, batch.a, batch.delta
     for l in range(1, net.L + 1):

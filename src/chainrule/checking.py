@@ -124,9 +124,7 @@ def gradcheck(
     floor = max(1e-3 * float(np.abs(nabla).max()), 1e-4 * abs(cost), 1e-300)
     positions = np.arange(work.theta.size)
     if samples is not None and samples < positions.size:
-        positions = np.random.default_rng(seed).choice(
-            positions, samples, replace=False
-        )
+        positions = np.random.default_rng(seed).choice(positions, samples, replace=False)
 
     def cost_at(i: int, value: float) -> float:
         kept, work.theta[i] = work.theta[i], value
@@ -171,23 +169,21 @@ def _difference(
         h = shrunk * max(1.0, abs(x))
         above, below = cost_at(x + h), cost_at(x - h)
         halfway = (cost_at(x + h / 2) - cost_at(x - h / 2)) / h
-        numeric = (4 * halfway - (above - below) / (2 * h)) / 3
+        numeric = float(4 * halfway - (above - below) / (2 * h)) / 3
         scale = max(abs(numeric), abs(analytic), floor)
         rounding = 0.0 if shrunk == step else 8 * EPS * abs(cost) / h
         right, left = (above - cost) / h, (cost - below) / h
         if not abs(right - left) > 1e-3 * scale + rounding:
-            return numeric, max(0.0, abs(numeric - analytic) - rounding) / scale
+            return numeric, float(max(0.0, abs(numeric - analytic) - rounding) / scale)
     # Still two slopes: x is on a kink.
     nearest = min(max(analytic, min(left, right)), max(left, right))
-    return nearest, max(0.0, abs(nearest - analytic) - rounding) / scale
+    return float(nearest), float(max(0.0, abs(nearest - analytic) - rounding) / scale)
 
 
 _checked: set[tuple[Any, ...]] = set()
 
 
-def _written(
-    name: str, what: str, call: Callable[[], Any], out: Array, kept: list[Array]
-) -> None:
+def _written(name: str, what: str, call: Callable[[], Any], out: Array, kept: list[Array]) -> None:
     """Call a piece and see that it wrote `out`, all of it, and left the rest alone."""
     before = [array.copy() for array in kept]
     result: Any = call()
@@ -198,9 +194,7 @@ def _written(
         )
     for array, copy in zip(kept, before, strict=True):
         if not np.array_equal(array, copy):
-            raise DerivativeError(
-                f"{name}: {what} changed an argument other than the last"
-            )
+            raise DerivativeError(f"{name}: {what} changed an argument other than the last")
     if not np.isfinite(out).all():
         raise DerivativeError(
             f"{name}: {what} left {out[~np.isfinite(out)][0]} in its result; write every entry"
@@ -209,9 +203,7 @@ def _written(
 
 def _compare(name: str, what: str, numeric: Array, analytic: Array, z: Array) -> None:
     """Raise, naming the worst entry, unless the two agree to 1e-5."""
-    error = np.abs(numeric - analytic) / np.maximum(
-        1e-2, np.maximum(abs(numeric), abs(analytic))
-    )
+    error = np.abs(numeric - analytic) / np.maximum(1e-2, np.maximum(abs(numeric), abs(analytic)))
     if error.max() > 1e-5:
         i, j = np.unravel_index(int(error.argmax()), error.shape)
         raise DerivativeError(
@@ -286,9 +278,10 @@ def check_loss(loss: Loss, output: Activation | None = None) -> None:
     rng = np.random.default_rng(0)
     name = f"loss {loss.name!r}"
     z = _points(rng)
-    a, y, c = np.empty_like(z), np.empty_like(z), np.full(len(z), np.nan)
+    a, c = np.empty_like(z), np.full(len(z), np.nan)
+    y = np.empty((6, 2 if loss.name == "gaussian" else 4))
     output.f(z, a)
-    ACTIVATIONS["softmax"].f(rng.standard_normal(z.shape), y)
+    ACTIVATIONS["softmax"].f(rng.standard_normal(y.shape), y)
     delta = np.full_like(z, np.nan)
     _written(name, "cost", lambda: loss.cost(z, a, y, c), c, [z, a, y])
     _written(name, "delta", lambda: loss.delta(z, a, y, delta), delta, [z, a, y])
@@ -331,7 +324,5 @@ def check_optimizer(optimizer: Optimizer) -> None:
             step = partial(optimizer.step, theta, nabla, state, h, t)
             _written(name, "step", step, theta, [nabla, h])
         if np.array_equal(theta, start):
-            raise DerivativeError(
-                f"{name}: step did not change theta; write theta -= … in place"
-            )
+            raise DerivativeError(f"{name}: step did not change theta; write theta -= … in place")
     _checked.add(key)

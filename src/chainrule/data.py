@@ -35,9 +35,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """The end of an error message about an unknown name: the nearest, and all there are."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, 1)
-    return (
-        (f"did you mean {near[0]!r}? " if near else "") + "known: " + ", ".join(known)
-    )
+    return (f"did you mean {near[0]!r}? " if near else "") + "known: " + ", ".join(known)
 
 
 def look_up(what: str, given: str | Piece, table: Mapping[str, Piece]) -> Piece:
@@ -60,9 +58,7 @@ def look_up(what: str, given: str | Piece, table: Mapping[str, Piece]) -> Piece:
     return given
 
 
-def check_matrix(
-    given: ArrayLike, columns: int, name: str, dtype: np.dtype[Any]
-) -> Array:
+def check_matrix(given: ArrayLike, columns: int, name: str, dtype: np.dtype[Any]) -> Array:
     """A C-contiguous (m, columns) array of finite numbers; copied only if it must be.
 
     A vector counts as one column if one is expected.
@@ -77,9 +73,7 @@ def check_matrix(
         try:
             array = array.astype(dtype)
         except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"{name} holds something that is not a real number: {error}"
-            ) from None
+            raise ValueError(f"{name} holds something that is not a real number: {error}") from None
     if array.ndim == 1 and columns == 1:
         array = array[:, np.newaxis]
     if array.ndim != 2 or array.shape[1] != columns:
@@ -90,9 +84,7 @@ def check_matrix(
         raise ValueError(f"{name} has no rows")
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, dtype)
-    if not np.isfinite(
-        np.sum(array, dtype=np.float64)
-    ):  # one cheap pass before the exact one
+    if not np.isfinite(np.sum(array, dtype=np.float64)):  # one cheap pass before the exact one
         bad = np.argwhere(~np.isfinite(array))
         if len(bad):
             row, column = bad[0]
@@ -117,9 +109,7 @@ def check_pair(
     X = check_matrix(X, n_in, "X", dtype)
     Y = check_matrix(Y, n_out, "Y", dtype)
     if len(X) != len(Y):
-        raise ValueError(
-            f"X has {len(X)} rows and Y has {len(Y)}; each sample needs its target"
-        )
+        raise ValueError(f"X has {len(X)} rows and Y has {len(Y)}; each sample needs its target")
     return X, Y
 
 

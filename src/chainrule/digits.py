@@ -90,9 +90,7 @@ def standardize(train_rows: Numbers, rows: Numbers) -> Numbers:
     """
     mean, deviation = train_rows.mean(axis=0), train_rows.std(axis=0)
     varies = deviation > 0
-    scaled: Numbers = np.where(
-        varies, (rows - mean) / np.where(varies, deviation, 1), 0
-    )
+    scaled: Numbers = np.where(varies, (rows - mean) / np.where(varies, deviation, 1), 0)
     return scaled
 
 
@@ -229,9 +227,7 @@ class Result:
     kept_epoch: int | None = None
     engine: str = "numpy"
     said: Labels = field(default_factory=lambda: np.zeros(0, np.int64))
-    confusion: Labels = field(
-        default_factory=lambda: np.zeros((N_CLASSES,) * 2, np.int64)
-    )
+    confusion: Labels = field(default_factory=lambda: np.zeros((N_CLASSES,) * 2, np.int64))
     dead_outputs: list[int] = field(default_factory=list)
     interrupted: bool = False
     failure: DivergenceError | None = None
@@ -329,9 +325,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, data: Digits, seed: int) -> None:
         if not 0 <= recipe.validation < len(data.X_train):
-            raise ValueError(
-                f"validation must leave rows to train on; got {recipe.validation}"
-            )
+            raise ValueError(f"validation must leave rows to train on; got {recipe.validation}")
         self.recipe, self.data = recipe, data
         self._rng = np.random.default_rng(seed)
         network = Network(
@@ -368,9 +362,7 @@ class Run:
         def after(_: Network, epoch: Epoch) -> None:
             correct, total = self._score(self.data.X_test, self.data.y_test)
             self._keep_best()
-            record = Record(
-                epoch.epoch, correct, total, correct / total, epoch.cost, epoch.seconds
-            )
+            record = Record(epoch.epoch, correct, total, correct / total, epoch.cost, epoch.seconds)
             result.epochs.append(record)
             if on_epoch is not None:
                 on_epoch(record)

@@ -89,9 +89,7 @@ def _fingerprint(fn: types.FunctionType) -> str:
                 add_code(constant)
             else:
                 digest.update(repr(constant).encode())
-        digest.update(
-            repr((code.co_names, code.co_varnames, code.co_freevars)).encode()
-        )
+        digest.update(repr((code.co_names, code.co_varnames, code.co_freevars)).encode())
 
     def add(value: Any) -> None:
         if isinstance(value, types.FunctionType):
@@ -280,9 +278,7 @@ def _cfunc(fn: types.FunctionType, signature: Any) -> Any:
     """`numba.cfunc` with our cache."""
     from numba.core.ccallback import CFunc
 
-    code: Any = CFunc(
-        fn, (signature.args, signature.return_type), locals={}, options=dict(OPTIONS)
-    )
+    code: Any = CFunc(fn, (signature.args, signature.return_type), locals={}, options=dict(OPTIONS))
     code._cache = _cache(fn)
     code.compile()
     return code

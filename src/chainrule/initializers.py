@@ -50,9 +50,7 @@ def orthogonal(rng: np.random.Generator, W: Array) -> None:
     W[...] = q if n_in >= n_out else q.T
 
 
-def _scaled(
-    name: str, variance: Callable[[int, int], float], normal: bool
-) -> Initializer:
+def _scaled(name: str, variance: Callable[[int, int], float], normal: bool) -> Initializer:
     """Zero mean and Var(W) = variance(n_in, n_out); normal, or uniform in ±√(3 Var)."""
 
     def weights(rng: np.random.Generator, W: Array) -> None:

@@ -66,9 +66,7 @@ def affine(W: Array, b: Array, s: Any, a: Array, z: Array) -> None:
     z += b
 
 
-def affine_pullback(
-    W: Array, b: Array, s: Any, a: Array, delta: Array, below: Array
-) -> None:
+def affine_pullback(W: Array, b: Array, s: Any, a: Array, delta: Array, below: Array) -> None:
     """∂C/∂a^{l-1} = δ^l W^lᵀ: the matrix product in BP2."""
     np.dot(delta, W.T, below)
 
@@ -106,9 +104,7 @@ def scale_and_shift(n_in: int, n_out: int) -> tuple[tuple[int, int], int]:
 
 def _same_width(n_in: int, n_out: int) -> None:
     if n_in != n_out:
-        raise ValueError(
-            f"this kind of layer keeps its width; it cannot join {n_in} to {n_out}"
-        )
+        raise ValueError(f"this kind of layer keeps its width; it cannot join {n_in} to {n_out}")
 
 
 def dropout_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
@@ -124,9 +120,7 @@ def dropout_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
         z[:] = a
 
 
-def dropout_pullback(
-    W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array
-) -> None:
+def dropout_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array) -> None:
     """∂C/∂a = δ ⊙ mask / (1 - p), the mask drawn again from the same key and step."""
     if s[0] > 0:
         random_uniform(s[2], s[0], below)
@@ -146,9 +140,7 @@ def noise_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
         z[:] = a
 
 
-def identity_pullback(
-    W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array
-) -> None:
+def identity_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array) -> None:
     """∂C/∂a = δ."""
     below[:] = delta
 
@@ -163,9 +155,7 @@ def layer_norm_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None
     z += b
 
 
-def layer_norm_pullback(
-    W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array
-) -> None:
+def layer_norm_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array) -> None:
     """∂C/∂a = r (g - mean(g) - x̂ mean(g ⊙ x̂)), g = δ ⊙ W, r = 1 / √(v + ε), means by row."""
     n = a.dtype.type(a.shape[1])
     x = np.empty_like(a)
@@ -213,9 +203,7 @@ def batch_norm_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None
     z += b
 
 
-def batch_norm_pullback(
-    W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array
-) -> None:
+def batch_norm_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array) -> None:
     """∂C/∂a = r (g - mean(g) - x̂ mean(g ⊙ x̂)), g = δ ⊙ W, means by column; else r g."""
     n, m = a.shape[1], a.dtype.type(len(a))
     mu, v = np.empty(n, a.dtype), np.empty(n, a.dtype)
@@ -315,6 +303,5 @@ AFFINE = Layer("affine", affine, affine_pullback, affine_gradient, affine_shape)
 
 # Every kind, at its usual numbers.
 LAYERS = {
-    layer.name: layer
-    for layer in (AFFINE, dropout(0.5), noise(0.1), layer_norm(), batch_norm())
+    layer.name: layer for layer in (AFFINE, dropout(0.5), noise(0.1), layer_norm(), batch_norm())
 }

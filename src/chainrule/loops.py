@@ -65,9 +65,7 @@ def _whole(typingctx: Any, x: Any) -> Any:
     """The nearest whole number, as a float: one instruction."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.call(
-            builder.module.declare_intrinsic("llvm.rint", [args[0].type]), args
-        )
+        return builder.call(builder.module.declare_intrinsic("llvm.rint", [args[0].type]), args)
 
     return x(x), codegen
 
@@ -235,6 +233,21 @@ for _name in FORMULAS[types.float64]:
     _elementwise(_name)
 
 
+def _extremum(name: str) -> None:
+    """Give `vecmath.maximum` or `minimum` its body; one number is taken in the array's dtype."""
+    ufunc = getattr(np, name)
+
+    @overload(getattr(vecmath, name))
+    def body(x: Any, y: Any, out: Any) -> Any:
+        if isinstance(y, types.Array):
+            return lambda x, y, out: ufunc(x, y, out)  # noqa: PLW0108
+        return lambda x, y, out: ufunc(x, out.dtype.type(y), out)
+
+
+_extremum("maximum")
+_extremum("minimum")
+
+
 @overload(vecmath.row_max)
 def _row_max(x: Any) -> Any:
     def body(x):  # type: ignore[no-untyped-def]
@@ -374,12 +387,12 @@ def _make_vectors(typingctx: Any, flat: Any, table: Any) -> Any:
 
 @overload(vecmath.matrices)
 def _matrices(flat: Any, table: Any) -> Any:
-    return lambda flat, table: _make_matrices(flat, table)
+    return lambda flat, table: _make_matrices(flat, table)  # noqa: PLW0108
 
 
 @overload(vecmath.vectors)
 def _vectors(flat: Any, table: Any) -> Any:
-    return lambda flat, table: _make_vectors(flat, table)
+    return lambda flat, table: _make_vectors(flat, table)  # noqa: PLW0108
 
 
 @intrinsic
@@ -424,9 +437,7 @@ def _pointer(typingctx: Any, functions: Any, address: Any) -> Any:
 @overload(operator.getitem)
 def _getitem(kept: Any, l: Any) -> Any:
     if isinstance(kept, ViewsType):
-        return lambda kept, l: _view(
-            kept, kept.table[l, 0], kept.table[l, 1], kept.table[l, 2]
-        )
+        return lambda kept, l: _view(kept, kept.table[l, 0], kept.table[l, 1], kept.table[l, 2])
     if isinstance(kept, FunctionsType):
         return lambda kept, l: _pointer(kept, kept.addresses[l])
     return None
@@ -447,4 +458,4 @@ def _make_functions(typingctx: Any, role: Any, table: Any, like: Any) -> Any:
 
 @overload(vecmath.functions, prefer_literal=True)
 def _functions(role: Any, table: Any, like: Any) -> Any:
-    return lambda role, table, like: _make_functions(role, table, like)
+    return lambda role, table, like: _make_functions(role, table, like)  # noqa: PLW0108

@@ -81,10 +81,7 @@ class Network:
         activation: str | Activation | Sequence[str | Activation] = "relu",
         output_activation: str | Activation | None = None,
         loss: str | Loss = "squared_error",
-        init: str
-        | Initializer
-        | Sequence[tuple[ArrayLike, ArrayLike]]
-        | Array = "glorot_uniform",
+        init: str | Initializer | Sequence[tuple[ArrayLike, ArrayLike]] | Array = "glorot_uniform",
         dtype: DTypeLike = np.float64,
         seed: int | np.random.Generator | None = None,
         layers: Sequence[Layer] | None = None,
@@ -104,9 +101,7 @@ class Network:
             )
         self.layers = [AFFINE, *(layers if layers is not None else [AFFINE] * self.L)]
         if len(self.layers) != self.L + 1:
-            raise ValueError(
-                f"layers has {len(self.layers) - 1} entries for {self.L} layers"
-            )
+            raise ValueError(f"layers has {len(self.layers) - 1} entries for {self.L} layers")
         self._check_own_pieces()
         self.parameter_tables, n_parameters = self._lay_out()
         own = [x for layer, n in self._by_layer() for x in layer.numbers(n)]
@@ -137,9 +132,7 @@ class Network:
         tables = np.zeros((3, self.L + 1, 3), np.int64)
         offset = own = 0
         for l in range(1, self.L + 1):
-            (rows, columns), n_b = self.layers[l].shape(
-                self.sizes[l - 1], self.sizes[l]
-            )
+            (rows, columns), n_b = self.layers[l].shape(self.sizes[l - 1], self.sizes[l])
             tables[0, l] = offset, rows, columns
             tables[1, l] = offset + rows * columns, 1, n_b
             tables[2, l] = own, 1, len(self.layers[l].numbers(self.sizes[l]))
@@ -150,9 +143,7 @@ class Network:
     def weight_layers(self) -> Index:
         """Layers whose W are weights, for penalties and decay to hold."""
         layers = range(1, self.L + 1)
-        found = [
-            l for l in layers if self.W[l].size and self.layers[l].initial_scale is None
-        ]
+        found = [l for l in layers if self.W[l].size and self.layers[l].initial_scale is None]
         return np.array(found, np.int64)
 
     def tables(self, m: int) -> Index:
@@ -177,9 +168,7 @@ class Network:
                         initializer.biases(rng, self.b[l])
         elif isinstance(init, np.ndarray) and init.ndim == 1:
             if init.shape != self.theta.shape:
-                raise ValueError(
-                    f"init has {init.size} values; theta has {self.theta.size}"
-                )
+                raise ValueError(f"init has {init.size} values; theta has {self.theta.size}")
             self.theta[:] = init
         else:
             if len(init) != self.L:
@@ -200,9 +189,7 @@ class Network:
 
     def views(self, flat: Array) -> tuple[Sequence[Array], Sequence[Array]]:
         """(W, b) views, by layer, of a vector laid out like theta."""
-        return matrices(flat, self.parameter_tables[0]), vectors(
-            flat, self.parameter_tables[1]
-        )
+        return matrices(flat, self.parameter_tables[0]), vectors(flat, self.parameter_tables[1])
 
     def locate(self, position: int) -> tuple[int, str, tuple[int, ...]]:
         """Layer, "W" or "b", and index there, of a position in theta."""
@@ -257,9 +244,7 @@ class Network:
         size = m * sum(self.sizes)
         z, a = (matrices(np.zeros(size, self.dtype), tables[3]) for _ in range(2))
         delta = (
-            matrices(np.zeros(size if backward else 0, self.dtype), tables[3])
-            if backward
-            else []
+            matrices(np.zeros(size if backward else 0, self.dtype), tables[3]) if backward else []
         )
         return net, backprop.Batch(z, a, delta)
 
@@ -374,18 +359,12 @@ def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     try:
         given = tuple(sizes)
     except TypeError:
-        raise ValueError(
-            f"sizes must list the widths (n_0, …, n_L), not {sizes!r}"
-        ) from None
+        raise ValueError(f"sizes must list the widths (n_0, …, n_L), not {sizes!r}") from None
     if len(given) < 2:
-        raise ValueError(
-            f"sizes needs the inputs' and the outputs' width at least, got {given}"
-        )
+        raise ValueError(f"sizes needs the inputs' and the outputs' width at least, got {given}")
     for l, n in enumerate(given):
         if not isinstance(n, numbers.Integral) or isinstance(n, bool) or n < 1:
-            raise ValueError(
-                f"sizes[{l}] = {n!r}: every width must be a whole number, 1 or more"
-            )
+            raise ValueError(f"sizes[{l}] = {n!r}: every width must be a whole number, 1 or more")
     return tuple(int(n) for n in given)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.vecmath import Array, column_sum
+from chainrule.vecmath import Array, column_sum, maximum, minimum
 
 
 class Rules(NamedTuple):
@@ -64,9 +64,8 @@ def add_penalty_gradient(W: Array, l2: float, l1: float, nabla_W: Array) -> None
 
 def clip_values(bound: float, nabla: Array) -> None:
     """Each entry into [-bound, bound]."""
-    c = nabla.dtype.type(bound)
-    np.minimum(nabla, c, nabla)
-    np.maximum(nabla, -c, nabla)
+    minimum(nabla, bound, nabla)
+    maximum(nabla, -bound, nabla)
 
 
 def clip_norm(bound: float, nabla: Array) -> None:
@@ -81,6 +80,4 @@ def limit_norms(bound: float, W: Array) -> None:
     norms = np.empty(W.shape[1], W.dtype)
     column_sum(W * W, norms)
     tiny = np.finfo(W.dtype).tiny
-    W *= np.minimum(
-        W.dtype.type(1), W.dtype.type(bound) / np.sqrt(np.maximum(norms, tiny))
-    )
+    W *= np.minimum(W.dtype.type(1), W.dtype.type(bound) / np.sqrt(np.maximum(norms, tiny)))

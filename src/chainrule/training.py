@@ -148,11 +148,7 @@ def train(
         check_optimizer(chosen)
     numbers = _hyper(chosen, learning_rate, hyper)
     epochs = _positive("epochs", epochs, least=0)
-    m = (
-        len(X)
-        if batch_size is None
-        else min(_positive("batch_size", batch_size), len(X))
-    )
+    m = len(X) if batch_size is None else min(_positive("batch_size", batch_size), len(X))
     rng = np.random.default_rng(seed)
     history = History(engine=choose_engine(engine, network, len(X), m, epochs))
     descent = Descent(network, chosen, numbers, m, history.engine)
@@ -164,10 +160,7 @@ def train(
             if shuffle:
                 order = rng.permutation(len(X))
             cost = descent.epoch(X, Y, order) / len(X)
-            if not (
-                math.isfinite(cost)
-                and np.isfinite(np.sum(network.theta, dtype=np.float64))
-            ):
+            if not (math.isfinite(cost) and np.isfinite(np.sum(network.theta, dtype=np.float64))):
                 raise descent.explain(X, Y, order, epoch)
             history.epochs.append(Epoch(epoch, cost, time.perf_counter() - started))
             descent.complete = True
@@ -215,9 +208,7 @@ class Descent:
         self.complete = True
         self._weight_layers = network.weight_layers()
         self._kept: list[Any] = []
-        self._buffers = [
-            np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)
-        ]
+        self._buffers = [np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)]
         self._functions, self._run = _executable(network, optimizer, engine)
         self._chunk = max(1, int(CHUNK / step_seconds(network, m)))
 
@@ -273,13 +264,9 @@ class Descent:
         total = 0.0
         for k in range(0, whole, self._chunk):
             end = min(k + self._chunk, whole)
-            total += self._descend(
-                X, Y, weight, order[k * m : end * m], rates[k:end], m
-            )
+            total += self._descend(X, Y, weight, order[k * m : end * m], rates[k:end], m)
         if n % m:
-            total += self._descend(
-                X, Y, weight, order[whole * m :], rates[whole:], n % m
-            )
+            total += self._descend(X, Y, weight, order[whole * m :], rates[whole:], n % m)
         return total
 
     def _descend(
@@ -336,9 +323,7 @@ class Descent:
             rows = order[batch * m : (batch + 1) * m]
             before = [array.copy() for array in self._arrays()]
             self._descend(X, Y, weight, rows, rates[batch : batch + 1], len(rows))
-            finite = bool(
-                np.isfinite(network.theta).all() and np.isfinite(self.nabla).all()
-            )
+            finite = bool(np.isfinite(network.theta).all() and np.isfinite(self.nabla).all())
             self.t -= 1
             after = [array.copy() for array in self._arrays()]
             for array, kept in zip(self._arrays(), before, strict=True):
@@ -408,9 +393,7 @@ def _executable(
         np.array([engine.address(fn, role, network.dtype) for fn in fns], np.int64)
         for role, fns in roles.items()
     ]
-    return list(tables), engine.compiled(
-        backprop.descend, engine.DESCEND, network.dtype
-    )
+    return list(tables), engine.compiled(backprop.descend, engine.DESCEND, network.dtype)
 
 
 def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> str:
@@ -443,14 +426,8 @@ def step_seconds(network: Network, m: int) -> float:
 
 def _positive(name: str, value: Any, least: int = 1) -> int:
     """A whole number, at least `least`."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | np.integer)
-        or value < least
-    ):
-        raise ValueError(
-            f"{name} must be a whole number, {least} or more; got {value!r}"
-        )
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be a whole number, {least} or more; got {value!r}")
     return int(value)
 
 
@@ -467,9 +444,7 @@ def _hyper(
         numbers[name] = value
     for name, value in numbers.items():
         if not isinstance(value, int | float | np.number) or not 0 <= value < math.inf:
-            raise ValueError(
-                f"{name} must be a finite number, 0 or more; got {value!r}"
-            )
+            raise ValueError(f"{name} must be a finite number, 0 or more; got {value!r}")
     if numbers["learning_rate"] == 0:
         raise ValueError("learning_rate must be above 0")
     return np.array(list(numbers.values()), np.float64)

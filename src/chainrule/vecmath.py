@@ -70,9 +70,7 @@ def random_uniform(key: float, t: float, out: Array) -> None:
         start = _mix(_mix(np.array([int(key)], np.uint64) + GOLDEN) + np.uint64(int(t)))
         place = np.arange(1, out.size + 1, dtype=np.uint64) * GOLDEN
         bits = _mix(start + place) >> np.uint64(40)
-    np.multiply(
-        bits.reshape(out.shape), out.dtype.type(2.0**-24), out, casting="unsafe"
-    )
+    np.multiply(bits.reshape(out.shape), out.dtype.type(2.0**-24), out, casting="unsafe")
 
 
 def random_normal(key: float, t: float, out: Array) -> None:
@@ -81,6 +79,16 @@ def random_normal(key: float, t: float, out: Array) -> None:
     random_uniform(key, 2 * t, u)
     random_uniform(key, 2 * t + 1, v)
     out[:] = np.sqrt(-2 * np.log(1 - u)) * np.cos(2 * np.pi * v)
+
+
+def maximum(x: Array, y: Array | float, out: Array) -> None:
+    """out = max(x, y), elementwise; y an array of that shape or one number."""
+    np.maximum(x, y, out=out)
+
+
+def minimum(x: Array, y: Array | float, out: Array) -> None:
+    """out = min(x, y), elementwise; y an array of that shape or one number."""
+    np.minimum(x, y, out=out)
 
 
 def row_max(x: Array) -> Array:
@@ -100,9 +108,7 @@ def column_sum(x: Array, out: Array) -> None:
 
 def take_rows(x: Array, rows: Index, out: Array) -> None:
     """out = x[rows]: (N, n), (m,) -> (m, n)."""
-    x.take(
-        rows, 0, out, "clip"
-    )  # "clip" skips a buffer; the rows are known to be in range
+    x.take(rows, 0, out, "clip")  # "clip" skips a buffer; the rows are known to be in range
 
 
 def matrices(flat: Array, table: Index) -> Sequence[Array]:
