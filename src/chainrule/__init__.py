@@ -23,6 +23,8 @@ _HOMES = {
     "LOSSES": "losses",
     "Layer": "layers",
     "Loss": "losses",
+    "MLPClassifier": "classifier",
+    "MLPRegressor": "regressor",
     "Network": "network",
     "OPTIMIZERS": "optimizers",
     "Optimizer": "optimizers",
@@ -47,6 +49,8 @@ __all__ = [
     "Initializer",
     "Layer",
     "Loss",
+    "MLPClassifier",
+    "MLPRegressor",
     "Network",
     "Optimizer",
     "__version__",
@@ -71,6 +75,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from chainrule.activations import ACTIVATIONS, Activation
     from chainrule.checking import DerivativeError, GradientCheck, gradcheck
+    from chainrule.classifier import MLPClassifier
     from chainrule.data import one_hot
     from chainrule.engine import CompilationError
     from chainrule.initializers import INITIALIZERS, Initializer
@@ -78,4 +83,5 @@ if TYPE_CHECKING:
     from chainrule.losses import LOSSES, Loss
     from chainrule.network import Network
     from chainrule.optimizers import OPTIMIZERS, Optimizer
+    from chainrule.regressor import MLPRegressor
     from chainrule.training import DivergenceError, Epoch, History, train

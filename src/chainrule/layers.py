@@ -145,6 +145,20 @@ def identity_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, belo
     below[:] = delta
 
 
+def standardize_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
+    """z = (a - μ) / σ, column by column, μ and σ fixed.  s = [t, μ of n, σ of n]."""
+    n = a.shape[1]
+    np.subtract(a, s[1 : 1 + n].astype(a.dtype), z)
+    z /= s[1 + n :].astype(a.dtype)
+
+
+def standardize_pullback(
+    W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array
+) -> None:
+    """∂C/∂a = δ / σ."""
+    np.divide(delta, s[1 + a.shape[1] :].astype(a.dtype), below)
+
+
 def layer_norm_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
     """z = W ⊙ x̂ + b with x̂ = (a - μ) / √(v + ε), μ and v the mean and variance of each row.
 
@@ -273,6 +287,18 @@ def noise(deviation: float, key: int = 0) -> Layer:
     )
 
 
+def standardize(mean: Array, deviation: Array) -> Layer:
+    """Inputs less their mean, over their deviation, both (n,) and fixed."""
+    return Layer(
+        "standardize",
+        standardize_forward,
+        standardize_pullback,
+        no_gradient,
+        no_parameters,
+        lambda n: (0.0, *map(float, mean), *map(float, deviation)),
+    )
+
+
 def layer_norm(epsilon: float = 1e-5) -> Layer:
     """Layer normalisation with a learned scale and shift."""
     return Layer(
@@ -301,7 +327,7 @@ def batch_norm(epsilon: float = 1e-5, momentum: float = 0.9) -> Layer:
 
 AFFINE = Layer("affine", affine, affine_pullback, affine_gradient, affine_shape)
 
-# Every kind, at its usual numbers.
+# Every kind that fits any width, at its usual numbers.
 LAYERS = {
     layer.name: layer for layer in (AFFINE, dropout(0.5), noise(0.1), layer_norm(), batch_norm())
 }

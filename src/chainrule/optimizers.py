@@ -171,3 +171,17 @@ OPTIMIZERS = {
         Optimizer("lion", lion, 1, {"learning_rate": 0.0001, "beta_1": 0.9, "beta_2": 0.99}),
     )
 }
+
+
+def adam_as_in_sklearn(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:
+    """Adam with ε beside √v in place of √v̂: the closing remark of Kingma and Ba's section 2."""
+    number = theta.dtype.type
+    beta1, beta2, eps = number(h[1]), number(h[2]), number(h[3])
+    rate = number(h[0] * np.sqrt(1 - h[2] ** t) / (1 - h[1] ** t))
+    m, v = state[0], state[1]
+    m += (number(1) - beta1) * (nabla - m)
+    v += (number(1) - beta2) * (nabla * nabla - v)
+    theta -= rate * m / (np.sqrt(v) + eps)
+
+
+ADAM_AS_IN_SKLEARN = Optimizer("adam", adam_as_in_sklearn, 2, _ADAM)

@@ -200,7 +200,7 @@ class Descent:
         rules: Rules | None = None,
     ) -> None:
         self.network, self.optimizer, self.hyper, self.m = network, optimizer, hyper, m
-        self.rules = rules or Rules()
+        self.engine, self.rules = engine, rules or Rules()
         self.nabla = np.zeros_like(network.theta)
         self.state = np.zeros((optimizer.slots, network.theta.size), network.dtype)
         self.average = network.theta.copy() if self.rules.average else network.theta[:0]
