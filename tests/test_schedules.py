@@ -204,7 +204,6 @@ def test_repr_says_how_to_make_it():
         (lambda: Plateau(patience=0), "patience"),
         (lambda: Plateau(min_factor=2), "min_factor"),
         (lambda: Plateau(tolerance=-1), "tolerance"),
-        (lambda: Plateau(mode="best"), "mode"),
     ],
 )
 def test_bad_arguments_are_named(make, name):
@@ -238,12 +237,6 @@ def test_plateau_stops_at_its_least_factor():
     got, running = follow(Plateau(0.1, patience=1, min_factor=0.05), [1.0] * 5)
     assert got == [1, 0.1, 0.05, 0.05, 0.05]
     assert running.reductions == [1, 2]
-
-
-def test_plateau_of_a_score():
-    rising = [0.1, 0.2, 0.3, 0.4]
-    assert follow(Plateau(0.5, patience=2, mode="max"), rising)[0] == [1, 1, 1, 1]
-    assert follow(Plateau(0.5, patience=2, mode="min"), rising)[0] == [1, 1, 0.5, 0.5]
 
 
 def test_plateau_takes_nan_for_no_improvement():

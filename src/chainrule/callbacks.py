@@ -675,7 +675,7 @@ class ProgressBar(Callback):
         self._done = 0
         self._started = self._drawn = time.monotonic()
         self._progress = Progress(
-            TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
+            TextColumn(f"epoch {{task.completed:>{len(str(self._epochs))}.0f}}/{self._epochs}"),
             BarColumn(bar_width=20),
             TextColumn("{task.description}"),
             console=Console(),

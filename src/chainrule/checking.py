@@ -212,9 +212,9 @@ def _compare(name: str, what: str, numeric: Array, analytic: Array, z: Array) ->
         )
 
 
-def _points(rng: np.random.Generator) -> Array:
+def _points(rng: np.random.Generator, width: int) -> Array:
     """A few rows to check at; away from round numbers, where kinks like to be."""
-    return rng.uniform(-3, 3, (6, 4)) + 0.0137
+    return rng.uniform(-3, 3, (6 if width <= 64 else 2, width)) + 0.0137
 
 
 def _gradient_by_differences(cost: Callable[[Array], float], z: Array) -> Array:
@@ -229,8 +229,14 @@ def _gradient_by_differences(cost: Callable[[Array], float], z: Array) -> Array:
     return numeric
 
 
-def check_activation(activation: Activation) -> None:
+def check_activation(activation: Activation, width: int = 4) -> None:
     """See that an activation's pullback is its derivative; each activation is checked once.
+
+    Parameters
+    ----------
+    activation : Activation
+    width : int, default 4
+        Columns of the z that it is checked with.
 
     Raises
     ------
@@ -242,7 +248,8 @@ def check_activation(activation: Activation) -> None:
         return
     rng = np.random.default_rng(0)
     name = f"activation {activation.name!r}"
-    z, g = _points(rng), rng.uniform(0.5, 1.5, (6, 4))
+    z = _points(rng, width)
+    g = rng.uniform(0.5, 1.5, z.shape)
     a = np.full_like(z, np.nan)
     _written(name, "f", lambda: activation.f(z, a), a, [z])
     delta = g.copy()
@@ -257,7 +264,7 @@ def check_activation(activation: Activation) -> None:
     _checked.add(key)
 
 
-def check_loss(loss: Loss, output: Activation | None = None) -> None:
+def check_loss(loss: Loss, output: Activation | None = None, width: int = 4) -> None:
     """See that a loss's delta is its derivative; each pair of loss and output is checked once.
 
     Parameters
@@ -265,6 +272,8 @@ def check_loss(loss: Loss, output: Activation | None = None) -> None:
     loss : Loss
     output : Activation, optional
         The output activation. Default: the loss's link.
+    width : int, default 4
+        Columns of the output that it is checked with.
 
     Raises
     ------
@@ -277,9 +286,9 @@ def check_loss(loss: Loss, output: Activation | None = None) -> None:
         return
     rng = np.random.default_rng(0)
     name = f"loss {loss.name!r}"
-    z = _points(rng)
+    z = _points(rng, width)
     a, c = np.empty_like(z), np.full(len(z), np.nan)
-    y = np.empty((6, 2 if loss.name == "gaussian" else 4))
+    y = np.empty((len(z), width // 2 if loss.name == "gaussian" else width))
     output.f(z, a)
     ACTIVATIONS["softmax"].f(rng.standard_normal(y.shape), y)
     delta = np.full_like(z, np.nan)

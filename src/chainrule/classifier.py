@@ -25,6 +25,7 @@ from sklearn.utils.multiclass import (
 from chainrule import losses
 from chainrule.fitting import MLPBase, with_callbacks
 from chainrule.losses import Loss
+from chainrule.multioutput import ColumnsBinarizer, grouped_cross_entropy, grouped_softmax
 from chainrule.parameters import CONSTRAINTS, REAL, Target
 from chainrule.vecmath import Array
 
@@ -32,8 +33,8 @@ from chainrule.vecmath import Array
 class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
     """Multilayer perceptron for classification: drop-in for scikit-learn's, and more.
 
-    One class of two gets a logistic output unit, several classes softmax, several labels a
-    logistic unit each.
+    Two classes get one logistic output unit, more of them softmax; several labels a logistic
+    unit each; several class targets a softmax each.
 
     Parameters
     ----------
@@ -287,7 +288,8 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Class labels, or a matrix of 0 and 1 for several labels.
+            Class labels, a matrix of 0 and 1 for several labels, or a column of class labels
+            for each of several targets.
         sample_weight : array-like of shape (n_samples,), default=None
             A weight of 2 equals a row twice.
         X_val, y_val, sample_weight_val : like X, y, sample_weight, default=None
@@ -319,7 +321,8 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
         sample_weight : array-like of shape (n_samples,), default=None
         classes : array-like of shape (n_classes,), default=None
-            All classes there will be; needed in the first call.
+            All classes there will be; needed in the first call. For several class targets, a
+            list of them.
         n_epochs : int, default=1
             How often to go through the block.
 
@@ -327,15 +330,28 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
         -------
         MLPClassifier
         """
-        if _check_partial_fit_first_call(self, classes):
+        kind = type_of_target(y)
+        if kind == "multiclass-multioutput":
+            if classes is not None and not hasattr(self, "classes_"):
+                self._label_binarizer = ColumnsBinarizer().fit_classes(classes)
+                self.classes_ = self._label_binarizer.classes_
+            elif not hasattr(self, "classes_"):
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+        elif _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer()
-            multilabel = type_of_target(y).startswith("multilabel")
-            self._label_binarizer.fit(y if multilabel else classes)
+            self._label_binarizer.fit(y if kind.startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, incremental=True, n_epochs=n_epochs)
 
     def _learn_target(self, y: Any, first: bool, incremental: bool) -> None:
         """Classes, learned or compared with those known."""
         check_classification_targets(y)
+        if type_of_target(y) == "multiclass-multioutput":
+            if first and not incremental:
+                self._label_binarizer = ColumnsBinarizer().fit(y)
+                self.classes_ = self._label_binarizer.classes_
+            self._label_binarizer.transform(y[:1])
+            self.n_outputs_ = sum(self._label_binarizer.sizes)
+            return
         if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
@@ -364,25 +380,38 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
         return X, y
 
     def _strata(self, y: Any) -> Any:
-        multilabel = self._label_binarizer.y_type_ == "multilabel-indicator"
+        several = self._label_binarizer.y_type_.startswith("multi") and y.ndim > 1
         # scikit-learn looks at the number of outputs, which leaves several classes out too.
-        out = multilabel or (self.compat == "sklearn" and self.n_outputs_ > 1)
+        out = several or (self.compat == "sklearn" and self.n_outputs_ > 1)
         return None if out else y
 
     def _encode(self, y: Any) -> Array:
         """Rows of 0 and 1, smoothed if asked."""
         Y: Array = self._label_binarizer.transform(y).astype(self._dtype)
         if self.label_smoothing:
-            softmax = self._target().loss.fused == "softmax" or self._multiclass()
-            K = Y.shape[1] if softmax else 2
-            Y = Y * (1 - self.label_smoothing) + Y.dtype.type(self.label_smoothing / K)
+            K: Any = Y.shape[1] if self._multiclass() else 2
+            if self._several():
+                sizes = self._label_binarizer.sizes
+                K = np.repeat(sizes, sizes)
+            Y = (Y * (1 - self.label_smoothing) + self.label_smoothing / K).astype(Y.dtype)
         return np.ascontiguousarray(Y)
 
     def _multiclass(self) -> bool:
         return bool(self._label_binarizer.y_type_ == "multiclass")
 
+    def _several(self) -> bool:
+        return bool(self._label_binarizer.y_type_ == "multiclass-multioutput")
+
     def _target(self) -> Target:
         activation = self.output_activation
+        if self._several():
+            if activation is not None or self.loss != "log_loss":
+                raise ValueError(
+                    "several class targets have an output activation and a loss of their own; "
+                    "leave output_activation=None and loss='log_loss'"
+                )
+            sizes = self._label_binarizer.sizes
+            return Target(self.n_outputs_, grouped_softmax(sizes), grouped_cross_entropy(sizes))
         if activation is None:
             activation = "softmax" if self._multiclass() else "logistic"
         name = activation if isinstance(activation, str) else activation.name
@@ -422,7 +451,23 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
         return self._label_binarizer.inverse_transform(outputs)
 
     def _default_score(self, outputs: Array, y: Any, weight: Array | None) -> float:
-        return float(accuracy_score(y, self._labels(outputs), sample_weight=weight))
+        return self._accuracy(self._labels(outputs), y, weight)
+
+    def _accuracy(self, labels: Any, y: Any, weight: Array | None) -> float:
+        if self._several():
+            return float(np.average((labels == np.asarray(y)).all(axis=1), weights=weight))
+        return float(accuracy_score(y, labels, sample_weight=weight))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy: the part of the rows whose labels, all of them, are right.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+        sample_weight : array-like of shape (n_samples,), default=None
+        """
+        return self._accuracy(self.predict(X), y, sample_weight)
 
     def predict(self, X: Any) -> Any:
         """Predict classes.
@@ -437,7 +482,7 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
         """
         return self._labels(self._outputs(X))
 
-    def predict_proba(self, X: Any) -> Array:
+    def predict_proba(self, X: Any) -> Any:
         """Probabilities of the classes, in the order of ``classes_``.
 
         Parameters
@@ -447,13 +492,16 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
+            A list of them, one a target, if there are several class targets.
         """
         outputs = self._outputs(X)
+        if self._several():
+            return self._label_binarizer.split(outputs)
         if self.n_outputs_ == 1:
             return np.hstack([1 - outputs, outputs])
         return outputs
 
-    def predict_log_proba(self, X: Any) -> Array:
+    def predict_log_proba(self, X: Any) -> Any:
         """Logarithms of the probabilities.
 
         Parameters
@@ -464,11 +512,11 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
         -------
         ndarray of shape (n_samples, n_classes)
         """
+        proba = self.predict_proba(X)
         with np.errstate(divide="ignore"):
-            log: Array = np.log(self.predict_proba(X))
-        return log
+            return [np.log(p) for p in proba] if self._several() else np.log(proba)
 
-    def decision_function(self, X: Any) -> Array:
+    def decision_function(self, X: Any) -> Any:
         """What goes into the output activation: log-odds for two classes or for labels.
 
         Parameters
@@ -480,6 +528,8 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
         z = self._outputs(X, of="z")
+        if self._several():
+            return self._label_binarizer.split(z)
         return z.ravel() if self.n_outputs_ == 1 else z
 
     def __sklearn_tags__(self) -> Any:

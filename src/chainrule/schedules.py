@@ -314,8 +314,6 @@ class Plateau:
     tolerance : float, default 1e-4
         An epoch improves on the best one if it is better by more than this, in the units of the
         value watched.
-    mode : {"min", "max"}, default "min"
-        Whether a smaller value is better, as for a loss, or a larger one, as for a score.
 
     Notes
     -----
@@ -334,7 +332,6 @@ class Plateau:
     patience: int = 10
     min_factor: float = 0.0
     tolerance: float = 1e-4
-    mode: str = "min"
 
     def __post_init__(self) -> None:
         _number("factor", self.factor, 0, 1)
@@ -343,8 +340,6 @@ class Plateau:
         _whole("patience", self.patience, 1)
         _number("min_factor", self.min_factor, 0, 1, open_low=False)
         _number("tolerance", self.tolerance, 0, open_low=False)
-        if self.mode not in ("min", "max"):
-            raise ValueError(f"mode must be 'min' or 'max'; got {self.mode!r}")
 
     def start(self) -> RunningPlateau:
         """Begin a training."""
@@ -374,10 +369,6 @@ class RunningPlateau:
     waited: int = 0
     reductions: list[int] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        if self.plateau.mode == "max":
-            self.best = -math.inf
-
     def update(self, epoch: int, value: float) -> float:
         """Note the value of an epoch.
 
@@ -385,7 +376,7 @@ class RunningPlateau:
         ----------
         epoch : int
         value : float
-            NaN is no improvement.
+            Lower is better; give a score with its sign turned. NaN is no improvement.
 
         Returns
         -------
@@ -393,8 +384,7 @@ class RunningPlateau:
             The factor on the base learning rate for the epochs that follow.
         """
         rules = self.plateau
-        sign = 1 if rules.mode == "min" else -1
-        if sign * value < sign * self.best - rules.tolerance:
+        if value < self.best - rules.tolerance:
             self.best, self.waited = value, 0
             return self.current
         self.waited += 1
