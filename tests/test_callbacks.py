@@ -16,23 +16,18 @@ from contextlib import redirect_stdout
 import numpy as np
 import pytest
 
-from chainrule import callbacks
+from chainrule import callbacks, checkpoints
 from chainrule.callbacks import (
     Callback,
-    Checkpoint,
-    CSVLog,
     EarlyStopping,
     FunctionCallback,
-    JSONLinesLog,
-    MLflow,
     ProgressBar,
-    TensorBoard,
     as_callback,
     as_callbacks,
-    load_checkpoint,
     running,
-    save_checkpoint,
 )
+from chainrule.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from chainrule.loggers import CSVLog, JSONLinesLog, MLflow, TensorBoard
 
 
 def record(epoch, loss=1.0, **others):
@@ -304,7 +299,7 @@ def test_checkpoint_reaches_the_disk_before_it_gets_its_name(tmp_path, monkeypat
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda fd: (events.append("fsync"), fsync(fd)))
     monkeypatch.setattr(
-        callbacks.Path, "replace", lambda a, b: (events.append("rename"), replace(a, b))
+        checkpoints.Path, "replace", lambda a, b: (events.append("rename"), replace(a, b))
     )
     Fit().run([record(0)], Checkpoint(tmp_path / "a.npz"))
     assert events[:2] == ["fsync", "rename"]

@@ -118,6 +118,11 @@ def gradcheck(
     >>> bool(gradcheck(net, np.eye(3), np.ones((3, 2))))
     True
     """
+    for name, value in (("step", step), ("tolerance", tolerance)):
+        if not 0 < value < np.inf:
+            raise ValueError(f"{name} must be above 0 and finite; got {value!r}")
+    if samples is not None and samples < 1:
+        raise ValueError(f"samples must be 1 or more; got {samples!r}")
     work = network.copy(np.float64)
     X, Y = check_pair(X, Y, work.sizes[0], work.sizes[-1], work.dtype)
     cost, nabla = work.gradient(X, Y)
@@ -174,10 +179,10 @@ def _difference(
         rounding = 0.0 if shrunk == step else 8 * EPS * abs(cost) / h
         right, left = (above - cost) / h, (cost - below) / h
         if not abs(right - left) > 1e-3 * scale + rounding:
-            return numeric, float(max(0.0, abs(numeric - analytic) - rounding) / scale)
+            return numeric, float(max(abs(numeric - analytic) - rounding, 0.0) / scale)
     # Still two slopes: x is on a kink.
     nearest = min(max(analytic, min(left, right)), max(left, right))
-    return float(nearest), float(max(0.0, abs(nearest - analytic) - rounding) / scale)
+    return float(nearest), float(max(abs(nearest - analytic) - rounding, 0.0) / scale)
 
 
 _checked: set[tuple[Any, ...]] = set()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,9 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import shuffle
 
 from chainrule import backprop
-from chainrule.callbacks import ProgressBar, as_callback
-from chainrule.data import look_up
+from chainrule.callbacks import ProgressBar, Record, as_callbacks, on_terminal, running
 from chainrule.regularizers import add_penalty_gradient, penalty
-from chainrule.schedules import SCHEDULES, Plateau
+from chainrule.schedules import Plateau, as_schedule
 from chainrule.training import Descent
 from chainrule.vecmath import Array, Index
 
@@ -38,13 +37,11 @@ class Rates:
         self.per_epoch = -(-n // m)
         self.planned = self.per_epoch * epochs
         self.rule = given if given in ("constant", "invscaling", "adaptive") else ""
+        if est.compat == "sklearn" and self.rule and est.solver != "sgd":
+            self.rule = "constant"  # scikit-learn's Adam knows no other
         self.schedule: Any = None
         if not self.rule:
-            self.schedule = given
-            if given == "plateau":
-                self.schedule = Plateau()
-            elif isinstance(given, str) or not isinstance(given, Plateau):
-                self.schedule = look_up("learning_rate", given, SCHEDULES)
+            self.schedule = as_schedule(given)
         self.current = self.base
         self.plateau = self.schedule.start() if isinstance(self.schedule, Plateau) else None
         if self.rule == "invscaling" and est.t_:
@@ -80,14 +77,15 @@ class Rates:
 class Watch:
     """Keeps what a fit has come to: curves, the best parameters, when to stop."""
 
-    def __init__(self, est: Any, validation: Any, sklearn_context: Any = None) -> None:
+    def __init__(self, est: Any, validation: Any, epochs: int) -> None:
         self.est, self.validation = est, validation
-        self.sklearn_context = sklearn_context
+        self.sklearn_context = getattr(est, "_callback_fit_ctx", None)
         self.verbose = est.verbose
-        self.callbacks = [as_callback(callback) for callback in est.callbacks or ()]
-        if est.verbose and est.verbose < 2 and sys.stderr.isatty():
-            self.callbacks.append(ProgressBar(est.max_iter))
+        self.callbacks = as_callbacks(est.callbacks)
+        if est.verbose and est.verbose < 2 and on_terminal():
+            self.callbacks.insert(0, ProgressBar(epochs))
             self.verbose = 0
+        self.tell: Callable[[Record], bool] = lambda record: False
         if validation is not None:
             est.validation_loss_curve_ = est.validation_loss_curve_ or []
             est.validation_scores_ = est.validation_scores_ or []
@@ -182,11 +180,9 @@ class Watch:
     def ask_callbacks(self, descent: Descent, row: dict[str, Any], X: Any, y: Any) -> bool:
         """Call every callback; whether one of them says stop."""
         est = self.est
-        stop = False
         if self.callbacks:
             est._store(descent)
-        for callback in self.callbacks:
-            stop = bool(callback.on_epoch_end(est, row)) or stop
+        stop = self.tell(row)
         context = self.sklearn_context
         if context is not None:
             est._store(descent)
@@ -241,54 +237,68 @@ def run_epochs(
     rates = Rates(est, n, m, est.max_iter if incremental else epochs)
     if incremental and isinstance(est.__dict__.get("_rate"), float) and rates.rule == "adaptive":
         rates.current = est._rate
-    watch = Watch(est, validation, getattr(est, "_callback_fit_ctx", None))
+    watch = Watch(est, validation, epochs)
     mass = float(n if weight is None else weight.sum())
-    order = np.arange(n)
     done = len(est.loss_curve_) if incremental else 0
     est.n_iter_ = 0
-    for callback in watch.callbacks:
-        callback.on_fit_begin(est)
-    try:
-        for epoch in range(epochs):
-            started = time.perf_counter()
-            if est.shuffle:
-                order = _shuffled(est, order)
-            steps = rates.of_epoch(done + epoch)
-            descent.keep()
-            loss = _one_epoch(est, descent, X, Y, order, weight, steps, mass)
-            if not (math.isfinite(loss) and np.isfinite(descent.network.theta).all()):
-                _diverged(est, descent, watch, X, Y, order, weight, steps)
-                break
-            descent.complete = True
-            est.n_iter_ += 1
-            est.t_ += n
-            row = watch.record(descent, loss, float(steps[-1]), time.perf_counter() - started)
-            monitored = loss if not est.early_stopping else -float(row["validation_score"])
-            rates.epoch_over(epoch, est.t_, monitored)
-            est._rate = rates.current
-            if watch.out_of_patience():
-                retry = rates.retry()
-                watch.say(f"{watch.impatience()} {retry or _last_words(rates)}")
-                if retry is None:
-                    break
-                est._no_improvement_count = 0
-            if watch.ask_callbacks(descent, row, X, Y) or watch.overtime():
-                break
-            if not incremental and est.n_iter_ == epochs:
-                warnings.warn(
-                    f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the "
-                    "optimization hasn't converged yet.",
-                    ConvergenceWarning,
-                    stacklevel=4,
-                )
-    except KeyboardInterrupt:
-        descent.restore_incomplete()
-        warnings.warn("Training interrupted by user.", stacklevel=4)
-    finally:
-        watch.finish(descent)
-        for callback in watch.callbacks:
-            callback.on_fit_end(est)
+    with running(watch.callbacks, est) as watch.tell:
+        try:
+            _loop(est, descent, watch, rates, X, Y, weight, mass, epochs, done, incremental)
+        except KeyboardInterrupt:
+            descent.restore_incomplete()
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        finally:
+            watch.finish(descent)
     return descent
+
+
+def _loop(
+    est: Any,
+    descent: Descent,
+    watch: Watch,
+    rates: Rates,
+    X: Any,
+    Y: Array,
+    weight: Array | None,
+    mass: float,
+    epochs: int,
+    done: int,
+    incremental: bool,
+) -> None:
+    n = X.shape[0]
+    order = np.arange(n)
+    for epoch in range(epochs):
+        started = time.perf_counter()
+        if est.shuffle:
+            order = _shuffled(est, order)
+        steps = rates.of_epoch(done + epoch)
+        descent.keep()
+        loss = _one_epoch(est, descent, X, Y, order, weight, steps, mass)
+        if not (math.isfinite(loss) and np.isfinite(descent.network.theta).all()):
+            _diverged(est, descent, watch, X, Y, order, weight, steps)
+            return
+        descent.complete = True
+        est.n_iter_ += 1
+        est.t_ += n
+        row = watch.record(descent, loss, float(steps[-1]), time.perf_counter() - started)
+        held_out = row["validation_loss"]
+        rates.epoch_over(epoch, est.t_, loss if held_out is None else held_out)
+        est._rate = rates.current
+        if watch.out_of_patience():
+            retry = rates.retry()
+            watch.say(f"{watch.impatience()} {retry or _last_words(rates)}")
+            if retry is None:
+                return
+            est._no_improvement_count = 0
+        if watch.ask_callbacks(descent, row, X, Y) or watch.overtime():
+            return
+    if not incremental:
+        warnings.warn(
+            f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the optimization "
+            "hasn't converged yet.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
 
 
 def _last_words(rates: Rates) -> str:
@@ -401,7 +411,7 @@ def run_lbfgs(
             add_penalty_gradient(work.W[l], rules.l2 / mass, rules.l1 / mass, nabla_W[l])
         return total / mass, nabla.copy()
 
-    watch = Watch(est, validation, getattr(est, "_callback_fit_ctx", None))
+    watch = Watch(est, validation, iterations)
     clock = [time.perf_counter()]
     est.n_iter_ = 0
 
@@ -418,27 +428,24 @@ def run_lbfgs(
         if watch.ask_callbacks(descent, row, X, Y) or watch.overtime() or stop:
             raise StopIteration
 
-    for callback in watch.callbacks:
-        callback.on_fit_begin(est)
-    verbose, watch.verbose = watch.verbose, 0 if est.compat == "sklearn" else watch.verbose
-    try:
-        result = minimize(
-            objective,
-            work.theta.copy(),
-            method="L-BFGS-B",
-            jac=True,
-            callback=iteration,
-            options={"maxfun": est.max_fun, "maxiter": iterations, "gtol": est.tol},
-        )
-        if result.status != 99:  # 99: a callback stopped it
-            est.n_iter_ = _check_optimize_result("lbfgs", result, iterations)
-        est.loss_ = float(result.fun)
-        descent.network.theta[:] = result.x
-    except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=4)
-    finally:
-        watch.verbose = verbose
-        watch.finish(descent)
-        for callback in watch.callbacks:
-            callback.on_fit_end(est)
+    if est.compat == "sklearn":
+        watch.verbose = 0
+    with running(watch.callbacks, est) as watch.tell:
+        try:
+            result = minimize(
+                objective,
+                work.theta.copy(),
+                method="L-BFGS-B",
+                jac=True,
+                callback=iteration,
+                options={"maxfun": est.max_fun, "maxiter": iterations, "gtol": est.tol},
+            )
+            if result.status != 99:  # 99: a callback stopped it
+                est.n_iter_ = _check_optimize_result("lbfgs", result, iterations)
+            est.loss_ = float(result.fun)
+            descent.network.theta[:] = result.x
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        finally:
+            watch.finish(descent)
     return descent

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from chainrule.activations import ACTIVATIONS, Activation
 from chainrule.vecmath import Array, exp, maximum, minimum, row_max, row_sum, softplus, tanh
 
 
@@ -390,6 +391,8 @@ FUSED = {
 }
 
 
-def fuse(loss: Loss, activation: str) -> Loss:
-    """The form of `loss` for an output activation: fused where there is one, else itself."""
-    return FUSED.get((loss.name, activation), loss)
+def fuse(loss: Loss, activation: Activation) -> Loss:
+    """The form of `loss` for an output activation: fused where both are ours, else itself."""
+    if LOSSES.get(loss.name) is not loss or ACTIVATIONS.get(activation.name) is not activation:
+        return loss
+    return FUSED.get((loss.name, activation.name), loss)

@@ -21,7 +21,7 @@ from chainrule.data import check_pair, look_up
 from chainrule.network import Network
 from chainrule.optimizers import OPTIMIZERS, Optimizer
 from chainrule.regularizers import Rules
-from chainrule.training import Descent, _hyper, _positive, choose_engine
+from chainrule.training import Descent, check_count, choose_engine, numbers_of
 from chainrule.vecmath import Array
 
 EXPLODED = 3.0  # see the notes of find_learning_rate
@@ -130,12 +130,12 @@ def find_learning_rate(
             raise ValueError(f"{name} must be a finite number above 0; got {value!r}")
     if not low < high:
         raise ValueError(f"low must be below high; got low={low!r}, high={high!r}")
-    _positive("steps", steps, least=10)
-    m = min(_positive("batch_size", batch_size), len(X))
+    check_count("steps", steps, least=10)
+    m = min(check_count("batch_size", batch_size), len(X))
     chosen = look_up("optimizer", optimizer, OPTIMIZERS)
     if OPTIMIZERS.get(chosen.name) is not chosen:
         check_optimizer(chosen)
-    numbers = _hyper(chosen, None, hyper)
+    numbers = numbers_of(chosen, None, hyper)
     weight = _check_weight(weight, len(X), network)
     work = network.copy()
     work.own[:] = network.own

@@ -93,7 +93,7 @@ class Network:
         self.activations = _check_activations(
             activation, output_activation, plain_loss.link, self.L
         )
-        self.loss = fuse(plain_loss, self.activations[self.L].name)
+        self.loss = fuse(plain_loss, self.activations[self.L])
         if self.loss.fused and self.loss.fused != self.activations[self.L].name:
             raise ValueError(
                 f"loss {self.loss.name!r} is fused with {self.loss.fused!r}; the output "
@@ -170,6 +170,11 @@ class Network:
                 raise ValueError(f"init has {init.size} values; theta has {self.theta.size}")
             self.theta[:] = init
         else:
+            if isinstance(init, str | bytes) or not hasattr(init, "__len__"):
+                raise ValueError(
+                    "init must be a name, an Initializer, one (W, b) pair for each layer, or a "
+                    f"vector like theta; got {init!r}"
+                )
             if len(init) != self.L:
                 raise ValueError(
                     f"init needs one (W, b) pair for each of {self.L} layers, got {len(init)}"
@@ -336,14 +341,23 @@ class Network:
 
     def copy(self, dtype: DTypeLike | None = None) -> Network:
         """An independent copy, in another dtype if asked."""
-        return Network(
+        copy = Network(
             self.sizes,
             activation=self.activations[1:],
             loss=self.loss,
-            init=self.theta,
+            init="zeros",
             dtype=self.dtype if dtype is None else dtype,
             layers=self.layers[1:],
         )
+        copy.theta[:], copy.own[:] = self.theta, self.own
+        return copy
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("W", "b")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.W, self.b = self.views(self.theta)  # a copy of the views would not follow theta
 
     def __repr__(self) -> str:
         names = [activation.name for activation in self.activations[1:]]
@@ -375,6 +389,10 @@ def _check_activations(given: Any, output: Any, link: str, L: int) -> list[Activ
     """Activations by layer, entry 0 a placeholder."""
     if isinstance(given, str | Activation):
         hidden = [given] * (L - 1)
+    elif not isinstance(given, Sequence):
+        raise TypeError(
+            f"activation must be a name, an Activation or a list of them; got {given!r}"
+        )
     else:
         hidden = list(given)
         if len(hidden) == L and output is None:

@@ -40,6 +40,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
         StrOptions({"constant", "invscaling", "adaptive", "plateau", *SCHEDULES}),
         Schedule,
         Plateau,
+        callable,
     ],
     "learning_rate_init": [Interval(REAL, 0, None, closed="neither")],
     "power_t": [Interval(REAL, 0, None, closed="left")],

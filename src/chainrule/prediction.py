@@ -69,7 +69,7 @@ class Prediction(Parameters):
                 start, _, n = network.parameter_tables[2, l]
                 network.own[start : start + n] = own
             kept = self._made = (key, network)
-        return kept[1]  # type: ignore[no-any-return]
+        return kept[1]
 
     def _blocks(self, X: Any, width: int) -> Iterator[tuple[slice, Array]]:
         """Blocks of rows, dense, filled where values are missing."""

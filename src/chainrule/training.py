@@ -146,21 +146,22 @@ def train(
     chosen = look_up("optimizer", optimizer, OPTIMIZERS)
     if OPTIMIZERS.get(chosen.name) is not chosen:
         check_optimizer(chosen)
-    numbers = _hyper(chosen, learning_rate, hyper)
-    epochs = _positive("epochs", epochs, least=0)
-    m = len(X) if batch_size is None else min(_positive("batch_size", batch_size), len(X))
+    numbers = numbers_of(chosen, learning_rate, hyper)
+    epochs = check_count("epochs", epochs, least=0)
+    m = len(X) if batch_size is None else min(check_count("batch_size", batch_size), len(X))
     rng = np.random.default_rng(seed)
     history = History(engine=choose_engine(engine, network, len(X), m, epochs))
-    descent = Descent(network, chosen, numbers, m, history.engine)
     order = np.arange(len(X))
+    descent = None
     try:
+        descent = Descent(network, chosen, numbers, m, history.engine)
         for epoch in range(epochs):
             descent.keep()
             started = time.perf_counter()
             if shuffle:
                 order = rng.permutation(len(X))
             cost = descent.epoch(X, Y, order) / len(X)
-            if not (math.isfinite(cost) and np.isfinite(np.sum(network.theta, dtype=np.float64))):
+            if not (math.isfinite(cost) and np.isfinite(network.theta).all()):
                 raise descent.explain(X, Y, order, epoch)
             history.epochs.append(Epoch(epoch, cost, time.perf_counter() - started))
             descent.complete = True
@@ -168,7 +169,8 @@ def train(
                 history.stopped = "callback"
                 break
     except KeyboardInterrupt:
-        descent.restore_incomplete()
+        if descent is not None:  # else it was still compiling
+            descent.restore_incomplete()
         history.stopped = "interrupted"
     return history
 
@@ -343,7 +345,14 @@ class Descent:
             for array, new in zip(self._arrays(), after, strict=True):
                 array[...] = new
             self.t += 1
-        raise AssertionError("the replay of a diverged epoch stayed finite")
+        last = len(rates) - 1
+        return DivergenceError(
+            f"training diverged in epoch {epoch}, batch {last}: the costs of layer {network.L} "
+            "are finite one by one, but not their sum. Scale the inputs and targets to about 1",
+            epoch,
+            last,
+            network.L,
+        )
 
     def _first_non_finite(
         self, X: Array, Y: Array, theta_after: Array, finite: bool
@@ -410,6 +419,8 @@ def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> 
         raise ValueError(f"unknown engine {asked!r}; {suggest(str(asked), ENGINES)}")
     if asked != "auto":
         return asked
+    if not engine.can_compile():
+        return "numpy"
     seconds = epochs * math.ceil(n / m) * step_seconds(network, m)
     return "numba" if seconds > WORTH_COMPILING else "numpy"
 
@@ -424,14 +435,14 @@ def step_seconds(network: Network, m: int) -> float:
     )
 
 
-def _positive(name: str, value: Any, least: int = 1) -> int:
+def check_count(name: str, value: Any, least: int = 1) -> int:
     """A whole number, at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} must be a whole number, {least} or more; got {value!r}")
     return int(value)
 
 
-def _hyper(
+def numbers_of(
     optimizer: Optimizer, learning_rate: float | None, given: Mapping[str, float] | None
 ) -> Array:
     """The optimiser's numbers in its order, ours over its defaults."""
@@ -443,7 +454,8 @@ def _hyper(
             )
         numbers[name] = value
     for name, value in numbers.items():
-        if not isinstance(value, int | float | np.number) or not 0 <= value < math.inf:
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not number or not 0 <= value < math.inf:
             raise ValueError(f"{name} must be a finite number, 0 or more; got {value!r}")
     if numbers["learning_rate"] == 0:
         raise ValueError("learning_rate must be above 0")
