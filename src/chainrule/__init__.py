@@ -21,11 +21,20 @@ _HOMES = {
     "Initializer": "initializers",
     "LAYERS": "layers",
     "LOSSES": "losses",
+    "LRFinder": "lr_finder",
+    "LRFinderDisplay": "displays",
     "Layer": "layers",
     "Loss": "losses",
+    "LossCurveDisplay": "displays",
+    "MLPClassifier": "classifier",
+    "MLPRegressor": "regressor",
     "Network": "network",
     "OPTIMIZERS": "optimizers",
     "Optimizer": "optimizers",
+    "Plateau": "schedules",
+    "SCHEDULES": "schedules",
+    "Schedule": "schedules",
+    "find_learning_rate": "lr_finder",
     "gradcheck": "checking",
     "one_hot": "data",
     "train": "training",
@@ -37,6 +46,7 @@ __all__ = [
     "LAYERS",
     "LOSSES",
     "OPTIMIZERS",
+    "SCHEDULES",
     "Activation",
     "CompilationError",
     "DerivativeError",
@@ -45,11 +55,19 @@ __all__ = [
     "GradientCheck",
     "History",
     "Initializer",
+    "LRFinder",
+    "LRFinderDisplay",
     "Layer",
     "Loss",
+    "LossCurveDisplay",
+    "MLPClassifier",
+    "MLPRegressor",
     "Network",
     "Optimizer",
+    "Plateau",
+    "Schedule",
     "__version__",
+    "find_learning_rate",
     "gradcheck",
     "one_hot",
     "train",
@@ -71,11 +89,16 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from chainrule.activations import ACTIVATIONS, Activation
     from chainrule.checking import DerivativeError, GradientCheck, gradcheck
+    from chainrule.classifier import MLPClassifier
     from chainrule.data import one_hot
+    from chainrule.displays import LossCurveDisplay, LRFinderDisplay
     from chainrule.engine import CompilationError
     from chainrule.initializers import INITIALIZERS, Initializer
     from chainrule.layers import LAYERS, Layer
     from chainrule.losses import LOSSES, Loss
+    from chainrule.lr_finder import LRFinder, find_learning_rate
     from chainrule.network import Network
     from chainrule.optimizers import OPTIMIZERS, Optimizer
+    from chainrule.regressor import MLPRegressor
+    from chainrule.schedules import SCHEDULES, Plateau, Schedule
     from chainrule.training import DivergenceError, Epoch, History, train

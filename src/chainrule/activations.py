@@ -185,6 +185,16 @@ def logistic_pullback(z: Array, a: Array, delta: Array) -> None:
     delta *= a * (1 - a)
 
 
+def exponential(z: Array, a: Array) -> None:
+    """a = e^z."""
+    exp(z, a)
+
+
+def exponential_pullback(z: Array, a: Array, delta: Array) -> None:
+    """σ′ = a."""
+    delta *= a
+
+
 def softmax(z: Array, a: Array) -> None:
     """a_j = e^{z_j} / Σ_k e^{z_k} in each row; the row's largest z is taken off first."""
     np.subtract(z, row_max(z), a)
@@ -196,6 +206,31 @@ def softmax_pullback(z: Array, a: Array, delta: Array) -> None:
     """∂C/∂z_j = Σ_k ∂C/∂a_k a_k (1[j=k] - a_j) = a_j (δ_j - Σ_k a_k δ_k), row by row."""
     delta -= row_sum(a * delta)
     delta *= a
+
+
+def ordered(n: int) -> Activation:
+    """Outputs in runs of n, each above the last: a_1 = z_1, a_j = a_{j-1} + softplus(z_j).
+
+    For quantiles that never cross.
+    """
+
+    def f(z: Array, a: Array) -> None:
+        softplus(z, a)
+        for k in range(z.shape[1]):
+            if k % n == 0:
+                a[:, k] = z[:, k]
+            else:
+                a[:, k] += a[:, k - 1]
+
+    def pullback(z: Array, a: Array, delta: Array) -> None:
+        s = np.empty_like(z)
+        vec_logistic(z, s)
+        for k in range(z.shape[1] - 1, -1, -1):
+            if k % n > 0:
+                delta[:, k - 1] += delta[:, k]
+                delta[:, k] *= s[:, k]
+
+    return Activation("ordered", f, pullback)
 
 
 ACTIVATIONS = {
@@ -212,6 +247,7 @@ ACTIVATIONS = {
         Activation("softplus", softplus_activation, softplus_pullback),
         Activation("tanh", tanh, tanh_pullback),
         Activation("logistic", logistic, logistic_pullback),
+        Activation("exp", exponential, exponential_pullback),
         Activation("softmax", softmax, softmax_pullback),
     )
 }

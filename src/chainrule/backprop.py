@@ -15,6 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.regularizers import (
+    add_penalty_gradient,
+    clip_norm,
+    clip_values,
+    limit_norms,
+    penalty,
+)
 from chainrule.vecmath import Array, Index, functions, matrices, take_rows, vectors
 
 
@@ -49,16 +56,17 @@ def forward(net: Layers, batch: Batch) -> None:
 
 
 def output_error(
-    net: Layers, loss_delta: Callable[..., None], y: Array, scale: float, batch: Batch
+    net: Layers, loss_delta: Callable[..., None], y: Array, scale: Array, batch: Batch
 ) -> None:
     """δ^L = ∂C/∂a^L ⊙ σ′(z^L)  (BP1), averaged here, once, over the rows of the batch.
 
+    scale, (m, 1), is each row's share in that average: 1/m, or its weight over all weights.
     A fused loss writes ∂C/∂z^L; its layer's pullback is then the identity.
     """
     L, z, a, delta = net.L, batch.z, batch.a, batch.delta
     loss_delta(z[L], a[L], y, delta[L])
     net.f_pullback[L](z[L], a[L], delta[L])
-    np.multiply(delta[L], y.dtype.type(scale), delta[L])
+    np.multiply(delta[L], scale, delta[L])
 
 
 def backward(net: Layers, batch: Batch) -> None:
@@ -88,15 +96,20 @@ def descend(
     theta: Array,
     nabla: Array,
     state: Array,
+    average: Array,
     hyper: Array,
+    rates: Array,
+    rules: Array,
     t: int,
     own: Array,
     tables: Index,
+    weight_layers: Index,
     z_flat: Array,
     a_flat: Array,
     delta_flat: Array,
     X: Array,
     Y: Array,
+    weight: Array,
     order: Index,
     m: int,
 ) -> tuple[int, float]:
@@ -111,17 +124,27 @@ def descend(
         Parameters, changed in place, and room for their gradient.
     state : (slots, P)
         The optimiser's memory, changed in place.
+    average : (P,) or empty
+        Running average of theta, changed in place if rules.average > 0.
     hyper : float64
         The optimiser's numbers.
+    rates : (steps,) float64
+        The learning rate of each step.
+    rules : float64
+        A `regularizers.Rules`.
     t : int
         Steps taken before.
     own : float64
         The layers' own numbers, flat.
     tables : (4, L + 1, 3) int64
         Where W^l and b^l lie in theta, s^l in own, and z^l in the flat buffers.
+    weight_layers : int64
+        The layers whose W penalties, decay and the norm limit concern.
     z_flat, a_flat, delta_flat : room for m rows of every layer
     X, Y : (N, n_0), (N, n_L)
         Samples and targets.
+    weight : (N,) or empty
+        Weights of the samples; empty: all 1.
     order : int64
         Which rows, in which order.
     m : int
@@ -132,7 +155,8 @@ def descend(
     t : int
         Steps taken after.
     total : float
-        Sum of the rows' costs, each at the parameters that its batch was met with.
+        Weighted sum of the rows' costs, each at the parameters that its batch was met with, and
+        of the batches' penalties.
     """
     L = tables.shape[1] - 1
     net = Layers(
@@ -148,23 +172,59 @@ def descend(
     )
     nabla_W, nabla_b = matrices(nabla, tables[0]), vectors(nabla, tables[1])
     batch = Batch(
-        matrices(z_flat, tables[3]), matrices(a_flat, tables[3]), matrices(delta_flat, tables[3])
+        matrices(z_flat, tables[3]),
+        matrices(a_flat, tables[3]),
+        matrices(delta_flat, tables[3]),
     )
     row_cost = functions("cost", cost, theta)[0]
     output_delta = functions("delta", loss_delta, theta)[0]
     take_step = functions("step", step, theta)[0]
+    # In the order of Rules.
+    cost_scale, error_scale, l2, l1 = rules[0], rules[1], rules[2], rules[3]
+    value_bound, norm_bound, decay = rules[4], rules[5], rules[6]
+    max_norm, newest = rules[7], rules[8]
+    number = theta.dtype.type
     y, c = np.empty((m, Y.shape[1]), Y.dtype), np.empty(m, Y.dtype)
+    scale = np.full((m, 1), number(error_scale / m))
+    mass = float(m)
     total = 0.0
-    for start in range(0, len(order), m):
-        rows = order[start : start + m]
+    for k in range(len(rates)):
+        rows = order[k * m : (k + 1) * m]
         take_rows(X, rows, batch.a[0])
         take_rows(Y, rows, y)
+        t += 1
+        for l in range(1, L + 1):
+            if len(net.s[l]) > 0:
+                net.s[l][0] = t
         forward(net, batch)
         row_cost(batch.z[L], batch.a[L], y, c)
-        total += float(c.sum())
-        output_error(net, output_delta, y, 1 / m, batch)
+        if len(weight) > 0:
+            w = weight[rows]
+            mass = float(w.sum())
+            c *= w
+            if mass > 0:
+                scale[:, 0] = w * number(error_scale / mass)
+            else:
+                scale[:, 0] = 0
+                mass = 1.0
+        total += cost_scale * float(c.sum())
+        output_error(net, output_delta, y, scale, batch)
         backward(net, batch)
         gradient(net, batch, nabla_W, nabla_b)
-        t += 1
+        hyper[0] = rates[k]
+        for l in weight_layers:
+            total += penalty(net.W[l], l2, l1)
+            add_penalty_gradient(net.W[l], l2 / mass, l1 / mass, nabla_W[l])
+            if decay > 0:
+                np.multiply(net.W[l], number(1 - hyper[0] * decay), net.W[l])
+        if value_bound > 0:
+            clip_values(value_bound, nabla)
+        if norm_bound > 0:
+            clip_norm(norm_bound, nabla)
         take_step(theta, nabla, state, hyper, t)
+        if max_norm > 0:
+            for l in weight_layers:
+                limit_norms(max_norm, net.W[l])
+        if newest > 0:
+            average += number(newest) * (theta - average)
     return t, total

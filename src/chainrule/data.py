@@ -25,7 +25,7 @@ def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     try:
         found = np.dtype(dtype)
     except TypeError:
-        found = None
+        found = np.dtype(object)
     if found not in (np.dtype("float32"), np.dtype("float64")):
         raise ValueError(f"dtype must be float32 or float64, not {dtype!r}")
     return found
@@ -69,6 +69,8 @@ def check_matrix(given: ArrayLike, columns: int, name: str, dtype: np.dtype[Any]
         Not numbers, the wrong shape, no rows, or a NaN or infinity (row and column are named).
     """
     array = np.asarray(given)
+    if array.dtype.kind in "cSU":
+        raise ValueError(f"{name} holds something that is not a real number: it is {array.dtype}")
     if array.dtype.kind not in "fiub":
         try:
             array = array.astype(dtype)
@@ -84,7 +86,9 @@ def check_matrix(given: ArrayLike, columns: int, name: str, dtype: np.dtype[Any]
         raise ValueError(f"{name} has no rows")
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, dtype)
-    if not np.isfinite(np.sum(array, dtype=np.float64)):  # one cheap pass before the exact one
+    with np.errstate(all="ignore"):
+        total = np.sum(array, dtype=np.float64)
+    if not np.isfinite(total):  # one cheap pass before the exact one
         bad = np.argwhere(~np.isfinite(array))
         if len(bad):
             row, column = bad[0]

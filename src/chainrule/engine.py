@@ -41,11 +41,17 @@ ROLES = {
     "delta": "MMMM",  # z, a, y, delta
     "step": "VVMHI",  # theta, nabla, state, h, t
 }
-DESCEND = "AAAAAAAAVVMHIHTVVVRRAI"  # the arguments of backprop.descend
+FIXED_MODULES = ("numpy", "math", "cmath")  # whose contents nobody edits
+DESCEND = "AAAAAAAAVVMVHHHIHTAVVVRRVAI"  # the arguments of backprop.descend
 
 # Not the whole of fast-math: "nnan" and "ninf" would make isfinite(nan) true.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH}
+
+
+def can_compile() -> bool:
+    """Whether Numba may compile: NUMBA_DISABLE_JIT switches it off."""
+    return os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 
 
 class CompilationError(TypeError):
@@ -72,7 +78,7 @@ def _toolchain() -> bytes:
     for name in ("numba", "llvmlite", "numpy", "scipy"):
         digest.update(f"{name} {metadata.version(name)}\n".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.stem in ("engine", "loops", "vecmath", "backprop"):
+        if path.stem in ("engine", "loops", "vecmath", "backprop", "regularizers"):
             digest.update(path.read_bytes())
     return digest.digest()
 
@@ -98,9 +104,13 @@ def _fingerprint(fn: types.FunctionType) -> str:
             seen.add(id(value))
             add_code(value.__code__)
             digest.update(repr(value.__defaults__).encode())
+            names = _names(value.__code__)
             for name, read in _globals_read(value):
                 digest.update(name.encode())
                 add(read)
+                if isinstance(read, types.ModuleType) and read.__name__ not in FIXED_MODULES:
+                    for attribute in names:
+                        add(getattr(read, attribute, None))
         elif isinstance(value, types.ModuleType):
             digest.update(value.__name__.encode())
         elif isinstance(value, np.ndarray):
@@ -112,9 +122,18 @@ def _fingerprint(fn: types.FunctionType) -> str:
     return digest.hexdigest()[:24]
 
 
+def _names(code: types.CodeType) -> list[str]:
+    """Names that code and the functions inside it mention, each once, in order."""
+    found = dict.fromkeys(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found |= dict.fromkeys(_names(constant))
+    return list(found)
+
+
 def _globals_read(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
     """Globals and closed-over values that a function's code names."""
-    for name in fn.__code__.co_names:
+    for name in _names(fn.__code__):
         if name in fn.__globals__:
             yield name, fn.__globals__[name]
     for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
@@ -219,19 +238,28 @@ def _register_helpers(fn: types.FunctionType) -> None:
     """Let compiled code call the plain Python functions that `fn` names, and theirs."""
     from numba.extending import register_jitable
 
-    from chainrule import loops, vecmath
+    from chainrule import loops
 
     for _, value in _globals_read(fn):
         if not isinstance(value, types.FunctionType) or value in _registered:
             continue
         _registered.add(value)
-        if value.__module__ != vecmath.__name__:  # those have their loops
+        if value not in loops.REPLACED:
             register_jitable(value)
             _register_helpers(value)
-    del loops
 
 
-_addresses: dict[tuple[Any, str, str], tuple[int, Any]] = {}
+_addresses: dict[tuple[str, str, str], tuple[int, Any]] = {}
+
+
+@functools.cache
+def _own_meaning(fn: types.FunctionType) -> str:
+    return _fingerprint(fn)
+
+
+def _meaning(fn: types.FunctionType) -> str:
+    """A function's fingerprint: of ours once, of a user's each time, since globals can change."""
+    return _own_meaning(fn) if fn.__module__.startswith("chainrule.") else _fingerprint(fn)
 
 
 def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
@@ -249,16 +277,21 @@ def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
     CompilationError
         Numba cannot compile it.
     """
-    key = (fn, role, dtype.str)
+    if not isinstance(fn, types.FunctionType):
+        raise CompilationError(
+            f"{fn!r} is not a plain Python function; pass one, or use engine='numpy'"
+        )
+    if not can_compile():
+        raise CompilationError(
+            "NUMBA_DISABLE_JIT is set, which switches compilation off; unset it, or use "
+            "engine='numpy'"
+        )
+    key = (_meaning(fn), role, dtype.str)
     if key not in _addresses:
         from numba import void
         from numba.core.errors import NumbaError
         from numba.np.numpy_support import from_dtype
 
-        if not isinstance(fn, types.FunctionType):
-            raise CompilationError(
-                f"{fn!r} is not a plain Python function; pass one, or use engine='numpy'"
-            )
         _announce()
         _register_helpers(fn)
         signature = void(*numba_types(ROLES[role], from_dtype(dtype)))

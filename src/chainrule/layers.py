@@ -10,6 +10,9 @@ output (m, n_l), delta = ∂C/∂z:
     writes ∂C/∂a into below, (m, n_{l-1}).
 ``gradient(W, b, s, a, delta, nabla_W, nabla_b)``
     writes ∂C/∂W and ∂C/∂b, the sums over the rows.
+If a kind has numbers of its own, s[0] is the step t, counted from 1, while training and 0 when
+predicting.
+
 ``shape(n_in, n_out)``
     gives ((r, c), k), and raises ValueError for widths that it cannot join.
 
@@ -23,7 +26,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.vecmath import Array, column_sum
+from chainrule.vecmath import Array, column_sum, random_normal, random_uniform, row_sum
+
+
+def no_numbers(n_out: int) -> tuple[float, ...]:
+    """A layer without numbers of its own."""
+    return ()
 
 
 class Layer(NamedTuple):
@@ -36,8 +44,11 @@ class Layer(NamedTuple):
         As in the module's contract.
     shape : callable (n_in, n_out) -> ((r, c), k)
         Shapes of W and b.
-    numbers : tuple of float, default ()
-        What s starts as.
+    numbers : callable (n_out) -> tuple of float
+        What s starts as. Default: empty.
+    initial_scale : float, optional
+        What W starts as; b is then zeros. Such a W is no weight: penalties and decay leave it
+        alone. Default: None, W and b are drawn by the network's initialiser.
     """
 
     name: str
@@ -45,7 +56,8 @@ class Layer(NamedTuple):
     pullback: Callable[..., None]
     gradient: Callable[..., None]
     shape: Callable[[int, int], tuple[tuple[int, int], int]]
-    numbers: tuple[float, ...] = ()
+    numbers: Callable[[int], tuple[float, ...]] = no_numbers
+    initial_scale: float | None = None
 
 
 def affine(W: Array, b: Array, s: Any, a: Array, z: Array) -> None:
@@ -72,5 +84,250 @@ def affine_shape(n_in: int, n_out: int) -> tuple[tuple[int, int], int]:
     return (n_in, n_out), n_out
 
 
+def no_gradient(
+    W: Array, b: Array, s: Array, a: Array, delta: Array, nabla_W: Array, nabla_b: Array
+) -> None:
+    """Nothing is learned here."""
+
+
+def no_parameters(n_in: int, n_out: int) -> tuple[tuple[int, int], int]:
+    """W and b are empty; the width stays."""
+    _same_width(n_in, n_out)
+    return (0, 0), 0
+
+
+def scale_and_shift(n_in: int, n_out: int) -> tuple[tuple[int, int], int]:
+    """W is (1, n), a factor for each unit, b is (n,); the width stays."""
+    _same_width(n_in, n_out)
+    return (1, n_in), n_in
+
+
+def _same_width(n_in: int, n_out: int) -> None:
+    if n_in != n_out:
+        raise ValueError(f"this kind of layer keeps its width; it cannot join {n_in} to {n_out}")
+
+
+def dropout_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
+    """z = a ⊙ mask / (1 - p) while training, each unit kept with probability 1 - p; z = a after.
+
+    Srivastava et al. (2014), scaled while training. s = [t, p, key].
+    """
+    if s[0] > 0:
+        random_uniform(s[2], s[0], z)
+        np.multiply(a, z >= s[1], z)
+        z *= z.dtype.type(1 / (1 - s[1]))
+    else:
+        z[:] = a
+
+
+def dropout_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array) -> None:
+    """∂C/∂a = δ ⊙ mask / (1 - p), the mask drawn again from the same key and step."""
+    if s[0] > 0:
+        random_uniform(s[2], s[0], below)
+        np.multiply(delta, below >= s[1], below)
+        below *= below.dtype.type(1 / (1 - s[1]))
+    else:
+        below[:] = delta
+
+
+def noise_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
+    """z = a + σ ε, ε standard normal, while training; z = a after.  s = [t, σ, key]."""
+    if s[0] > 0:
+        random_normal(s[2], s[0], z)
+        z *= z.dtype.type(s[1])
+        z += a
+    else:
+        z[:] = a
+
+
+def identity_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array) -> None:
+    """∂C/∂a = δ."""
+    below[:] = delta
+
+
+def standardize_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
+    """z = (a - μ) / σ, column by column, μ and σ fixed.  s = [t, μ of n, σ of n]."""
+    n = a.shape[1]
+    np.subtract(a, s[1 : 1 + n].astype(a.dtype), z)
+    z /= s[1 + n :].astype(a.dtype)
+
+
+def standardize_pullback(
+    W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array
+) -> None:
+    """∂C/∂a = δ / σ."""
+    np.divide(delta, s[1 + a.shape[1] :].astype(a.dtype), below)
+
+
+def layer_norm_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
+    """z = W ⊙ x̂ + b with x̂ = (a - μ) / √(v + ε), μ and v the mean and variance of each row.
+
+    Ba, Kiros and Hinton (2016). s = [t, ε].
+    """
+    _standardize_rows(s, a, z)
+    z *= W
+    z += b
+
+
+def layer_norm_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array) -> None:
+    """∂C/∂a = r (g - mean(g) - x̂ mean(g ⊙ x̂)), g = δ ⊙ W, r = 1 / √(v + ε), means by row."""
+    n = a.dtype.type(a.shape[1])
+    x = np.empty_like(a)
+    r = _standardize_rows(s, a, x)
+    np.multiply(delta, W, below)
+    below -= row_sum(below) / n + x * (row_sum(below * x) / n)
+    below *= r
+
+
+def layer_norm_gradient(
+    W: Array, b: Array, s: Array, a: Array, delta: Array, nabla_W: Array, nabla_b: Array
+) -> None:
+    """∂C/∂W = Σ_rows δ ⊙ x̂ and ∂C/∂b = Σ_rows δ."""
+    x = np.empty_like(a)
+    _standardize_rows(s, a, x)
+    column_sum(delta * x, nabla_W[0])
+    column_sum(delta, nabla_b)
+
+
+def _standardize_rows(s: Array, a: Array, x: Array) -> Array:
+    """Write x̂ into x; returns r = 1 / √(v + ε), (m, 1)."""
+    n = a.dtype.type(a.shape[1])
+    np.subtract(a, row_sum(a) / n, x)
+    r = a.dtype.type(1) / np.sqrt(row_sum(x * x) / n + a.dtype.type(s[1]))
+    x *= r
+    return r
+
+
+def batch_norm_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
+    """z = W ⊙ x̂ + b with x̂ = (a - μ) / √(v + ε), μ and v by column.
+
+    While training μ and v are the batch's, and their running averages are kept; after, those.
+    Ioffe and Szegedy (2015). s = [t, ε, momentum, means of n, variances of n].
+    """
+    mu, v = np.empty(a.shape[1], a.dtype), np.empty(a.shape[1], a.dtype)
+    _column_moments(s, a, mu, v)
+    n = a.shape[1]
+    if s[0] > 0:
+        m = len(a)
+        s[3 : 3 + n] += (1 - s[2]) * (mu - s[3 : 3 + n])
+        s[3 + n :] += (1 - s[2]) * (v * (m / max(m - 1, 1)) - s[3 + n :])
+    np.subtract(a, mu, z)
+    z *= a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1]))
+    z *= W
+    z += b
+
+
+def batch_norm_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array) -> None:
+    """∂C/∂a = r (g - mean(g) - x̂ mean(g ⊙ x̂)), g = δ ⊙ W, means by column; else r g."""
+    n, m = a.shape[1], a.dtype.type(len(a))
+    mu, v = np.empty(n, a.dtype), np.empty(n, a.dtype)
+    _column_moments(s, a, mu, v)
+    r = a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1]))
+    np.multiply(delta, W, below)
+    if s[0] > 0:
+        x = (a - mu) * r
+        g_mean, gx_mean = np.empty(n, a.dtype), np.empty(n, a.dtype)
+        column_sum(below, g_mean)
+        column_sum(below * x, gx_mean)
+        below -= g_mean / m + x * (gx_mean / m)
+    below *= r
+
+
+def batch_norm_gradient(
+    W: Array, b: Array, s: Array, a: Array, delta: Array, nabla_W: Array, nabla_b: Array
+) -> None:
+    """∂C/∂W = Σ_rows δ ⊙ x̂ and ∂C/∂b = Σ_rows δ."""
+    mu, v = np.empty(a.shape[1], a.dtype), np.empty(a.shape[1], a.dtype)
+    _column_moments(s, a, mu, v)
+    x = (a - mu) * (a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1])))
+    column_sum(delta * x, nabla_W[0])
+    column_sum(delta, nabla_b)
+
+
+def _column_moments(s: Array, a: Array, mu: Array, v: Array) -> None:
+    """Mean and variance of each column: the batch's while training, else the running ones."""
+    n = a.shape[1]
+    if s[0] > 0:
+        m = a.dtype.type(len(a))
+        column_sum(a, mu)
+        mu /= m
+        x = a - mu
+        column_sum(x * x, v)
+        v /= m
+    else:
+        mu[:] = s[3 : 3 + n]
+        v[:] = s[3 + n :]
+
+
+def dropout(rate: float, key: int = 0) -> Layer:
+    """Dropout of each unit with probability `rate`; `key`, below 2⁵³, chooses the draws."""
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout must be at least 0 and below 1, got {rate!r}")
+    return Layer(
+        "dropout",
+        dropout_forward,
+        dropout_pullback,
+        no_gradient,
+        no_parameters,
+        lambda n: (0.0, float(rate), float(key)),
+    )
+
+
+def noise(deviation: float, key: int = 0) -> Layer:
+    """Normal noise of that standard deviation, added while training."""
+    if not deviation >= 0:
+        raise ValueError(f"the noise's deviation must be 0 or more, got {deviation!r}")
+    return Layer(
+        "noise",
+        noise_forward,
+        identity_pullback,
+        no_gradient,
+        no_parameters,
+        lambda n: (0.0, float(deviation), float(key)),
+    )
+
+
+def standardize(mean: Array, deviation: Array) -> Layer:
+    """Inputs less their mean, over their deviation, both (n,) and fixed."""
+    return Layer(
+        "standardize",
+        standardize_forward,
+        standardize_pullback,
+        no_gradient,
+        no_parameters,
+        lambda n: (0.0, *map(float, mean), *map(float, deviation)),
+    )
+
+
+def layer_norm(epsilon: float = 1e-5) -> Layer:
+    """Layer normalisation with a learned scale and shift."""
+    return Layer(
+        "layer_norm",
+        layer_norm_forward,
+        layer_norm_pullback,
+        layer_norm_gradient,
+        scale_and_shift,
+        lambda n: (0.0, epsilon),
+        initial_scale=1.0,
+    )
+
+
+def batch_norm(epsilon: float = 1e-5, momentum: float = 0.9) -> Layer:
+    """Batch normalisation; a step moves the running moments by 1 - momentum."""
+    return Layer(
+        "batch_norm",
+        batch_norm_forward,
+        batch_norm_pullback,
+        batch_norm_gradient,
+        scale_and_shift,
+        lambda n: (0.0, epsilon, momentum, *[0.0] * n, *[1.0] * n),
+        initial_scale=1.0,
+    )
+
+
 AFFINE = Layer("affine", affine, affine_pullback, affine_gradient, affine_shape)
-LAYERS = {AFFINE.name: AFFINE}
+
+# Every kind that fits any width, at its usual numbers.
+LAYERS = {
+    layer.name: layer for layer in (AFFINE, dropout(0.5), noise(0.1), layer_norm(), batch_norm())
+}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,8 +27,14 @@ from numba.np.arrayobj import make_array, populate_array
 from chainrule import vecmath
 from chainrule.engine import ROLES, numba_types
 
-# strict would have the annotations of the two signatures agree as well.
-overload = partial(numba_overload, strict=False)
+REPLACED: set[Callable[..., Any]] = set()  # what has a second body here
+
+
+def overload(fn: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """Numba's `overload`; strict would have the annotations of both signatures agree as well."""
+    REPLACED.add(fn)
+    return numba_overload(fn, strict=False, **options)  # type: ignore[no-any-return]
+
 
 # Without "reassoc", which would undo the two-step subtraction of k log 2.
 EXACT: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
@@ -190,7 +195,7 @@ def _formulas(dtype: Any) -> dict[str, Callable[..., Any]]:
     def softplus(x):  # type: ignore[no-untyped-def]
         u, v, p = parts(-abs(x))
         s = log1p((u + u * p) * v)
-        return (s + (x if x > zero else zero)) if x == x else x
+        return (s + (max(zero, x))) if x == x else x
 
     @njit(**EXACT)
     def erf(x):  # type: ignore[no-untyped-def]
@@ -235,7 +240,7 @@ def _extremum(name: str) -> None:
     @overload(getattr(vecmath, name))
     def body(x: Any, y: Any, out: Any) -> Any:
         if isinstance(y, types.Array):
-            return lambda x, y, out: ufunc(x, y, out)
+            return lambda x, y, out: ufunc(x, y, out)  # noqa: PLW0108
         return lambda x, y, out: ufunc(x, out.dtype.type(y), out)
 
 
@@ -293,6 +298,26 @@ def _take_rows(x: Any, rows: Any, out: Any) -> Any:
             source, target = x[rows[i]], out[i]
             for j in range(len(target)):
                 target[j] = source[j]
+
+    return body
+
+
+@njit(**EXACT)
+def _mix(x):  # type: ignore[no-untyped-def]
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@overload(vecmath.random_uniform)
+def _random_uniform(key: Any, t: Any, out: Any) -> Any:
+    def body(key, t, out):  # type: ignore[no-untyped-def]
+        start = _mix(_mix(np.uint64(key) + vecmath.GOLDEN) + np.uint64(t))
+        unit = out.dtype.type(2.0**-24)
+        flat = out.ravel()
+        for i in range(len(flat)):
+            bits = _mix(start + np.uint64(i + 1) * vecmath.GOLDEN) >> np.uint64(40)
+            flat[i] = out.dtype.type(np.int64(bits)) * unit
 
     return body
 

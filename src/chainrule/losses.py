@@ -17,12 +17,13 @@ every other activation the plain form is used and the activation pulls it back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.vecmath import Array, exp, row_max, row_sum, softplus
+from chainrule.activations import ACTIVATIONS, Activation
+from chainrule.vecmath import Array, exp, maximum, minimum, row_max, row_sum, softplus, tanh
 
 
 class Loss(NamedTuple):
@@ -74,10 +75,7 @@ def cross_entropy_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
 
 def softmax_cross_entropy(z: Array, a: Array, y: Array, c: Array) -> None:
     """C = -Σ_j y_j log softmax(z)_j = Σ_j y_j (log Σ_k e^{z_k} - z_j)."""
-    shifted = z - row_max(z)
-    e = np.empty_like(z)
-    exp(shifted, e)
-    c[:] = row_sum(y * (np.log(row_sum(e)) - shifted))[:, 0]
+    c[:] = -row_sum(y * _log_softmax(z))[:, 0]
 
 
 def softmax_cross_entropy_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
@@ -108,12 +106,265 @@ def logistic_cross_entropy(z: Array, a: Array, y: Array, c: Array) -> None:
     c[:] = row_sum(s - y * z)[:, 0]
 
 
+def focal(gamma: float = 2.0) -> Loss:
+    """C = -Σ_j y_j (1 - p_j)^γ log p_j with p = softmax(z). Lin et al. (2017)."""
+    g = _focusing(gamma)
+
+    def cost(z: Array, a: Array, y: Array, c: Array) -> None:
+        log_p = _log_softmax(z)
+        c[:] = -row_sum(y * (1 - a) ** z.dtype.type(g) * log_p)[:, 0]
+
+    def delta_of(z: Array, a: Array, y: Array, delta: Array) -> None:
+        # a ∂C/∂a first, then softmax's Jacobian without its factor a
+        away = np.maximum(1 - a, np.finfo(a.dtype).tiny)
+        weight = away ** z.dtype.type(g)
+        np.multiply(weight / away, z.dtype.type(g) * a * _log_softmax(z), delta)
+        delta -= weight
+        delta *= y
+        delta -= a * row_sum(delta)
+
+    return Loss("focal", cost, delta_of, "softmax", "softmax")
+
+
+def binary_focal(gamma: float = 2.0) -> Loss:
+    """C = -Σ_j (y (1 - p)^γ log p + (1 - y) p^γ log(1 - p)), p the logistic function of z."""
+    g = _focusing(gamma)
+
+    def cost(z: Array, a: Array, y: Array, c: Array) -> None:
+        minus_log_p, minus_log_q = np.empty_like(z), np.empty_like(z)
+        softplus(-z, minus_log_p)
+        softplus(z, minus_log_q)
+        e = z.dtype.type(g)
+        c[:] = row_sum(y * (1 - a) ** e * minus_log_p + (1 - y) * a**e * minus_log_q)[:, 0]
+
+    def delta_of(z: Array, a: Array, y: Array, delta: Array) -> None:
+        minus_log_p, minus_log_q = np.empty_like(z), np.empty_like(z)
+        softplus(-z, minus_log_p)
+        softplus(z, minus_log_q)
+        e, q = z.dtype.type(g), 1 - a
+        np.multiply((1 - y) * a**e, a + e * q * minus_log_q, delta)
+        delta -= y * q**e * (q + e * a * minus_log_p)
+
+    return Loss("binary_focal", cost, delta_of, "logistic", "logistic")
+
+
+def _focusing(gamma: float) -> float:
+    if not gamma >= 0:
+        raise ValueError(f"focal's gamma must be 0 or more, got {gamma!r}")
+    return float(gamma)
+
+
+def _log_softmax(z: Array) -> Array:
+    """Log of softmax(z), row by row."""
+    shifted = z - row_max(z)
+    e = np.empty_like(z)
+    exp(shifted, e)
+    return shifted - np.log(row_sum(e))
+
+
+def absolute_error(z: Array, a: Array, y: Array, c: Array) -> None:
+    """C = Σ_j |a_j - y_j|."""
+    c[:] = row_sum(np.abs(a - y))[:, 0]
+
+
+def absolute_error_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
+    """∂C/∂a = sign(a - y)."""
+    np.subtract(a, y, delta)
+    np.sign(delta, delta)
+
+
+def log_cosh(z: Array, a: Array, y: Array, c: Array) -> None:
+    """C = Σ_j log cosh r_j, r = a - y, as |r| + log(1 + e^-2|r|) - log 2, which cannot overflow."""
+    r = np.abs(a - y)
+    s = np.empty_like(r)
+    softplus(r * r.dtype.type(-2), s)
+    c[:] = row_sum(r + s - r.dtype.type(np.log(2.0)))[:, 0]
+
+
+def log_cosh_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
+    """∂C/∂a = tanh(a - y)."""
+    tanh(a - y, delta)
+
+
+def poisson(z: Array, a: Array, y: Array, c: Array) -> None:
+    """C = Σ_j (a_j - y_j - y_j log(a_j / y_j)), half the Poisson deviance; a is kept above eps."""
+    eps = np.finfo(a.dtype).eps
+    mu, t = np.maximum(a, eps), np.maximum(y, eps)
+    c[:] = row_sum(mu - y - y * np.log(mu / t))[:, 0]
+
+
+def poisson_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
+    """∂C/∂a = 1 - y / a; 0 below eps."""
+    eps = np.finfo(a.dtype).eps
+    np.subtract(a.dtype.type(1), y / np.maximum(a, eps), delta)
+    delta *= a > eps
+
+
+def poisson_exp(z: Array, a: Array, y: Array, c: Array) -> None:
+    """C = Σ_j (e^z - y - y (z - log y)): the same for a = e^z."""
+    eps = np.finfo(a.dtype).eps
+    c[:] = row_sum(a - y - y * (z - np.log(np.maximum(y, eps))))[:, 0]
+
+
+def poisson_exp_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
+    """∂C/∂z = e^z - y."""
+    np.subtract(a, y, delta)
+
+
+def gamma(z: Array, a: Array, y: Array, c: Array) -> None:
+    """C = Σ_j (log(a_j / y_j) + y_j / a_j - 1), half the Gamma deviance; a, y kept above eps."""
+    eps = np.finfo(a.dtype).eps
+    mu, t = np.maximum(a, eps), np.maximum(y, eps)
+    c[:] = row_sum(np.log(mu / t) + t / mu - a.dtype.type(1))[:, 0]
+
+
+def gamma_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
+    """∂C/∂a = (a - y) / a²; 0 below eps."""
+    eps = np.finfo(a.dtype).eps
+    mu, t = np.maximum(a, eps), np.maximum(y, eps)
+    np.divide(mu - t, mu * mu, delta)
+    delta *= a > eps
+
+
+def gamma_exp(z: Array, a: Array, y: Array, c: Array) -> None:
+    """C = Σ_j (z - log y + y e^-z - 1): the same for a = e^z."""
+    t = np.maximum(y, np.finfo(a.dtype).eps)
+    r = np.empty_like(z)
+    exp(-z, r)
+    c[:] = row_sum(z - np.log(t) + t * r - a.dtype.type(1))[:, 0]
+
+
+def gamma_exp_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
+    """∂C/∂z = 1 - y e^-z."""
+    exp(-z, delta)
+    delta *= -np.maximum(y, np.finfo(y.dtype).eps)
+    delta += delta.dtype.type(1)
+
+
+def huber(width: float = 1.0) -> Loss:
+    """C = Σ_j ½ r² where |r| <= width, else width (|r| - width / 2); r = a - y. Huber (1964)."""
+    if not width > 0:
+        raise ValueError(f"huber's width must be above 0, got {width!r}")
+    d = float(width)
+
+    def cost(z: Array, a: Array, y: Array, c: Array) -> None:
+        r = np.abs(a - y)
+        inside = np.minimum(r, r.dtype.type(d))
+        c[:] = row_sum(inside * (r - r.dtype.type(0.5) * inside))[:, 0]
+
+    def delta_of(z: Array, a: Array, y: Array, delta: Array) -> None:
+        np.subtract(a, y, delta)
+        minimum(delta, d, delta)
+        maximum(delta, -d, delta)
+
+    return Loss("huber", cost, delta_of)
+
+
+def quantile(levels: float | Sequence[float] = 0.5) -> Loss:
+    """C = Σ_j max(τ_j r, (τ_j - 1) r), r = y - a_j. Koenker and Bassett (1978).
+
+    The outputs are the levels of the first target, then those of the second, and so on; y has
+    one column a target. Several levels go with the output activation ``ordered``, whose outputs
+    cannot cross.
+
+    Parameters
+    ----------
+    levels : float or increasing sequence of float, default 0.5
+        Each strictly between 0 and 1.
+    """
+    taus = tuple(float(t) for t in np.atleast_1d(levels))
+    if not taus or any(not 0 < t < 1 for t in taus) or any(np.diff(taus) <= 0):
+        raise ValueError(f"quantile levels must increase, strictly between 0 and 1; got {levels!r}")
+    q = len(taus)
+
+    def cost(z: Array, a: Array, y: Array, c: Array) -> None:
+        c[:] = 0
+        for k in range(a.shape[1]):
+            r = y[:, k // q] - a[:, k]
+            tau = a.dtype.type(taus[k % q])
+            c += np.maximum(tau * r, (tau - a.dtype.type(1)) * r)
+
+    def delta_of(z: Array, a: Array, y: Array, delta: Array) -> None:
+        for k in range(a.shape[1]):
+            tau = a.dtype.type(taus[k % q])
+            above = a[:, k] > y[:, k // q]
+            delta[:, k] = np.where(above, a.dtype.type(1) - tau, -tau)
+
+    return Loss("quantile", cost, delta_of)
+
+
+def tweedie(power: float = 1.5) -> Loss:
+    """C = Σ_j (a^(2-p) / (2-p) - y a^(1-p) / (1-p)) + what y alone adds, a = e^z, 1 < p < 2.
+
+    Half the Tweedie deviance; p between 1 (Poisson) and 2 (Gamma). Jørgensen (1987).
+    """
+    if not 1 < power < 2:
+        raise ValueError(
+            f"tweedie's power must be between 1 and 2, got {power!r}; "
+            "use 'poisson' for 1 and 'gamma' for 2"
+        )
+    p = float(power)
+
+    def cost(z: Array, a: Array, y: Array, c: Array) -> None:
+        mean, odds = np.empty_like(z), np.empty_like(z)
+        exp(z * z.dtype.type(2 - p), mean)
+        exp(z * z.dtype.type(1 - p), odds)
+        own = y ** y.dtype.type(2 - p) * y.dtype.type(1 / ((1 - p) * (2 - p)))
+        c[:] = row_sum(
+            mean * z.dtype.type(1 / (2 - p)) - y * odds * z.dtype.type(1 / (1 - p)) + own
+        )[:, 0]
+
+    def delta_of(z: Array, a: Array, y: Array, delta: Array) -> None:
+        odds = np.empty_like(z)
+        exp(z * z.dtype.type(1 - p), odds)
+        exp(z * z.dtype.type(2 - p), delta)
+        delta -= y * odds
+
+    return Loss("tweedie", cost, delta_of, "exp", "exp")
+
+
+def gaussian(z: Array, a: Array, y: Array, c: Array) -> None:
+    """C = Σ_j ½ (log v_j + (μ_j - y_j)² / v_j + log 2π).  Nix and Weigend (1994).
+
+    The first half of the outputs are the means μ, the second half log v; y has one column a mean.
+    """
+    n = y.shape[1]
+    r, log_v, precision = a[:, :n] - y, a[:, n:], np.empty_like(y)
+    exp(-log_v, precision)
+    half, log_2pi = y.dtype.type(0.5), y.dtype.type(np.log(2 * np.pi))
+    c[:] = row_sum(half * (log_v + r * r * precision + log_2pi))[:, 0]
+
+
+def gaussian_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
+    """∂C/∂μ = (μ - y) / v and ∂C/∂log v = ½ (1 - (μ - y)² / v)."""
+    n = y.shape[1]
+    r, precision = a[:, :n] - y, np.empty_like(y)
+    exp(-a[:, n:], precision)
+    delta[:, :n] = r * precision
+    delta[:, n:] = y.dtype.type(0.5) * (y.dtype.type(1) - r * r * precision)
+
+
 LOSSES = {
     loss.name: loss
     for loss in (
         Loss("squared_error", squared_error, squared_error_delta),
         Loss("cross_entropy", cross_entropy, cross_entropy_delta, "softmax"),
-        Loss("binary_cross_entropy", binary_cross_entropy, binary_cross_entropy_delta, "logistic"),
+        Loss(
+            "binary_cross_entropy",
+            binary_cross_entropy,
+            binary_cross_entropy_delta,
+            "logistic",
+        ),
+        focal(),
+        binary_focal(),
+        Loss("absolute_error", absolute_error, absolute_error_delta),
+        huber(),
+        Loss("log_cosh", log_cosh, log_cosh_delta),
+        quantile(),
+        Loss("poisson", poisson, poisson_delta, "exp"),
+        Loss("gamma", gamma, gamma_delta, "exp"),
+        tweedie(),
+        Loss("gaussian", gaussian, gaussian_delta),
     )
 }
 
@@ -134,10 +385,14 @@ FUSED = {
             "logistic",
             "logistic",
         ),
+        Loss("poisson", poisson_exp, poisson_exp_delta, "exp", "exp"),
+        Loss("gamma", gamma_exp, gamma_exp_delta, "exp", "exp"),
     )
 }
 
 
-def fuse(loss: Loss, activation: str) -> Loss:
-    """The form of `loss` for an output activation: fused where there is one, else itself."""
-    return FUSED.get((loss.name, activation), loss)
+def fuse(loss: Loss, activation: Activation) -> Loss:
+    """The form of `loss` for an output activation: fused where both are ours, else itself."""
+    if LOSSES.get(loss.name) is not loss or ACTIVATIONS.get(activation.name) is not activation:
+        return loss
+    return FUSED.get((loss.name, activation.name), loss)

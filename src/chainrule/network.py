@@ -8,7 +8,7 @@ sums over processes then deal with one array each.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from chainrule.activations import ACTIVATIONS, Activation, identity, identity_pu
 from chainrule.data import check_matrix, check_pair, float_dtype, look_up
 from chainrule.initializers import INITIALIZERS, Initializer
 from chainrule.layers import AFFINE, Layer
-from chainrule.losses import FUSED, LOSSES, Loss, fuse
+from chainrule.losses import LOSSES, Loss, fuse
 from chainrule.vecmath import Array, Index, matrices, vectors
 
 PASS_NUMBERS = 1 << 20  # numbers per buffer of one block in predict: 8 MB in float64
@@ -93,7 +93,7 @@ class Network:
         self.activations = _check_activations(
             activation, output_activation, plain_loss.link, self.L
         )
-        self.loss = fuse(plain_loss, self.activations[self.L].name)
+        self.loss = fuse(plain_loss, self.activations[self.L])
         if self.loss.fused and self.loss.fused != self.activations[self.L].name:
             raise ValueError(
                 f"loss {self.loss.name!r} is fused with {self.loss.fused!r}; the output "
@@ -104,21 +104,27 @@ class Network:
             raise ValueError(f"layers has {len(self.layers) - 1} entries for {self.L} layers")
         self._check_own_pieces()
         self.parameter_tables, n_parameters = self._lay_out()
-        self.own = np.array([x for layer in self.layers[1:] for x in layer.numbers], np.float64)
+        own = [x for layer, n in self._by_layer() for x in layer.numbers(n)]
+        self.own = np.array(own, np.float64)
+        starts = self.parameter_tables[2]
+        self.steps_at = starts[starts[:, 2] > 0, 0]  # where in `own` the step is told
         self.theta: Array = np.zeros(n_parameters, self.dtype)
         self.W, self.b = self.views(self.theta)
         self._initialize(init, np.random.default_rng(seed))
 
+    def _by_layer(self) -> Iterator[tuple[Layer, int]]:
+        """Kind and width of each layer, l = 1 … L."""
+        return zip(self.layers[1:], self.sizes[1:], strict=True)
+
     def _check_own_pieces(self) -> None:
-        """Check the derivatives of pieces that are not ours, once each."""
+        """Check the derivatives of pieces that are not ours, once each; tests check ours."""
         from chainrule.checking import check_activation, check_loss
 
-        for activation in self.activations[1:]:
-            if ACTIVATIONS.get(activation.name) is not activation:
-                check_activation(activation)
-        known = LOSSES.get(self.loss.name), FUSED.get((self.loss.name, self.loss.fused))
-        if not any(self.loss is loss for loss in known):
-            check_loss(self.loss, self.activations[self.L])
+        for activation, n in zip(self.activations[1:], self.sizes[1:], strict=True):
+            if not _ours(activation.f):
+                check_activation(activation, n)
+        if not _ours(self.loss.cost):
+            check_loss(self.loss, self.activations[self.L], self.sizes[-1])
 
     def _lay_out(self) -> tuple[Index, int]:
         """Tables (offset, rows, columns) of W, b in theta and of s in own, by layer; and P."""
@@ -128,10 +134,16 @@ class Network:
             (rows, columns), n_b = self.layers[l].shape(self.sizes[l - 1], self.sizes[l])
             tables[0, l] = offset, rows, columns
             tables[1, l] = offset + rows * columns, 1, n_b
-            tables[2, l] = own, 1, len(self.layers[l].numbers)
+            tables[2, l] = own, 1, len(self.layers[l].numbers(self.sizes[l]))
             offset += rows * columns + n_b
-            own += len(self.layers[l].numbers)
+            own += len(self.layers[l].numbers(self.sizes[l]))
         return tables, offset
+
+    def weight_layers(self) -> Index:
+        """Layers whose W are weights, for penalties and decay to hold."""
+        layers = range(1, self.L + 1)
+        found = [l for l in layers if self.W[l].size and self.layers[l].initial_scale is None]
+        return np.array(found, np.int64)
 
     def tables(self, m: int) -> Index:
         """All tables for batches of m rows: W, b, s, and z (a and delta alike), (4, L + 1, 3)."""
@@ -146,15 +158,23 @@ class Network:
         if isinstance(init, str | Initializer):
             initializer = look_up("initialiser", init, INITIALIZERS)
             for l in range(1, self.L + 1):
-                if self.W[l].size:
+                scale = self.layers[l].initial_scale
+                if scale is not None:
+                    self.W[l][...] = scale
+                elif self.W[l].size:
                     initializer.weights(rng, self.W[l])
-                if initializer.biases is not None:
-                    initializer.biases(rng, self.b[l])
+                    if initializer.biases is not None:
+                        initializer.biases(rng, self.b[l])
         elif isinstance(init, np.ndarray) and init.ndim == 1:
             if init.shape != self.theta.shape:
                 raise ValueError(f"init has {init.size} values; theta has {self.theta.size}")
             self.theta[:] = init
         else:
+            if isinstance(init, str | bytes) or not hasattr(init, "__len__"):
+                raise ValueError(
+                    "init must be a name, an Initializer, one (W, b) pair for each layer, or a "
+                    f"vector like theta; got {init!r}"
+                )
             if len(init) != self.L:
                 raise ValueError(
                     f"init needs one (W, b) pair for each of {self.L} layers, got {len(init)}"
@@ -203,8 +223,15 @@ class Network:
             "delta": [self.loss.delta],
         }
 
-    def bind(self, m: int, backward: bool = True) -> tuple[backprop.Layers, backprop.Batch]:
-        """The network as `backprop` takes it, and room for a batch of m rows."""
+    def bind(
+        self, m: int, backward: bool = True, training: int = 0
+    ) -> tuple[backprop.Layers, backprop.Batch]:
+        """The network as `backprop` takes it, and room for a batch of m rows.
+
+        `training` is the step that layers with numbers of their own see; they see a copy.
+        """
+        own = self.own.copy()
+        own[self.steps_at] = training
         tables = self.tables(m)
         role = self.functions()
         net = backprop.Layers(
@@ -216,7 +243,7 @@ class Network:
             role["f_pullback"],
             self.W,
             self.b,
-            vectors(self.own, tables[2]),
+            vectors(own, tables[2]),
         )
         size = m * sum(self.sizes)
         z, a = (matrices(np.zeros(size, self.dtype), tables[3]) for _ in range(2))
@@ -306,21 +333,31 @@ class Network:
         nabla = np.zeros_like(self.theta)
         with np.errstate(all="ignore"):
             backprop.forward(net, batch)
-            backprop.output_error(net, self.loss.delta, Y, 1 / len(X), batch)
+            share = np.full((len(X), 1), 1 / len(X), self.dtype)
+            backprop.output_error(net, self.loss.delta, Y, share, batch)
             backprop.backward(net, batch)
             backprop.gradient(net, batch, *self.views(nabla))
         return self._mean_cost(batch, Y), nabla
 
     def copy(self, dtype: DTypeLike | None = None) -> Network:
         """An independent copy, in another dtype if asked."""
-        return Network(
+        copy = Network(
             self.sizes,
             activation=self.activations[1:],
             loss=self.loss,
-            init=self.theta,
+            init="zeros",
             dtype=self.dtype if dtype is None else dtype,
             layers=self.layers[1:],
         )
+        copy.theta[:], copy.own[:] = self.theta, self.own
+        return copy
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("W", "b")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.W, self.b = self.views(self.theta)  # a copy of the views would not follow theta
 
     def __repr__(self) -> str:
         names = [activation.name for activation in self.activations[1:]]
@@ -328,6 +365,10 @@ class Network:
             f"Network({self.sizes}, activations={names}, loss={self.loss.name!r}, "
             f"dtype={self.dtype.name!r})"
         )
+
+
+def _ours(fn: Callable[..., None]) -> bool:
+    return (getattr(fn, "__module__", None) or "").startswith("chainrule.")
 
 
 def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
@@ -348,6 +389,10 @@ def _check_activations(given: Any, output: Any, link: str, L: int) -> list[Activ
     """Activations by layer, entry 0 a placeholder."""
     if isinstance(given, str | Activation):
         hidden = [given] * (L - 1)
+    elif not isinstance(given, Sequence):
+        raise TypeError(
+            f"activation must be a name, an Activation or a list of them; got {given!r}"
+        )
     else:
         hidden = list(given)
         if len(hidden) == L and output is None:

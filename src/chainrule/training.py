@@ -20,6 +20,7 @@ from chainrule.checking import check_optimizer
 from chainrule.data import check_pair, look_up, suggest
 from chainrule.network import Network
 from chainrule.optimizers import OPTIMIZERS, Optimizer
+from chainrule.regularizers import Rules
 from chainrule.vecmath import Array, Index
 
 ENGINES = ("auto", "numpy", "numba")
@@ -145,21 +146,22 @@ def train(
     chosen = look_up("optimizer", optimizer, OPTIMIZERS)
     if OPTIMIZERS.get(chosen.name) is not chosen:
         check_optimizer(chosen)
-    numbers = _hyper(chosen, learning_rate, hyper)
-    epochs = _positive("epochs", epochs, least=0)
-    m = len(X) if batch_size is None else min(_positive("batch_size", batch_size), len(X))
+    numbers = numbers_of(chosen, learning_rate, hyper)
+    epochs = check_count("epochs", epochs, least=0)
+    m = len(X) if batch_size is None else min(check_count("batch_size", batch_size), len(X))
     rng = np.random.default_rng(seed)
     history = History(engine=choose_engine(engine, network, len(X), m, epochs))
-    descent = Descent(network, chosen, numbers, m, history.engine)
     order = np.arange(len(X))
+    descent = None
     try:
+        descent = Descent(network, chosen, numbers, m, history.engine)
         for epoch in range(epochs):
             descent.keep()
             started = time.perf_counter()
             if shuffle:
                 order = rng.permutation(len(X))
             cost = descent.epoch(X, Y, order) / len(X)
-            if not (math.isfinite(cost) and np.isfinite(np.sum(network.theta, dtype=np.float64))):
+            if not (math.isfinite(cost) and np.isfinite(network.theta).all()):
                 raise descent.explain(X, Y, order, epoch)
             history.epochs.append(Epoch(epoch, cost, time.perf_counter() - started))
             descent.complete = True
@@ -167,7 +169,8 @@ def train(
                 history.stopped = "callback"
                 break
     except KeyboardInterrupt:
-        descent.restore_incomplete()
+        if descent is not None:  # else it was still compiling
+            descent.restore_incomplete()
         history.stopped = "interrupted"
     return history
 
@@ -185,126 +188,207 @@ class Descent:
     m : int
         Rows in a batch.
     engine : {"numpy", "numba"}
+    rules : Rules, optional
+        Penalties, clipping, decay, norms, averaging. Default: none of them.
     """
 
     def __init__(
-        self, network: Network, optimizer: Optimizer, hyper: Array, m: int, engine: str
+        self,
+        network: Network,
+        optimizer: Optimizer,
+        hyper: Array,
+        m: int,
+        engine: str,
+        rules: Rules | None = None,
     ) -> None:
         self.network, self.optimizer, self.hyper, self.m = network, optimizer, hyper, m
+        self.engine, self.rules = engine, rules or Rules()
         self.nabla = np.zeros_like(network.theta)
         self.state = np.zeros((optimizer.slots, network.theta.size), network.dtype)
+        self.average = network.theta.copy() if self.rules.average else network.theta[:0]
         self.t = 0
         self.complete = True
-        self._kept: tuple[Array, Array, int] | None = None
+        self._weight_layers = network.weight_layers()
+        self._kept: list[Any] = []
         self._buffers = [np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)]
         self._functions, self._run = _executable(network, optimizer, engine)
         self._chunk = max(1, int(CHUNK / step_seconds(network, m)))
 
+    def _arrays(self) -> list[Array]:
+        """All that a step changes, t apart."""
+        return [self.network.theta, self.network.own, self.state, self.average]
+
     def keep(self) -> None:
         """Remember this moment, to go back to."""
-        self._kept = self.network.theta.copy(), self.state.copy(), self.t
+        self._kept = [self.t, [array.copy() for array in self._arrays()]]
         self.complete = False
 
     def restore(self) -> None:
         """Go back to the moment last kept."""
-        assert self._kept is not None
-        self.network.theta[:], self.state[:], self.t = self._kept
+        self.t, arrays = self._kept
+        for array, kept in zip(self._arrays(), arrays, strict=True):
+            array[...] = kept
 
     def restore_incomplete(self) -> None:
         """Go back if an epoch was left half done."""
         if not self.complete:
             self.restore()
 
-    def epoch(self, X: Array, Y: Array, order: Index) -> float:
-        """Go once through X and Y in the given order; returns the sum of the rows' costs."""
-        whole = len(order) - len(order) % self.m
-        stride = self.m * self._chunk
+    def epoch(
+        self,
+        X: Array,
+        Y: Array,
+        order: Index,
+        weight: Array | None = None,
+        rates: Array | None = None,
+    ) -> float:
+        """Go once through X and Y in the given order.
+
+        Parameters
+        ----------
+        X, Y : (N, n_0), (N, n_L)
+        order : int64
+            Row numbers.
+        weight : (N,), optional
+            Weights of the samples. Default: all 1.
+        rates : float64, one a batch, optional
+            Learning rates. Default: the optimiser's throughout.
+
+        Returns
+        -------
+        float
+            Weighted sum of the rows' costs and of the batches' penalties.
+        """
+        m, n = self.m, len(order)
+        if rates is None:
+            rates = np.full(-(-n // m), self.hyper[0])
+        whole = n // m
         total = 0.0
-        for start in range(0, whole, stride):
-            total += self._descend(X, Y, order[start : min(start + stride, whole)], self.m)
-        if whole < len(order):
-            total += self._descend(X, Y, order[whole:], len(order) - whole)
+        for k in range(0, whole, self._chunk):
+            end = min(k + self._chunk, whole)
+            total += self._descend(X, Y, weight, order[k * m : end * m], rates[k:end], m)
+        if n % m:
+            total += self._descend(X, Y, weight, order[whole * m :], rates[whole:], n % m)
         return total
 
-    def _descend(self, X: Array, Y: Array, order: Index, m: int) -> float:
+    def _descend(
+        self,
+        X: Array,
+        Y: Array,
+        weight: Array | None,
+        order: Index,
+        rates: Array,
+        m: int,
+    ) -> float:
         with np.errstate(all="ignore"):
             self.t, total = self._run(
                 *self._functions,
                 self.network.theta,
                 self.nabla,
                 self.state,
+                self.average,
                 self.hyper,
+                rates,
+                np.array(self.rules),
                 self.t,
                 self.network.own,
                 self.network.tables(m),
+                self._weight_layers,
                 *self._buffers,
                 X,
                 Y,
+                self.network.theta[:0] if weight is None else weight,
                 order,
                 m,
             )
+        self.network.own[self.network.steps_at] = 0  # from here on it predicts
         return float(total)
 
-    def explain(self, X: Array, Y: Array, order: Index, epoch: int) -> DivergenceError:
+    def explain(
+        self,
+        X: Array,
+        Y: Array,
+        order: Index,
+        epoch: int,
+        weight: Array | None = None,
+        rates: Array | None = None,
+    ) -> DivergenceError:
         """Replay an epoch that ended in non-finite numbers, and stop where they begin.
 
         The network is left with the parameters from before the batch at fault.
         """
         self.restore()
-        network = self.network
-        for batch, start in enumerate(range(0, len(order), self.m)):
-            rows = order[start : start + self.m]
-            before = network.theta.copy()
-            with np.errstate(all="ignore"):
-                fault = self._first_non_finite(X[rows], Y[rows])
+        network, m = self.network, self.m
+        if rates is None:
+            rates = np.full(-(-len(order) // m), self.hyper[0])
+        for batch, rate in enumerate(rates):
+            rows = order[batch * m : (batch + 1) * m]
+            before = [array.copy() for array in self._arrays()]
+            self._descend(X, Y, weight, rows, rates[batch : batch + 1], len(rows))
+            finite = bool(np.isfinite(network.theta).all() and np.isfinite(self.nabla).all())
+            self.t -= 1
+            after = [array.copy() for array in self._arrays()]
+            for array, kept in zip(self._arrays(), before, strict=True):
+                array[...] = kept
+            fault = self._first_non_finite(X[rows], Y[rows], after[0], finite)
             if fault is not None:
-                network.theta[:] = before
                 layer, what = fault
                 return DivergenceError(
                     f"training diverged in epoch {epoch}, batch {batch}: {what} of layer {layer} "
                     "is not finite. The network keeps its parameters from before that batch. "
-                    f"Lower the learning rate (it is {self.hyper[0]:g}), or scale the inputs and "
+                    f"Lower the learning rate (it is {rate:g}), or scale the inputs and "
                     "targets to about 1",
                     epoch,
                     batch,
                     layer,
                 )
-        raise AssertionError("the replay of a diverged epoch stayed finite")
+            for array, new in zip(self._arrays(), after, strict=True):
+                array[...] = new
+            self.t += 1
+        last = len(rates) - 1
+        return DivergenceError(
+            f"training diverged in epoch {epoch}, batch {last}: the costs of layer {network.L} "
+            "are finite one by one, but not their sum. Scale the inputs and targets to about 1",
+            epoch,
+            last,
+            network.L,
+        )
 
-    def _first_non_finite(self, X: Array, Y: Array) -> tuple[int, str] | None:
-        """Take one step in NumPy; (layer, what) of the first non-finite number, if any."""
+    def _first_non_finite(
+        self, X: Array, Y: Array, theta_after: Array, finite: bool
+    ) -> tuple[int, str] | None:
+        """(layer, what) of the first non-finite number in a step that was just taken, if any."""
         network = self.network
-        net, batch = network.bind(len(X))
+        net, batch = network.bind(len(X), training=self.t + 1)
         batch.a[0][:] = X
-        backprop.forward(net, batch)
         layers = range(1, network.L + 1)
-        for l in layers:
-            for what, values in (("z", batch.z[l]), ("a", batch.a[l])):
-                if not np.isfinite(values).all():
-                    return l, what
-        c = np.empty(len(X), network.dtype)
-        network.loss.cost(batch.z[network.L], batch.a[network.L], Y, c)
-        if not np.isfinite(c.sum()):
-            return network.L, "the cost"
-        backprop.output_error(net, network.loss.delta, Y, 1 / len(X), batch)
-        backprop.backward(net, batch)
-        nabla_W, nabla_b = network.views(self.nabla)
-        backprop.gradient(net, batch, nabla_W, nabla_b)
-        for l in reversed(layers):
-            for what, values in (
-                ("delta", batch.delta[l]),
-                ("the gradient of W", nabla_W[l]),
-                ("the gradient of b", nabla_b[l]),
-            ):
-                if not np.isfinite(values).all():
-                    return l, what
-        self.t += 1
-        self.optimizer.step(network.theta, self.nabla, self.state, self.hyper, self.t)
-        for l in layers:
-            for what, values in (("W", network.W[l]), ("b", network.b[l])):
-                if not np.isfinite(values).all():
-                    return l, what
-        return None
+        with np.errstate(all="ignore"):
+            backprop.forward(net, batch)
+            c = np.empty(len(X), network.dtype)
+            network.loss.cost(batch.z[network.L], batch.a[network.L], Y, c)
+            if finite and np.isfinite(c.sum()):
+                return None
+            share = np.full((len(X), 1), 1 / len(X), network.dtype)
+            found: list[tuple[int, str, Array]] = []
+            for l in layers:
+                found += [(l, "z", batch.z[l]), (l, "a", batch.a[l])]
+            found.append((network.L, "the cost", c))
+            backprop.output_error(net, network.loss.delta, Y, share, batch)
+            backprop.backward(net, batch)
+            nabla_W, nabla_b = network.views(self.nabla)
+            for l in reversed(layers):
+                found += [
+                    (l, "delta", batch.delta[l]),
+                    (l, "the gradient of W", nabla_W[l]),
+                    (l, "the gradient of b", nabla_b[l]),
+                ]
+            W, b = network.views(theta_after)
+            for l in layers:
+                found += [(l, "W", W[l]), (l, "b", b[l])]
+        for l, what, values in found:
+            if not np.isfinite(values).all():
+                return l, what
+        return network.L, "the cost"
 
 
 def _executable(
@@ -335,6 +419,8 @@ def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> 
         raise ValueError(f"unknown engine {asked!r}; {suggest(str(asked), ENGINES)}")
     if asked != "auto":
         return asked
+    if not engine.can_compile():
+        return "numpy"
     seconds = epochs * math.ceil(n / m) * step_seconds(network, m)
     return "numba" if seconds > WORTH_COMPILING else "numpy"
 
@@ -349,14 +435,14 @@ def step_seconds(network: Network, m: int) -> float:
     )
 
 
-def _positive(name: str, value: Any, least: int = 1) -> int:
+def check_count(name: str, value: Any, least: int = 1) -> int:
     """A whole number, at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} must be a whole number, {least} or more; got {value!r}")
     return int(value)
 
 
-def _hyper(
+def numbers_of(
     optimizer: Optimizer, learning_rate: float | None, given: Mapping[str, float] | None
 ) -> Array:
     """The optimiser's numbers in its order, ours over its defaults."""
@@ -368,7 +454,8 @@ def _hyper(
             )
         numbers[name] = value
     for name, value in numbers.items():
-        if not isinstance(value, int | float | np.number) or not 0 <= value < math.inf:
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not number or not 0 <= value < math.inf:
             raise ValueError(f"{name} must be a finite number, 0 or more; got {value!r}")
     if numbers["learning_rate"] == 0:
         raise ValueError("learning_rate must be above 0")

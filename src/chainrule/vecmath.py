@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.floating[Any]]
 Index: TypeAlias = NDArray[np.int64]
 
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / golden ratio, SplitMix64's increment
+
 
 def exp(x: Array, out: Array) -> None:
     """out = eˣ, elementwise; any shape, the same for both."""
@@ -49,6 +51,34 @@ def erf(x: Array, out: Array) -> None:
     from scipy.special import erf as scipy_erf
 
     scipy_erf(x, out)
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser: spreads every bit of x. Steele, Lea and Flood (2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def random_uniform(key: float, t: float, out: Array) -> None:
+    """out ~ U[0, 1), a pure function of key, step t and place, with 24 random bits.
+
+    Counter-based: the same numbers in both engines, for any number of threads, and after a
+    resumption, with no state to keep. Salmon et al. (2011) describe the idea.
+    """
+    with np.errstate(over="ignore"):
+        start = _mix(_mix(np.array([int(key)], np.uint64) + GOLDEN) + np.uint64(int(t)))
+        place = np.arange(1, out.size + 1, dtype=np.uint64) * GOLDEN
+        bits = _mix(start + place) >> np.uint64(40)
+    np.multiply(bits.reshape(out.shape), out.dtype.type(2.0**-24), out, casting="unsafe")
+
+
+def random_normal(key: float, t: float, out: Array) -> None:
+    """out ~ N(0, 1) like random_uniform: √(-2 log u) cos 2πv, after Box and Muller (1958)."""
+    u, v = np.empty(out.shape), np.empty(out.shape)
+    random_uniform(key, 2 * t, u)
+    random_uniform(key, 2 * t + 1, v)
+    out[:] = np.sqrt(-2 * np.log(1 - u)) * np.cos(2 * np.pi * v)
 
 
 def maximum(x: Array, y: Array | float, out: Array) -> None:

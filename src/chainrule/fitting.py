@@ -1,0 +1,354 @@
+"""What both estimators share: from data to a network, through the epochs, to attributes.
+
+The epochs themselves are in :mod:`chainrule.epochs`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight
+
+from chainrule.epochs import NON_FINITE, run_epochs, run_lbfgs
+from chainrule.network import Network
+from chainrule.parameters import Target
+from chainrule.prediction import Prediction, norm_layers
+from chainrule.training import Descent, choose_engine
+from chainrule.vecmath import Array
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn before 1.9
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands in for scikit-learn's, which this release does not have."""
+
+    def with_callbacks(method: Any) -> Any:
+        """Stand in for scikit-learn's, which this release does not have."""
+        return method
+
+
+__all__ = ["MLPBase", "Validation", "with_callbacks"]
+
+
+class Validation(NamedTuple):
+    """Rows held out: y as given, for scores, and Y as the loss takes it."""
+
+    X: Any
+    y: Any
+    weight: Array | None
+    loss_weight: Array | None
+    Y: Array
+
+
+class MLPBase(CallbackSupportMixin, Prediction):
+    """Shared by `MLPClassifier` and `MLPRegressor`; see there for the parameters."""
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        incremental: bool = False,
+        n_epochs: int = 1,
+    ) -> Any:
+        self._check_combination()
+        self._hidden()
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val go together; only one of them was given")
+        first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+        X, y = self._validate(X, y, reset=first)
+        weight = self._check_weight("sample_weight", sample_weight, X)
+        self._learn_target(y, first, incremental)
+        if first or not incremental or self.compat == "sklearn" or not hasattr(self, "_rng"):
+            self._rng = check_random_state(self.random_state)
+        rng = self._rng
+        epochs = n_epochs if incremental else self.max_iter
+
+        start: tuple[list[Array], list[Array]] | None = None
+        if first:
+            self._dtype_name = X.dtype.name
+            self._learn_missing(X)
+            n_marked = 0 if self._missing is None else len(self._missing[1])
+            start = self._draw(X.shape[1] + n_marked, self._target().n_units, rng)
+        weight_val = None
+        if X_val is not None:
+            X_val, y_val = self._validate(X_val, y_val)
+            weight_val = self._check_weight("sample_weight_val", sample_weight_val, X_val)
+        elif self.early_stopping:
+            X, X_val, y, y_val, weight, weight_val = self._split(X, y, weight, rng)
+        raw_weight_val = weight_val
+        weight = self._class_weighted(y, weight, incremental)
+        if weight is not None and not weight.sum() > 0:
+            raise ValueError("the weights of the samples sum to 0: there is nothing to fit")
+        X = self._fill(X)
+        if first:
+            self._learn_scales(X, weight)
+            self._learn_output_scale(y, weight)
+        validation = None
+        if X_val is not None:
+            validation = Validation(
+                X_val,
+                y_val,
+                raw_weight_val,
+                self._class_weighted(y_val, weight_val, incremental),
+                self._encode(y_val),
+            )
+
+        target = self._target()
+        descent = self.__dict__.get("_descent") if incremental and not first else None
+        fresh = descent is None
+        if fresh:
+            descent = self._prepare(target, X, epochs, rng)
+        assert descent is not None
+        if start is not None:
+            self._load(descent.network, *start)
+            self._begin(target)
+        elif fresh or not self._unchanged(descent):
+            self._load(descent.network, self.coefs_, self.intercepts_, fitted=True)
+        if fresh and descent.rules.average:
+            descent.average[:] = descent.network.theta
+        if fresh and incremental and (resume := self.__dict__.pop("_resume", None)):
+            descent.state[:], descent.t = resume[0], resume[1]
+            descent.average[...], descent.hyper[:] = resume[2], resume[3]
+        run = run_lbfgs if self.solver == "lbfgs" else run_epochs
+        self._descent = run(
+            self, descent, X, self._encode(y), weight, validation, epochs, incremental
+        )
+        if not all(np.isfinite(p).all() for p in (*self.coefs_, *self.intercepts_)):
+            raise ValueError(NON_FINITE)
+        self._network()
+        return self
+
+    def _fit_with_context(
+        self, X: Any, y: Any, weight: Any, X_val: Any, y_val: Any, weight_val: Any
+    ) -> Any:
+        """Fit, telling scikit-learn's callbacks where there are some."""
+        context = None
+        if getattr(self, "_skl_callbacks", None) or hasattr(self, "_parent_callback_ctx"):
+            context = self._init_callback_context(max_subtasks=self.max_iter)
+            context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        fitted = self._fit(X, y, weight, X_val=X_val, y_val=y_val, sample_weight_val=weight_val)
+        if context is not None:
+            context.call_on_fit_task_end(
+                estimator=self, X=X, y=y, reconstruction_attributes={"coefs_": self.coefs_}
+            )
+        return fitted
+
+    def _begin(self, target: Target) -> None:
+        """Set the attributes that a fit from scratch starts with."""
+        activation = target.activation
+        self.out_activation_ = activation if isinstance(activation, str) else activation.name
+        self.n_layers_ = len(self._hidden()) + 2
+        self.n_iter_ = self.t_ = 0
+        self.loss_curve_: list[float] = []
+        self.validation_loss_curve_: list[float] | None = None
+        self.validation_scores_: list[float] | None = [] if self.early_stopping else None
+        self.best_validation_score_ = -np.inf if self.early_stopping else None
+        self.best_loss_: float | None = None if self.early_stopping else np.inf
+        self.best_iteration_: int | None = None
+        self.history_: list[dict[str, Any]] = []
+        self._no_improvement_count = 0
+
+    def _check_weight(self, name: str, given: Any, X: Any) -> Array | None:
+        """Weights as an array of X's dtype, none negative; None if there are none."""
+        if given is None:
+            return None
+        weight: Array = _check_sample_weight(given, X, dtype=X.dtype)
+        if np.any(weight < 0):
+            raise ValueError(f"{name} is negative in row {int(np.argmax(weight < 0))}")
+        return weight
+
+    def _split(self, X: Any, y: Any, weight: Array | None, rng: Any) -> list[Any]:
+        """Hold out `validation_fraction` of the rows."""
+        arrays = [X, y] if weight is None else [X, y, weight]
+        try:
+            split = train_test_split(
+                *arrays,
+                random_state=rng,
+                test_size=self.validation_fraction,
+                stratify=self._strata(y),
+            )
+        except ValueError as error:
+            if "least populated class" not in str(error):
+                raise
+            raise ValueError(
+                f"early_stopping=True cannot hold out a part of every class: {error} Pass X_val "
+                "and y_val, or set early_stopping=False"
+            ) from None
+        if split[1].shape[0] < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of "
+                "your dataset."
+            )
+        return [*split, *([None, None] if weight is None else [])]
+
+    def _learn_missing(self, X: Any) -> None:
+        """Means of the columns, and which of them have values missing."""
+        self._missing: tuple[Array, Any] | None = None
+        if self.missing == "indicator" and not sparse.issparse(X):
+            absent = np.isnan(X)
+            counts = np.maximum((~absent).sum(axis=0), 1)
+            means = np.where(absent, 0, X).sum(axis=0, dtype=np.float64) / counts
+            self._missing = means.astype(X.dtype), np.flatnonzero(absent.any(axis=0))
+
+    def _standardizes(self) -> bool:
+        return self.compat != "sklearn" if self.standardize == "auto" else bool(self.standardize)
+
+    def _learn_scales(self, X: Any, weight: Array | None) -> None:
+        """Means and deviations of the input columns; a sparse X keeps its zeros, so no means."""
+        self._scaling: tuple[Array, Array] | None = None
+        if not self._standardizes():
+            return
+        w = np.ones(X.shape[0]) if weight is None else weight.astype(np.float64)
+        w = w / w.sum()
+        if sparse.issparse(X):
+            mean = np.asarray(X.T @ w).ravel()
+            squares = np.asarray(X.multiply(X).T @ w).ravel()
+            variance = squares - mean**2
+            offset = np.zeros_like(mean)
+        else:
+            mean = offset = w @ X
+            variance = np.zeros_like(mean)
+            for start in range(0, len(X), 1024):
+                block = X[start : start + 1024] - mean
+                variance += w[start : start + 1024] @ (block * block)
+        deviation = np.sqrt(np.maximum(variance, 0))
+        constant = deviation <= 10 * np.finfo(X.dtype).eps * np.abs(mean)
+        deviation[constant | ~(deviation > 0)] = 1
+        self._scaling = offset, deviation
+
+    def _prepare(self, target: Target, X: Any, n_epochs: int, rng: Any) -> Descent:
+        """A training network and what its descent needs."""
+        n = X.shape[0]
+        m = self._batch_rows(n)
+        network = self._design(X.shape[1], target, rng)
+        optimizer, hyper = self._optimizer()
+        engine = choose_engine(self.engine, network, n, m, n_epochs)
+        return Descent(network, optimizer, hyper, m, engine, self._rules(target))
+
+    def _batch_rows(self, n: int) -> int:
+        if self.batch_size == "auto":
+            return min(200, n)
+        if self.batch_size > n:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be "
+                "clipped",
+                stacklevel=5,
+            )
+        return int(np.clip(self.batch_size, 1, n))
+
+    def _load(
+        self, network: Network, coefs: list[Array], intercepts: list[Array], fitted: bool = False
+    ) -> None:
+        """Put coefs and intercepts (as the user sees them, if fitted) into a training network."""
+        affine = network.weight_layers()
+        for l, W, b in zip(affine, coefs, intercepts, strict=True):
+            if network.W[l].shape != np.shape(W):
+                raise ValueError(
+                    f"the network has a layer of shape {np.shape(W)} where the parameters and "
+                    f"data now ask for {network.W[l].shape}; fit anew, with warm_start=False"
+                )
+            network.W[l][...] = W
+            network.b[l][...] = b
+        if not fitted:
+            return
+        if self._scaling is not None:
+            offset, deviation = self._scaling
+            network.b[affine[0]][...] = intercepts[0] + offset @ coefs[0]
+            network.W[affine[0]][...] = coefs[0] * deviation[:, None]
+        shift, factor = self._output_scale()
+        if factor is not None:
+            last = affine[-1]
+            network.W[last][...] = network.W[last] / factor
+            network.b[last][...] = (network.b[last] - shift) / factor
+        for l, kept in zip(norm_layers(network), self._norms, strict=True):
+            network.W[l][...], network.b[l][...], own = kept
+            start, _, n = network.parameter_tables[2, l]
+            network.own[start : start + n] = own
+
+    def _store(self, descent: Descent) -> None:
+        """Set coefs_ and intercepts_ from a training network.
+
+        The standardisation of inputs and target is folded in: the attributes apply to X as the
+        user has it.
+        """
+        trained = descent.network
+        source = descent.average if descent.rules.average else trained.theta
+        W, b = trained.views(source)
+        affine = trained.weight_layers()
+        coefs = [W[l].astype(self._dtype) for l in affine]
+        intercepts = [b[l].astype(self._dtype) for l in affine]
+        shift, factor = self._output_scale()
+        if factor is not None:
+            coefs[-1] = (coefs[-1] * factor).astype(self._dtype)
+            intercepts[-1] = (intercepts[-1] * factor + shift).astype(self._dtype)
+        if self._scaling is not None:
+            offset, deviation = self._scaling
+            coefs[0] = (coefs[0] / deviation[:, None]).astype(self._dtype)
+            intercepts[0] = (intercepts[0] - offset @ coefs[0]).astype(self._dtype)
+        self.coefs_, self.intercepts_ = coefs, intercepts
+        self._norms = []
+        for l in norm_layers(trained):
+            start, _, n = trained.parameter_tables[2, l]
+            own = trained.own[start : start + n].copy()
+            own[0] = 0
+            self._norms.append((W[l].copy(), b[l].copy(), own))
+
+    def _unchanged(self, descent: Descent) -> bool:
+        """Whether coefs_ and intercepts_ still are what the training network folds into."""
+        held = [*self.coefs_, *self.intercepts_]
+        made = (self.coefs_, self.intercepts_, self._norms)
+        self._store(descent)
+        same = all(
+            np.array_equal(a, b)
+            for a, b in zip(held, [*self.coefs_, *self.intercepts_], strict=True)
+        )
+        self.coefs_, self.intercepts_, self._norms = made
+        return same
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: parameters and history; the optimiser's state only if asked for."""
+        state = dict(super().__getstate__())
+        state.pop("_made", None)
+        if not self.keep_optimizer_state:
+            state.pop("_descent", None)
+        elif (descent := state.pop("_descent", None)) is not None:
+            state["_resume"] = (descent.state, descent.t, descent.average, descent.hyper)
+        return state
+
+    @contextmanager
+    def _averaged(self, descent: Descent) -> Iterator[Network]:
+        """The training network, with its averaged parameters if there are any."""
+        network = descent.network
+        if not descent.rules.average:
+            yield network
+            return
+        kept = network.theta.copy()
+        network.theta[:] = descent.average
+        try:
+            yield network
+        finally:
+            network.theta[:] = kept
+
+    def _partial_fit_needs_steps(self) -> bool:
+        """Raise unless the solver can go on from where it is, as `partial_fit` must."""
+        if self.solver == "lbfgs":
+            raise AttributeError(
+                "partial_fit is only available for stochastic optimizers. "
+                f"{self.solver} is not stochastic."
+            )
+        return True
