@@ -362,9 +362,7 @@ class Run:
         def after(_: Network, epoch: Epoch) -> None:
             correct, total = self._score(self.data.X_test, self.data.y_test)
             self._keep_best()
-            record = Record(
-                epoch.epoch, correct, total, correct / total, epoch.cost, epoch.seconds
-            )
+            record = Record(epoch.epoch, correct, total, correct / total, epoch.cost, epoch.seconds)
             result.epochs.append(record)
             if on_epoch is not None:
                 on_epoch(record)
