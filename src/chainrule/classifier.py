@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin, TransformerMixin, _fit_context
+from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d, compute_sample_weight
@@ -30,7 +30,7 @@ from chainrule.parameters import CONSTRAINTS, REAL, Target
 from chainrule.vecmath import Array
 
 
-class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
+class MLPClassifier(ClassifierMixin, MLPBase):
     """Multilayer perceptron for classification: drop-in for scikit-learn's, and more.
 
     Two classes get one logistic output unit, more of them softmax; several labels a logistic
@@ -54,7 +54,8 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
         progress stops; solver='sgd' only), 'plateau', or another of ``chainrule.SCHEDULES``, for
         any solver but 'lbfgs'.
     learning_rate_init : float, default=0.001
-        The step size that schedules start from.
+        The step size that schedules start from. Some solvers want others: 'adadelta' about 1,
+        'adagrad' 0.01, 'lion' 0.0001.
     power_t : float, default=0.5
         Exponent of 'invscaling'.
     max_iter : int, default=200
@@ -111,7 +112,8 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
     input_noise : float, default=0.0
         Deviation of normal noise on the (standardised) inputs while training.
     normalization : {'batch', 'layer'} or None, default=None
-        Normalise what goes into each hidden activation.
+        Normalise what goes into each hidden activation. 'batch' counts each row of a batch
+        once, whatever its weight.
     standardize : bool or 'auto', default='auto'
         Standardise the inputs inside; the result is folded into ``coefs_``, which apply to X as
         it is. 'auto' is True, but False with compat='sklearn'. Sparse columns are only scaled.
@@ -125,6 +127,8 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
         Seconds after which to stop, at the end of an epoch.
     callbacks : list, default=None
         Called after each epoch: functions (estimator, record), or `chainrule.callbacks`.
+    transform_layer : int, default=-1
+        Which hidden layer's activations `transform` gives: 0 is the first, -1 the last.
     engine : {'auto', 'numpy', 'numba'}, default='auto'
         Plain NumPy or compiled code; 'auto' decides by the amount of work.
     keep_optimizer_state : bool, default=False
@@ -217,6 +221,7 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
         scoring=None,
         time_limit=None,
         callbacks=None,
+        transform_layer=-1,
         engine="auto",
         keep_optimizer_state=False,
         compat=None,
@@ -266,6 +271,7 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
         self.scoring = scoring
         self.time_limit = time_limit
         self.callbacks = callbacks
+        self.transform_layer = transform_layer
         self.engine = engine
         self.keep_optimizer_state = keep_optimizer_state
         self.compat = compat
@@ -379,6 +385,12 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
             y = column_or_1d(y, warn=True)
         return X, y
 
+    def _check_validation_target(self, y_val: Any) -> None:
+        if self._several():
+            self._label_binarizer.transform(y_val)
+        elif len(strange := np.setdiff1d(y_val, self.classes_)) and y_val.ndim == 1:
+            raise ValueError(f"y_val has classes that are not in y: {strange[:5].tolist()}")
+
     def _strata(self, y: Any) -> Any:
         several = self._label_binarizer.y_type_.startswith("multi") and y.ndim > 1
         # scikit-learn looks at the number of outputs, which leaves several classes out too.
@@ -420,6 +432,14 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
                 "output_activation='softmax' makes one class exclude the others; the target is "
                 f"{self._label_binarizer.y_type_}, for which 'logistic' is right"
             )
+        if isinstance(activation, str) and activation != (
+            "softmax" if self._multiclass() else "logistic"
+        ):
+            raise ValueError(
+                f"output_activation={activation!r} gives no probabilities for a "
+                f"{self._label_binarizer.y_type_} target; use "
+                f"{'softmax' if self._multiclass() else 'logistic'!r} or an Activation of your own"
+            )
         loss = self.loss
         if loss == "log_loss":
             kind = "cross_entropy" if self._multiclass() else "binary_cross_entropy"
@@ -436,6 +456,17 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
                 "class_weight='balanced' cannot be known from a part of the data; give "
                 "partial_fit a dict of weights"
             )
+        if isinstance(self.class_weight, dict) and not self._several():
+            for label, value in self.class_weight.items():
+                if not value >= 0:
+                    raise ValueError(
+                        f"class_weight of class {label!r} is {value!r}; it must be >= 0"
+                    )
+                if label not in self.classes_:
+                    raise ValueError(
+                        f"class_weight names class {label!r}, which is not in y; its classes are "
+                        f"{list(self.classes_)}"
+                    )
         of_class: Array = compute_sample_weight(self.class_weight, y).astype(self._dtype)
         return of_class if weight is None else weight * of_class
 
@@ -498,6 +529,8 @@ class MLPClassifier(TransformerMixin, ClassifierMixin, MLPBase):
         if self._several():
             return self._label_binarizer.split(outputs)
         if self.n_outputs_ == 1:
+            if len(self.classes_) == 1 and self.compat != "sklearn":
+                return np.ones_like(outputs)
             return np.hstack([1 - outputs, outputs])
         return outputs
 

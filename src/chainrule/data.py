@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -12,6 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from chainrule.vecmath import Array
 
 Piece = TypeVar("Piece")
+INSIDE = ("chainrule", "sklearn", "contextlib")
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -115,6 +118,14 @@ def check_pair(
     if len(X) != len(Y):
         raise ValueError(f"X has {len(X)} rows and Y has {len(Y)}; each sample needs its target")
     return X, Y
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn, pointing at the line outside of chainrule and scikit-learn that led here."""
+    level, frame = 1, sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in INSIDE:
+        level, frame = level + 1, frame.f_back  # type: ignore[assignment]
+    warnings.warn(message, category, stacklevel=level)
 
 
 def one_hot(labels: ArrayLike, n_classes: int, dtype: DTypeLike = np.float64) -> Array:

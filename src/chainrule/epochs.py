@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from sklearn.utils import shuffle
 
 from chainrule import backprop
 from chainrule.callbacks import ProgressBar, Record, as_callbacks, on_terminal, running
+from chainrule.data import warn_user
 from chainrule.regularizers import add_penalty_gradient, penalty
 from chainrule.schedules import Plateau, as_schedule
 from chainrule.training import Descent
@@ -77,8 +77,8 @@ class Rates:
 class Watch:
     """Keeps what a fit has come to: curves, the best parameters, when to stop."""
 
-    def __init__(self, est: Any, validation: Any, epochs: int) -> None:
-        self.est, self.validation = est, validation
+    def __init__(self, est: Any, validation: Any, epochs: int, given: tuple[Any, Any, Any]) -> None:
+        self.est, self.validation, self.given = est, validation, given
         self.sklearn_context = getattr(est, "_callback_fit_ctx", None)
         self.verbose = est.verbose
         self.callbacks = as_callbacks(est.callbacks)
@@ -177,7 +177,7 @@ class Watch:
         )
         return f"{kind} more than tol={est.tol:f} for {est.n_iter_no_change} consecutive epochs."
 
-    def ask_callbacks(self, descent: Descent, row: dict[str, Any], X: Any, y: Any) -> bool:
+    def ask_callbacks(self, descent: Descent, row: dict[str, Any]) -> bool:
         """Call every callback; whether one of them says stop."""
         est = self.est
         if self.callbacks:
@@ -190,8 +190,11 @@ class Watch:
                 name: getattr(est, name)
                 for name in ("coefs_", "intercepts_", "_norms", "n_iter_", "loss_curve_")
             }
+            X, y, weight = self.given
             held = self.validation
-            metadata = {} if held is None else {"X_val": held.X, "y_val": held.y}
+            metadata = {} if weight is None else {"sample_weight": weight}
+            if held is not None:
+                metadata |= {"X_val": held.X, "y_val": held.y}
             step = context.subcontext(task_name="epoch")
             step.call_on_fit_task_begin(estimator=est, X=X, y=y, metadata=metadata)
             stop = (
@@ -228,6 +231,7 @@ def run_epochs(
     validation: Any,
     epochs: int,
     incremental: bool,
+    given: tuple[Any, Any, Any],
 ) -> Descent:
     """Train in mini-batches and set the attributes; returns the descent to go on with."""
     n = X.shape[0]
@@ -237,7 +241,7 @@ def run_epochs(
     rates = Rates(est, n, m, est.max_iter if incremental else epochs)
     if incremental and isinstance(est.__dict__.get("_rate"), float) and rates.rule == "adaptive":
         rates.current = est._rate
-    watch = Watch(est, validation, epochs)
+    watch = Watch(est, validation, epochs, given)
     mass = float(n if weight is None else weight.sum())
     done = len(est.loss_curve_) if incremental else 0
     est.n_iter_ = 0
@@ -246,7 +250,7 @@ def run_epochs(
             _loop(est, descent, watch, rates, X, Y, weight, mass, epochs, done, incremental)
         except KeyboardInterrupt:
             descent.restore_incomplete()
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            warn_user("Training interrupted by user.")
         finally:
             watch.finish(descent)
     return descent
@@ -290,14 +294,13 @@ def _loop(
             if retry is None:
                 return
             est._no_improvement_count = 0
-        if watch.ask_callbacks(descent, row, X, Y) or watch.overtime():
+        if watch.ask_callbacks(descent, row) or watch.overtime():
             return
     if not incremental:
-        warnings.warn(
+        warn_user(
             f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the optimization "
             "hasn't converged yet.",
             ConvergenceWarning,
-            stacklevel=5,
         )
 
 
@@ -364,9 +367,7 @@ def _diverged(
         raise ValueError(f"{NON_FINITE} ({error})") from error
     if est.validation_scores_ is not None:
         est.validation_scores_.append(math.nan)
-    warnings.warn(
-        f"{error}; the best parameters so far are put back", ConvergenceWarning, stacklevel=5
-    )
+    warn_user(f"{error}; the best parameters so far are put back", ConvergenceWarning)
 
 
 def run_lbfgs(
@@ -378,6 +379,7 @@ def run_lbfgs(
     validation: Any,
     iterations: int,
     incremental: bool,
+    given: tuple[Any, Any, Any],
 ) -> Descent:
     """Minimise over all of the data by SciPy's L-BFGS-B, in float64."""
     from scipy.optimize import minimize
@@ -411,7 +413,7 @@ def run_lbfgs(
             add_penalty_gradient(work.W[l], rules.l2 / mass, rules.l1 / mass, nabla_W[l])
         return total / mass, nabla.copy()
 
-    watch = Watch(est, validation, iterations)
+    watch = Watch(est, validation, iterations, given)
     clock = [time.perf_counter()]
     est.n_iter_ = 0
 
@@ -425,7 +427,7 @@ def run_lbfgs(
         row["learning_rate"] = None
         clock[0] = now
         stop = est.early_stopping and watch.out_of_patience()
-        if watch.ask_callbacks(descent, row, X, Y) or watch.overtime() or stop:
+        if watch.ask_callbacks(descent, row) or watch.overtime() or stop:
             raise StopIteration
 
     if est.compat == "sklearn":
@@ -445,7 +447,7 @@ def run_lbfgs(
             est.loss_ = float(result.fun)
             descent.network.theta[:] = result.x
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            warn_user("Training interrupted by user.")
         finally:
             watch.finish(descent)
     return descent

@@ -5,17 +5,19 @@ The epochs themselves are in :mod:`chainrule.epochs`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
+from chainrule.callbacks import check_whole
+from chainrule.data import warn_user
 from chainrule.epochs import NON_FINITE, run_epochs, run_lbfgs
 from chainrule.network import Network
 from chainrule.parameters import Target
@@ -64,11 +66,22 @@ class MLPBase(CallbackSupportMixin, Prediction):
         n_epochs: int = 1,
     ) -> Any:
         self._check_combination()
-        self._hidden()
+        check_whole("n_epochs", n_epochs)
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val go together; only one of them was given")
+        if X_val is None and sample_weight_val is not None:
+            raise ValueError("sample_weight_val goes with X_val and y_val, which were not given")
+        if self.scoring is not None:
+            if X_val is None and not self.early_stopping:
+                raise ValueError(
+                    f"scoring={self.scoring!r} needs a validation set: pass X_val and y_val, or "
+                    "set early_stopping=True"
+                )
+            if isinstance(self.scoring, str) and self.scoring != "loss":
+                get_scorer(self.scoring)  # an unknown name is refused now
+        given = X, y, sample_weight
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y = self._validate(X, y, reset=first)
         weight = self._check_weight("sample_weight", sample_weight, X)
@@ -81,32 +94,36 @@ class MLPBase(CallbackSupportMixin, Prediction):
         start: tuple[list[Array], list[Array]] | None = None
         if first:
             self._dtype_name = X.dtype.name
-            self._learn_missing(X)
+            self._learn_marked(X, weight)
             n_marked = 0 if self._missing is None else len(self._missing[1])
             start = self._draw(X.shape[1] + n_marked, self._target().n_units, rng)
         weight_val = None
         if X_val is not None:
             X_val, y_val = self._validate(X_val, y_val)
+            self._check_validation_target(y_val)
             weight_val = self._check_weight("sample_weight_val", sample_weight_val, X_val)
         elif self.early_stopping:
             X, X_val, y, y_val, weight, weight_val = self._split(X, y, weight, rng)
-        raw_weight_val = weight_val
         weight = self._class_weighted(y, weight, incremental)
         if weight is not None and not weight.sum() > 0:
             raise ValueError("the weights of the samples sum to 0: there is nothing to fit")
+        if weight is not None and self.compat != "sklearn" and not weight.all():
+            kept = weight > 0  # a weight of 0 equals no row at all
+            X, y, weight = X[kept], y[kept], weight[kept]
+        if first:
+            self._learn_means(X, weight)
         X = self._fill(X)
         if first:
             self._learn_scales(X, weight)
             self._learn_output_scale(y, weight)
         validation = None
         if X_val is not None:
-            validation = Validation(
-                X_val,
-                y_val,
-                raw_weight_val,
-                self._class_weighted(y_val, weight_val, incremental),
-                self._encode(y_val),
-            )
+            loss_weight = self._class_weighted(y_val, weight_val, incremental)
+            if loss_weight is not None and not loss_weight.sum() > 0:
+                raise ValueError(
+                    "the weights of the validation set sum to 0: nothing can be scored on it"
+                )
+            validation = Validation(X_val, y_val, weight_val, loss_weight, self._encode(y_val))
 
         target = self._target()
         descent = self.__dict__.get("_descent") if incremental and not first else None
@@ -115,18 +132,22 @@ class MLPBase(CallbackSupportMixin, Prediction):
             descent = self._prepare(target, X, epochs, rng)
         assert descent is not None
         if start is not None:
-            self._load(descent.network, *start)
+            self._load(descent.network, *start, self.coefs_init, self.intercepts_init)
             self._begin(target)
         elif fresh or not self._unchanged(descent):
-            self._load(descent.network, self.coefs_, self.intercepts_, fitted=True)
+            self._load(
+                descent.network, self.coefs_, self.intercepts_, self.coefs_, self.intercepts_
+            )
+            self._load_norms(descent.network)
         if fresh and descent.rules.average:
             descent.average[:] = descent.network.theta
         if fresh and incremental and (resume := self.__dict__.pop("_resume", None)):
-            descent.state[:], descent.t = resume[0], resume[1]
-            descent.average[...], descent.hyper[:] = resume[2], resume[3]
+            descent.t = resume[0]
+            for array, kept in zip(_resumed(descent), resume[1], strict=True):
+                array[...] = kept
         run = run_lbfgs if self.solver == "lbfgs" else run_epochs
         self._descent = run(
-            self, descent, X, self._encode(y), weight, validation, epochs, incremental
+            self, descent, X, self._encode(y), weight, validation, epochs, incremental, given
         )
         if not all(np.isfinite(p).all() for p in (*self.coefs_, *self.intercepts_)):
             raise ValueError(NON_FINITE)
@@ -196,14 +217,23 @@ class MLPBase(CallbackSupportMixin, Prediction):
             )
         return [*split, *([None, None] if weight is None else [])]
 
-    def _learn_missing(self, X: Any) -> None:
-        """Means of the columns, and which of them have values missing."""
+    def _learn_marked(self, X: Any, weight: Array | None) -> None:
+        """Which columns have values missing, in rows that count."""
         self._missing: tuple[Array, Any] | None = None
         if self.missing == "indicator" and not sparse.issparse(X):
-            absent = np.isnan(X)
-            counts = np.maximum((~absent).sum(axis=0), 1)
-            means = np.where(absent, 0, X).sum(axis=0, dtype=np.float64) / counts
-            self._missing = means.astype(X.dtype), np.flatnonzero(absent.any(axis=0))
+            counting = X if weight is None else X[weight > 0]
+            self._missing = np.zeros(X.shape[1]), np.flatnonzero(np.isnan(counting).any(axis=0))
+
+    def _learn_means(self, X: Any, weight: Array | None) -> None:
+        """Means of the columns, over the values that are there."""
+        if self._missing is None:
+            return
+        there = (~np.isnan(X)).astype(np.float64)
+        if weight is not None:
+            there *= weight[:, None]
+        total = there.sum(axis=0)
+        sums = np.where(np.isnan(X), 0, X * there).sum(axis=0)
+        self._missing = sums / np.where(total > 0, total, 1), self._missing[1]
 
     def _standardizes(self) -> bool:
         return self.compat != "sklearn" if self.standardize == "auto" else bool(self.standardize)
@@ -244,18 +274,27 @@ class MLPBase(CallbackSupportMixin, Prediction):
         if self.batch_size == "auto":
             return min(200, n)
         if self.batch_size > n:
-            warnings.warn(
+            warn_user(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be "
                 "clipped",
-                stacklevel=5,
             )
         return int(np.clip(self.batch_size, 1, n))
 
     def _load(
-        self, network: Network, coefs: list[Array], intercepts: list[Array], fitted: bool = False
+        self,
+        network: Network,
+        coefs: list[Array],
+        intercepts: list[Array],
+        given_coefs: Any,
+        given_intercepts: Any,
     ) -> None:
-        """Put coefs and intercepts (as the user sees them, if fitted) into a training network."""
+        """Put coefs and intercepts into a training network.
+
+        Those that the user gives apply, like ``coefs_``, to inputs and targets as they are, and
+        are carried over to the standardised ones; those that were drawn are put in as they are.
+        """
         affine = network.weight_layers()
+        first, last = affine[0], affine[-1]
         for l, W, b in zip(affine, coefs, intercepts, strict=True):
             if network.W[l].shape != np.shape(W):
                 raise ValueError(
@@ -264,17 +303,23 @@ class MLPBase(CallbackSupportMixin, Prediction):
                 )
             network.W[l][...] = W
             network.b[l][...] = b
-        if not fitted:
-            return
         if self._scaling is not None:
             offset, deviation = self._scaling
-            network.b[affine[0]][...] = intercepts[0] + offset @ coefs[0]
-            network.W[affine[0]][...] = coefs[0] * deviation[:, None]
+            if given_coefs is not None:
+                network.W[first][...] = coefs[0] * deviation[:, None]
+            if given_intercepts is not None:
+                network.b[first][...] = intercepts[0] + offset @ (
+                    network.W[first] / deviation[:, None]
+                )
         shift, factor = self._output_scale()
         if factor is not None:
-            last = affine[-1]
-            network.W[last][...] = network.W[last] / factor
-            network.b[last][...] = (network.b[last] - shift) / factor
+            if given_coefs is not None:
+                network.W[last][...] = network.W[last] / factor
+            if given_intercepts is not None:
+                network.b[last][...] = (network.b[last] - shift) / factor
+
+    def _load_norms(self, network: Network) -> None:
+        """Put the fitted normalisations into a training network."""
         for l, kept in zip(norm_layers(network), self._norms, strict=True):
             network.W[l][...], network.b[l][...], own = kept
             start, _, n = network.parameter_tables[2, l]
@@ -327,7 +372,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         if not self.keep_optimizer_state:
             state.pop("_descent", None)
         elif (descent := state.pop("_descent", None)) is not None:
-            state["_resume"] = (descent.state, descent.t, descent.average, descent.hyper)
+            state["_resume"] = descent.t, [array.copy() for array in _resumed(descent)]
         return state
 
     @contextmanager
@@ -352,3 +397,9 @@ class MLPBase(CallbackSupportMixin, Prediction):
                 f"{self.solver} is not stochastic."
             )
         return True
+
+
+def _resumed(descent: Descent) -> list[Array]:
+    """All that a descent needs, beside its step, to go on to the same bits."""
+    network = descent.network
+    return [network.theta, network.own, descent.state, descent.average, descent.hyper]

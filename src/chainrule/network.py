@@ -121,9 +121,9 @@ class Network:
         from chainrule.checking import check_activation, check_loss
 
         for activation, n in zip(self.activations[1:], self.sizes[1:], strict=True):
-            if not _ours(activation.f):
+            if not (_ours(activation.f) and _ours(activation.pullback)):
                 check_activation(activation, n)
-        if not _ours(self.loss.cost):
+        if not (_ours(self.loss.cost) and _ours(self.loss.delta)):
             check_loss(self.loss, self.activations[self.L], self.sizes[-1])
 
     def _lay_out(self) -> tuple[Index, int]:

@@ -69,7 +69,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "max_norm": [Interval(REAL, 0, None, closed="neither"), None],
     "clip_norm": [Interval(REAL, 0, None, closed="neither"), None],
     "clip_value": [Interval(REAL, 0, None, closed="neither"), None],
-    "ema_decay": [Interval(REAL, 0, 1, closed="both"), None],
+    "ema_decay": [Interval(REAL, 0, 1, closed="left"), None],
     "dropout": [Interval(REAL, 0, 1, closed="left"), list, tuple],
     "input_noise": [Interval(REAL, 0, None, closed="left")],
     "normalization": [StrOptions({"batch", "layer"}), None],
@@ -78,6 +78,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "scoring": [str, callable, None],
     "time_limit": [Interval(REAL, 0, None, closed="neither"), None],
     "callbacks": [list, tuple, None],
+    "transform_layer": [INT],
     "engine": [StrOptions({"auto", "numpy", "numba"})],
     "keep_optimizer_state": ["boolean"],
     "compat": [StrOptions({"sklearn"}), None],
@@ -94,6 +95,7 @@ NOT_WITH_LBFGS = {
     "ema_decay": None,
     "dropout": 0.0,
     "input_noise": 0.0,
+    "solver_options": None,
 }
 
 
@@ -206,6 +208,8 @@ class Parameters(BaseEstimator):
                     raise ValueError(
                         f"{name}[{k}] must have the shape {array.shape}, got {np.shape(values)}"
                     )
+                if not np.isfinite(values).all():
+                    raise ValueError(f"{name}[{k}] holds values that are not finite")
                 array[...] = values
         return coefs, intercepts
 
@@ -253,9 +257,19 @@ class Parameters(BaseEstimator):
 
     def _check_combination(self) -> None:
         """Refuse what has no meaning, rather than ignore it."""
-        if self.compat == "sklearn":
-            return
-        if self.learning_rate == "adaptive" and self.solver not in ("sgd", "lbfgs"):
+        hidden = self._hidden()
+        if not hidden:
+            for name in ("normalization", "dropout"):
+                if getattr(self, name) not in (None, 0.0, [], ()):
+                    raise ValueError(f"{name}={getattr(self, name)!r} needs a hidden layer")
+        for name in ("activation", "dropout"):
+            self._per_layer(name, len(hidden))
+        sklearn_way = self.compat == "sklearn"
+        if (
+            not sklearn_way
+            and self.learning_rate == "adaptive"
+            and self.solver not in ("sgd", "lbfgs")
+        ):
             raise ValueError(
                 f"learning_rate='adaptive' goes with solver='sgd', not {self.solver!r}; "
                 "use learning_rate='plateau'"
@@ -264,6 +278,8 @@ class Parameters(BaseEstimator):
             return
         for name, neutral in NOT_WITH_LBFGS.items():
             value = getattr(self, name)
+            if sklearn_way and name == "learning_rate":
+                continue
             if value is not neutral and value != neutral:
                 raise ValueError(
                     f"{name}={value!r} has no meaning for solver='lbfgs', which steps on all of "

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from chainrule import backprop
@@ -17,15 +18,16 @@ from chainrule.vecmath import Array
 BLOCK = 1 << 20  # numbers in a block of rows that is run through the network at a time
 
 
-class Prediction(Parameters):
+class Prediction(TransformerMixin, Parameters):
     """All that needs no more of an estimator than its fitted attributes."""
 
     def _validate(self, X: Any, y: Any = "no_validation", reset: bool = False) -> Any:
         """scikit-learn's checks; an error about missing or infinite values names the columns."""
+        fills = self.missing == "indicator" and not sparse.issparse(X)
         options: dict[str, Any] = {
             "accept_sparse": ["csr", "csc"],
             "dtype": (np.float64, np.float32),
-            "ensure_all_finite": "allow-nan" if self.missing == "indicator" else True,
+            "ensure_all_finite": "allow-nan" if fills else True,
             "reset": reset,
         }
         if not isinstance(y, str):
@@ -105,30 +107,31 @@ class Prediction(Parameters):
             out[at] = getattr(batch, of)[l]
         return out
 
-    def transform(self, X: Any, layer: int = -1) -> Array:
-        """Activations of a hidden layer.
+    def transform(self, X: Any) -> Array:
+        """Activations of the hidden layer that ``transform_layer`` names.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        layer : int, default -1
-            Which hidden layer: 0 is the first, -1 the last.
 
         Returns
         -------
         ndarray of shape (n_samples, n_units)
         """
         check_is_fitted(self)
-        return self._outputs(X, layer=self._layer_index(layer))
+        layer = self._hidden_index() + 1
+        return self._outputs(X, layer=layer * (1 if self.normalization is None else 2))
 
-    def _layer_index(self, layer: int) -> int:
-        """Index l in the prediction network of a hidden layer's output."""
-        n = len(self._hidden())
+    def _hidden_index(self) -> int:
+        """Which hidden layer, from 0, `transform` shows."""
+        n, layer = len(self._hidden()), self.transform_layer
+        if n == 0:
+            raise ValueError("there is no hidden layer whose activations transform could give")
         if not -n <= layer < n:
             raise ValueError(
-                f"layer must be from {-n} to {n - 1} for {n} hidden layers, got {layer}"
+                f"transform_layer must be from {-n} to {n - 1} for {n} hidden layers, got {layer}"
             )
-        return (layer % n + 1) * (1 if self.normalization is None else 2)
+        return int(layer % n)
 
     def get_feature_names_out(self, input_features: Any = None) -> Any:
         """Names of the columns of `transform`: the class's name in small letters and a number.
@@ -143,8 +146,7 @@ class Prediction(Parameters):
 
     @property
     def _n_features_out(self) -> int:
-        hidden = self._hidden()
-        return hidden[-1] if hidden else 0
+        return self._hidden()[self._hidden_index()]
 
     def input_gradient(self, X: Any, output: int | None = None) -> Array:
         """Gradient of an output with respect to the inputs, row by row.
@@ -255,7 +257,7 @@ def _where_not_finite(estimator: Any, X: Any) -> str:
             found.append(str(j if names is None else names[j]))
     more = "" if len(found) <= 10 else f" and {len(found) - 10} more"
     hint = (
-        "Replace the infinite values first."
+        "Replace them first; missing='indicator' fills NaN in dense arrays only."
         if estimator.missing == "indicator"
         else "Fill such values first; missing='indicator' lets the estimator do so with NaN."
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import RegressorMixin, TransformerMixin, _fit_context
+from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -37,7 +37,7 @@ REGRESSION_LOSSES = (
 POSITIVE = {"poisson": "0 or more", "gamma": "above 0", "tweedie": "0 or more"}
 
 
-class MLPRegressor(TransformerMixin, RegressorMixin, MLPBase):
+class MLPRegressor(RegressorMixin, MLPBase):
     """Multilayer perceptron for regression: drop-in for scikit-learn's, and more.
 
     Parameters
@@ -63,7 +63,8 @@ class MLPRegressor(TransformerMixin, RegressorMixin, MLPBase):
         progress stops; solver='sgd' only), 'plateau', or another of ``chainrule.SCHEDULES``, for
         any solver but 'lbfgs'.
     learning_rate_init : float, default=0.001
-        The step size that schedules start from.
+        The step size that schedules start from. Some solvers want others: 'adadelta' about 1,
+        'adagrad' 0.01, 'lion' 0.0001.
     power_t : float, default=0.5
         Exponent of 'invscaling'.
     max_iter : int, default=200
@@ -113,7 +114,8 @@ class MLPRegressor(TransformerMixin, RegressorMixin, MLPBase):
     input_noise : float, default=0.0
         Deviation of normal noise on the (standardised) inputs while training.
     normalization : {'batch', 'layer'} or None, default=None
-        Normalise what goes into each hidden activation.
+        Normalise what goes into each hidden activation. 'batch' counts each row of a batch
+        once, whatever its weight.
     missing : {'error', 'indicator'}, default='error'
         What to do with NaN: refuse it and name the columns, or fill in the column's mean and add
         a column that marks where.
@@ -124,6 +126,8 @@ class MLPRegressor(TransformerMixin, RegressorMixin, MLPBase):
         Seconds after which to stop, at the end of an epoch.
     callbacks : list, default=None
         Called after each epoch: functions (estimator, record), or `chainrule.callbacks`.
+    transform_layer : int, default=-1
+        Which hidden layer's activations `transform` gives: 0 is the first, -1 the last.
     engine : {'auto', 'numpy', 'numba'}, default='auto'
         Plain NumPy or compiled code; 'auto' decides by the amount of work.
     keep_optimizer_state : bool, default=False
@@ -207,6 +211,7 @@ class MLPRegressor(TransformerMixin, RegressorMixin, MLPBase):
         scoring=None,
         time_limit=None,
         callbacks=None,
+        transform_layer=-1,
         engine="auto",
         keep_optimizer_state=False,
         compat=None,
@@ -255,6 +260,7 @@ class MLPRegressor(TransformerMixin, RegressorMixin, MLPBase):
         self.scoring = scoring
         self.time_limit = time_limit
         self.callbacks = callbacks
+        self.transform_layer = transform_layer
         self.engine = engine
         self.keep_optimizer_state = keep_optimizer_state
         self.compat = compat
@@ -325,6 +331,12 @@ class MLPRegressor(TransformerMixin, RegressorMixin, MLPBase):
                 )
 
     def _validate(self, X: Any, y: Any = "no_validation", reset: bool = False) -> Any:
+        if not isinstance(y, str):
+            try:
+                np.asarray(y, np.float64)
+            except (TypeError, ValueError) as error:
+                if y is not None and np.asarray(y).dtype.kind in "OUS":
+                    raise ValueError(f"y holds something that is not a number: {error}") from None
         checked = super()._validate(X, y, reset)
         if isinstance(y, str):
             return checked
@@ -332,6 +344,20 @@ class MLPRegressor(TransformerMixin, RegressorMixin, MLPBase):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return X, y
+
+    def _validate_params(self) -> None:
+        """scikit-learn's check, with a hint for those who pass hidden_layer_sizes first."""
+        if not isinstance(self.loss, str | Loss):
+            raise ValueError(
+                f"loss, the first parameter, must be a name or a Loss; got {self.loss!r}. For "
+                f"the layers write hidden_layer_sizes={self.loss!r}"
+            )
+        super()._validate_params()
+
+    def _check_validation_target(self, y_val: Any) -> None:
+        n = 1 if y_val.ndim == 1 else y_val.shape[1]
+        if n != self.n_outputs_:
+            raise ValueError(f"y_val has {n} targets, y has {self.n_outputs_}")
 
     def _strata(self, y: Any) -> None:
         return None
