@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 import chainrule
 from chainrule import digits
-from chainrule.cli import _times, app
+from chainrule.cli import app
+from chainrule.report import _times
 
 PICTURES = ["confusion.png", "curves.png", "mistakes.png", "samples.png"]
 LINE = re.compile(r"Epoch (\d+): (\d+)/360  accuracy = (0\.\d{1,4}|1\.0)")

@@ -124,7 +124,7 @@ def gradcheck(
     if samples is not None and samples < 1:
         raise ValueError(f"samples must be 1 or more; got {samples!r}")
     work = network.copy(np.float64)
-    X, Y = check_pair(X, Y, work.sizes[0], work.sizes[-1], work.dtype)
+    X, Y = check_pair(X, Y, work.sizes[0], work.n_targets, work.dtype)
     cost, nabla = work.gradient(X, Y)
     floor = max(1e-3 * float(np.abs(nabla).max()), 1e-4 * abs(cost), 1e-300)
     positions = np.arange(work.theta.size)
@@ -293,7 +293,7 @@ def check_loss(loss: Loss, output: Activation | None = None, width: int = 4) -> 
     name = f"loss {loss.name!r}"
     z = _points(rng, width)
     a, c = np.empty_like(z), np.full(len(z), np.nan)
-    y = np.empty((len(z), width // 2 if loss.name == "gaussian" else width))
+    y = np.empty((len(z), width // loss.outputs))
     output.f(z, a)
     ACTIVATIONS["softmax"].f(rng.standard_normal(y.shape), y)
     delta = np.full_like(z, np.nan)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.data import look_up, one_hot
+from chainrule.losses import LOSSES
 from chainrule.network import Network
 from chainrule.optimizers import OPTIMIZERS
 from chainrule.training import DivergenceError, Epoch, History, choose_engine, train
@@ -168,6 +169,18 @@ MODERN = Recipe(
     clip=2.0,
 )
 
+# The losses that make sense of targets of 0 and 1.
+ONE_HOT_LOSSES = (
+    "squared_error",
+    "absolute_error",
+    "huber",
+    "log_cosh",
+    "cross_entropy",
+    "binary_cross_entropy",
+    "focal",
+    "binary_focal",
+)
+
 RECIPES = {recipe.name: recipe for recipe in (ARTICLE, MODERN)}
 
 
@@ -180,10 +193,11 @@ def override(recipe: Recipe, **options: Any) -> Recipe:
     Raises
     ------
     ValueError
-        An optimiser of an unknown name.
+        An optimiser of an unknown name; a loss that is unknown or takes no one-hot targets.
     """
     given = {name: value for name, value in options.items() if value is not None}
     if given.get("loss", recipe.loss) != recipe.loss:
+        look_up("loss", given["loss"], {name: LOSSES[name] for name in ONE_HOT_LOSSES})
         given.setdefault("output_activation", None)
     if given.get("optimizer", recipe.optimizer) != recipe.optimizer:
         optimizer = look_up("optimizer", given["optimizer"], OPTIMIZERS)
