@@ -248,13 +248,20 @@ def test_bad_values_end_with_2_and_one_line(run, tmp_path, arguments, message):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--hidden", "0"], ["--epochs", "0"], ["--batch-size", "-5"], ["--seed", "x"], ["--epohcs"]],
+    [["--hidden", "-1"], ["--epochs", "0"], ["--batch-size", "-5"], ["--seed", "x"], ["--epohcs"]],
     ids=" ".join,
 )
 def test_wrong_usage_ends_with_2(run, arguments):
     code, out, err = run("digits", *arguments)
     assert (code, out) == (2, "")
     assert arguments[0] in err
+
+
+def test_hidden_0_leaves_no_hidden_layer(run):
+    options = ("--hidden", 0, "--loss", "cross_entropy", "--epochs", 1, "--json")
+    code, out, _ = run("digits", *options)
+    assert code == 0
+    assert json.loads(out)["parameters"]["count"] == 64 * 10 + 10
 
 
 @pytest.mark.parametrize("where", ["file", "file/below"])
