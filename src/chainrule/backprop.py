@@ -22,7 +22,7 @@ from chainrule.regularizers import (
     limit_norms,
     penalty,
 )
-from chainrule.vecmath import Array, Index, functions, matrices, take_rows, vectors
+from chainrule.vecmath import Array, Index, functions, matrices, take_rows, vectors, wait
 
 
 class Layers(NamedTuple):
@@ -103,17 +103,31 @@ def descend(
     t: int,
     own: Array,
     tables: Index,
+    blocks: Index,
+    starts: Index,
+    parts: Index,
+    slices: Index,
     weight_layers: Index,
     z_flat: Array,
     a_flat: Array,
     delta_flat: Array,
+    y: Array,
+    c: Array,
+    penalties: Array,
     X: Array,
     Y: Array,
     weight: Array,
     order: Index,
     m: int,
+    worker: int,
+    shares: Index,
+    barrier: Any,
 ) -> tuple[int, float]:
     """Take one step for every m rows of `order`; len(order) is a multiple of m.
+
+    Several workers may run this at once, on the same arrays. In each step they share the blocks
+    of rows, then the parts of the gradient, then the slices of theta, and wait for each other in
+    between.
 
     Parameters
     ----------
@@ -122,8 +136,8 @@ def descend(
     cost, loss_delta, step : one function each, in a list of one
     theta, nabla : (P,)
         Parameters, changed in place, and room for their gradient.
-    state : (slots, P)
-        The optimiser's memory, changed in place.
+    state : (slots P,)
+        The optimiser's memory, slice by slice, changed in place.
     average : (P,) or empty
         Running average of theta, changed in place if rules.average > 0.
     hyper : float64
@@ -136,11 +150,13 @@ def descend(
         Steps taken before.
     own : float64
         The layers' own numbers, flat.
-    tables : (4, L + 1, 3) int64
-        Where W^l and b^l lie in theta, s^l in own, and z^l in the flat buffers.
+    tables, blocks, starts, parts, slices : int64
+        A `plan.Plan`.
     weight_layers : int64
         The layers whose W penalties, decay and the norm limit concern.
-    z_flat, a_flat, delta_flat : room for m rows of every layer
+    z_flat, a_flat, delta_flat, y, c, penalties
+        Room for m rows of every layer, for their targets (m, n_L) and costs (m,), and for a
+        float64 number for each of the gradient's parts.
     X, Y : (N, n_0), (N, n_L)
         Samples and targets.
     weight : (N,) or empty
@@ -149,6 +165,12 @@ def descend(
         Which rows, in which order.
     m : int
         Rows in a batch.
+    worker : int
+        Which of the workers this is, from 0.
+    shares : (3, workers + 1) int64
+        From `plan.shares`.
+    barrier
+        For `vecmath.wait`.
 
     Returns
     -------
@@ -156,7 +178,7 @@ def descend(
         Steps taken after.
     total : float
         Weighted sum of the rows' costs, each at the parameters that its batch was met with, and
-        of the batches' penalties.
+        of the batches' penalties. From worker 0; the others do not know it.
     """
     L = tables.shape[1] - 1
     net = Layers(
@@ -170,12 +192,13 @@ def descend(
         vectors(theta, tables[1]),
         vectors(own, tables[2]),
     )
-    nabla_W, nabla_b = matrices(nabla, tables[0]), vectors(nabla, tables[1])
-    batch = Batch(
-        matrices(z_flat, tables[3]),
-        matrices(a_flat, tables[3]),
-        matrices(delta_flat, tables[3]),
-    )
+    z, a, delta = matrices(z_flat, blocks), matrices(a_flat, blocks), matrices(delta_flat, blocks)
+    a_whole, delta_whole = matrices(a_flat, tables[3]), matrices(delta_flat, tables[3])
+    W_part, b_part = matrices(theta, parts[1]), vectors(theta, parts[2])
+    nabla_W, nabla_b = matrices(nabla, parts[1]), vectors(nabla, parts[2])
+    theta_slice, nabla_slice = vectors(theta, slices[0]), vectors(nabla, slices[0])
+    state_slice = matrices(state, slices[1])
+    average_slice = vectors(average, slices[0])
     row_cost = functions("cost", cost, theta)[0]
     output_delta = functions("delta", loss_delta, theta)[0]
     take_step = functions("step", step, theta)[0]
@@ -184,47 +207,78 @@ def descend(
     value_bound, norm_bound, decay = rules[4], rules[5], rules[6]
     max_norm, newest = rules[7], rules[8]
     number = theta.dtype.type
-    y, c = np.empty((m, Y.shape[1]), Y.dtype), np.empty(m, Y.dtype)
+    weighs = np.zeros(L + 1, np.bool_)
+    weighs[weight_layers] = True
+    workers = shares.shape[1] - 1
+    my_blocks = range(shares[0, worker], shares[0, worker + 1])
+    my_parts = range(shares[1, worker], shares[1, worker + 1])
+    my_slices = range(shares[2, worker], shares[2, worker + 1])
     scale = np.full((m, 1), number(error_scale / m))
     mass = float(m)
     total = 0.0
     for k in range(len(rates)):
         rows = order[k * m : (k + 1) * m]
-        take_rows(X, rows, batch.a[0])
-        take_rows(Y, rows, y)
         t += 1
+        hyper[0] = rates[k]
         for l in range(1, L + 1):
             if len(net.s[l]) > 0:
                 net.s[l][0] = t
-        forward(net, batch)
-        row_cost(batch.z[L], batch.a[L], y, c)
         if len(weight) > 0:
             w = weight[rows]
             mass = float(w.sum())
-            c *= w
             if mass > 0:
                 scale[:, 0] = w * number(error_scale / mass)
             else:
                 scale[:, 0] = 0
                 mass = 1.0
-        total += cost_scale * float(c.sum())
-        output_error(net, output_delta, y, scale, batch)
-        backward(net, batch)
-        gradient(net, batch, nabla_W, nabla_b)
-        hyper[0] = rates[k]
-        for l in weight_layers:
-            total += penalty(net.W[l], l2, l1)
-            add_penalty_gradient(net.W[l], l2 / mass, l1 / mass, nabla_W[l])
-            if decay > 0:
-                np.multiply(net.W[l], number(1 - hyper[0] * decay), net.W[l])
-        if value_bound > 0:
-            clip_values(value_bound, nabla)
+
+        for i in my_blocks:
+            first, last = starts[i], starts[i + 1]
+            batch = Batch(z[i], a[i], delta[i])
+            take_rows(X, rows[first:last], batch.a[0])
+            take_rows(Y, rows[first:last], y[first:last])
+            forward(net, batch)
+            row_cost(batch.z[L], batch.a[L], y[first:last], c[first:last])
+            output_error(net, output_delta, y[first:last], scale[first:last], batch)
+            backward(net, batch)
+        wait(barrier, workers)
+
+        for i in my_parts:
+            l, first, last = parts[0, i]
+            columns = a_whole[l - 1][:, first:last]
+            net.gradient[l](
+                W_part[i], b_part[i], net.s[l], columns, delta_whole[l], nabla_W[i], nabla_b[i]
+            )
+            if weighs[l]:
+                penalties[i] = penalty(W_part[i], l2, l1)
+                add_penalty_gradient(W_part[i], l2 / mass, l1 / mass, nabla_W[i])
+                if decay > 0:
+                    np.multiply(W_part[i], number(1 - hyper[0] * decay), W_part[i])
+            if value_bound > 0:
+                clip_values(value_bound, nabla_W[i])
+                clip_values(value_bound, nabla_b[i])
+        if worker == 0:
+            if len(weight) > 0:
+                c *= w
+            total += cost_scale * float(c.sum())
+        wait(barrier, workers)
+
+        if worker == 0:
+            total += penalties.sum()
         if norm_bound > 0:
-            clip_norm(norm_bound, nabla)
-        take_step(theta, nabla, state, hyper, t)
+            if worker == 0:
+                clip_norm(norm_bound, nabla)
+            wait(barrier, workers)
+        for i in my_slices:
+            take_step(theta_slice[i], nabla_slice[i], state_slice[i], hyper, t)
         if max_norm > 0:
-            for l in weight_layers:
-                limit_norms(max_norm, net.W[l])
+            wait(barrier, workers)
+            if worker == 0:
+                for l in weight_layers:
+                    limit_norms(max_norm, net.W[l])
+            wait(barrier, workers)
         if newest > 0:
-            average += number(newest) * (theta - average)
+            for i in my_slices:
+                average_slice[i][:] += number(newest) * (theta_slice[i] - average_slice[i])
+        wait(barrier, workers)
     return t, total

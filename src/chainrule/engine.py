@@ -29,19 +29,20 @@ import numpy as np
 
 logger = logging.getLogger("chainrule")
 
-# The arguments of each role: M matrix, V vector, R matrix that is only read, H numbers in float64,
-# I integer, A integers (addresses, row numbers), T tables of integers.
+# The arguments of each role: M matrix, S columns of a matrix, V vector, R matrix that is only
+# read, H numbers in float64, I integer, A integers (addresses, row numbers), B and T tables of
+# integers, in two and three dimensions.
 ROLES = {
     "forward": "MVHMM",  # W, b, s, a, z
     "pullback": "MVHMMM",  # W, b, s, a, delta, below
-    "gradient": "MVHMMMV",  # W, b, s, a, delta, nabla_W, nabla_b
+    "gradient": "MVHSMMV",  # W, b, s, a, delta, nabla_W, nabla_b
     "f": "MM",  # z, a
     "f_pullback": "MMM",  # z, a, delta
     "cost": "MMMV",  # z, a, y, c
     "delta": "MMMM",  # z, a, y, delta
     "step": "VVMHI",  # theta, nabla, state, h, t
 }
-DESCEND = "AAAAAAAAVVMVHHHIHTAVVVRRVAI"  # the arguments of backprop.descend
+DESCEND = "AAAAAAAAVVVVHHHIHTTATTAVVVMVHRRVAIIBA"  # the arguments of backprop.descend
 
 # Not the whole of fast-math: "nnan" and "ninf" would make isfinite(nan) true.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
@@ -190,11 +191,13 @@ def numba_types(letters: str, number: Any) -> Any:
 
     kinds = {
         "M": nb.Array(number, 2, "C"),
+        "S": nb.Array(number, 2, "A"),
         "V": nb.Array(number, 1, "C"),
         "R": nb.Array(number, 2, "C", readonly=True),
         "H": nb.Array(nb.float64, 1, "C"),
         "I": nb.int64,
         "A": nb.Array(nb.int64, 1, "C"),
+        "B": nb.Array(nb.int64, 2, "C"),
         "T": nb.Array(nb.int64, 3, "C"),
     }
     return tuple(kinds[kind] for kind in letters)

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.vecmath import Array, column_sum, random_normal, random_uniform, row_sum
+from chainrule.vecmath import Array, column_sum, dot, random_normal, random_uniform, row_sum
 
 
 def no_numbers(n_out: int) -> tuple[float, ...]:
@@ -49,6 +49,12 @@ class Layer(NamedTuple):
     initial_scale : float, optional
         What W starts as; b is then zeros. Such a W is no weight: penalties and decay leave it
         alone. Default: None, W and b are drawn by the network's initialiser.
+    by_row : bool, default False
+        Each row of z comes from that row of a alone, whatever its place: blocks of rows may be
+        computed apart.
+    by_input : bool, default False
+        Each row of ∂C/∂W comes from that column of a alone: `gradient` may be asked for some
+        rows of W, with those columns of a, and without b (empty) but for the first.
     """
 
     name: str
@@ -58,25 +64,28 @@ class Layer(NamedTuple):
     shape: Callable[[int, int], tuple[tuple[int, int], int]]
     numbers: Callable[[int], tuple[float, ...]] = no_numbers
     initial_scale: float | None = None
+    by_row: bool = False
+    by_input: bool = False
 
 
 def affine(W: Array, b: Array, s: Any, a: Array, z: Array) -> None:
     """z^l = a^{l-1} W^l + b^l."""
-    np.dot(a, W, z)
+    dot(a, W, z)
     z += b
 
 
 def affine_pullback(W: Array, b: Array, s: Any, a: Array, delta: Array, below: Array) -> None:
     """∂C/∂a^{l-1} = δ^l W^lᵀ: the matrix product in BP2."""
-    np.dot(delta, W.T, below)
+    dot(delta, W.T, below)
 
 
 def affine_gradient(
     W: Array, b: Array, s: Any, a: Array, delta: Array, nabla_W: Array, nabla_b: Array
 ) -> None:
     """∂C/∂b^l = Σ_rows δ^l (BP3) and ∂C/∂W^l = a^{l-1}ᵀ δ^l (BP4)."""
-    column_sum(delta, nabla_b)
-    np.dot(a.T, delta, nabla_W)
+    if len(nabla_b) > 0:
+        column_sum(delta, nabla_b)
+    dot(a.T, delta, nabla_W)
 
 
 def affine_shape(n_in: int, n_out: int) -> tuple[tuple[int, int], int]:
@@ -283,6 +292,7 @@ def layer_norm(epsilon: float = 1e-5) -> Layer:
         scale_and_shift,
         lambda n: (0.0, epsilon),
         initial_scale=1.0,
+        by_row=True,
     )
 
 
@@ -299,7 +309,15 @@ def batch_norm(epsilon: float = 1e-5, momentum: float = 0.9) -> Layer:
     )
 
 
-AFFINE = Layer("affine", affine, affine_pullback, affine_gradient, affine_shape)
+AFFINE = Layer(
+    "affine",
+    affine,
+    affine_pullback,
+    affine_gradient,
+    affine_shape,
+    by_row=True,
+    by_input=True,
+)
 
 # Every kind, at its usual numbers.
 LAYERS = {

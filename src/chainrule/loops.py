@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import (
@@ -23,9 +25,12 @@ from numba.extending import (
 )
 from numba.extending import overload as numba_overload
 from numba.np.arrayobj import make_array, populate_array
+from numba.np.linalg import check_blas_return, get_blas_kind
 
 from chainrule import vecmath
 from chainrule.engine import ROLES, numba_types
+
+SPINS = 2000  # looks at a barrier, some microseconds, before others may have the processor
 
 REPLACED: set[Callable[..., Any]] = set()  # what has a second body here
 
@@ -38,6 +43,7 @@ def overload(fn: Callable[..., Any], **options: Any) -> Callable[..., Any]:
 
 # Without "reassoc", which would undo the two-step subtraction of k log 2.
 EXACT: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
+INLINED = EXACT | {"forceinline": True}  # a loop that calls cannot be vectorised
 
 # log 2 in two parts, the first with trailing zero bits, so that k times it is exact.
 LOG2_E = 1.4426950408889634
@@ -70,7 +76,7 @@ def _whole(typingctx: Any, x: Any) -> Any:
     return x(x), codegen
 
 
-@njit(**EXACT)
+@njit(**INLINED)
 def _exp_parts_64(x):  # type: ignore[no-untyped-def]
     """(u, v, p) with e^x = u v (1 + p), u v = 2^k; x is cut to where doubles end."""
     y = min(max(x, -746.0), 710.0)
@@ -94,7 +100,7 @@ def _exp_parts_64(x):  # type: ignore[no-untyped-def]
     return _float_of_bits((h + 1023) << 52), _float_of_bits((i - h + 1023) << 52), p
 
 
-@njit(**EXACT)
+@njit(**INLINED)
 def _exp_parts_32(x):  # type: ignore[no-untyped-def]
     """The same in single precision."""
     y = min(max(x, np.float32(-104.0)), np.float32(89.0))
@@ -114,7 +120,7 @@ def _exp_parts_32(x):  # type: ignore[no-untyped-def]
     return _float_of_bits(u), _float_of_bits(v), p
 
 
-@njit(**EXACT)
+@njit(**INLINED)
 def _log1p_64(u):  # type: ignore[no-untyped-def]
     """log(1 + u) for 0 <= u <= 1: 2 artanh s with s = u / (2 + u) <= 1/3, by its series."""
     s = u / (2.0 + u)
@@ -139,7 +145,7 @@ def _log1p_64(u):  # type: ignore[no-untyped-def]
     return 2.0 * (s + s * q * p)
 
 
-@njit(**EXACT)
+@njit(**INLINED)
 def _log1p_32(u):  # type: ignore[no-untyped-def]
     """The same in single precision."""
     s = u / (np.float32(2) + u)
@@ -162,12 +168,12 @@ def _formulas(dtype: Any) -> dict[str, Callable[..., Any]]:
     T = np.float32 if single else np.float64
     zero, one, two, far = T(0), T(1), T(2), T(40)
 
-    @njit(**EXACT)
+    @njit(**INLINED)
     def exp(x):  # type: ignore[no-untyped-def]
         u, v, p = parts(x)
         return (u + u * p) * v if x == x else x
 
-    @njit(**EXACT)
+    @njit(**INLINED)
     def expm1(x):  # type: ignore[no-untyped-def]
         u, v, p = parts(x)
         big = (u + u * p) * v - one
@@ -175,7 +181,7 @@ def _formulas(dtype: Any) -> dict[str, Callable[..., Any]]:
         near = k2 * p + (k2 - one)
         return (near if k2 <= two else big) if x == x else x
 
-    @njit(**EXACT)
+    @njit(**INLINED)
     def tanh(x):  # type: ignore[no-untyped-def]
         """e / (e + 2) with e = expm1(2|x|), and the sign of x."""
         y = min(abs(x), far)
@@ -185,19 +191,19 @@ def _formulas(dtype: Any) -> dict[str, Callable[..., Any]]:
         t = e / (e + two)
         return (-t if x < zero else t) if x == x else x
 
-    @njit(**EXACT)
+    @njit(**INLINED)
     def logistic(x):  # type: ignore[no-untyped-def]
         u, v, p = parts(-abs(x))
         e = (u + u * p) * v
         return ((one if x >= zero else e) / (one + e)) if x == x else x
 
-    @njit(**EXACT)
+    @njit(**INLINED)
     def softplus(x):  # type: ignore[no-untyped-def]
         u, v, p = parts(-abs(x))
         s = log1p((u + u * p) * v)
         return (s + (max(zero, x))) if x == x else x
 
-    @njit(**EXACT)
+    @njit(**INLINED)
     def erf(x):  # type: ignore[no-untyped-def]
         return T(math.erf(x))
 
@@ -291,6 +297,60 @@ def _column_sum(x: Any, out: Any) -> Any:
     return body
 
 
+@intrinsic
+def _gemm(typingctx: Any, x: Any, y: Any, out: Any) -> Any:
+    """BLAS's matrix product, as `np.dot` calls it, but for matrices with gaps between rows too.
+
+    BLAS counts by columns and so sees every matrix transposed: outᵀ = yᵀ xᵀ.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        char, word, pointer = ir.IntType(8), ir.IntType(64), ir.IntType(8).as_pointer()
+        size = word(x.dtype.bitwidth // 8)
+
+        def operand(kind: Any, value: Any) -> tuple[Any, ...]:
+            array = make_array(kind)(context, builder, value)
+            shape = cgutils.unpack_tuple(builder, array.shape)
+            strides = cgutils.unpack_tuple(builder, array.strides)
+            if kind.layout == "A":
+                across = builder.icmp_signed("!=", strides[1], size)
+            else:
+                across = ir.IntType(1)(kind.layout == "F")
+            leading = builder.sdiv(builder.select(across, strides[1], strides[0]), size)
+            least = builder.select(across, shape[0], shape[1])
+            enough = builder.icmp_signed(">=", leading, least)
+            return (
+                builder.select(across, char(ord("t")), char(ord("n"))),
+                builder.bitcast(array.data, pointer),
+                builder.select(enough, leading, least),
+                shape,
+            )
+
+        def number(value: float) -> Any:
+            kind = context.get_value_type(x.dtype)
+            return builder.bitcast(cgutils.alloca_once_value(builder, kind(value)), pointer)
+
+        x_across, x_data, x_leading, (rows, inner) = operand(x, args[0])
+        y_across, y_data, y_leading, (_, columns) = operand(y, args[1])
+        _, out_data, out_leading, _ = operand(out, args[2])
+        arguments = (
+            (char(ord(get_blas_kind(x.dtype))), y_across, x_across, columns, rows, inner)
+            + (number(1), y_data, y_leading, x_data, x_leading)
+            + (number(0), out_data, out_leading)
+        )
+        signature = ir.FunctionType(ir.IntType(32), [value.type for value in arguments])
+        gemm = cgutils.get_or_insert_function(builder.module, signature, "numba_xxgemm")
+        check_blas_return(context, builder, builder.call(gemm, arguments))
+        return context.get_dummy_value()
+
+    return types.void(x, y, out), codegen
+
+
+@overload(vecmath.dot)
+def _dot(x: Any, y: Any, out: Any) -> Any:
+    return lambda x, y, out: _gemm(x, y, out)  # noqa: PLW0108
+
+
 @overload(vecmath.take_rows)
 def _take_rows(x: Any, rows: Any, out: Any) -> Any:
     def body(x, rows, out):  # type: ignore[no-untyped-def]
@@ -302,7 +362,7 @@ def _take_rows(x: Any, rows: Any, out: Any) -> Any:
     return body
 
 
-@njit(**EXACT)
+@njit(**INLINED)
 def _mix(x):  # type: ignore[no-untyped-def]
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -323,13 +383,16 @@ def _random_uniform(key: Any, t: Any, out: Any) -> Any:
 
 
 class ViewsType(types.Type):
-    """A flat vector and a table: indexing by layer gives a matrix (ndim 2) or a vector (1)."""
+    """A flat vector and a table: indexing by layer gives a matrix (ndim 2) or a vector (1).
 
-    def __init__(self, dtype: Any, ndim: int) -> None:
+    Of several tables, indexing gives the views of one.
+    """
+
+    def __init__(self, dtype: Any, ndim: int, table: Any) -> None:
         self.flat = types.Array(dtype, 1, "C")
-        self.table = types.Array(types.int64, 2, "C")
+        self.table = table
         self.view = types.Array(dtype, ndim, "C")
-        super().__init__(f"Views({dtype}, {ndim})")
+        super().__init__(f"Views({dtype}, {ndim}, {table.ndim})")
 
 
 class FunctionsType(types.Type):
@@ -375,13 +438,13 @@ def _struct(kind: Any, names: tuple[str, ...]) -> Any:
 
 @intrinsic
 def _make_matrices(typingctx: Any, flat: Any, table: Any) -> Any:
-    kind = ViewsType(flat.dtype, 2)
+    kind = ViewsType(flat.dtype, 2, table)
     return kind(flat, table), _struct(kind, ("flat", "table"))
 
 
 @intrinsic
 def _make_vectors(typingctx: Any, flat: Any, table: Any) -> Any:
-    kind = ViewsType(flat.dtype, 1)
+    kind = ViewsType(flat.dtype, 1, table)
     return kind(flat, table), _struct(kind, ("flat", "table"))
 
 
@@ -436,6 +499,8 @@ def _pointer(typingctx: Any, functions: Any, address: Any) -> Any:
 
 @overload(operator.getitem)
 def _getitem(kept: Any, l: Any) -> Any:
+    if isinstance(kept, ViewsType) and kept.table.ndim == 3:
+        return lambda kept, l: _make_matrices(kept.flat, kept.table[l])
     if isinstance(kept, ViewsType):
         return lambda kept, l: _view(kept, kept.table[l, 0], kept.table[l, 1], kept.table[l, 2])
     if isinstance(kept, FunctionsType):
@@ -459,3 +524,56 @@ def _make_functions(typingctx: Any, role: Any, table: Any, like: Any) -> Any:
 @overload(vecmath.functions, prefer_literal=True)
 def _functions(role: Any, table: Any, like: Any) -> Any:
     return lambda role, table, like: _make_functions(role, table, like)  # noqa: PLW0108
+
+
+@intrinsic(prefer_literal=True)
+def _atomic(typingctx: Any, operation: Any, array: Any, i: Any, value: Any) -> Any:
+    """Add `value` to array[i] ("add"), set it ("set"), or only look ("get"); the old number.
+
+    All threads see these in one order, and see what was written before them.
+    """
+    name = operation.literal_value
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _, packed, i, value = args
+        place = builder.gep(make_array(array)(context, builder, packed).data, [i])
+        if name == "get":
+            return builder.load_atomic(place, "acquire", 8)
+        return builder.atomic_rmw("add" if name == "add" else "xchg", place, value, "seq_cst")
+
+    return types.int64(operation, array, types.int64, types.int64), codegen
+
+
+@intrinsic
+def _yield(typingctx: Any) -> Any:
+    """Let another thread have the processor."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
+        signature = ir.FunctionType(ir.IntType(32), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@overload(vecmath.wait)
+def _wait(barrier: Any, workers: Any) -> Any:
+    arrived, rounds, aborted = vecmath.ARRIVED, vecmath.ROUND, vecmath.ABORTED
+
+    def body(barrier, workers):  # type: ignore[no-untyped-def]
+        if workers > 1:
+            this = _atomic("get", barrier, rounds, 0)
+            if _atomic("add", barrier, arrived, 1) == workers - 1:
+                _atomic("set", barrier, arrived, 0)
+                _atomic("add", barrier, rounds, 1)
+            looks = 0
+            while (
+                _atomic("get", barrier, rounds, 0) == this
+                and _atomic("get", barrier, aborted, 0) == 0
+            ):
+                looks += 1
+                if looks > SPINS:
+                    _yield()
+
+    return body

@@ -7,25 +7,29 @@ or compiled. The last, smaller batch of an epoch is used and averaged over its o
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from chainrule import backprop, engine
+from chainrule import backprop, engine, threads
 from chainrule.checking import check_optimizer
 from chainrule.data import check_pair, look_up, suggest
 from chainrule.network import Network
 from chainrule.optimizers import OPTIMIZERS, Optimizer
+from chainrule.plan import Plan, make_plan, shares
 from chainrule.regularizers import Rules
-from chainrule.vecmath import Array, Index
+from chainrule.vecmath import ABORTED, BARRIER, Array, Index
 
 ENGINES = ("auto", "numpy", "numba")
 WORTH_COMPILING = 2.0  # seconds of NumPy's time
 CHUNK = 0.2  # seconds between looks for Ctrl-C
+WORTH_SHARING = 1e-3  # seconds of a step, by step_seconds, from which on workers share it
 
 
 class Epoch(NamedTuple):
@@ -98,6 +102,7 @@ def train(
     shuffle: bool = True,
     seed: int | np.random.Generator | None = None,
     engine: str = "auto",
+    n_threads: int | None = None,
     callback: Callable[[Network, Epoch], bool | None] | None = None,
 ) -> History:
     """Train a network in place.
@@ -123,6 +128,9 @@ def train(
     engine : {"auto", "numpy", "numba"}, default "auto"
         Plain NumPy or compiled code. "auto" decides by the amount of work, from shapes and
         epochs alone, so that the same call gives the same bits every time.
+    n_threads : int, optional
+        At most so many threads; the bits do not depend on it. Default: the physical cores, or
+        $OMP_NUM_THREADS if that is less. Small steps are always taken by one.
     callback : callable (network, epoch) -> bool or None, optional
         Called after each epoch; a true result stops the training.
 
@@ -151,7 +159,7 @@ def train(
     m = len(X) if batch_size is None else min(_positive("batch_size", batch_size), len(X))
     rng = np.random.default_rng(seed)
     history = History(engine=choose_engine(engine, network, len(X), m, epochs))
-    descent = Descent(network, chosen, numbers, m, history.engine)
+    descent = Descent(network, chosen, numbers, m, history.engine, n_threads=n_threads)
     order = np.arange(len(X))
     try:
         for epoch in range(epochs):
@@ -188,6 +196,8 @@ class Descent:
     engine : {"numpy", "numba"}
     rules : Rules, optional
         Penalties, clipping, decay, norms, averaging. Default: none of them.
+    n_threads : int, optional
+        At most so many threads. Default: as for :func:`train`.
     """
 
     def __init__(
@@ -198,17 +208,22 @@ class Descent:
         m: int,
         engine: str,
         rules: Rules | None = None,
+        n_threads: int | None = None,
     ) -> None:
         self.network, self.optimizer, self.hyper, self.m = network, optimizer, hyper, m
+        self.engine, self.n_threads = engine, n_threads
         self.rules = rules or Rules()
         self.nabla = np.zeros_like(network.theta)
-        self.state = np.zeros((optimizer.slots, network.theta.size), network.dtype)
+        self.state = np.zeros(optimizer.slots * network.theta.size, network.dtype)
         self.average = network.theta.copy() if self.rules.average else network.theta[:0]
         self.t = 0
         self.complete = True
         self._weight_layers = network.weight_layers()
         self._kept: list[Any] = []
         self._buffers = [np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)]
+        self._y = np.zeros((m, network.sizes[-1]), network.dtype)
+        self._c = np.zeros(m, network.dtype)
+        self._plans: dict[int, tuple[Plan, Array]] = {}
         self._functions, self._run = _executable(network, optimizer, engine)
         self._chunk = max(1, int(CHUNK / step_seconds(network, m)))
 
@@ -262,12 +277,22 @@ class Descent:
             rates = np.full(-(-n // m), self.hyper[0])
         whole = n // m
         total = 0.0
-        for k in range(0, whole, self._chunk):
-            end = min(k + self._chunk, whole)
-            total += self._descend(X, Y, weight, order[k * m : end * m], rates[k:end], m)
-        if n % m:
-            total += self._descend(X, Y, weight, order[whole * m :], rates[whole:], n % m)
+        with threads.one_blas_thread():
+            for k in range(0, whole, self._chunk):
+                end = min(k + self._chunk, whole)
+                total += self._descend(X, Y, weight, order[k * m : end * m], rates[k:end], m)
+                self._flush()
+            if n % m:
+                total += self._descend(X, Y, weight, order[whole * m :], rates[whole:], n % m)
         return total
+
+    def _flush(self) -> None:
+        """Set to 0 what the optimiser remembers of units long dead.
+
+        Left alone, it would shrink to where numbers lose digits, and there processors are slow.
+        """
+        small = np.finfo(self.network.dtype).tiny ** 0.75
+        np.multiply(self.state, np.abs(self.state) >= small, self.state)
 
     def _descend(
         self,
@@ -278,29 +303,58 @@ class Descent:
         rates: Array,
         m: int,
     ) -> float:
-        with np.errstate(all="ignore"):
-            self.t, total = self._run(
-                *self._functions,
-                self.network.theta,
-                self.nabla,
-                self.state,
-                self.average,
-                self.hyper,
-                rates,
-                np.array(self.rules),
-                self.t,
-                self.network.own,
-                self.network.tables(m),
-                self._weight_layers,
-                *self._buffers,
-                X,
-                Y,
-                self.network.theta[:0] if weight is None else weight,
-                order,
-                m,
-            )
+        plan, penalties = self._plan(m)
+        most = max(len(plan.blocks), plan.parts.shape[1]) if len(plan.blocks) > 1 else 1
+        workers = threads.workers_for(most, self.n_threads)
+        share = shares(plan, workers)
+        no_weight = self.network.theta[:0]
+        numbers = np.array(self.rules)
+        barrier: Any = np.zeros(BARRIER, np.int64)
+        abort = partial(barrier.__setitem__, ABORTED, 1)
+        if self.engine == "numpy":
+            barrier = threading.Barrier(workers)
+            abort = barrier.abort
+
+        def work(worker: int) -> tuple[int, float]:
+            with np.errstate(all="ignore"):
+                return self._run(
+                    *self._functions,
+                    self.network.theta,
+                    self.nabla,
+                    self.state,
+                    self.average,
+                    self.hyper,
+                    rates,
+                    numbers,
+                    self.t,
+                    self.network.own,
+                    *plan,
+                    self._weight_layers,
+                    *self._buffers,
+                    self._y[:m],
+                    self._c[:m],
+                    penalties,
+                    X,
+                    Y,
+                    no_weight if weight is None else weight,
+                    order,
+                    m,
+                    worker,
+                    share,
+                    barrier,
+                )
+
+        self.t, total = threads.side_by_side(work, workers, abort)
         self.network.own[self.network.steps_at] = 0  # from here on it predicts
         return float(total)
+
+    def _plan(self, m: int) -> tuple[Plan, Array]:
+        """How a step on m rows is cut, and room for a number for each part of the gradient."""
+        if m not in self._plans:
+            cut = step_seconds(self.network, m) > WORTH_SHARING
+            plan = make_plan(self.network, m, self.optimizer.slots, cut)
+            self._plans[m] = plan, np.zeros(plan.parts.shape[1])
+        return self._plans[m]
 
     def explain(
         self,

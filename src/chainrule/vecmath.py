@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.floating[Any]]
 Index: TypeAlias = NDArray[np.int64]
 
+# A compiled barrier: who has come, how often all had, and whether one will never come; each in
+# a cache line of its own.
+BARRIER, ARRIVED, ROUND, ABORTED = 24, 0, 8, 16
+
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / golden ratio, SplitMix64's increment
 
 
@@ -106,19 +110,28 @@ def column_sum(x: Array, out: Array) -> None:
     np.add.reduce(x, axis=0, out=out)
 
 
+def dot(x: Array, y: Array, out: Array) -> None:
+    """out = x y, the matrix product; x and y may be transposed, or parts of wider matrices."""
+    np.dot(x, y, out)
+
+
 def take_rows(x: Array, rows: Index, out: Array) -> None:
     """out = x[rows]: (N, n), (m,) -> (m, n)."""
     x.take(rows, 0, out, "clip")  # "clip" skips a buffer; the rows are known to be in range
 
 
-def matrices(flat: Array, table: Index) -> Sequence[Array]:
+def matrices(flat: Array, table: Index) -> Sequence[Any]:
     """Views of a flat vector as matrices; entry l is flat[o : o + r * c].reshape(r, c).
 
     Parameters
     ----------
     flat : (P,) floating
-    table : (L + 1, 3) int64, rows (o, r, c): where matrix l starts, its rows, its columns
+    table : (n, 3) int64, rows (o, r, c)
+        Where matrix l starts, its rows, its columns. Of several tables, (k, n, 3), each gives
+        such a list.
     """
+    if table.ndim == 3:
+        return [matrices(flat, one) for one in table]
     return [flat[o : o + r * c].reshape(r, c) for o, r, c in table.tolist()]
 
 
@@ -137,3 +150,15 @@ def functions(role: str, table: Sequence[Any], like: Array) -> Sequence[Any]:
     like : an array of the dtype that they work on
     """
     return table
+
+
+def wait(barrier: Any, workers: int) -> None:
+    """Go on when all workers have come here. A lone worker waits for nobody.
+
+    Parameters
+    ----------
+    barrier : threading.Barrier (plain Python), or BARRIER int64 zeros (compiled)
+    workers : int
+    """
+    if workers > 1:
+        barrier.wait()
