@@ -15,13 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.regularizers import (
-    add_penalty_gradient,
-    clip_norm,
-    clip_values,
-    limit_norms,
-    penalty,
-)
 from chainrule.vecmath import Array, Index, functions, matrices, take_rows, vectors, wait
 
 
@@ -93,6 +86,7 @@ def descend(
     cost: Any,
     loss_delta: Any,
     step: Any,
+    rule: Any,
     theta: Array,
     nabla: Array,
     state: Array,
@@ -134,6 +128,7 @@ def descend(
     layer_forward, layer_pullback, layer_gradient, f, f_pullback : L + 1 functions each
         By layer; in the compiled engine their int64 addresses.
     cost, loss_delta, step : one function each, in a list of one
+    rule : the functions in `regularizers.RULES`
     theta, nabla : (P,)
         Parameters, changed in place, and room for their gradient.
     state : (slots P,)
@@ -202,13 +197,21 @@ def descend(
     row_cost = functions("cost", cost, theta)[0]
     output_delta = functions("delta", loss_delta, theta)[0]
     take_step = functions("step", step, theta)[0]
+    penalty = functions("penalty", rule, theta)[0]
+    add_penalty_gradient = functions("add_penalty_gradient", rule, theta)[1]
+    clip_values = functions("clip_values", rule, theta)[2]
+    clip_norm = functions("clip_norm", rule, theta)[3]
+    shrink = functions("shrink", rule, theta)[4]
+    limit_norms = functions("limit_norms", rule, theta)[5]
+    follow = functions("follow", rule, theta)[6]
     # In the order of Rules.
     cost_scale, error_scale, l2, l1 = rules[0], rules[1], rules[2], rules[3]
     value_bound, norm_bound, decay = rules[4], rules[5], rules[6]
     max_norm, newest = rules[7], rules[8]
     number = theta.dtype.type
     weighs = np.zeros(L + 1, np.bool_)
-    weighs[weight_layers] = True
+    for l in weight_layers:
+        weighs[l] = True
     workers = shares.shape[1] - 1
     my_blocks = range(shares[0, worker], shares[0, worker + 1])
     my_parts = range(shares[1, worker], shares[1, worker + 1])
@@ -226,11 +229,9 @@ def descend(
         if len(weight) > 0:
             w = weight[rows]
             mass = float(w.sum())
-            if mass > 0:
-                scale[:, 0] = w * number(error_scale / mass)
-            else:
-                scale[:, 0] = 0
+            if mass <= 0:
                 mass = 1.0
+            np.multiply(w.reshape(m, 1), number(error_scale / mass), scale)
 
         for i in my_blocks:
             first, last = starts[i], starts[i + 1]
@@ -249,23 +250,25 @@ def descend(
             net.gradient[l](
                 W_part[i], b_part[i], net.s[l], columns, delta_whole[l], nabla_W[i], nabla_b[i]
             )
-            if weighs[l]:
+            if weighs[l] and (l2 > 0 or l1 > 0):
                 penalties[i] = penalty(W_part[i], l2, l1)
                 add_penalty_gradient(W_part[i], l2 / mass, l1 / mass, nabla_W[i])
-                if decay > 0:
-                    np.multiply(W_part[i], number(1 - hyper[0] * decay), W_part[i])
-            if value_bound > 0:
-                clip_values(value_bound, nabla_W[i])
-                clip_values(value_bound, nabla_b[i])
+            if weighs[l] and decay > 0:
+                shrink(1 - hyper[0] * decay, W_part[i])
         if worker == 0:
             if len(weight) > 0:
                 c *= w
             total += cost_scale * float(c.sum())
         wait(barrier, workers)
-
         if worker == 0:
-            total += penalties.sum()
+            for i in range(len(penalties)):
+                total += penalties[i]
+
+        if value_bound > 0:
+            for i in my_slices:
+                clip_values(value_bound, nabla_slice[i])
         if norm_bound > 0:
+            wait(barrier, workers)
             if worker == 0:
                 clip_norm(norm_bound, nabla)
             wait(barrier, workers)
@@ -279,6 +282,6 @@ def descend(
             wait(barrier, workers)
         if newest > 0:
             for i in my_slices:
-                average_slice[i][:] += number(newest) * (theta_slice[i] - average_slice[i])
+                follow(newest, theta_slice[i], average_slice[i])
         wait(barrier, workers)
     return t, total

@@ -29,9 +29,9 @@ import numpy as np
 
 logger = logging.getLogger("chainrule")
 
-# The arguments of each role: M matrix, S columns of a matrix, V vector, R matrix that is only
-# read, H numbers in float64, I integer, A integers (addresses, row numbers), B and T tables of
-# integers, in two and three dimensions.
+# The arguments of each role, and after a colon what it returns: M matrix, S columns of a matrix,
+# R matrix that is only read, V vector, H numbers in float64, F such a number, I integer,
+# A integers (addresses, row numbers), B and T tables of integers in two and three dimensions.
 ROLES = {
     "forward": "MVHMM",  # W, b, s, a, z
     "pullback": "MVHMMM",  # W, b, s, a, delta, below
@@ -41,8 +41,15 @@ ROLES = {
     "cost": "MMMV",  # z, a, y, c
     "delta": "MMMM",  # z, a, y, delta
     "step": "VVMHI",  # theta, nabla, state, h, t
+    "penalty": "MFF:F",  # W, l2, l1
+    "add_penalty_gradient": "MFFM",  # W, l2, l1, nabla_W
+    "clip_values": "FV",  # bound, nabla
+    "clip_norm": "FV",  # bound, nabla
+    "shrink": "FM",  # factor, W
+    "limit_norms": "FM",  # bound, W
+    "follow": "FVV",  # newest, theta, average
 }
-DESCEND = "AAAAAAAAVVVVHHHIHTTATTAVVVMVHRRVAIIBA"  # the arguments of backprop.descend
+DESCEND = "AAAAAAAAAVVVVHHHIHTTATTAVVVMVHRRVAIIBA"  # the arguments of backprop.descend
 
 # Not the whole of fast-math: "nnan" and "ninf" would make isfinite(nan) true.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
@@ -195,12 +202,21 @@ def numba_types(letters: str, number: Any) -> Any:
         "V": nb.Array(number, 1, "C"),
         "R": nb.Array(number, 2, "C", readonly=True),
         "H": nb.Array(nb.float64, 1, "C"),
+        "F": nb.float64,
         "I": nb.int64,
         "A": nb.Array(nb.int64, 1, "C"),
         "B": nb.Array(nb.int64, 2, "C"),
         "T": nb.Array(nb.int64, 3, "C"),
     }
     return tuple(kinds[kind] for kind in letters)
+
+
+def numba_signature(role: str, number: Any) -> Any:
+    """Numba's signature of a role, given Numba's type of the numbers."""
+    from numba import types as nb
+
+    takes, _, gives = ROLES[role].partition(":")
+    return (nb.float64 if gives else nb.void)(*numba_types(takes, number))
 
 
 @contextmanager
@@ -253,7 +269,6 @@ def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
     """
     key = (fn, role, dtype.str)
     if key not in _addresses:
-        from numba import void
         from numba.core.errors import NumbaError
         from numba.np.numpy_support import from_dtype
 
@@ -263,7 +278,7 @@ def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
             )
         _announce()
         _register_helpers(fn)
-        signature = void(*numba_types(ROLES[role], from_dtype(dtype)))
+        signature = numba_signature(role, from_dtype(dtype))
         try:
             with _lenient():
                 compiled_fn = _cfunc(fn, signature)

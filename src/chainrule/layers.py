@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.vecmath import Array, column_sum, dot, random_normal, random_uniform, row_sum
+from chainrule.vecmath import Array, column_sum, copy, dot, random_normal, random_uniform, row_sum
 
 
 def no_numbers(n_out: int) -> tuple[float, ...]:
@@ -126,7 +126,7 @@ def dropout_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
         np.multiply(a, z >= s[1], z)
         z *= z.dtype.type(1 / (1 - s[1]))
     else:
-        z[:] = a
+        copy(a, z)
 
 
 def dropout_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array) -> None:
@@ -136,7 +136,7 @@ def dropout_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below
         np.multiply(delta, below >= s[1], below)
         below *= below.dtype.type(1 / (1 - s[1]))
     else:
-        below[:] = delta
+        copy(delta, below)
 
 
 def noise_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
@@ -146,12 +146,12 @@ def noise_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
         z *= z.dtype.type(s[1])
         z += a
     else:
-        z[:] = a
+        copy(a, z)
 
 
 def identity_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array) -> None:
     """∂C/∂a = δ."""
-    below[:] = delta
+    copy(delta, below)
 
 
 def layer_norm_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:

@@ -19,16 +19,17 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import (
     intrinsic,
-    make_attribute_wrapper,
+    lower_builtin,
     models,
     register_model,
+    type_callable,
 )
 from numba.extending import overload as numba_overload
 from numba.np.arrayobj import make_array, populate_array
 from numba.np.linalg import check_blas_return, get_blas_kind
 
 from chainrule import vecmath
-from chainrule.engine import ROLES, numba_types
+from chainrule.engine import numba_signature
 
 SPINS = 2000  # looks at a barrier, some microseconds, before others may have the processor
 
@@ -239,19 +240,29 @@ for _name in FORMULAS[types.float64]:
     _elementwise(_name)
 
 
-def _extremum(name: str) -> None:
-    """Give `vecmath.maximum` or `minimum` its body; one number is taken in the array's dtype."""
-    ufunc = getattr(np, name)
+def _extremum(name: str, better: Callable[[Any, Any], Any]) -> None:
+    """Give `vecmath.maximum` or `minimum` its loop; one number is taken in the array's dtype."""
+    better = njit(**INLINED)(better)
 
-    @overload(getattr(vecmath, name))
+    @overload(getattr(vecmath, name), jit_options=EXACT)
     def body(x: Any, y: Any, out: Any) -> Any:
-        if isinstance(y, types.Array):
-            return lambda x, y, out: ufunc(x, y, out)  # noqa: PLW0108
-        return lambda x, y, out: ufunc(x, out.dtype.type(y), out)
+        def by_array(x, y, out):  # type: ignore[no-untyped-def]
+            x, y, out = x.ravel(), y.ravel(), out.ravel()
+            for i in range(len(x)):
+                out[i] = x[i] if better(x[i], y[i]) else y[i]
+
+        def by_number(x, y, out):  # type: ignore[no-untyped-def]
+            number = out.dtype.type(y)
+            x, out = x.ravel(), out.ravel()
+            for i in range(len(x)):
+                out[i] = x[i] if better(x[i], number) else number
+
+        return by_array if isinstance(y, types.Array) else by_number
 
 
-_extremum("maximum")
-_extremum("minimum")
+# A NaN wins, as in NumPy.
+_extremum("maximum", lambda x, y: x > y or x != x)
+_extremum("minimum", lambda x, y: x < y or x != x)
 
 
 @overload(vecmath.row_max)
@@ -285,70 +296,56 @@ def _row_sum(x: Any) -> Any:
     return body
 
 
+@overload(vecmath.row_logsumexp)
+def _row_logsumexp(x: Any) -> Any:
+    exp = FORMULAS[x.dtype]["exp"]
+
+    def body(x):  # type: ignore[no-untyped-def]
+        out = vecmath.row_max(x)
+        for i in range(x.shape[0]):
+            row, largest = x[i], out[i, 0]
+            total = row.dtype.type(0)
+            for j in range(len(row)):
+                total += exp(row[j] - largest)
+            out[i, 0] = largest + np.log(total)
+        return out
+
+    return body
+
+
+@overload(vecmath.row_total)
+def _row_total(x: Any, out: Any) -> Any:
+    def body(x, out):  # type: ignore[no-untyped-def]
+        for i in range(x.shape[0]):
+            row = x[i]
+            total = row.dtype.type(0)
+            for j in range(len(row)):
+                total += row[j]
+            out[i] = total
+
+    return body
+
+
+@overload(vecmath.copy)
+def _copy(x: Any, out: Any) -> Any:
+    def body(x, out):  # type: ignore[no-untyped-def]
+        x, out = x.ravel(), out.ravel()
+        for i in range(len(out)):
+            out[i] = x[i]
+
+    return body
+
+
 @overload(vecmath.column_sum)
 def _column_sum(x: Any, out: Any) -> Any:
     def body(x, out):  # type: ignore[no-untyped-def]
-        out[:] = 0
+        out.fill(0)
         for i in range(x.shape[0]):
             row = x[i]
             for j in range(len(row)):
                 out[j] += row[j]
 
     return body
-
-
-@intrinsic
-def _gemm(typingctx: Any, x: Any, y: Any, out: Any) -> Any:
-    """BLAS's matrix product, as `np.dot` calls it, but for matrices with gaps between rows too.
-
-    BLAS counts by columns and so sees every matrix transposed: outᵀ = yᵀ xᵀ.
-    """
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        char, word, pointer = ir.IntType(8), ir.IntType(64), ir.IntType(8).as_pointer()
-        size = word(x.dtype.bitwidth // 8)
-
-        def operand(kind: Any, value: Any) -> tuple[Any, ...]:
-            array = make_array(kind)(context, builder, value)
-            shape = cgutils.unpack_tuple(builder, array.shape)
-            strides = cgutils.unpack_tuple(builder, array.strides)
-            if kind.layout == "A":
-                across = builder.icmp_signed("!=", strides[1], size)
-            else:
-                across = ir.IntType(1)(kind.layout == "F")
-            leading = builder.sdiv(builder.select(across, strides[1], strides[0]), size)
-            least = builder.select(across, shape[0], shape[1])
-            enough = builder.icmp_signed(">=", leading, least)
-            return (
-                builder.select(across, char(ord("t")), char(ord("n"))),
-                builder.bitcast(array.data, pointer),
-                builder.select(enough, leading, least),
-                shape,
-            )
-
-        def number(value: float) -> Any:
-            kind = context.get_value_type(x.dtype)
-            return builder.bitcast(cgutils.alloca_once_value(builder, kind(value)), pointer)
-
-        x_across, x_data, x_leading, (rows, inner) = operand(x, args[0])
-        y_across, y_data, y_leading, (_, columns) = operand(y, args[1])
-        _, out_data, out_leading, _ = operand(out, args[2])
-        arguments = (
-            (char(ord(get_blas_kind(x.dtype))), y_across, x_across, columns, rows, inner)
-            + (number(1), y_data, y_leading, x_data, x_leading)
-            + (number(0), out_data, out_leading)
-        )
-        signature = ir.FunctionType(ir.IntType(32), [value.type for value in arguments])
-        gemm = cgutils.get_or_insert_function(builder.module, signature, "numba_xxgemm")
-        check_blas_return(context, builder, builder.call(gemm, arguments))
-        return context.get_dummy_value()
-
-    return types.void(x, y, out), codegen
-
-
-@overload(vecmath.dot)
-def _dot(x: Any, y: Any, out: Any) -> Any:
-    return lambda x, y, out: _gemm(x, y, out)  # noqa: PLW0108
 
 
 @overload(vecmath.take_rows)
@@ -400,9 +397,7 @@ class FunctionsType(types.Type):
 
     def __init__(self, role: str, dtype: Any) -> None:
         self.addresses = types.Array(types.int64, 1, "C")
-        self.pointer = types.ExternalFunctionPointer(
-            types.void(*numba_types(ROLES[role], dtype)), None
-        )
+        self.pointer = types.ExternalFunctionPointer(numba_signature(role, dtype), None)
         super().__init__(f"Functions({role}, {dtype})")
 
 
@@ -418,112 +413,170 @@ class _FunctionsModel(models.StructModel):
         super().__init__(manager, kind, [("addresses", kind.addresses)])
 
 
-make_attribute_wrapper(ViewsType, "flat", "flat")
-make_attribute_wrapper(ViewsType, "table", "table")
-make_attribute_wrapper(FunctionsType, "addresses", "addresses")
+# What follows is lowered by hand: an overload each would double the time to compile `descend`.
 
 
-def _struct(kind: Any, names: tuple[str, ...]) -> Any:
-    """Code that packs the arguments into a struct of `kind`."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        struct = cgutils.create_struct_proxy(kind)(context, builder)
-        for name, value, typ in zip(names, args, sig.args, strict=False):
-            setattr(struct, name, value)
-            context.nrt.incref(builder, typ, value)
-        return struct._getvalue()
-
-    return codegen
+def _lowered(fn: Callable[..., Any], *kinds: Any) -> Callable[..., Any]:
+    """Lower calls of `fn` on such arguments by code that is written by hand."""
+    REPLACED.add(fn)
+    return lower_builtin(fn, *kinds)  # type: ignore[no-any-return]
 
 
-@intrinsic
-def _make_matrices(typingctx: Any, flat: Any, table: Any) -> Any:
-    kind = ViewsType(flat.dtype, 2, table)
-    return kind(flat, table), _struct(kind, ("flat", "table"))
+def _pack(context: Any, builder: Any, sig: Any, args: Any, names: dict[str, int]) -> Any:
+    """Some of the arguments as a struct, each owned by it."""
+    struct = cgutils.create_struct_proxy(sig.return_type)(context, builder)
+    for name, i in names.items():
+        setattr(struct, name, args[i])
+        context.nrt.incref(builder, sig.args[i], args[i])
+    return struct._getvalue()
 
 
-@intrinsic
-def _make_vectors(typingctx: Any, flat: Any, table: Any) -> Any:
-    kind = ViewsType(flat.dtype, 1, table)
-    return kind(flat, table), _struct(kind, ("flat", "table"))
+@type_callable(vecmath.matrices)
+def _type_matrices(context: Any) -> Any:
+    return lambda flat, table: ViewsType(flat.dtype, 2, table)
 
 
-@overload(vecmath.matrices)
-def _matrices(flat: Any, table: Any) -> Any:
-    return lambda flat, table: _make_matrices(flat, table)  # noqa: PLW0108
+@type_callable(vecmath.vectors)
+def _type_vectors(context: Any) -> Any:
+    return lambda flat, table: ViewsType(flat.dtype, 1, table)
 
 
-@overload(vecmath.vectors)
-def _vectors(flat: Any, table: Any) -> Any:
-    return lambda flat, table: _make_vectors(flat, table)  # noqa: PLW0108
+@_lowered(vecmath.matrices, types.Array, types.Array)
+@_lowered(vecmath.vectors, types.Array, types.Array)
+def _make_views(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return _pack(context, builder, sig, args, {"flat": 0, "table": 1})
 
 
-@intrinsic
-def _view(typingctx: Any, views: Any, start: Any, rows: Any, columns: Any) -> Any:
-    """A view into views.flat that owns nothing: no reference is counted."""
-    view = views.view
+@type_callable(vecmath.functions)
+def _type_functions(context: Any) -> Any:
+    def typer(role: Any, table: Any, like: Any) -> Any:
+        known = isinstance(role, types.StringLiteral)
+        return FunctionsType(role.literal_value, like.dtype) if known else None
 
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        packed, start, rows, columns = args
-        struct = cgutils.create_struct_proxy(views)(context, builder, value=packed)
-        flat = make_array(views.flat)(context, builder, struct.flat)
-        size = context.get_constant(types.intp, view.dtype.bitwidth // 8)
-        array = make_array(view)(context, builder)
-        if view.ndim == 2:
-            shape: Any = (rows, columns)
-            strides: Any = (builder.mul(columns, size), size)
+    return typer
+
+
+@_lowered(vecmath.functions, types.StringLiteral, types.Array, types.Array)
+def _make_functions(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return _pack(context, builder, sig, args, {"addresses": 1})
+
+
+@type_callable(operator.getitem)
+def _type_getitem(context: Any) -> Any:
+    def typer(kept: Any, l: Any) -> Any:
+        if isinstance(kept, ViewsType):
+            if kept.table.ndim == 3:
+                return ViewsType(kept.flat.dtype, kept.view.ndim, types.Array(types.int64, 2, "C"))
+            return kept.view
+        return kept.pointer if isinstance(kept, FunctionsType) else None
+
+    return typer
+
+
+def _array(
+    context: Any, builder: Any, kind: Any, data: Any, shape: list[Any], meminfo: Any = None
+) -> Any:
+    """A C-contiguous array at an address, which owns nothing unless told."""
+    size = context.get_constant(types.intp, kind.dtype.bitwidth // 8)
+    strides = [size]
+    for length in reversed(shape[1:]):
+        strides.insert(0, builder.mul(strides[0], length))
+    array = make_array(kind)(context, builder)
+    populate_array(
+        array,
+        data=data,
+        shape=cgutils.pack_array(builder, shape),
+        strides=cgutils.pack_array(builder, strides),
+        itemsize=size,
+        meminfo=meminfo,
+    )
+    return array._getvalue()
+
+
+@lower_builtin(operator.getitem, ViewsType, types.Integer)
+def _get_view(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    """A view into `flat` that owns nothing: no reference is counted."""
+    kept, index = sig.args
+    struct = cgutils.create_struct_proxy(kept)(context, builder, value=args[0])
+    table = make_array(kept.table)(context, builder, struct.table)
+    i = context.cast(builder, args[1], index, types.intp)
+    shape = cgutils.unpack_tuple(builder, table.shape)
+    if kept.table.ndim == 3:
+        one = cgutils.create_struct_proxy(sig.return_type)(context, builder)
+        first = builder.mul(i, builder.mul(shape[1], shape[2]))
+        data = builder.gep(table.data, [first])
+        one.flat = struct.flat
+        one.table = _array(context, builder, sig.return_type.table, data, shape[1:])
+        context.nrt.incref(builder, kept.flat, struct.flat)
+        return one._getvalue()
+    row = builder.mul(i, shape[1])
+    start, rows, columns = (
+        builder.load(builder.gep(table.data, [builder.add(row, row.type(k))])) for k in range(3)
+    )
+    data = builder.gep(make_array(kept.flat)(context, builder, struct.flat).data, [start])
+    lengths = [rows, columns] if kept.view.ndim == 2 else [builder.mul(rows, columns)]
+    return _array(context, builder, kept.view, data, lengths)
+
+
+@lower_builtin(operator.getitem, FunctionsType, types.Integer)
+def _get_function(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    kept, index = sig.args
+    struct = cgutils.create_struct_proxy(kept)(context, builder, value=args[0])
+    i = context.cast(builder, args[1], index, types.intp)
+    addresses = make_array(kept.addresses)(context, builder, struct.addresses)
+    address = builder.load(builder.gep(addresses.data, [i]))
+    return builder.inttoptr(address, context.get_value_type(kept.pointer))
+
+
+@type_callable(vecmath.dot)
+def _type_dot(context: Any) -> Any:
+    return lambda x, y, out: types.void
+
+
+@_lowered(vecmath.dot, types.Array, types.Array, types.Array)
+def _dot(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    """BLAS's matrix product, as `np.dot` calls it, but for matrices with gaps between rows too.
+
+    BLAS counts by columns and so sees every matrix transposed: outᵀ = yᵀ xᵀ.
+    """
+    x, y, out = sig.args
+    char, word, pointer = ir.IntType(8), ir.IntType(64), ir.IntType(8).as_pointer()
+    size = word(x.dtype.bitwidth // 8)
+
+    def operand(kind: Any, value: Any) -> tuple[Any, ...]:
+        array = make_array(kind)(context, builder, value)
+        shape = cgutils.unpack_tuple(builder, array.shape)
+        strides = cgutils.unpack_tuple(builder, array.strides)
+        if kind.layout == "A":
+            across = builder.icmp_signed("!=", strides[1], size)
         else:
-            shape, strides = (builder.mul(rows, columns),), (size,)
-        populate_array(
-            array,
-            data=builder.gep(flat.data, [start]),
-            shape=cgutils.pack_array(builder, shape),
-            strides=cgutils.pack_array(builder, strides),
-            itemsize=size,
-            meminfo=None,
+            across = ir.IntType(1)(kind.layout == "F")
+        leading = builder.sdiv(builder.select(across, strides[1], strides[0]), size)
+        least = builder.select(across, shape[0], shape[1])
+        enough = builder.icmp_signed(">=", leading, least)
+        return (
+            builder.select(across, char(ord("t")), char(ord("n"))),
+            builder.bitcast(array.data, pointer),
+            builder.select(enough, leading, least),
+            shape,
         )
-        return array._getvalue()
 
-    return view(views, types.int64, types.int64, types.int64), codegen
+    def number(value: float) -> Any:
+        kind = context.get_value_type(x.dtype)
+        return builder.bitcast(cgutils.alloca_once_value(builder, kind(value)), pointer)
 
-
-@intrinsic
-def _pointer(typingctx: Any, functions: Any, address: Any) -> Any:
-    """An address as a C function."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.inttoptr(args[1], context.get_value_type(functions.pointer))
-
-    return functions.pointer(functions, types.int64), codegen
-
-
-@overload(operator.getitem)
-def _getitem(kept: Any, l: Any) -> Any:
-    if isinstance(kept, ViewsType) and kept.table.ndim == 3:
-        return lambda kept, l: _make_matrices(kept.flat, kept.table[l])
-    if isinstance(kept, ViewsType):
-        return lambda kept, l: _view(kept, kept.table[l, 0], kept.table[l, 1], kept.table[l, 2])
-    if isinstance(kept, FunctionsType):
-        return lambda kept, l: _pointer(kept, kept.addresses[l])
-    return None
-
-
-@intrinsic(prefer_literal=True)
-def _make_functions(typingctx: Any, role: Any, table: Any, like: Any) -> Any:
-    kind = FunctionsType(role.literal_value, like.dtype)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        struct = cgutils.create_struct_proxy(kind)(context, builder)
-        struct.addresses = args[1]
-        context.nrt.incref(builder, sig.args[1], args[1])
-        return struct._getvalue()
-
-    return kind(role, table, like), codegen
-
-
-@overload(vecmath.functions, prefer_literal=True)
-def _functions(role: Any, table: Any, like: Any) -> Any:
-    return lambda role, table, like: _make_functions(role, table, like)  # noqa: PLW0108
+    x_across, x_data, x_leading, (rows, inner) = operand(x, args[0])
+    y_across, y_data, y_leading, (_, columns) = operand(y, args[1])
+    _, out_data, out_leading, _ = operand(out, args[2])
+    arguments = (
+        *(char(ord(get_blas_kind(x.dtype))), y_across, x_across, columns, rows, inner),
+        *(number(1), y_data, y_leading, x_data, x_leading),
+        *(number(0), out_data, out_leading),
+    )
+    signature = ir.FunctionType(ir.IntType(32), [value.type for value in arguments])
+    gemm = cgutils.get_or_insert_function(builder.module, signature, "numba_xxgemm")
+    check_blas_return(context, builder, builder.call(gemm, arguments))
+    return context.get_dummy_value()
 
 
 @intrinsic(prefer_literal=True)

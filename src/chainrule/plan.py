@@ -7,6 +7,7 @@ depend on the number of workers; only which worker takes which parts does.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -80,7 +81,7 @@ def make_plan(network: Network, m: int, slots: int, worth_cutting: bool) -> Plan
         products = m * rows * columns
         pieces = products // LEAST_PRODUCTS if worth_cutting and layer.by_input else 1
         bounds = cut(rows, min(MOST, pieces)) if pieces > 1 else [0, n_in]
-        for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+        for first, last in itertools.pairwise(bounds):
             W = (start + first * columns, last - first, columns) if pieces > 1 else tables[0, l]
             b = bias if first == 0 else (bias[0], 0, 0)
             parts.append(((l, first, last), tuple(W), tuple(b)))

@@ -19,23 +19,26 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-_lock = threading.Lock()
-_busy = 0  # workers that are at work now, over all fits of this process
-_blas_users = 0
-_blas_limit: Any = None
+
+class _Process:
+    """What all fits of this process share."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.busy = 0  # workers that are at work now
+        self.blas_users = 0
+        self.blas_limit: Any = None
+
+    def forget(self) -> None:
+        """In a forked child: none of the parent's threads lives here."""
+        if self.blas_limit is not None:
+            self.blas_limit.restore_original_limits()
+        self.__init__()  # type: ignore[misc]
 
 
-def _forget() -> None:
-    """A forked child starts afresh: none of the parent's threads lives in it."""
-    global _lock, _busy, _blas_users, _blas_limit
-    _lock, _busy = threading.Lock(), 0
-    if _blas_limit is not None:
-        _blas_limit.restore_original_limits()
-    _blas_users, _blas_limit = 0, None
-
-
+_process = _Process()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_process.forget)
 
 
 @functools.cache
@@ -49,20 +52,20 @@ def _controller(loaded: int) -> Any:
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread, for the whole process, while any thread is inside."""
-    global _blas_users, _blas_limit
-    with _lock:
-        if _blas_users == 0:
+    process = _process
+    with process.lock:
+        if process.blas_users == 0:
             # SciPy may bring a BLAS of its own.
-            _blas_limit = _controller("scipy.linalg" in sys.modules).limit(limits=1)
-        _blas_users += 1
+            process.blas_limit = _controller("scipy.linalg" in sys.modules).limit(limits=1)
+        process.blas_users += 1
     try:
         yield
     finally:
-        with _lock:
-            _blas_users -= 1
-            if _blas_users == 0:
-                _blas_limit.restore_original_limits()
-                _blas_limit = None
+        with process.lock:
+            process.blas_users = max(0, process.blas_users - 1)
+            if process.blas_users == 0 and process.blas_limit is not None:
+                process.blas_limit.restore_original_limits()
+                process.blas_limit = None
 
 
 @functools.cache
@@ -114,7 +117,7 @@ def workers_for(most: int, asked: int | None) -> int:
     """
     if most <= 1:
         return 1
-    return max(1, min(most, asked if asked is not None else default_threads() - _busy))
+    return max(1, min(most, asked if asked is not None else default_threads() - _process.busy))
 
 
 def side_by_side(work: Callable[[int], Result], workers: int, abort: Callable[[], None]) -> Result:
@@ -132,7 +135,6 @@ def side_by_side(work: Callable[[int], Result], workers: int, abort: Callable[[]
     -------
     What work(0) returned.
     """
-    global _busy
     errors: list[BaseException] = []
 
     def guarded(worker: int) -> None:
@@ -146,8 +148,8 @@ def side_by_side(work: Callable[[int], Result], workers: int, abort: Callable[[]
         threading.Thread(target=guarded, args=(worker,), daemon=True)
         for worker in range(1, workers)
     ]
-    with _lock:
-        _busy += workers
+    with _process.lock:
+        _process.busy += workers
     try:
         try:
             for thread in others:
@@ -161,8 +163,8 @@ def side_by_side(work: Callable[[int], Result], workers: int, abort: Callable[[]
                 if thread.ident is not None:
                     thread.join()
     finally:
-        with _lock:
-            _busy -= workers
+        with _process.lock:
+            _process.busy -= workers
     if errors:
         raise errors[0]
     return result

@@ -23,7 +23,7 @@ from chainrule.data import check_pair, look_up, suggest
 from chainrule.network import Network
 from chainrule.optimizers import OPTIMIZERS, Optimizer
 from chainrule.plan import Plan, make_plan, shares
-from chainrule.regularizers import Rules
+from chainrule.regularizers import RULES, Rules
 from chainrule.vecmath import ABORTED, BARRIER, Array, Index
 
 ENGINES = ("auto", "numpy", "numba")
@@ -224,7 +224,7 @@ class Descent:
         self._y = np.zeros((m, network.sizes[-1]), network.dtype)
         self._c = np.zeros(m, network.dtype)
         self._plans: dict[int, tuple[Plan, Array]] = {}
-        self._functions, self._run = _executable(network, optimizer, engine)
+        self._functions, self._run = _executable(network, optimizer, engine, self.rules)
         self._chunk = max(1, int(CHUNK / step_seconds(network, m)))
 
     def _arrays(self) -> list[Array]:
@@ -437,17 +437,23 @@ class Descent:
 
 
 def _executable(
-    network: Network, optimizer: Optimizer, kind: str
+    network: Network, optimizer: Optimizer, kind: str, rules: Rules
 ) -> tuple[list[Any], Callable[..., tuple[int, float]]]:
     """`descend` and its functions: as they are, or compiled."""
     roles = network.functions() | {"step": [optimizer.step]}
     if kind == "numpy":
-        return list(roles.values()), backprop.descend
-    tables = [
-        np.array([engine.address(fn, role, network.dtype) for fn in fns], np.int64)
-        for role, fns in roles.items()
-    ]
-    return list(tables), engine.compiled(backprop.descend, engine.DESCEND, network.dtype)
+        return [*roles.values(), RULES], backprop.descend
+
+    def address(fn: Any, role: str, used: bool = True) -> int:
+        return engine.address(fn, role, network.dtype) if used else 0
+
+    tables = [[address(fn, role) for fn in fns] for role, fns in roles.items()]
+    penalized = rules.l2 or rules.l1
+    used: tuple[float, ...] = (penalized, penalized, rules.clip_value, rules.clip_norm)
+    used += (rules.decay, rules.max_norm, rules.average)
+    tables.append([address(fn, fn.__name__, bool(on)) for fn, on in zip(RULES, used, strict=True)])
+    run = engine.compiled(backprop.descend, engine.DESCEND, network.dtype)
+    return [np.array(table, np.int64) for table in tables], run
 
 
 def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> str:

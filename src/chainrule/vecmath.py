@@ -23,6 +23,11 @@ BARRIER, ARRIVED, ROUND, ABORTED = 24, 0, 8, 16
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / golden ratio, SplitMix64's increment
 
 
+def copy(x: Array, out: Array) -> None:
+    """out = x; any shape, the same for both. Numba takes seconds to compile out[:] = x."""
+    np.copyto(out, x)
+
+
 def exp(x: Array, out: Array) -> None:
     """out = eˣ, elementwise; any shape, the same for both."""
     np.exp(x, out)
@@ -103,6 +108,17 @@ def row_max(x: Array) -> Array:
 def row_sum(x: Array) -> Array:
     """Sum of each row: (m, n) -> (m, 1)."""
     return np.add.reduce(x, axis=1, keepdims=True)
+
+
+def row_logsumexp(x: Array) -> Array:
+    """log Σ_j e^{x_j} of each row, (m, n) -> (m, 1); never overflows."""
+    largest = row_max(x)
+    return largest + np.log(row_sum(np.exp(x - largest)))
+
+
+def row_total(x: Array, out: Array) -> None:
+    """Sum of each row: (m, n) -> (m,)."""
+    np.add.reduce(x, axis=1, out=out)
 
 
 def column_sum(x: Array, out: Array) -> None:
