@@ -220,15 +220,26 @@ def numba_signature(role: str, number: Any) -> Any:
 
 
 @contextmanager
-def _lenient() -> Iterator[None]:
-    """Numba's hints on speed are for us, not for users."""
+def _compiling() -> Iterator[None]:
+    """One compilation at a time, without Numba's hints on speed, which are for us, not for users.
+
+    In an array expression Numba asks of every array in every turn of the loop whether it is
+    broadcast. LLVM takes these questions out of the loop ("unswitching"), without which it
+    cannot vectorise, but by default only if there are few.
+    """
     import warnings
 
+    from llvmlite import binding
+    from numba.core.compiler_lock import global_compiler_lock
     from numba.core.errors import NumbaWarning
 
-    with warnings.catch_warnings():
+    with global_compiler_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", NumbaWarning)
-        yield
+        binding.set_option("", "-unswitch-threshold=500")
+        try:
+            yield
+        finally:
+            binding.set_option("", "-unswitch-threshold=50")  # LLVM's own
 
 
 _registered: set[Any] = set()
@@ -280,7 +291,7 @@ def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
         _register_helpers(fn)
         signature = numba_signature(role, from_dtype(dtype))
         try:
-            with _lenient():
+            with _compiling():
                 compiled_fn = _cfunc(fn, signature)
         except NumbaError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -320,7 +331,7 @@ def compiled(fn: types.FunctionType, letters: str, dtype: np.dtype[Any]) -> Any:
     _register_helpers(fn)
     dispatcher: Any = njit(**OPTIONS)(fn)
     dispatcher._cache = _cache(fn)
-    with _lenient():
+    with _compiling():
         dispatcher.compile(numba_types(letters, from_dtype(dtype)))
     dispatcher.disable_compile()
     return dispatcher
