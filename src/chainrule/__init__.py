@@ -26,9 +26,12 @@ _HOMES = {
     "Network": "network",
     "OPTIMIZERS": "optimizers",
     "Optimizer": "optimizers",
+    "get_config": "config",
     "gradcheck": "checking",
     "one_hot": "data",
+    "set_config": "config",
     "train": "training",
+    "warm_up": "warmup",
 }
 
 __all__ = [
@@ -50,9 +53,12 @@ __all__ = [
     "Network",
     "Optimizer",
     "__version__",
+    "get_config",
     "gradcheck",
     "one_hot",
+    "set_config",
     "train",
+    "warm_up",
 ]
 
 
@@ -71,6 +77,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from chainrule.activations import ACTIVATIONS, Activation
     from chainrule.checking import DerivativeError, GradientCheck, gradcheck
+    from chainrule.config import get_config, set_config
     from chainrule.data import one_hot
     from chainrule.engine import CompilationError
     from chainrule.initializers import INITIALIZERS, Initializer
@@ -79,3 +86,4 @@ if TYPE_CHECKING:
     from chainrule.network import Network
     from chainrule.optimizers import OPTIMIZERS, Optimizer
     from chainrule.training import DivergenceError, Epoch, History, train
+    from chainrule.warmup import warm_up

@@ -290,7 +290,7 @@ def _start_from(x, out):  # type: ignore[no-untyped-def]
     """
     x, out = x.ravel(), out.ravel()
     if x.ctypes.data != out.ctypes.data:
-        for i in range(len(out)):
+        for i in range(min(len(x), len(out))):
             out[i] = x[i]
     return out
 

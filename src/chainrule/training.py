@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from chainrule import backprop, engine, threads
 from chainrule.checking import check_optimizer
+from chainrule.config import ENGINES, get_config
 from chainrule.data import check_pair, look_up, suggest
 from chainrule.network import Network
 from chainrule.optimizers import OPTIMIZERS, Optimizer
@@ -26,7 +27,6 @@ from chainrule.plan import Plan, make_plan, shares
 from chainrule.regularizers import RULES, Rules
 from chainrule.vecmath import ABORTED, BARRIER, Array, Index
 
-ENGINES = ("auto", "numpy", "numba")
 WORTH_COMPILING = 2.0  # seconds of NumPy's time
 CHUNK = 0.2  # seconds between looks for Ctrl-C
 WORTH_SHARING = 1e-3  # seconds of a step, by step_seconds, from which on workers share it
@@ -127,7 +127,8 @@ def train(
         For ``rng = numpy.random.default_rng(seed)``.
     engine : {"auto", "numpy", "numba"}, default "auto"
         Plain NumPy or compiled code. "auto" decides by the amount of work, from shapes and
-        epochs alone, so that the same call gives the same bits every time.
+        epochs alone, so that the same call gives the same bits every time;
+        ``chainrule.set_config`` and the environment variable CHAINRULE_ENGINE overrule it.
     n_threads : int, optional
         At most so many threads; the bits do not depend on it. Default: the physical cores, or
         $OMP_NUM_THREADS if that is less. Small steps are always taken by one.
@@ -305,7 +306,7 @@ class Descent:
     ) -> float:
         plan, penalties = self._plan(m)
         most = max(len(plan.blocks), plan.parts.shape[1]) if len(plan.blocks) > 1 else 1
-        workers = threads.workers_for(most, self.n_threads)
+        workers = threads.workers_for(most, self.n_threads or get_config()["n_threads"])
         share = shares(plan, workers)
         no_weight = self.network.theta[:0]
         numbers = np.array(self.rules)
@@ -468,6 +469,8 @@ def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> 
     """
     if asked not in ENGINES:
         raise ValueError(f"unknown engine {asked!r}; {suggest(str(asked), ENGINES)}")
+    if asked == "auto":
+        asked = get_config()["engine"]
     if asked != "auto":
         return asked
     seconds = epochs * math.ceil(n / m) * step_seconds(network, m)
