@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.vecmath import Array, Index, functions, matrices, take_rows, vectors, wait
+from chainrule.vecmath import Array, Index, functions, matrices, take, take_rows, vectors
 
 
 class Layers(NamedTuple):
@@ -108,20 +108,19 @@ def descend(
     y: Array,
     c: Array,
     penalties: Array,
+    total: Array,
     X: Array,
     Y: Array,
     weight: Array,
     order: Index,
     m: int,
-    worker: int,
-    shares: Index,
-    barrier: Any,
-) -> tuple[int, float]:
+    board: Index,
+) -> int:
     """Take one step for every m rows of `order`; len(order) is a multiple of m.
 
-    Several workers may run this at once, on the same arrays. In each step they share the blocks
-    of rows, then the parts of the gradient, then the slices of theta, and wait for each other in
-    between.
+    Several workers may run this at once, on the same arrays. Each step has phases, whose items
+    they share: blocks of rows, then parts of the gradient, then slices of theta. Which worker
+    takes an item makes no difference to what comes out.
 
     Parameters
     ----------
@@ -152,6 +151,9 @@ def descend(
     z_flat, a_flat, delta_flat, y, c, penalties
         Room for m rows of every layer, for their targets (m, n_L) and costs (m,), and for a
         float64 number for each of the gradient's parts.
+    total : (1,) float64
+        To it is added the weighted sum of the rows' costs, each at the parameters that its batch
+        was met with, and of the batches' penalties.
     X, Y : (N, n_0), (N, n_L)
         Samples and targets.
     weight : (N,) or empty
@@ -160,20 +162,13 @@ def descend(
         Which rows, in which order.
     m : int
         Rows in a batch.
-    worker : int
-        Which of the workers this is, from 0.
-    shares : (3, workers + 1) int64
-        From `plan.shares`.
-    barrier
-        For `vecmath.wait`.
+    board : int64
+        For `vecmath.take`.
 
     Returns
     -------
-    t : int
+    int
         Steps taken after.
-    total : float
-        Weighted sum of the rows' costs, each at the parameters that its batch was met with, and
-        of the batches' penalties. From worker 0; the others do not know it.
     """
     L = tables.shape[1] - 1
     net = Layers(
@@ -212,20 +207,14 @@ def descend(
     weighs = np.zeros(L + 1, np.bool_)
     for l in weight_layers:
         weighs[l] = True
-    workers = shares.shape[1] - 1
-    my_blocks = range(shares[0, worker], shares[0, worker + 1])
-    my_parts = range(shares[1, worker], shares[1, worker + 1])
-    my_slices = range(shares[2, worker], shares[2, worker + 1])
+    h = hyper.copy()
     scale = np.full((m, 1), number(error_scale / m))
     mass = float(m)
-    total = 0.0
+    phase = 0
     for k in range(len(rates)):
         rows = order[k * m : (k + 1) * m]
         t += 1
-        hyper[0] = rates[k]
-        for l in range(1, L + 1):
-            if len(net.s[l]) > 0:
-                net.s[l][0] = t
+        h[0] = rates[k]
         if len(weight) > 0:
             w = weight[rows]
             mass = float(w.sum())
@@ -233,7 +222,12 @@ def descend(
                 mass = 1.0
             np.multiply(w.reshape(m, 1), number(error_scale / mass), scale)
 
-        for i in my_blocks:
+        n = len(starts) - 1
+        i = take(board, phase, n, -1)
+        while i < n:
+            for l in range(1, L + 1):
+                if len(net.s[l]) > 0:
+                    net.s[l][0] = t
             first, last = starts[i], starts[i + 1]
             batch = Batch(z[i], a[i], delta[i])
             take_rows(X, rows[first:last], batch.a[0])
@@ -242,9 +236,12 @@ def descend(
             row_cost(batch.z[L], batch.a[L], y[first:last], c[first:last])
             output_error(net, output_delta, y[first:last], scale[first:last], batch)
             backward(net, batch)
-        wait(barrier, workers)
+            i = take(board, phase, n, i)
+        phase += 1
 
-        for i in my_parts:
+        n = parts.shape[1]
+        i = take(board, phase, n, -1)
+        while i < n:
             l, first, last = parts[0, i]
             columns = a_whole[l - 1][:, first:last]
             net.gradient[l](
@@ -254,34 +251,43 @@ def descend(
                 penalties[i] = penalty(W_part[i], l2, l1)
                 add_penalty_gradient(W_part[i], l2 / mass, l1 / mass, nabla_W[i])
             if weighs[l] and decay > 0:
-                shrink(1 - hyper[0] * decay, W_part[i])
-        if worker == 0:
-            if len(weight) > 0:
-                c *= w
-            total += cost_scale * float(c.sum())
-        wait(barrier, workers)
-        if worker == 0:
-            for i in range(len(penalties)):
-                total += penalties[i]
+                shrink(1 - h[0] * decay, W_part[i])
+            if i == 0:
+                if len(weight) > 0:
+                    c *= w
+                total[0] += cost_scale * float(c.sum())
+            i = take(board, phase, n, i)
+        phase += 1
 
-        if value_bound > 0:
-            for i in my_slices:
-                clip_values(value_bound, nabla_slice[i])
-        if norm_bound > 0:
-            wait(barrier, workers)
-            if worker == 0:
-                clip_norm(norm_bound, nabla)
-            wait(barrier, workers)
-        for i in my_slices:
-            take_step(theta_slice[i], nabla_slice[i], state_slice[i], hyper, t)
+        if value_bound > 0 or norm_bound > 0:
+            i = take(board, phase, 1, -1)
+            while i < 1:
+                if value_bound > 0:
+                    clip_values(value_bound, nabla)
+                if norm_bound > 0:
+                    clip_norm(norm_bound, nabla)
+                i = take(board, phase, 1, i)
+            phase += 1
+
+        n = slices.shape[1]
+        i = take(board, phase, n, -1)
+        while i < n:
+            take_step(theta_slice[i], nabla_slice[i], state_slice[i], h, t)
+            if newest > 0 and max_norm == 0:
+                follow(newest, theta_slice[i], average_slice[i])
+            if i == 0:
+                for p in penalties:
+                    total[0] += p
+            i = take(board, phase, n, i)
+        phase += 1
+
         if max_norm > 0:
-            wait(barrier, workers)
-            if worker == 0:
+            i = take(board, phase, 1, -1)
+            while i < 1:
                 for l in weight_layers:
                     limit_norms(max_norm, net.W[l])
-            wait(barrier, workers)
-        if newest > 0:
-            for i in my_slices:
-                follow(newest, theta_slice[i], average_slice[i])
-        wait(barrier, workers)
-    return t, total
+                if newest > 0:
+                    follow(newest, theta, average)
+                i = take(board, phase, 1, i)
+            phase += 1
+    return t

@@ -31,7 +31,7 @@ logger = logging.getLogger("chainrule")
 
 # The arguments of each role, and after a colon what it returns: M matrix, S columns of a matrix,
 # R matrix that is only read, V vector, H numbers in float64, F such a number, I integer,
-# A integers (addresses, row numbers), B and T tables of integers in two and three dimensions.
+# A integers (addresses, row numbers), T tables of integers in three dimensions.
 ROLES = {
     "forward": "MVHMM",  # W, b, s, a, z
     "pullback": "MVHMMM",  # W, b, s, a, delta, below
@@ -49,7 +49,7 @@ ROLES = {
     "limit_norms": "FM",  # bound, W
     "follow": "FVV",  # newest, theta, average
 }
-DESCEND = "AAAAAAAAAVVVVHHHIHTTATTAVVVMVHRRVAIIBA"  # the arguments of backprop.descend
+DESCEND = "AAAAAAAAAVVVVHHHIHTTATTAVVVMVHHRRVAIA"  # the arguments of backprop.descend
 
 # Not the whole of fast-math: "nnan" and "ninf" would make isfinite(nan) true.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
@@ -205,7 +205,6 @@ def numba_types(letters: str, number: Any) -> Any:
         "F": nb.float64,
         "I": nb.int64,
         "A": nb.Array(nb.int64, 1, "C"),
-        "B": nb.Array(nb.int64, 2, "C"),
         "T": nb.Array(nb.int64, 3, "C"),
     }
     return tuple(kinds[kind] for kind in letters)

@@ -31,7 +31,7 @@ from numba.np.linalg import check_blas_return, get_blas_kind
 from chainrule import vecmath
 from chainrule.engine import numba_signature
 
-SPINS = 2000  # looks at a barrier, some microseconds, before others may have the processor
+SPINS = 2000  # looks at the board, some microseconds, before others may have the processor
 
 REPLACED: set[Callable[..., Any]] = set()  # what has a second body here
 
@@ -666,21 +666,25 @@ def _dot(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def _atomic(typingctx: Any, operation: Any, array: Any, i: Any, value: Any) -> Any:
-    """Add `value` to array[i] ("add"), set it ("set"), or only look ("get"); the old number.
+def _atomic(typingctx: Any, operation: Any, array: Any, i: Any, value: Any, expected: Any) -> Any:
+    """Do something to array[i] that no thread sees half done; returns the old number.
 
-    All threads see these in one order, and see what was written before them.
+    "get" looks, "set" writes value, "add" adds it, "swap" writes it if `expected` was there.
+    What a thread wrote before, others see after.
     """
     name = operation.literal_value
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _, packed, i, value = args
+        _, packed, i, value, expected = args
         place = builder.gep(make_array(array)(context, builder, packed).data, [i])
         if name == "get":
             return builder.load_atomic(place, "acquire", 8)
+        if name == "swap":
+            pair = builder.cmpxchg(place, expected, value, "seq_cst", "seq_cst")
+            return builder.extract_value(pair, 0)
         return builder.atomic_rmw("add" if name == "add" else "xchg", place, value, "seq_cst")
 
-    return types.int64(operation, array, types.int64, types.int64), codegen
+    return types.int64(operation, array, *[types.int64] * 3), codegen
 
 
 @intrinsic
@@ -696,23 +700,30 @@ def _yield(typingctx: Any) -> Any:
     return types.void(), codegen
 
 
-@overload(vecmath.wait)
-def _wait(barrier: Any, workers: Any) -> Any:
-    arrived, rounds, aborted = vecmath.ARRIVED, vecmath.ROUND, vecmath.ABORTED
+@overload(vecmath.take)
+def _take(board: Any, phase: Any, n: Any, done: Any) -> Any:
+    ticket, finished, aborted = vecmath.TICKET, vecmath.DONE, vecmath.ABORTED
+    alone = vecmath.ALONE
 
-    def body(barrier, workers):  # type: ignore[no-untyped-def]
-        if workers > 1:
-            this = _atomic("get", barrier, rounds, 0)
-            if _atomic("add", barrier, arrived, 1) == workers - 1:
-                _atomic("set", barrier, arrived, 0)
-                _atomic("add", barrier, rounds, 1)
-            looks = 0
-            while (
-                _atomic("get", barrier, rounds, 0) == this
-                and _atomic("get", barrier, aborted, 0) == 0
-            ):
+    def body(board, phase, n, done):  # type: ignore[no-untyped-def]
+        if board[alone]:
+            return done + 1
+        if done >= 0 and _atomic("add", board, finished, 1, 0) == n - 1:
+            _atomic("set", board, finished, 0, 0)
+            _atomic("set", board, ticket, (phase + 1) << 32, 0)
+        looks = 0
+        while _atomic("get", board, aborted, 0, 0) == 0:
+            seen = _atomic("get", board, ticket, 0, 0)
+            item = seen - (phase << 32)
+            if item > n:  # a later phase's
+                return n
+            if item < n:
+                if _atomic("swap", board, ticket, seen + 1, seen) == seen:
+                    return item
+            else:
                 looks += 1
                 if looks > SPINS:
                     _yield()
+        return n
 
     return body

@@ -102,20 +102,3 @@ def make_plan(network: Network, m: int, slots: int, worth_cutting: bool) -> Plan
         np.ascontiguousarray(np.array(parts, np.int64).transpose(1, 0, 2)),
         np.ascontiguousarray(slices, np.int64),
     )
-
-
-def shares(plan: Plan, workers: int) -> Index:
-    """Which parts each worker takes: (3, workers + 1), for blocks, parts and slices.
-
-    Worker w takes from entry w up to entry w + 1. Shares are even by the parts' sizes.
-    """
-    loads = (
-        np.diff(plan.starts),
-        plan.parts[1, :, 1] * plan.parts[1, :, 2] + 1,
-        plan.slices[0, :, 2],
-    )
-    bounds = np.zeros((3, workers + 1), np.int64)
-    for row, load in zip(bounds, loads, strict=True):
-        middle = np.cumsum(load) - load / 2
-        row[:] = np.searchsorted(middle, load.sum() * np.arange(workers + 1) / workers)
-    return bounds

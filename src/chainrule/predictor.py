@@ -60,7 +60,8 @@ def _any_layer(
     def layer(a: Array) -> Array:
         z: Array = np.empty((1, n), dtype)
         forward(W, b, s, a[np.newaxis], z)
-        return z[0]
+        row: Array = z[0]
+        return row
 
     return layer
 

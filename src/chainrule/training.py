@@ -7,11 +7,9 @@ or compiled. The last, smaller batch of an epoch is used and averaged over its o
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,9 +21,9 @@ from chainrule.config import ENGINES, get_config
 from chainrule.data import check_pair, look_up, suggest
 from chainrule.network import Network
 from chainrule.optimizers import OPTIMIZERS, Optimizer
-from chainrule.plan import Plan, make_plan, shares
+from chainrule.plan import Plan, make_plan
 from chainrule.regularizers import RULES, Rules
-from chainrule.vecmath import ABORTED, BARRIER, Array, Index
+from chainrule.vecmath import ABORTED, ALONE, BOARD, Array, Index
 
 WORTH_COMPILING = 2.0  # seconds of NumPy's time
 CHUNK = 0.2  # seconds between looks for Ctrl-C
@@ -305,18 +303,16 @@ class Descent:
         m: int,
     ) -> float:
         plan, penalties = self._plan(m)
-        most = max(len(plan.blocks), plan.parts.shape[1]) if len(plan.blocks) > 1 else 1
-        workers = threads.workers_for(most, self.n_threads or get_config()["n_threads"])
-        share = shares(plan, workers)
+        workers = 1
+        if self.engine == "numba" and len(plan.blocks) > 1:
+            most = max(len(plan.blocks), plan.parts.shape[1])
+            workers = threads.workers_for(most, self.n_threads or get_config()["n_threads"])
+        board = np.zeros(BOARD, np.int64)
+        board[ALONE] = workers == 1
+        total, rules = np.zeros(1), np.array(self.rules)
         no_weight = self.network.theta[:0]
-        numbers = np.array(self.rules)
-        barrier: Any = np.zeros(BARRIER, np.int64)
-        abort = partial(barrier.__setitem__, ABORTED, 1)
-        if self.engine == "numpy":
-            barrier = threading.Barrier(workers)
-            abort = barrier.abort
 
-        def work(worker: int) -> tuple[int, float]:
+        def work(worker: int) -> int:
             with np.errstate(all="ignore"):
                 return self._run(
                     *self._functions,
@@ -326,7 +322,7 @@ class Descent:
                     self.average,
                     self.hyper,
                     rates,
-                    numbers,
+                    rules,
                     self.t,
                     self.network.own,
                     *plan,
@@ -335,19 +331,21 @@ class Descent:
                     self._y[:m],
                     self._c[:m],
                     penalties,
+                    total,
                     X,
                     Y,
                     no_weight if weight is None else weight,
                     order,
                     m,
-                    worker,
-                    share,
-                    barrier,
+                    board,
                 )
 
-        self.t, total = threads.side_by_side(work, workers, abort)
+        def abort() -> None:
+            board[ABORTED] = 1
+
+        self.t = threads.side_by_side(work, workers, abort)
         self.network.own[self.network.steps_at] = 0  # from here on it predicts
-        return float(total)
+        return float(total[0])
 
     def _plan(self, m: int) -> tuple[Plan, Array]:
         """How a step on m rows is cut, and room for a number for each part of the gradient."""
@@ -439,7 +437,7 @@ class Descent:
 
 def _executable(
     network: Network, optimizer: Optimizer, kind: str, rules: Rules
-) -> tuple[list[Any], Callable[..., tuple[int, float]]]:
+) -> tuple[list[Any], Callable[..., int]]:
     """`descend` and its functions: as they are, or compiled."""
     roles = network.functions() | {"step": [optimizer.step]}
     if kind == "numpy":

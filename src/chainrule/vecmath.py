@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.floating[Any]]
 Index: TypeAlias = NDArray[np.int64]
 
-# A compiled barrier: who has come, how often all had, and whether one will never come; each in
-# a cache line of its own.
-BARRIER, ARRIVED, ROUND, ABORTED = 24, 0, 8, 16
+# Workers' common board: the phase and its next item in one number, how many items are done,
+# whether one of the workers has failed, and whether there is only one; each in a cache line.
+BOARD, TICKET, DONE, ABORTED, ALONE = 32, 0, 8, 16, 24
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / golden ratio, SplitMix64's increment
 
@@ -168,13 +168,22 @@ def functions(role: str, table: Sequence[Any], like: Array) -> Sequence[Any]:
     return table
 
 
-def wait(barrier: Any, workers: int) -> None:
-    """Go on when all workers have come here. A lone worker waits for nobody.
+def take(board: Any, phase: int, n: int, done: int) -> int:
+    """The next of a phase's n items after this worker has done one; n when all items are done.
+
+    Workers that run one piece of code share the items of each of its phases, and none goes on
+    before the phase is over. A lone worker, as here, takes them one after the other. The
+    compiled body deals them out by whoever comes, so that a worker that the system has put
+    aside for a moment holds nobody up unless it has an item in hand.
 
     Parameters
     ----------
-    barrier : threading.Barrier (plain Python), or BARRIER int64 zeros (compiled)
-    workers : int
+    board : (BOARD,) int64 zeros, but for board[ALONE]
+    phase : int
+        0, 1, 2, … in the order in which all workers come through.
+    n : int
+        How many items; 1 or more.
+    done : int
+        The item just done; -1 at the start of a phase.
     """
-    if workers > 1:
-        barrier.wait()
+    return done + 1
