@@ -12,15 +12,14 @@ Nothing is compiled, and Numba is not imported, before the first :func:`address`
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import logging
 import os
 import sys
-import tempfile
 import types
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -165,12 +164,21 @@ def _cache(fn: types.FunctionType) -> Any:
         def _index_key(self, sig: Any, codegen: Any) -> Any:
             return sig, codegen.magic_tuple()  # the stamp says the rest
 
-    try:
-        os.makedirs(folder, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError:
-        logger.debug("compiled code is not kept: %s cannot be written", folder)
-        return caching.NullCache()
+        def load_overload(self, sig: Any, target_context: Any) -> Any:
+            try:
+                return super().load_overload(sig, target_context)
+            except Exception as error:  # a damaged file can raise anything
+                logger.debug("compiled code in %s cannot be read: %r", folder, error)
+                with contextlib.suppress(OSError):
+                    self.flush()
+                return None
+
+        def save_overload(self, sig: Any, data: Any) -> None:
+            try:
+                super().save_overload(sig, data)
+            except OSError:
+                logger.debug("compiled code is not kept: %s cannot be written", folder)
+
     return FunctionCache(fn)
 
 
@@ -218,7 +226,7 @@ def numba_signature(role: str, number: Any) -> Any:
     return (nb.float64 if gives else nb.void)(*numba_types(takes, number))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _compiling() -> Iterator[None]:
     """One compilation at a time, without Numba's hints on speed, which are for us, not for users.
 
