@@ -1,8 +1,4 @@
-"""What every piece promises, checked over the tables: derivative, engines, shapes, extremes.
-
-A piece is run compiled as the engine runs it, by its address, so that it is the very machine
-code that trains.
-"""
+"""What every piece promises, checked over the tables: derivative, engines, shapes, extremes."""
 
 from __future__ import annotations
 
@@ -11,6 +7,21 @@ import math
 
 import numpy as np
 import pytest
+from contract import (
+    COUNTS,
+    EVERY_LOSS,
+    TOLERANCE,
+    close,
+    like,
+    outputs_for,
+    run,
+    seeds,
+    shapes,
+    slope,
+    targets,
+    unchanged,
+    widened,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -19,120 +30,18 @@ from chainrule.activations import ACTIVATIONS
 from chainrule.layers import LAYERS
 from chainrule.losses import FUSED, LOSSES, fuse
 from chainrule.optimizers import OPTIMIZERS
-from chainrule.vecmath import functions
-
-TOLERANCE = {np.dtype("float64"): 1e-12, np.dtype("float32"): 1e-5}
-EVERY_LOSS = {
-    **LOSSES,
-    **{f"{name} fused with {fused}": FUSED[name, fused] for name, fused in FUSED},
-}
 
 each_activation = pytest.mark.parametrize("activation", ACTIVATIONS.values(), ids=list(ACTIVATIONS))
 each_loss = pytest.mark.parametrize("loss", EVERY_LOSS.values(), ids=list(EVERY_LOSS))
 each_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=list(OPTIMIZERS))
-each_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=list(LAYERS))
 
 
-# --- running a piece -------------------------------------------------------------------------
-
-
-def _call_f(table, z, a):
-    functions("f", table, z)[0](z, a)
-
-
-def _call_f_pullback(table, z, a, delta):
-    functions("f_pullback", table, z)[0](z, a, delta)
-
-
-def _call_cost(table, z, a, y, c):
-    functions("cost", table, z)[0](z, a, y, c)
-
-
-def _call_delta(table, z, a, y, delta):
-    functions("delta", table, z)[0](z, a, y, delta)
-
-
-def _call_step(table, theta, nabla, state, h, t):
-    functions("step", table, theta)[0](theta, nabla, state, h, t)
-
-
-def _call_forward(table, W, b, s, a, z):
-    functions("forward", table, W)[0](W, b, s, a, z)
-
-
-def _call_pullback(table, W, b, s, a, delta, below):
-    functions("pullback", table, W)[0](W, b, s, a, delta, below)
-
-
-def _call_gradient(table, W, b, s, a, delta, nabla_W, nabla_b):
-    functions("gradient", table, W)[0](W, b, s, a, delta, nabla_W, nabla_b)
-
-
-CALLS = {name.removeprefix("_call_"): fn for name, fn in globals().items() if name[:5] == "_call"}
-
-
-def run(engine, role, fn, *args):
-    """Call a piece in either engine; the arguments are copied, the copies returned."""
-    copies = [np.array(arg, order="C") if isinstance(arg, np.ndarray) else arg for arg in args]
-    if engine == "numpy":
-        fn(*copies)
-    else:
-        from chainrule.engine import ROLES, address, compiled
-
-        dtype = copies[0].dtype
-        table = np.array([address(fn, role, dtype)])
-        compiled(CALLS[role], "A" + ROLES[role], dtype)(table, *copies)
-    return copies
-
-
-def close(left, right, dtype):
-    """Equal to the tolerance of the dtype, relative to the size of the numbers at hand."""
-    scale = np.maximum(np.abs(right), 1) if np.size(right) else 1
-    return bool(np.all(np.abs(left - right) <= TOLERANCE[dtype] * scale))
-
-
-def unchanged(before, after, written):
-    """All but the last `written` arrays are as they were, bit by bit; dtypes and shapes kept."""
-    for i, (old, new) in enumerate(zip(before, after, strict=True)):
-        if isinstance(old, np.ndarray):
-            assert new.dtype == old.dtype
-            assert new.shape == old.shape
-            if i < len(before) - written:
-                assert new.tobytes() == old.tobytes(), f"argument {i} was changed"
-
-
-def like(rng, shape, dtype, spread=3.0):
-    return rng.normal(0, spread, shape).astype(dtype)
-
-
-def targets(rng, shape, dtype):
-    """Rows of probabilities, the sum 1: at home in every loss."""
-    y = rng.uniform(0.05, 1, shape)
-    return (y / y.sum(axis=1, keepdims=True)).astype(dtype)
-
-
-def outputs_for(loss, z):
-    """An output a that the loss can be asked about: its link's."""
-    a = np.empty_like(z)
-    ACTIVATIONS[loss.link].f(z, a)
-    return a
-
-
-def slope(function, x, step=1e-6):
-    """Central differences of a number by every entry of an array, Richardson's way: to h⁴."""
-    out = np.empty_like(x)
-    for i in np.ndindex(x.shape):
-        values = []
-        for h in (step, -step, 2 * step, -2 * step):
-            moved = x.copy()
-            moved[i] += h
-            values.append(function(moved))
-        out[i] = (8 * (values[0] - values[1]) - (values[2] - values[3])) / (12 * step)
-    return out
-
-
-shapes = st.tuples(st.integers(1, 9), st.integers(1, 17))
-seeds = st.integers(0, 2**32 - 1)
+def off_the_kinks(loss, a, y):
+    """Targets moved to where the loss is smooth within a few steps of a."""
+    if loss.name not in ("absolute_error", "quantile", "huber"):
+        return y
+    r = np.abs(a - y)
+    return np.where((r < 0.01) | (np.abs(r - 1) < 0.01), y + 0.05, y)
 
 
 # --- derivatives -----------------------------------------------------------------------------
@@ -161,13 +70,15 @@ def test_pullback_is_the_derivative(activation, engine, shape, seed):
 @given(shape=shapes, seed=seeds)
 def test_delta_is_the_derivative(loss, engine, shape, seed):
     rng = np.random.default_rng(seed)
+    shape = widened(loss, shape)
     z = like(rng, shape, "float64", 1)
-    y = targets(rng, shape, "float64")
+    y = targets(rng, loss, *shape)
     if loss.fused == "softmax":
         y *= rng.uniform(0.5, 2, (shape[0], 1))  # its rows need not sum to 1
     a = outputs_for(loss, z)
-    if not loss.fused:
-        a = np.clip(a, 0.02, 0.98) if loss.name != "squared_error" else a
+    if not loss.fused and loss.link in ("softmax", "logistic"):
+        a = np.clip(a, 0.02, 0.98)
+    y = off_the_kinks(loss, a, y)
 
     def cost_by_a(a):
         return float(run("numpy", "cost", loss.cost, z, a, y, np.empty(len(z)))[3].sum())
@@ -182,56 +93,37 @@ def test_delta_is_the_derivative(loss, engine, shape, seed):
 
 
 @pytest.mark.parametrize(("name", "link"), list(FUSED))
-def test_fused_loss_equals_the_plain_one_behind_its_activation(name, link):
+def test_fused_loss_equals_the_plain_one_behind_its_activation(name, link, engine):
     rng = np.random.default_rng(3)
+    plain, fused = LOSSES[name], fuse(LOSSES[name], ACTIVATIONS[link])
     z = like(rng, (6, 5), "float64")
-    y = targets(rng, (6, 5), "float64")
-    plain, fused = LOSSES[name], fuse(LOSSES[name], link)
+    y = targets(rng, plain, 6, 5)
     assert fused.fused == link
     assert fused is not plain
     a = np.empty_like(z)
     ACTIVATIONS[link].f(z, a)
     costs, deltas = [], []
     for loss in (plain, fused):
-        costs.append(run("numpy", "cost", loss.cost, z, a, y, np.empty(6))[3])
-        deltas.append(run("numpy", "delta", loss.delta, z, a, y, np.empty((6, 5)))[3])
+        costs.append(run(engine, "cost", loss.cost, z, a, y, np.empty(6))[3])
+        deltas.append(run(engine, "delta", loss.delta, z, a, y, np.empty((6, 5)))[3])
     ACTIVATIONS[link].pullback(z, a, deltas[0])
     np.testing.assert_allclose(costs[0], costs[1], rtol=1e-12)
     np.testing.assert_allclose(deltas[0], deltas[1], rtol=1e-9, atol=1e-12)
 
 
-def test_only_named_pairs_are_fused():
-    assert fuse(LOSSES["squared_error"], "softmax") is LOSSES["squared_error"]
-    assert fuse(LOSSES["cross_entropy"], "logistic") is LOSSES["cross_entropy"]
-    assert fuse(LOSSES["binary_cross_entropy"], "softmax") is LOSSES["binary_cross_entropy"]
-
-
-@each_layer
-def test_layer_gradient_and_pullback_are_the_derivatives(layer, engine):
-    rng = np.random.default_rng(5)
-    (shape_W, k), m, n_in, n_out = layer.shape(4, 3), 5, 4, 3
-    W, b, a = (
-        like(rng, shape_W, "float64"),
-        like(rng, k, "float64"),
-        like(rng, (m, n_in), "float64"),
-    )
-    s, upstream = np.empty(0), like(rng, (m, n_out), "float64", 1)
-
-    def cost(W, b, a):
-        z = run("numpy", "forward", layer.forward, W, b, s, a, np.empty((m, n_out)))[4]
-        return float((z * upstream).sum())
-
-    below = run(engine, "pullback", layer.pullback, W, b, s, a, upstream, np.empty_like(a))[5]
-    *_, nabla_W, nabla_b = run(
-        engine, "gradient", layer.gradient, W, b, s, a, upstream, np.empty_like(W), np.empty_like(b)
-    )
-    np.testing.assert_allclose(below, slope(lambda x: cost(W, b, x), a, 1e-3), rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(
-        nabla_W, slope(lambda x: cost(x, b, a), W, 1e-3), rtol=1e-6, atol=1e-8
-    )
-    np.testing.assert_allclose(
-        nabla_b, slope(lambda x: cost(W, x, a), b, 1e-3), rtol=1e-6, atol=1e-8
-    )
+def test_only_named_pairs_of_ours_are_fused():
+    for name, link in (
+        ("squared_error", "softmax"),
+        ("cross_entropy", "logistic"),
+        ("binary_cross_entropy", "softmax"),
+        ("poisson", "identity"),
+        ("gamma", "softplus"),
+    ):
+        assert fuse(LOSSES[name], ACTIVATIONS[link]) is LOSSES[name]
+    namesake = ACTIVATIONS["softmax"]._replace(f=lambda z, a: None)
+    assert fuse(LOSSES["cross_entropy"], namesake) is LOSSES["cross_entropy"]
+    other = LOSSES["cross_entropy"]._replace(cost=lambda z, a, y, c: None)
+    assert fuse(other, ACTIVATIONS["softmax"]) is other
 
 
 # --- values ----------------------------------------------------------------------------------
@@ -252,6 +144,7 @@ DEFINED = {
     "softplus": lambda z: math.log(1 + math.exp(z)),
     "tanh": lambda z: (math.exp(z) - math.exp(-z)) / (math.exp(z) + math.exp(-z)),
     "logistic": lambda z: 1 / (1 + math.exp(-z)),
+    "exp": math.exp,
 }
 POINTS = [-9.0, -3.0, -1.0, -0.25, -1e-3, 0.0, 1e-3, 0.25, 1.0, 3.0, 9.0]
 
@@ -262,28 +155,6 @@ def test_values_by_definition(name, engine, dtype):
     a = run(engine, "f", ACTIVATIONS[name].f, z, np.empty_like(z))[1]
     expected = np.array([[DEFINED[name](float(x)) for x in z[0]]])
     np.testing.assert_allclose(a, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] / 10)
-
-
-def test_costs_by_definition(engine):
-    z = np.log([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
-    a, y = np.exp(z), np.array([[0, 0, 1.0], [0.5, 0.25, 0.25]])
-
-    def cost(loss, z, a):
-        return run(engine, "cost", loss.cost, z, a, y, np.empty(2))[3]
-
-    squared = [(0.04 + 0.09 + 0.25) / 2, (0.01 + 0.0025 + 0.0225) / 2]
-    entropy = [math.log(2), -math.log(0.6) / 2 - math.log(0.3) / 4 - math.log(0.1) / 4]
-    binary = [
-        -math.log(0.8 * 0.7 * 0.5),
-        entropy[1] - math.log(0.4) / 2 - 0.75 * math.log(0.7 * 0.9),
-    ]
-    np.testing.assert_allclose(cost(LOSSES["squared_error"], z, a), squared, rtol=1e-14)
-    np.testing.assert_allclose(cost(LOSSES["cross_entropy"], z, a), entropy, rtol=1e-14)
-    np.testing.assert_allclose(cost(LOSSES["binary_cross_entropy"], z, a), binary, rtol=1e-14)
-    softmax = FUSED["cross_entropy", "softmax"]
-    np.testing.assert_allclose(cost(softmax, z + 7, a), entropy, rtol=1e-14)
-    logit = FUSED["binary_cross_entropy", "logistic"]
-    np.testing.assert_allclose(cost(logit, np.log(a / (1 - a)), a), binary, rtol=1e-14)
 
 
 # --- both engines, shapes, nothing else changed ----------------------------------------------
@@ -309,7 +180,8 @@ def test_activations_agree(activation, dtype, data, shape):
 @given(shape=shapes, seed=seeds)
 def test_losses_agree(loss, dtype, shape, seed):
     rng = np.random.default_rng(seed)
-    z, y = like(rng, shape, dtype), targets(rng, shape, dtype)
+    shape = widened(loss, shape)
+    z, y = like(rng, shape, dtype, 1), targets(rng, loss, *shape, dtype)
     a, c = outputs_for(loss, z), np.empty(len(z), dtype)
     for role, fn, out in (("cost", loss.cost, c), ("delta", loss.delta, np.empty_like(z))):
         ours, theirs = (run(engine, role, fn, z, a, y, out)[3] for engine in ("numba", "numpy"))
@@ -332,24 +204,6 @@ def test_optimizers_agree(optimizer, dtype, size, seed, t):
     assert close(ours[2], theirs[2], dtype)
 
 
-@pytest.mark.compiled
-@each_layer
-@given(m=st.integers(1, 9), n_in=st.integers(1, 17), n_out=st.integers(1, 17), seed=seeds)
-def test_layers_agree(layer, dtype, m, n_in, n_out, seed):
-    rng = np.random.default_rng(seed)
-    shape_W, k = layer.shape(n_in, n_out)
-    W, b, s = like(rng, shape_W, dtype, 1), like(rng, k, dtype, 1), np.empty(0)
-    a, delta = like(rng, (m, n_in), dtype, 1), like(rng, (m, n_out), dtype, 1)
-    for role, fn, rest in (
-        ("forward", layer.forward, (a, np.empty_like(delta))),
-        ("pullback", layer.pullback, (a, delta, np.empty_like(a))),
-        ("gradient", layer.gradient, (a, delta, np.empty_like(W), np.empty_like(b))),
-    ):
-        ours, theirs = (run(engine, role, fn, W, b, s, *rest) for engine in ("numba", "numpy"))
-        for left, right in zip(ours, theirs, strict=True):
-            assert close(left, right, dtype)
-
-
 @each_activation
 def test_activation_keeps_dtype_shape_and_inputs(activation, engine, dtype):
     z, delta = (like(np.random.default_rng(i), (5, 3), dtype) for i in range(2))
@@ -364,10 +218,10 @@ def test_activation_keeps_dtype_shape_and_inputs(activation, engine, dtype):
 @each_loss
 def test_loss_keeps_dtype_shape_and_inputs(loss, engine, dtype):
     rng = np.random.default_rng(0)
-    z, y = like(rng, (5, 3), dtype), targets(rng, (5, 3), dtype)
+    z, y = like(rng, (5, 4), dtype), targets(rng, loss, 5, 4, dtype)
     for role, fn, out in (
         ("cost", loss.cost, np.full(5, np.nan, dtype)),
-        ("delta", loss.delta, np.full((5, 3), np.nan, dtype)),
+        ("delta", loss.delta, np.full((5, 4), np.nan, dtype)),
     ):
         before = (z, outputs_for(loss, z), y, out)
         after = run(engine, role, fn, *before)
@@ -388,23 +242,6 @@ def test_optimizer_keeps_dtype_shape_and_gradient(optimizer, engine, dtype):
     assert next(iter(optimizer.hyper)) == "learning_rate"
 
 
-@each_layer
-def test_layer_keeps_dtype_shape_and_inputs(layer, engine, dtype):
-    rng = np.random.default_rng(0)
-    shape_W, k = layer.shape(4, 3)
-    W, b, s = like(rng, shape_W, dtype), like(rng, k, dtype), np.empty(0)
-    a, delta = like(rng, (5, 4), dtype), like(rng, (5, 3), dtype)
-    for role, fn, rest, written in (
-        ("forward", layer.forward, (a, delta * np.nan), 1),
-        ("pullback", layer.pullback, (a, delta, a * np.nan), 1),
-        ("gradient", layer.gradient, (a, delta, W * np.nan, b * np.nan), 2),
-    ):
-        before = (W, b, s, *rest)
-        after = run(engine, role, fn, *before)
-        unchanged(before, after, written)
-        assert all(np.isfinite(x).all() for x in after)
-
-
 # --- where mathematics is finite, so are we --------------------------------------------------
 
 
@@ -418,11 +255,17 @@ def extremes(dtype):
 @each_activation
 def test_activations_are_finite_at_extremes(activation, engine, dtype):
     z = extremes(dtype)
+    if activation.name == "exp":
+        z = np.minimum(z, dtype.type(80))  # beyond that it is too large for float32
     with np.errstate(under="ignore", over="raise", invalid="raise", divide="raise"):
         a = run(engine, "f", activation.f, z, np.empty_like(z))[1]
         delta = run(engine, "f_pullback", activation.pullback, z, a, np.ones_like(z))[2]
     assert np.isfinite(a).all()
     assert np.isfinite(delta).all()
+    if activation.name == "exp":
+        assert a.tobytes() == delta.tobytes()
+        assert (a >= 0).all()
+        return
     assert np.abs(a).max() <= 1.06e4
     assert np.abs(delta).max() <= 1.7581  # selu, a little below 0; mish and gelu rise to 1.13
     if activation.name not in ("identity", "softmax"):  # flat, or leaky, far below
@@ -431,16 +274,23 @@ def test_activations_are_finite_at_extremes(activation, engine, dtype):
 
 @each_loss
 def test_losses_are_finite_at_extremes(loss, engine, dtype):
+    """Costs of counts and variances grow like e^|z| by nature; those see |z| of at most 40."""
     z = extremes(dtype)
-    for y in (np.zeros_like(z), np.ones_like(z), np.tile(np.eye(2, dtype=dtype)[0], (len(z), 1))):
-        a = outputs_for(loss, z)
+    steep = loss.name in (*COUNTS, "gaussian")
+    if steep:
+        z = np.clip(z, -40, 40)
+    n = 2 // loss.outputs
+    a = outputs_for(loss, z)
+    for row in (np.zeros(n), np.ones(n), np.eye(2)[0, :n]):
+        y = np.tile(row, (len(z), 1)).astype(dtype)
         with np.errstate(under="ignore", over="raise", invalid="raise", divide="raise"):
             c = run(engine, "cost", loss.cost, z, a, y, np.empty(len(z), dtype))[3]
             delta = run(engine, "delta", loss.delta, z, a, y, np.empty_like(z))[3]
         assert np.isfinite(c).all()
         assert np.isfinite(delta).all()
-        assert (c >= -1e-6).all()
-        if loss.fused:
+        if loss.name != "gaussian":  # minus the log of a density may have either sign
+            assert (c >= -1e-6).all()
+        if loss.fused and not steep:
             assert np.abs(delta).max() <= 2
 
 
@@ -486,8 +336,13 @@ def test_tables_go_by_name(table):
 
 
 def test_tables_hold_what_was_asked_for():
-    names = "identity relu leaky_relu elu selu gelu silu mish softplus tanh logistic softmax"
-    assert set(ACTIVATIONS) >= set(names.split())
-    assert set(LOSSES) >= {"squared_error", "cross_entropy", "binary_cross_entropy"}
-    assert set(OPTIMIZERS) >= {"sgd", "momentum", "nesterov", "adam"}
-    assert all(loss.link in ACTIVATIONS for loss in LOSSES.values())
+    activations = "identity relu leaky_relu elu selu gelu silu mish softplus tanh logistic softmax"
+    losses = "squared_error cross_entropy binary_cross_entropy focal binary_focal absolute_error"
+    losses += " huber log_cosh quantile poisson gamma tweedie gaussian"
+    optimizers = "sgd momentum nesterov adam nadam radam rmsprop adagrad adadelta lion"
+    assert set(ACTIVATIONS) >= {*activations.split(), "exp"}
+    assert set(LOSSES) >= set(losses.split())
+    assert set(OPTIMIZERS) >= set(optimizers.split())
+    assert set(LAYERS) >= {"affine", "dropout", "noise", "layer_norm", "batch_norm"}
+    assert all(loss.link in ACTIVATIONS for loss in EVERY_LOSS.values())
+    assert all(loss.fused in {"", *ACTIVATIONS} for loss in EVERY_LOSS.values())

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainrule
-from chainrule import Activation, Loss, Network
-from chainrule.activations import ACTIVATIONS
+from chainrule import Activation, Loss, Network, layers, losses
+from chainrule.activations import ACTIVATIONS, ordered
 from chainrule.losses import LOSSES
+from chainrule.multioutput import grouped_cross_entropy, grouped_softmax
 
 
 def softened(z, a):
@@ -152,6 +153,51 @@ def test_views_stay_views_in_a_clone(clone):
     twin.theta[:] = 0
     assert not twin.W[1].any()
     assert not twin.predict(np.eye(3)).any()
+
+
+MADE = {
+    "layers": {
+        "sizes": (3, 3, 3, 3, 3, 3, 4),
+        "layers": [
+            layers.standardize(np.ones(3), np.full(3, 2.0)),
+            layers.dropout(0.25, 5),
+            layers.noise(0.5, 6),
+            layers.layer_norm(1e-3),
+            layers.batch_norm(1e-3, 0.5),
+            layers.AFFINE,
+        ],
+    },
+    "focal": {"loss": losses.focal(1.5)},
+    "binary_focal": {"loss": losses.binary_focal(0.5)},
+    "huber": {"loss": losses.huber(0.3)},
+    "tweedie": {"loss": losses.tweedie(1.2)},
+    "quantile": {"loss": losses.quantile((0.2, 0.6)), "output_activation": ordered(2)},
+    "gaussian": {"loss": "gaussian"},
+    "poisson": {"loss": "poisson"},
+    "groups": {
+        "loss": grouped_cross_entropy((1, 3)),
+        "output_activation": grouped_softmax((1, 3)),
+    },
+}
+
+
+@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize(
+    "clone",
+    [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network)), Network.copy],
+    ids=["deepcopy", "pickle", "copy"],
+)
+def test_clones_have_the_numbers_that_pieces_were_made_with(made, clone):
+    """Their predictions, and what a step does that sees dropout, noise and the loss."""
+    network = Network(**{"sizes": (3, 5, 4), "activation": "tanh", "seed": 0} | MADE[made])
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(6, 3)), rng.uniform(0.1, 1, (6, network.n_targets))
+    twin = clone(network)
+    assert twin.predict(X).tobytes() == network.predict(X).tobytes()
+    for one in (network, twin):
+        chainrule.train(one, X, Y, epochs=2, batch_size=3, learning_rate=0.01, seed=1)
+    assert twin.theta.tobytes() == network.theta.tobytes()
+    assert twin.own.tobytes() == network.own.tobytes()
 
 
 def test_activations_one_for_all_or_one_each():
@@ -323,4 +369,4 @@ def test_a_vector_will_do_where_there_is_one_column():
 
 
 def test_loss_names():
-    assert all(Network((2, 3), loss=name).loss.name == name for name in LOSSES)
+    assert all(Network((2, 4), loss=name).loss.name == name for name in LOSSES)

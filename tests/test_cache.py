@@ -1,0 +1,274 @@
+"""The cache of compiled code: keyed by meaning, read by the next process, never stale."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# --- meaning, the key of the cache -----------------------------------------------------------
+
+MODULE = """
+import numpy as np
+K = 2.0
+
+def helper(z):
+    return z * K + 0.5
+
+def f(z, a):
+    a[:] = helper(z)
+"""
+
+
+def stamp(source, **also):
+    """The fingerprint of `f` in a module of this source."""
+    from chainrule.engine import _fingerprint
+
+    space = {"__name__": "own", **also}
+    exec(compile(textwrap.dedent(source), "own.py", "exec"), space)
+    return _fingerprint(space["f"])
+
+
+def test_same_meaning_same_key():
+    assert stamp(MODULE) == stamp(MODULE)
+    assert stamp(MODULE) == stamp("# moved down\n\n" + MODULE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("K = 2.0", "K = 3.0"),
+        ("K = 2.0", "K = 2"),
+        ("z * K", "z + K"),
+        ("+ 0.5", "+ 0.25"),
+        ("+ 0.5", "- 0.5"),
+        ("a[:] = helper(z)", "a[:] = helper(z) + 1"),
+        ("a[:] = helper(z)", "a[:] = helper(z)\n    a += K"),
+        ("def helper(z):", "def helper(z, k=1):"),
+        ("K = 2.0", "K = np.array([2.0])"),
+        ("K = 2.0", "K = (2.0,)"),
+    ],
+)
+def test_other_meaning_other_key(old, new):
+    assert stamp(MODULE.replace(old, new)) != stamp(MODULE)
+
+
+NESTED = """
+K = 2.0
+
+def f(z, a):
+    shift = [K for _ in range(2)]
+    a[:] = z + shift[0]
+"""
+INNER = """
+K = 2.0
+
+def f(z, a):
+    def inner(x):
+        return x * K
+    a[:] = inner(z)
+"""
+
+
+@pytest.mark.parametrize("source", [NESTED, INNER], ids=["comprehension", "inner function"])
+def test_a_global_read_from_within_counts(source):
+    assert stamp(source.replace("K = 2.0", "K = 3.0")) != stamp(source)
+
+
+def test_a_constant_read_through_a_module_counts():
+    from types import ModuleType
+
+    stamps = set()
+    for value in (2.0, 3.0):
+        constants = ModuleType("constants")
+        constants.K = value
+        stamps.add(stamp("def f(z, a):\n    a[:] = z * constants.K", constants=constants))
+    assert len(stamps) == 2
+
+
+def scaled(k):
+    """A function with its constant closed over."""
+
+    def f(z, a):
+        a[:] = z * z.dtype.type(k)
+
+    return f
+
+
+@pytest.mark.parametrize("pair", [(1.0, -1.0), (0.0, -0.0), (1, 1.0), (2.0, np.float32(2))])
+def test_closed_over_numbers_count(pair):
+    from chainrule.engine import _fingerprint
+
+    one, other = (_fingerprint(scaled(k)) for k in pair)
+    assert one != other
+    assert one == _fingerprint(scaled(pair[0]))
+
+
+# --- the cache, in processes of their own ----------------------------------------------------
+
+SCRIPT = """
+import sys
+import numpy as np
+from chainrule.engine import ROLES, address, compiled
+from chainrule.vecmath import functions
+
+K = {k}
+
+def helper(z):
+    return z * z.dtype.type(K)
+
+def f(z, a):
+    a[:] = helper(z)
+
+def factory(k):
+    def g(z, a):
+        a[:] = z * z.dtype.type(k)
+    return g
+
+def call(table, z, a):
+    functions("f", table, z)[0](z, a)
+
+run = compiled(call, "AMM", np.dtype("float64"))
+for fn in (f, factory({k}), factory(10 * {k})):
+    z, a = np.ones((1, 1)), np.zeros((1, 1))
+    run(np.array([address(fn, "f", z.dtype)]), z, a)
+    print(a[0, 0])
+"""
+
+
+def run(script, folder, *, directory=None):
+    """Run a script in a new process with its own cache folder; (lines of output, stderr)."""
+    path = Path(directory or folder.parent) / "script.py"
+    path.write_text(textwrap.dedent(script), encoding="utf-8")
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines(), done.stderr
+
+
+def contents(folder):
+    """Every file below a folder, and when it was last written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.compiled
+def test_cache_is_read_by_a_second_process_and_never_stale(tmp_path):
+    """Cold, warm, edited: what is printed, what is written, and what it says."""
+    folder = tmp_path / "kept"
+    lines, err = run(SCRIPT.format(k=2.0), folder)
+    assert lines == ["2.0", "2.0", "20.0"]
+    assert err.count("compiling") == 1
+    first = contents(folder)
+    code = [path for path in first if path.suffix == ".nbc"]
+    assert len(code) == 4
+
+    lines, err = run(SCRIPT.format(k=2.0), folder)
+    assert lines == ["2.0", "2.0", "20.0"]
+    assert err == ""
+    assert contents(folder) == first  # nothing was compiled, all was read
+
+    # The constant is edited; the helper's and the closures' callers follow.
+    lines, err = run(SCRIPT.format(k=7.0), folder)
+    assert lines == ["7.0", "7.0", "70.0"]
+    assert err == ""  # not the first time on this machine
+    second = contents(folder)
+    assert len([path for path in second if path.suffix == ".nbc"]) == len(code) + 3
+    assert {path: second[path] for path in first} == first
+
+    # Back again: still there.
+    assert run(SCRIPT.format(k=2.0), folder)[0] == ["2.0", "2.0", "20.0"]
+    assert contents(folder) == second
+
+
+@pytest.mark.compiled
+@pytest.mark.skipif(os.name == "nt", reason="folders cannot be made read-only")
+def test_without_a_folder_to_write_it_still_runs(tmp_path):
+    """A cache folder that cannot be made: a file stands in its place (also for root)."""
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    lines, err = run(SCRIPT.format(k=2.0), blocked, directory=tmp_path)
+    assert lines == ["2.0", "2.0", "20.0"]
+    assert err.count("compiling") == 1
+    assert "Error" not in err
+    assert blocked.read_text() == ""
+
+
+@pytest.mark.compiled
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_folder(tmp_path):
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        lines, _ = run(SCRIPT.format(k=2.0), folder)
+        assert lines == ["2.0", "2.0", "20.0"]
+        assert contents(folder) == {}
+    finally:
+        folder.chmod(stat.S_IRWXU)
+
+
+def test_neither_importing_nor_predicting_compiles(tmp_path):
+    """Nor does a small training with engine="auto": no Numba, no message, no file."""
+    script = """
+        import sys
+        import numpy as np
+        import chainrule
+        from chainrule import backprop, engine, training
+
+        network = chainrule.Network((64, 100, 10), seed=0)
+        X, Y = np.ones((30, 64)), np.ones((30, 10))
+        network.predict(X), network.cost(X, Y), network.gradient(X, Y)
+        print(chainrule.train(network, X, Y).engine)
+        print("numba" in sys.modules)
+    """
+    lines, err = run(script, tmp_path / "kept")
+    assert lines == ["numpy", "False"]
+    assert err == ""
+    assert not (tmp_path / "kept").exists()
+
+
+def test_with_compilation_switched_off(tmp_path):
+    """Asked for compiled code none the less, it says why there is none, or runs in NumPy."""
+    script = """
+        import os
+        os.environ["NUMBA_DISABLE_JIT"] = "1"
+        import numpy as np
+        import chainrule
+
+        network, other = (chainrule.Network((3, 4, 2), seed=0) for _ in range(2))
+        X, Y = np.ones((5, 3)), np.ones((5, 2))
+        chainrule.train(other, X, Y, epochs=1, engine="numpy")
+        try:
+            chainrule.train(network, X, Y, epochs=1, engine="numba")
+            print(np.array_equal(network.theta, other.theta))
+        except chainrule.CompilationError as error:
+            print("NUMBA_DISABLE_JIT" in str(error))
+    """
+    assert run(script, tmp_path / "kept")[0] == ["True"]
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32", "linux"])
+def test_cache_folder(monkeypatch, platform, tmp_path):
+    from chainrule.engine import cache_folder
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert cache_folder().parent == tmp_path
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "Local"))
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    expected = {"darwin": "Library/Caches", "win32": "Local", "linux": ".cache"}[platform]
+    assert cache_folder() == tmp_path / expected / "chainrule"
