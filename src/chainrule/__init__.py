@@ -11,14 +11,19 @@ __version__ = "0.1.0.dev0"
 _HOMES = {
     "ACTIVATIONS": "activations",
     "Activation": "activations",
+    "CSVLog": "loggers",
+    "Callback": "callbacks",
+    "Checkpoint": "checkpoints",
     "CompilationError": "engine",
     "DerivativeError": "checking",
     "DivergenceError": "training",
+    "EarlyStopping": "callbacks",
     "Epoch": "training",
     "GradientCheck": "checking",
     "History": "training",
     "INITIALIZERS": "initializers",
     "Initializer": "initializers",
+    "JSONLinesLog": "loggers",
     "LAYERS": "layers",
     "LOSSES": "losses",
     "LRFinder": "lr_finder",
@@ -28,14 +33,18 @@ _HOMES = {
     "LossCurveDisplay": "displays",
     "MLPClassifier": "classifier",
     "MLPRegressor": "regressor",
+    "MLflow": "loggers",
     "Network": "network",
     "OPTIMIZERS": "optimizers",
     "Optimizer": "optimizers",
     "Plateau": "schedules",
+    "ProgressBar": "callbacks",
     "SCHEDULES": "schedules",
     "Schedule": "schedules",
+    "TensorBoard": "loggers",
     "find_learning_rate": "lr_finder",
     "gradcheck": "checking",
+    "load_checkpoint": "checkpoints",
     "one_hot": "data",
     "train": "training",
 }
@@ -48,13 +57,18 @@ __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "Activation",
+    "CSVLog",
+    "Callback",
+    "Checkpoint",
     "CompilationError",
     "DerivativeError",
     "DivergenceError",
+    "EarlyStopping",
     "Epoch",
     "GradientCheck",
     "History",
     "Initializer",
+    "JSONLinesLog",
     "LRFinder",
     "LRFinderDisplay",
     "Layer",
@@ -62,13 +76,17 @@ __all__ = [
     "LossCurveDisplay",
     "MLPClassifier",
     "MLPRegressor",
+    "MLflow",
     "Network",
     "Optimizer",
     "Plateau",
+    "ProgressBar",
     "Schedule",
+    "TensorBoard",
     "__version__",
     "find_learning_rate",
     "gradcheck",
+    "load_checkpoint",
     "one_hot",
     "train",
 ]
@@ -88,13 +106,16 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from chainrule.activations import ACTIVATIONS, Activation
+    from chainrule.callbacks import Callback, EarlyStopping, ProgressBar
     from chainrule.checking import DerivativeError, GradientCheck, gradcheck
+    from chainrule.checkpoints import Checkpoint, load_checkpoint
     from chainrule.classifier import MLPClassifier
     from chainrule.data import one_hot
     from chainrule.displays import LossCurveDisplay, LRFinderDisplay
     from chainrule.engine import CompilationError
     from chainrule.initializers import INITIALIZERS, Initializer
     from chainrule.layers import LAYERS, Layer
+    from chainrule.loggers import CSVLog, JSONLinesLog, MLflow, TensorBoard
     from chainrule.losses import LOSSES, Loss
     from chainrule.lr_finder import LRFinder, find_learning_rate
     from chainrule.network import Network

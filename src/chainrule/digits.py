@@ -6,6 +6,7 @@ Data, recipes, one run and its result; nothing is printed here (see :mod:`chainr
 from __future__ import annotations
 
 import gzip
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.data import look_up, one_hot
+from chainrule.losses import LOSSES
 from chainrule.network import Network
 from chainrule.optimizers import OPTIMIZERS
 from chainrule.training import DivergenceError, Epoch, History, choose_engine, train
@@ -110,8 +112,10 @@ class Recipe(NamedTuple):
     learning_rate : float
     epochs, batch_size : int
     validation : int, default 0
-        That many of the last training rows are held back; the parameters of the epoch that
-        reads them best are kept. 0: none, and the last epoch's parameters are kept.
+        That many of the last training rows are held back; the parameters of the epoch with
+        the least cost on them are kept. 0: none, and the last epoch's parameters are kept.
+    clip : float or None, default None
+        Standardised pixels beyond ±clip count as ±clip.
     dtype, engine : str, defaults "float64", "auto"
     """
 
@@ -126,6 +130,7 @@ class Recipe(NamedTuple):
     epochs: int
     batch_size: int
     validation: int = 0
+    clip: float | None = None
     dtype: str = "float64"
     engine: str = "auto"
 
@@ -143,21 +148,37 @@ ARTICLE = Recipe(
     batch_size=10,
 )
 
-# Settled on blocks of the 1437 training rows, the test rows unseen. Neighbouring rows are by one
-# hand, so the rows held back are a block, the last fifth: like the test rows, by other writers
-# than those trained on. Rows drawn at random would be by the same, and look too good.
+# Settled by cross-validation over blocks of the 1437 training rows, not on the test rows.
+# Neighbouring rows are by one hand, so the rows held back are a block, the last tenth: like the
+# test rows, mostly by others than those trained on. Rows drawn at random would be by the same
+# hands, and look too good. A pixel that hardly ever holds ink has a tiny deviation and is many
+# deviations off when another hand inks it; clip keeps it from outweighing all others (accuracy
+# on the blocks: 0.934 without, 0.945 with).
 MODERN = Recipe(
     name="modern",
-    hidden=(200,),
-    activation="tanh",
+    hidden=(100,),
+    activation="relu",
     output_activation=None,
     loss="cross_entropy",
     init="he_normal",
     optimizer="adam",
-    learning_rate=0.001,
-    epochs=40,
+    learning_rate=0.003,
+    epochs=30,
     batch_size=32,
-    validation=287,
+    validation=144,
+    clip=2.0,
+)
+
+# The losses that make sense of targets of 0 and 1.
+ONE_HOT_LOSSES = (
+    "squared_error",
+    "absolute_error",
+    "huber",
+    "log_cosh",
+    "cross_entropy",
+    "binary_cross_entropy",
+    "focal",
+    "binary_focal",
 )
 
 RECIPES = {recipe.name: recipe for recipe in (ARTICLE, MODERN)}
@@ -172,10 +193,11 @@ def override(recipe: Recipe, **options: Any) -> Recipe:
     Raises
     ------
     ValueError
-        An optimiser of an unknown name.
+        An optimiser of an unknown name; a loss that is unknown or takes no one-hot targets.
     """
     given = {name: value for name, value in options.items() if value is not None}
     if given.get("loss", recipe.loss) != recipe.loss:
+        look_up("loss", given["loss"], {name: LOSSES[name] for name in ONE_HOT_LOSSES})
         given.setdefault("output_activation", None)
     if given.get("optimizer", recipe.optimizer) != recipe.optimizer:
         optimizer = look_up("optimizer", given["optimizer"], OPTIMIZERS)
@@ -206,8 +228,8 @@ class Result:
         With the parameters that were kept.
     epochs : list of Record
     kept_epoch : int or None
-        Whose parameters were kept: the last one's, or the best on the rows held back. None if
-        no epoch was completed.
+        Whose parameters were kept: the last one's, or the best one's on the rows held back.
+        None if no epoch was completed.
     engine : str
         "numpy" or "numba".
     said : (360,) int64
@@ -266,6 +288,7 @@ class Result:
             "epochs": self.recipe.epochs,
             "batch_size": self.recipe.batch_size,
             "validation": self.recipe.validation,
+            "clip": self.recipe.clip,
             "dtype": self.network.dtype.name,
             "engine": self.engine,
         }
@@ -276,13 +299,15 @@ def closest_to_one(outputs: ArrayLike) -> Labels:
 
     For outputs that stay below 1, as softmax's do, that is the largest.
     """
-    return np.abs(np.asarray(outputs) - 1).argmin(axis=1).astype(np.int64)
+    said: Labels = np.abs(np.asarray(outputs) - 1).argmin(axis=1).astype(np.int64)
+    return said
 
 
 def confusion_matrix(truth: Labels, said: Labels) -> Labels:
     """(10, 10) counts; row: the digit, column: what it was taken for."""
-    counts: Labels = np.bincount(truth * N_CLASSES + said, minlength=N_CLASSES**2)
-    return counts.reshape(N_CLASSES, N_CLASSES)
+    counts: Labels = np.zeros((N_CLASSES, N_CLASSES), np.int64)
+    np.add.at(counts, (truth, said), 1)
+    return counts
 
 
 def most_confused(confusion: Labels, least: int = 2) -> list[tuple[int, int, int]]:
@@ -295,16 +320,30 @@ def most_confused(confusion: Labels, least: int = 2) -> list[tuple[int, int, int
     return sorted(pairs, key=lambda pair: -pair[2])
 
 
-def dead_outputs(network: Network, X: ArrayLike) -> list[int]:
-    """Output neurons whose ReLU is shut on every row of X: z^L never above 0.
+def dead_outputs(network: Network, X: ArrayLike, y: Labels) -> list[int]:
+    """Output neurons whose ReLU is shut on the digit that they stand for.
 
-    The error of such a neuron, δ^L = ∂C/∂a^L ⊙ σ′(z^L), is 0 on every row, so its weights and
-    bias stand still. Output activations other than ReLU have none.
+    Where z^L ≤ 0 the error δ^L = ∂C/∂a^L ⊙ σ′(z^L) is 0. A neuron shut on the rows of its own
+    digit is never told to rise; any other rows on which it is still open only push it down. So
+    dead means: open on at most one in twenty of the rows of its own digit. (Of 1400 outputs of
+    140 networks by the article's recipe 125 had a share below 0.05, 1271 one above 0.95.)
+
+    Parameters
+    ----------
+    network : Network
+        With an output activation other than ReLU it has none.
+    X : (n, n_0) array-like
+    y : (n,) int64
+        Labels; label j belongs to output neuron j.
+
+    Returns
+    -------
+    list of int
     """
     if network.activations[network.L].name != "relu":
         return []
-    open_somewhere = (network.predict(X) > 0).any(axis=0)
-    return [int(j) for j in np.flatnonzero(~open_somewhere)]
+    is_open = network.predict(X) > 0
+    return [j for j in np.unique(y).tolist() if is_open[y == j, j].mean() <= 0.05]
 
 
 class Run:
@@ -326,6 +365,9 @@ class Run:
     def __init__(self, recipe: Recipe, data: Digits, seed: int) -> None:
         if not 0 <= recipe.validation < len(data.X_train):
             raise ValueError(f"validation must leave rows to train on; got {recipe.validation}")
+        if recipe.clip is not None:
+            X_train, X_test = (np.clip(X, -recipe.clip, recipe.clip) for X in data[:3:2])
+            data = data._replace(X_train=X_train, X_test=X_test)
         self.recipe, self.data = recipe, data
         self._rng = np.random.default_rng(seed)
         network = Network(
@@ -340,12 +382,13 @@ class Run:
         self.result = Result(recipe, seed, network)
         n = len(data.X_train) - recipe.validation
         self._X, self._Y = data.X_train[:n], one_hot(data.y_train[:n], N_CLASSES)
-        self._X_held, self._y_held = data.X_train[n:], data.y_train[n:]
-        self._best = -1
+        self._X_held = data.X_train[n:]
+        self._Y_held = one_hot(data.y_train[n:], N_CLASSES)
+        self._least = math.inf
         self._kept = network.theta.copy()
         # Find what is wrong with the rest now; nothing is compiled for that.
-        choose_engine(recipe.engine, network, n, recipe.batch_size, recipe.epochs)
         self._train(network.copy(), epochs=0, engine="numpy")
+        choose_engine(recipe.engine, network, n, recipe.batch_size, recipe.epochs)
 
     def __call__(self, on_epoch: Callable[[Record], None] | None = None) -> Result:
         """Train, and look at the test rows after each epoch.
@@ -360,7 +403,8 @@ class Run:
         result, network = self.result, self.result.network
 
         def after(_: Network, epoch: Epoch) -> None:
-            correct, total = self._score(self.data.X_test, self.data.y_test)
+            said = closest_to_one(network.predict(self.data.X_test))
+            correct, total = int((said == self.data.y_test).sum()), len(said)
             self._keep_best()
             record = Record(epoch.epoch, correct, total, correct / total, epoch.cost, epoch.seconds)
             result.epochs.append(record)
@@ -371,7 +415,7 @@ class Run:
             history = self._train(network, callback=after)
             result.engine = history.engine
             result.interrupted = history.stopped == "interrupted"
-            if self._best >= 0:
+            if self._least < math.inf:
                 network.theta[:] = self._kept
         except DivergenceError as failure:
             result.failure = failure
@@ -389,26 +433,20 @@ class Run:
         }
         return train(network, self._X, self._Y, seed=self._rng, **(common | settings))
 
-    def _score(self, X: Numbers, y: Labels) -> tuple[int, int]:
-        """How many rows are read right, and how many there are."""
-        said = closest_to_one(self.result.network.predict(X))
-        return int((said == y).sum()), len(y)
-
     def _keep_best(self) -> None:
-        """Keep the parameters if they read the rows held back better than any before."""
+        """Keep the parameters if their cost on the rows held back is the least so far."""
         result = self.result
-        epoch = len(result.epochs)
-        if self.recipe.validation == 0:
-            result.kept_epoch = epoch
-            return
-        correct, _ = self._score(self._X_held, self._y_held)
-        if correct > self._best:
-            self._best, result.kept_epoch = correct, epoch
+        if self.recipe.validation:
+            cost = result.network.cost(self._X_held, self._Y_held)
+            if not cost < self._least:
+                return
+            self._least = cost
             self._kept[:] = result.network.theta
+        result.kept_epoch = len(result.epochs)
 
     def _conclude(self) -> None:
         """Fill in what the network, as it is now, makes of the test rows."""
         result, data = self.result, self.data
         result.said = closest_to_one(result.network.predict(data.X_test))
         result.confusion = confusion_matrix(data.y_test, result.said)
-        result.dead_outputs = dead_outputs(result.network, self._X)
+        result.dead_outputs = dead_outputs(result.network, data.X_train, data.y_train)

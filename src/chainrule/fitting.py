@@ -204,7 +204,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
                 stratify=self._strata(y),
             )
         except ValueError as error:
-            if "least populated class" not in str(error):
+            if "least populated class" not in str(error) and "number of classes" not in str(error):
                 raise
             raise ValueError(
                 f"early_stopping=True cannot hold out a part of every class: {error} Pass X_val "

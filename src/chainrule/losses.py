@@ -40,6 +40,8 @@ class Loss(NamedTuple):
         The output activation that goes with it unless told otherwise.
     fused : str, default ""
         The output activation that delta already contains.
+    outputs : int, default 1
+        Output units for each column of the target.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Loss(NamedTuple):
     delta: Callable[[Array, Array, Array, Array], None]
     link: str = "identity"
     fused: str = ""
+    outputs: int = 1
 
 
 def squared_error(z: Array, a: Array, y: Array, c: Array) -> None:
@@ -290,7 +293,7 @@ def quantile(levels: float | Sequence[float] = 0.5) -> Loss:
             above = a[:, k] > y[:, k // q]
             delta[:, k] = np.where(above, a.dtype.type(1) - tau, -tau)
 
-    return Loss("quantile", cost, delta_of)
+    return Loss("quantile", cost, delta_of, outputs=q)
 
 
 def tweedie(power: float = 1.5) -> Loss:
@@ -364,7 +367,7 @@ LOSSES = {
         Loss("poisson", poisson, poisson_delta, "exp"),
         Loss("gamma", gamma, gamma_delta, "exp"),
         tweedie(),
-        Loss("gaussian", gaussian, gaussian_delta),
+        Loss("gaussian", gaussian, gaussian_delta, outputs=2),
     )
 }
 

@@ -124,7 +124,7 @@ def find_learning_rate(
     third of it nearly always ended at the lowest loss of the three. A long training, or a noisy
     set, may want less.
     """
-    X, Y = check_pair(X, Y, network.sizes[0], network.sizes[-1], network.dtype)
+    X, Y = check_pair(X, Y, network.sizes[0], network.n_targets, network.dtype)
     for name, value in (("low", low), ("high", high)):
         if not isinstance(value, int | float | np.number) or not 0 < value < math.inf:
             raise ValueError(f"{name} must be a finite number above 0; got {value!r}")

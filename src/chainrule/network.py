@@ -56,6 +56,8 @@ class Network:
         As given; lists by layer have L + 1 entries, of which entry 0 is a placeholder.
     theta : (P,) array
         All parameters.
+    n_targets : int
+        Columns of Y: n_L, unless the loss takes several output units for each target.
     W, b : lists of arrays
         Views of theta: W[l] is (n_{l-1}, n_l) and b[l] is (n_l,), l = 1 … L.
 
@@ -99,6 +101,12 @@ class Network:
                 f"loss {self.loss.name!r} is fused with {self.loss.fused!r}; the output "
                 f"activation is {self.activations[self.L].name!r}"
             )
+        if self.sizes[-1] % self.loss.outputs:
+            raise ValueError(
+                f"loss {self.loss.name!r} takes {self.loss.outputs} output units for each target; "
+                f"{self.sizes[-1]} is no multiple of that"
+            )
+        self.n_targets = self.sizes[-1] // self.loss.outputs
         self.layers = [AFFINE, *(layers if layers is not None else [AFFINE] * self.L)]
         if len(self.layers) != self.L + 1:
             raise ValueError(f"layers has {len(self.layers) - 1} entries for {self.L} layers")
@@ -301,9 +309,9 @@ class Network:
         Parameters
         ----------
         X : (m, n_0) array-like
-        Y : (m, n_L) array-like
+        Y : (m, n_targets) array-like
         """
-        X, Y = check_pair(X, Y, self.sizes[0], self.sizes[-1], self.dtype)
+        X, Y = check_pair(X, Y, self.sizes[0], self.n_targets, self.dtype)
         batch = self.forward(X)
         return self._mean_cost(batch, Y)
 
@@ -319,7 +327,7 @@ class Network:
         Parameters
         ----------
         X : (m, n_0) array-like
-        Y : (m, n_L) array-like
+        Y : (m, n_targets) array-like
 
         Returns
         -------
@@ -327,7 +335,7 @@ class Network:
         nabla : (P,) array
             Laid out like theta; :meth:`views` gives it by layer.
         """
-        X, Y = check_pair(X, Y, self.sizes[0], self.sizes[-1], self.dtype)
+        X, Y = check_pair(X, Y, self.sizes[0], self.n_targets, self.dtype)
         net, batch = self.bind(len(X))
         batch.a[0][:] = X
         nabla = np.zeros_like(self.theta)

@@ -141,7 +141,8 @@ class MLPRegressor(RegressorMixin, MLPBase):
         Standardise the inputs inside and, for losses on the target's own scale, the target. The
         result is folded into ``coefs_``, so that predictions are in the target's units; the
         losses reported are those of the standardised target. 'auto' is True, but False with
-        compat='sklearn'.
+        compat='sklearn', and leaves the target alone if the loss is your own, whose scale only
+        you know; True standardises it for any loss behind an identity output.
 
     Attributes
     ----------
@@ -406,9 +407,8 @@ class MLPRegressor(RegressorMixin, MLPBase):
     def _learn_output_scale(self, y: Any, weight: Array | None) -> None:
         """Mean and deviation of each target, where the loss is on the target's own scale."""
         self._y_scale: tuple[Array, Array] | None = None
-        own_scale = self.loss in REGRESSION_LOSSES or (
-            isinstance(self.loss, Loss) and self.loss.name in REGRESSION_LOSSES
-        )
+        known = self.loss if isinstance(self.loss, str) else self.loss.name
+        own_scale = known in REGRESSION_LOSSES or self.standardize is True
         target = self._target()
         name = target.activation if isinstance(target.activation, str) else target.activation.name
         if not (self._standardizes() and own_scale and name in ("identity", "ordered", "exp")):

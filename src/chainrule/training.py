@@ -142,7 +142,7 @@ def train(
     Ctrl-C ends the training after the last complete epoch; the network keeps its parameters and
     ``history.stopped`` is "interrupted".
     """
-    X, Y = check_pair(X, Y, network.sizes[0], network.sizes[-1], network.dtype)
+    X, Y = check_pair(X, Y, network.sizes[0], network.n_targets, network.dtype)
     chosen = look_up("optimizer", optimizer, OPTIMIZERS)
     if OPTIMIZERS.get(chosen.name) is not chosen:
         check_optimizer(chosen)

@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import chainrule
+from chainrule import digits
+from chainrule.cli import app
+from chainrule.report import _times
+
+PICTURES = ["confusion.png", "curves.png", "mistakes.png", "samples.png"]
+LINE = re.compile(r"Epoch (\d+): (\d+)/360  accuracy = (0\.\d{1,4}|1\.0)")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run the command line inside this process; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        result = CliRunner().invoke(app, [str(a) for a in arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout, result.stderr
+
+    return call
+
+
+def python(*arguments, **options):
+    return [sys.executable, "-m", "chainrule", *arguments], {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "encoding": "utf-8",
+        **options,
+    }
+
+
+def test_version(run):
+    assert run("--version") == (0, f"chainrule {chainrule.__version__}\n", "")
+
+
+def test_default_run_prints_the_articles_lines_and_draws(run, tmp_path):
+    code, out, err = run("digits")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    result = digits.Run(digits.ARTICLE, digits.load(), 0)()
+    for line, record in zip(lines[:20], result.epochs, strict=True):
+        epoch, correct, accuracy = LINE.fullmatch(line).groups()
+        assert (int(epoch), int(correct)) == (record.epoch, record.correct)
+        assert float(accuracy) == round(record.correct / 360, 4)
+    assert f"article, seed 0: {result.correct}/360  accuracy = {round(result.accuracy, 4)}" in lines
+    digit, said, times = digits.most_confused(result.confusion)[0]
+    assert f"{digit} was taken for {said} {_times(times)}." in lines
+    assert re.search(r"^Trained in \d+\.\d\d s; \d+\.\d s in all\.$", out, re.MULTILINE)
+    assert "Pictures in chainrule-digits: samples.png, curves.png, confusion.png" in out
+    assert sorted(p.name for p in (tmp_path / "chainrule-digits").iterdir()) == PICTURES
+
+
+def test_confusion_matrix_is_printed_whole(run):
+    _, out, _ = run("digits", "--epochs", 2, "--seed", 3)
+    rows = re.findall(r"^(\d) ((?: +[\d·]+){10}) +(\d+)/(\d+)\s*$", out, re.MULTILINE)
+    result = digits.Run(digits.ARTICLE._replace(epochs=2), digits.load(), 3)()
+    counts = [[int(cell.replace("·", "0")) for cell in row[1].split()] for row in rows]
+    np.testing.assert_array_equal(counts, result.confusion)
+    assert [int(row[2]) for row in rows] == result.confusion.diagonal().tolist()
+
+
+def test_piped_output_has_no_escape_codes(tmp_path):
+    for more in ([], ["--json"], ["--recipe", "both"]):
+        command, options = python("digits", "--epochs", "2", *more, cwd=tmp_path)
+        done = subprocess.run(command, **options, check=True, timeout=120)
+        assert done.stdout
+        assert "\x1b" not in done.stdout
+        assert "\r" not in done.stdout
+        assert done.stderr == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")
+def test_a_terminal_gets_a_bar_with_the_accuracy_and_colour(tmp_path):
+    import pty
+
+    master, slave = pty.openpty()
+    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLORTERM")}
+    environment |= {"TERM": "xterm-256color", "COLUMNS": "100"}
+    command, options = python("digits", "--epochs", "3", cwd=tmp_path, env=environment)
+    options |= {"stdout": slave, "stderr": slave}
+    with subprocess.Popen(command, **options) as process:
+        os.close(slave)
+        seen = b""
+        while True:
+            try:
+                block = os.read(master, 65536)
+            except OSError:  # how Linux says that the other end is closed
+                break
+            if not block:
+                break
+            seen += block
+    os.close(master)
+    assert process.returncode == 0
+    text = seen.decode()
+    last = digits.Run(digits.ARTICLE._replace(epochs=3), digits.load(), 0)().epochs[-1]
+    assert f"epoch 3 of 3  accuracy {last.accuracy:.4f}" in text
+    assert f"Epoch 2: {last.correct}/360" in text
+    assert re.search(r"\x1b\[[\d;]*48;5;", text)  # a coloured background
+
+
+def test_json_is_one_object_of_the_promised_form(run, tmp_path):
+    code, out, err = run("digits", "--json", "--epochs", 3, "--seed", 7, "--out", "pictures")
+    assert (code, err) == (0, "")
+    assert out.count("\n") == 1
+    seen = json.loads(out)
+    assert set(seen) >= {
+        "recipe",
+        "seed",
+        "parameters",
+        "epochs",
+        "confusion_matrix",
+        "dead_outputs",
+        "seconds",
+        "pictures",
+    }
+    result = digits.Run(digits.ARTICLE._replace(epochs=3), digits.load(), 7)()
+    assert (seen["recipe"], seen["seed"]) == ("article", 7)
+    assert seen["parameters"]["sizes"] == [64, 100, 10]
+    assert seen["parameters"]["count"] == 7510
+    assert seen["parameters"]["output_activation"] == "relu"
+    assert len(seen["epochs"]) == 3
+    for record, expected in zip(seen["epochs"], result.epochs, strict=True):
+        assert set(record) == {"epoch", "correct", "total", "accuracy", "cost", "seconds"}
+        assert record.pop("seconds") > 0
+        assert record == pytest.approx(
+            {name: value for name, value in expected._asdict().items() if name != "seconds"}
+        )
+    assert seen["confusion_matrix"] == result.confusion.tolist()
+    assert seen["dead_outputs"] == result.dead_outputs
+    assert seen["seconds"] > 0
+    assert sorted(seen["pictures"]) == [f"pictures/{name}" for name in PICTURES]
+    assert all((tmp_path / path).is_file() for path in seen["pictures"])
+
+
+def test_both_in_json_are_two_such_objects(run):
+    _, out, _ = run("digits", "--json", "--recipe", "both", "--epochs", 2)
+    seen = json.loads(out)
+    assert list(seen) == ["article", "modern"]
+    assert seen["modern"]["recipe"] == "modern"
+    assert seen["modern"]["parameters"]["loss"] == "cross_entropy"
+    assert seen["article"]["pictures"] == seen["modern"]["pictures"]
+
+
+def test_both_are_printed_side_by_side(run):
+    code, out, _ = run("digits", "--recipe", "both", "--epochs", 2)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].split() == ["article", "modern"]
+    for epoch in (0, 1):
+        assert re.fullmatch(
+            rf"Epoch {epoch}: .*accuracy = \S+ +Epoch {epoch}: .*accuracy = \S+ *", lines[1 + epoch]
+        )
+    assert "modern, seed 0" in out
+
+
+def test_quiet_prints_the_last_line_only(run):
+    code, out, err = run("digits", "--quiet", "--epochs", 2)
+    assert (code, err) == (0, "")
+    assert re.fullmatch(r"article, seed 0: \d+/360  accuracy = 0\.\d+\n", out)
+
+
+def test_a_dead_output_is_named_explained_and_a_way_out_given(run):
+    _, out, _ = run("digits", "--seed", 16)
+    said = next(line for line in out.splitlines() if line.startswith("Dead output"))
+    assert "classes 2 and 7 are lost" in said
+    assert "Neurons 2 and 7 of the output layer, layer 2" in said
+    assert "ReLU's derivative is 0" in said
+    assert "What to change: another --seed" in out
+
+
+def test_a_healthy_run_says_nothing_of_dead_outputs(run):
+    _, out, _ = run("digits", "--seed", 0)
+    assert "Dead output" not in out
+
+
+@pytest.mark.parametrize(
+    "change", [["--learning-rate", "0.003"], ["--loss", "cross_entropy"], ["--recipe", "modern"]]
+)
+def test_the_ways_out_help(run, change):
+    _, out, _ = run("digits", "--seed", 16, "--json", *change)
+    assert json.loads(out)["dead_outputs"] == []
+
+
+def test_options_reach_the_run(run):
+    _, out, _ = run(
+        *("digits", "--json", "--epochs", 1, "--batch-size", 50, "--learning-rate", 0.02),
+        *("--hidden", 30, "--hidden", 20, "--activation", "tanh", "--loss", "cross_entropy"),
+        *("--optimizer", "momentum", "--init", "glorot_normal", "--dtype", "float32"),
+        *("--engine", "numpy"),
+    )
+    seen = json.loads(out)["parameters"]
+    assert seen == {
+        "sizes": [64, 30, 20, 10],
+        "count": 64 * 30 + 30 + 30 * 20 + 20 + 20 * 10 + 10,
+        "activation": "tanh",
+        "output_activation": "softmax",
+        "loss": "cross_entropy",
+        "init": "glorot_normal",
+        "optimizer": "momentum",
+        "learning_rate": 0.02,
+        "epochs": 1,
+        "batch_size": 50,
+        "validation": 0,
+        "clip": None,
+        "dtype": "float32",
+        "engine": "numpy",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "artcle"], "did you mean 'article'"),
+        (["--activation", "rellu"], "did you mean 'relu'"),
+        (["--optimizer", "adm"], "did you mean 'adam'"),
+        (["--loss", "crossentropy"], "did you mean 'cross_entropy'"),
+        (["--init", "he_norm"], "did you mean 'he_normal'"),
+        (["--engine", "nunba"], "did you mean 'numba'"),
+        (["--dtype", "float16"], "float32 or float64"),
+        (["--learning-rate", "-1"], "learning_rate"),
+        (["--learning-rate", "nan"], "learning_rate"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_values_end_with_2_and_one_line(run, tmp_path, arguments, message):
+    code, out, err = run("digits", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("chainrule: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert not list(tmp_path.iterdir())  # nothing was begun
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--hidden", "-1"], ["--epochs", "0"], ["--batch-size", "-5"], ["--seed", "x"], ["--epohcs"]],
+    ids=" ".join,
+)
+def test_wrong_usage_ends_with_2(run, arguments):
+    code, out, err = run("digits", *arguments)
+    assert (code, out) == (2, "")
+    assert arguments[0] in err
+
+
+def test_hidden_0_leaves_no_hidden_layer(run):
+    options = ("--hidden", 0, "--loss", "cross_entropy", "--epochs", 1, "--json")
+    code, out, _ = run("digits", *options)
+    assert code == 0
+    assert json.loads(out)["parameters"]["count"] == 64 * 10 + 10
+
+
+@pytest.mark.parametrize("where", ["file", "file/below"])
+def test_unwritable_folder_is_said_before_training(run, tmp_path, where):
+    (tmp_path / "file").write_text("in the way")
+    code, out, err = run("digits", "--out", where)
+    assert (code, out) == (2, "")
+    assert "cannot be written" in err
+    assert "--out" in err
+    assert err.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_disk_that_fills_up_later_still_gives_the_result(run, monkeypatch):
+    from chainrule import plotting
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plotting, "save", full)
+    code, out, err = run("digits", "--epochs", 1, "--quiet")
+    assert code == 1
+    assert out.startswith("article, seed 0: ")
+    assert "No space left on device" in err
+
+
+DIVERGING = ("--recipe", "modern", "--loss", "squared_error", "--optimizer", "sgd")
+
+
+@pytest.mark.parametrize("more", [[], ["--json"], ["--quiet"]], ids=["plain", "json", "quiet"])
+def test_divergence_ends_with_1_and_says_where_and_what_to_change(run, tmp_path, more):
+    code, out, err = run("digits", *DIVERGING, "--learning-rate", 10, "--out", "pictures", *more)
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert re.search(r"epoch 0, batch \d+: .* of layer 2 is not finite", err)
+    assert "keeps its parameters" in err
+    assert "Lower the learning rate" in err
+    assert re.search(r"It reads \d+ of 360 test digits", err)
+    assert not list((tmp_path / "pictures").iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT to send")
+def test_ctrl_c_reports_what_was_learnt_and_ends_with_130(tmp_path):
+    command, options = python("digits", "--epochs", "100000", "--engine", "numpy", cwd=tmp_path)
+    with subprocess.Popen(command, **options) as process:
+        first = [process.stdout.readline() for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert [LINE.fullmatch(line.strip())[1] for line in first] == ["0", "1", "2"]
+    assert "article, seed 0: " in out
+    assert "taken for" in out
+    assert "Traceback" not in err
+    assert "stopped by Ctrl-C" in err
+    assert sorted(p.name for p in (tmp_path / "chainrule-digits").iterdir()) == PICTURES
+
+
+def test_a_reader_that_leaves_early_causes_no_traceback(tmp_path):
+    command, options = python("digits", "--epochs", "40", cwd=tmp_path)
+    with subprocess.Popen(command, **options) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        err = process.stderr.read()
+    assert "Traceback" not in err
+
+
+def test_help_and_the_default_run_load_nothing_heavy():
+    program = (
+        "import sys\n"
+        "from chainrule.cli import app\n"
+        "heavy = {'numpy', 'rich.progress', 'matplotlib', 'sklearn', 'numba', 'scipy'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "from chainrule import digits\n"
+        "digits.Run(digits.ARTICLE, digits.load(), 0)()\n"
+        "heavy -= {'numpy'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("n", "words"),
+    [(1, "once"), (2, "twice"), (5, "five times"), (10, "ten times"), (11, "11 times")],
+)
+def test_times_in_words(n, words):
+    assert _times(n) == words
