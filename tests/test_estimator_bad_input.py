@@ -19,11 +19,15 @@ LABELS = np.column_stack([y > 0, y > 1]).astype(int)
 
 
 def classify(**parameters):
-    return MLPClassifier(**{"max_iter": 2, "hidden_layer_sizes": (4,), "random_state": 0} | parameters)
+    return MLPClassifier(
+        **{"max_iter": 2, "hidden_layer_sizes": (4,), "random_state": 0} | parameters
+    )
 
 
 def regress(**parameters):
-    return MLPRegressor(**{"max_iter": 2, "hidden_layer_sizes": (4,), "random_state": 0} | parameters)
+    return MLPRegressor(
+        **{"max_iter": 2, "hidden_layer_sizes": (4,), "random_state": 0} | parameters
+    )
 
 
 # One parameter: scikit-learn's wording
@@ -198,16 +202,15 @@ def _frame(kind):
 def test_columns_with_missing_or_infinite_values_are_named(bad, where):
     wrong = X.copy()
     wrong[7, 1] = wrong[9, 3] = bad
+    calls = {
+        "fit": lambda given: classify().fit(given, y),
+        "predict": lambda given: classify().fit(X, y).predict(given),
+        "partial_fit": lambda given: classify().partial_fit(given, y, classes=[0, 1, 2]),
+        "X_val": lambda given: classify().fit(X, y, X_val=given, y_val=y),
+    }
     for given in (wrong, sparse.csr_array(wrong)):
         with pytest.raises(ValueError, match=r"Columns at fault: 1, 3\."):
-            if where == "fit":
-                classify().fit(given, y)
-            elif where == "partial_fit":
-                classify().partial_fit(given, y, classes=[0, 1, 2])
-            elif where == "X_val":
-                classify().fit(X, y, X_val=given, y_val=y)
-            else:
-                classify().fit(X, y).predict(given)
+            calls[where](given)
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
@@ -249,11 +252,11 @@ def test_feature_names_are_checked(kind):
 
 def test_shapes_are_checked():
     estimator = classify().fit(X, y)
-    with pytest.raises(ValueError, match="3 features.*expecting 4"):
+    with pytest.raises(ValueError, match=r"3 features.*expecting 4"):
         estimator.predict(X[:, :3])
-    with pytest.raises(ValueError, match="3 features.*expecting 4"):
+    with pytest.raises(ValueError, match=r"3 features.*expecting 4"):
         estimator.partial_fit(X[:, :3], y)
-    with pytest.raises(ValueError, match="3 features.*expecting 4"):
+    with pytest.raises(ValueError, match=r"3 features.*expecting 4"):
         classify().fit(X, y, X_val=X[:, :3], y_val=y)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         classify().fit(X, y[:-1])
@@ -375,16 +378,14 @@ def _wrong_delta(z, a, y, delta):
 def test_wrong_derivatives_are_refused():
     from chainrule import DerivativeError
 
-    with pytest.raises(DerivativeError, match="'square'.*pullback"):
+    with pytest.raises(DerivativeError, match=r"'square'.*pullback"):
         classify(activation=Activation("square", _square, _wrong_pullback)).fit(X, y)
     with pytest.raises(DerivativeError, match="pullback"):
         regress(output_activation=Activation("square", _square, _wrong_pullback)).fit(Xd, yd)
-    with pytest.raises(DerivativeError, match="'mine'.*delta"):
+    with pytest.raises(DerivativeError, match=r"'mine'.*delta"):
         regress(loss=Loss("mine", losses.squared_error, _wrong_delta)).fit(Xd, yd)
     with pytest.raises(DerivativeError, match="pullback"):  # our f, a derivative of one's own
-        classify(
-            activation=Activation("tanh", ACTIVATIONS["tanh"].f, _wrong_pullback)
-        ).fit(X, y)
+        classify(activation=Activation("tanh", ACTIVATIONS["tanh"].f, _wrong_pullback)).fit(X, y)
 
 
 def test_layers_and_outputs_out_of_range():

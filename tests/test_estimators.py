@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
-import subprocess
-import sys
 import time
 import warnings
 
@@ -26,7 +23,9 @@ Xd, yd = load_diabetes(return_X_y=True)
 
 
 def classify(**parameters):
-    return MLPClassifier(**{"hidden_layer_sizes": 8, "max_iter": 10, "random_state": 0} | parameters)
+    return MLPClassifier(
+        **{"hidden_layer_sizes": 8, "max_iter": 10, "random_state": 0} | parameters
+    )
 
 
 def regress(**parameters):
@@ -48,11 +47,15 @@ def same_bits(a, b):
 def test_the_split_is_stratified_for_several_classes():
     target = np.repeat([0, 1, 2], [60, 30, 10])
     held = []
-    estimator = classify(early_stopping=True, validation_fraction=0.2, scoring=lambda e, V, v: held.append(v) or 0.0)
+    estimator = classify(
+        early_stopping=True, validation_fraction=0.2, scoring=lambda e, V, v: held.append(v) or 0.0
+    )
     estimator.fit(np.random.default_rng(0).normal(size=(100, 3)), target)
     assert np.bincount(held[0]).tolist() == [12, 6, 2]
     old = []
-    estimator.set_params(compat="sklearn", scoring=lambda e, V, v: old.append(v) or 0.0, random_state=1)
+    estimator.set_params(
+        compat="sklearn", scoring=lambda e, V, v: old.append(v) or 0.0, random_state=1
+    )
     estimator.fit(np.random.default_rng(0).normal(size=(100, 3)), target)
     assert np.bincount(old[0], minlength=3).tolist() != [12, 6, 2]
 
@@ -120,48 +123,61 @@ def test_n_iter_no_change_counts_what_it_says(patience, early):
 # Validation, scoring, the best parameters
 
 
-@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 @pytest.mark.parametrize("scoring", [None, "loss", "roc_auc_ovr", "neg_log_loss"])
-@pytest.mark.parametrize("extra", [{}, {"ema_decay": 0.8}, {"normalization": "batch"}])
-def test_the_best_parameters_are_put_back(solver, scoring, extra):
-    if solver == "lbfgs" and extra:
-        pytest.skip("refused")
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"solver": "adam"},
+        {"solver": "sgd"},
+        {"solver": "lbfgs"},
+        {"ema_decay": 0.8},
+        {"normalization": "batch", "solver": "sgd"},
+        {"class_weight": {1: 2.0}},
+    ],
+)
+def test_the_best_parameters_are_put_back(given, scoring):
     A, V, b, v = train_test_split(X, y, random_state=1, stratify=y)
-    estimator = classify(
-        solver=solver, scoring=scoring, learning_rate_init=0.3, max_iter=25, tol=0, **extra
-    ).fit(A, b, X_val=V, y_val=v)
+    estimator = classify(scoring=scoring, learning_rate_init=0.3, max_iter=25, tol=0, **given)
+    estimator.fit(A, b, X_val=V, y_val=v)
     scores = estimator.validation_scores_
     assert len(set(scores)) > 1
     assert estimator.best_validation_score_ == max(scores)
     assert estimator.best_iteration_ == 1 + int(np.argmax(scores))
+    weight = compute_sample_weight({0: 1.0, 1: 1.0, 2: 1.0} | given.get("class_weight", {}), v)
+    loss = np.average(estimator.sample_loss(V, v), weights=weight)
+    best = estimator.validation_loss_curve_[estimator.best_iteration_ - 1]
+    np.testing.assert_allclose(loss, best, rtol=1e-10)
+    by_hand = log_loss(v, estimator.predict_proba(V), sample_weight=weight)
+    np.testing.assert_allclose(by_hand, best, rtol=1e-7)
     if scoring is None:
         again = estimator.score(V, v)
-    elif scoring == "loss":
-        again = -estimator.sample_loss(V, v).mean()
     else:
-        again = get_scorer(scoring)(estimator, V, v)
+        again = -loss if scoring == "loss" else get_scorer(scoring)(estimator, V, v)
     np.testing.assert_allclose(again, max(scores), rtol=1e-10)
-    best = estimator.validation_loss_curve_[estimator.best_iteration_ - 1]
-    np.testing.assert_allclose(estimator.sample_loss(V, v).mean(), best, rtol=1e-10)
-    np.testing.assert_allclose(log_loss(v, estimator.predict_proba(V)), best, rtol=1e-7)
 
 
 def test_the_best_parameters_of_a_regressor_are_put_back():
     A, V, b, v = train_test_split(Xd, yd, random_state=1)
     for scoring, measure in ((None, r2_score), ("neg_max_error", None)):
-        estimator = regress(scoring=scoring, early_stopping=True, learning_rate_init=0.2, max_iter=40)
+        estimator = regress(
+            scoring=scoring, early_stopping=True, learning_rate_init=0.2, max_iter=40
+        )
         estimator.fit(A, b, X_val=V, y_val=v)
-        again = measure(v, estimator.predict(V)) if measure else get_scorer(scoring)(estimator, V, v)
+        again = (
+            measure(v, estimator.predict(V)) if measure else get_scorer(scoring)(estimator, V, v)
+        )
         np.testing.assert_allclose(again, max(estimator.validation_scores_), rtol=1e-10)
         assert estimator.n_iter_ < 40
 
 
 def test_early_stopping_trains_on_what_is_left_and_stops():
-    estimator = classify(early_stopping=True, max_iter=500, learning_rate_init=0.02).fit(X, y)
-    assert estimator.n_iter_ < 500
-    assert estimator.t_ == estimator.n_iter_ * 135
+    A, b = load_digits(return_X_y=True)
+    estimator = classify(early_stopping=True, max_iter=300, hidden_layer_sizes=32).fit(A, b)
+    assert estimator.n_iter_ < 300
+    assert estimator.t_ == estimator.n_iter_ * 1617
     assert estimator.best_loss_ is None
-    assert estimator.score(X, y) > 0.9
+    assert estimator.best_validation_score_ > 0.9
+    assert estimator.n_iter_ == len(estimator.validation_scores_)
 
 
 def test_own_validation_rows_are_not_trained_on():
@@ -197,7 +213,14 @@ DATA = {
 
 @pytest.mark.parametrize("kind", DATA)
 @pytest.mark.parametrize(
-    "given", [{}, {"missing": "indicator"}, {"solver": "lbfgs"}, {"normalization": "layer"}, {"scoring": "loss"}]
+    "given",
+    [
+        {},
+        {"missing": "indicator"},
+        {"solver": "lbfgs"},
+        {"normalization": "layer"},
+        {"scoring": "loss"},
+    ],
 )
 def test_weight_two_is_a_row_twice(kind, given):
     """In training, in standardisation, in means for missing values, in validation and scoring."""
@@ -215,7 +238,11 @@ def test_weight_two_is_a_row_twice(kind, given):
             A, b, times.astype(float), X_val=A, y_val=b, sample_weight_val=times_val.astype(float)
         )
         c = make(**estimator).fit(A[rows], b[rows], X_val=A[rows_val], y_val=b[rows_val])
-    close = {"rtol": 1e-6, "atol": 1e-8} if given.get("solver") == "lbfgs" else {"rtol": 1e-8, "atol": 1e-10}
+    close = (
+        {"rtol": 1e-6, "atol": 1e-8}
+        if given.get("solver") == "lbfgs"
+        else {"rtol": 1e-8, "atol": 1e-10}
+    )
     same(a, c, **close)
     np.testing.assert_allclose(a.loss_curve_, c.loss_curve_, **close)
     np.testing.assert_allclose(a.validation_loss_curve_, c.validation_loss_curve_, **close)
@@ -238,6 +265,30 @@ def test_class_weights_are_sample_weights(class_weight):
     )
 
 
+@pytest.mark.parametrize("kind", DATA)
+def test_weights_of_one_change_nothing(kind):
+    make, A, b = DATA[kind]
+    given = {"early_stopping": True, "normalization": "batch", "batch_size": 40, "dropout": 0.1}
+    same_bits(make(**given).fit(A, b), make(**given).fit(A, b, np.ones(len(A))))
+
+
+def test_rows_of_no_weight_do_not_exist():
+    """Wild rows of weight 0 change nothing: not means, marks, scales, gradients or scores."""
+    A = np.vstack([X, np.full((30, 4), 1e6)])
+    A[155:, 2] = np.nan
+    b, weight = np.append(y, np.arange(30) % 3), np.append(np.ones(150), np.zeros(30))
+    given = {"missing": "indicator", "solver": "lbfgs"}
+    seen, never = classify(**given).fit(A, b, weight), classify(**given).fit(X, y)
+    np.testing.assert_allclose(seen.predict_proba(X), never.predict_proba(X), rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("scoring", ["neg_max_error", lambda est, V, v: 0.0])
+def test_a_scorer_that_takes_no_weights_is_refused_where_there_are_some(scoring):
+    estimator = regress(scoring=scoring, early_stopping=True).fit(Xd, yd)
+    with pytest.raises((ValueError, TypeError), match="scoring"):
+        estimator.fit(Xd, yd, np.linspace(1, 2, len(yd)))
+
+
 def test_class_weight_makes_a_rare_class_heard():
     rng = np.random.default_rng(0)
     A = rng.normal(size=(400, 2))
@@ -247,75 +298,6 @@ def test_class_weight_makes_a_rare_class_heard():
         for weight in (None, "balanced")
     ]
     assert found[1] > found[0] + 0.2
-
-
-# Going on
-
-
-def test_warm_start_appends_to_the_curve():
-    estimator = classify(warm_start=True, max_iter=5).fit(X, y)
-    first = list(estimator.loss_curve_)
-    estimator.fit(X, y)
-    assert (estimator.n_iter_, len(estimator.history_)) == (5, 10)
-    assert estimator.loss_curve_[:5] == first
-    assert estimator.loss_curve_[5] < first[0]
-    assert [row["epoch"] for row in estimator.history_] == list(range(10))
-
-
-@pytest.mark.parametrize("given", [{}, {"ema_decay": 0.9}, {"normalization": "batch"}, {"dropout": 0.2}])
-def test_n_epochs_of_partial_fit(given):
-    a = classify(**given).partial_fit(X, y, classes=[0, 1, 2], n_epochs=4)
-    b = classify(**given).partial_fit(X, y, classes=[0, 1, 2])
-    for _ in range(3):
-        b.partial_fit(X, y)
-    assert len(a.loss_curve_) == len(b.loss_curve_) == 4
-    np.testing.assert_allclose(a.loss_curve_, b.loss_curve_, rtol=1e-10)
-    same(a, b, rtol=1e-9, atol=1e-12)
-    assert a.t_ == b.t_ == 600
-
-
-def test_partial_fit_learns_from_blocks():
-    A, b = load_digits(return_X_y=True)
-    estimator = MLPClassifier(64, random_state=0, learning_rate_init=0.005)
-    for _ in range(15):
-        for start in range(0, 1400, 200):
-            estimator.partial_fit(A[start : start + 200], b[start : start + 200], classes=range(10))
-    assert estimator.score(A[1400:], b[1400:]) > 0.88
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {},
-        {"solver": "sgd", "learning_rate": "invscaling"},
-        {"dropout": 0.3},
-        {"input_noise": 0.2},
-        {"ema_decay": 0.9},
-        {"normalization": "batch"},
-        {"learning_rate": "cosine"},
-    ],
-)
-def test_kept_optimizer_state_goes_on_as_if_never_pickled(given):
-    def begun():
-        estimator = classify(keep_optimizer_state=True, **given)
-        return estimator.partial_fit(X, y, classes=[0, 1, 2], n_epochs=5)
-
-    uncut = begun().partial_fit(X, y, n_epochs=3)
-    resumed = pickle.loads(pickle.dumps(begun())).partial_fit(X, y, n_epochs=3)
-    np.testing.assert_allclose(resumed.loss_curve_, uncut.loss_curve_, rtol=1e-12)
-    same(resumed, uncut, rtol=1e-12, atol=1e-14)
-
-
-@pytest.mark.parametrize(
-    "given", [{}, {"early_stopping": True, "ema_decay": 0.9, "normalization": "batch", "max_iter": 60}]
-)
-def test_pickles_hold_parameters_and_no_more(given):
-    A, b = load_digits(return_X_y=True)
-    estimator = MLPClassifier((100, 50), **{"max_iter": 3} | given).fit(A, b)
-    parameters = sum(p.nbytes for p in (*estimator.coefs_, *estimator.intercepts_))
-    size = len(pickle.dumps(estimator))
-    assert size <= 1.2 * parameters + 16 * 1024
-    assert len(pickle.dumps(estimator.set_params(keep_optimizer_state=True))) > 2 * parameters
 
 
 # Stopping by the clock, by callbacks, by hand
@@ -373,11 +355,18 @@ def test_ctrl_c_leaves_a_fitted_estimator(solver):
     assert estimator.predict(X).shape == y.shape
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # in the score
 def test_divergence_after_a_good_epoch_keeps_the_best_parameters():
     with pytest.warns(UserWarning, match="best parameters so far"):
         estimator = regress(
-            solver="sgd", learning_rate_init=1e4, momentum=0.0, hidden_layer_sizes=(), max_iter=300,
-            batch_size=200, n_iter_no_change=1000, early_stopping=True,
+            solver="sgd",
+            learning_rate_init=1e4,
+            momentum=0.0,
+            hidden_layer_sizes=(),
+            max_iter=300,
+            batch_size=200,
+            n_iter_no_change=1000,
+            early_stopping=True,
         ).fit(Xd, yd)
     assert np.isfinite(estimator.predict(Xd)).all()
 
@@ -387,14 +376,21 @@ def test_divergence_after_a_good_epoch_keeps_the_best_parameters():
 
 @pytest.mark.parametrize(
     "given",
-    [{}, {"solver": "lbfgs"}, {"early_stopping": True}, {"solver": "sgd", "learning_rate": "cosine"}],
+    [
+        {},
+        {"solver": "lbfgs"},
+        {"early_stopping": True},
+        {"solver": "sgd", "learning_rate": "cosine"},
+    ],
 )
 def test_history_is_plain_and_complete(given):
     estimator = classify(**given).fit(X.astype(np.float32), y)
     rows = json.loads(json.dumps(estimator.history_, allow_nan=False))
     assert rows == estimator.history_
     assert [row["loss"] for row in rows] == estimator.loss_curve_
-    assert [row["validation_score"] for row in rows] == (estimator.validation_scores_ or [None] * 10)
+    assert [row["validation_score"] for row in rows] == (
+        estimator.validation_scores_ or [None] * 10
+    )
     for row in rows:
         assert {"epoch", "loss", "learning_rate", "gradient_norm", "seconds"} <= set(row)
         assert row["gradient_norm"] > 0
@@ -408,54 +404,6 @@ def test_verbose_prints_lines_where_there_is_no_terminal(capsys):
     classify(max_iter=3).fit(X, y)
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
-
-
-# Seeds
-
-
-NOISY = {"dropout": 0.2, "input_noise": 0.1, "early_stopping": True, "normalization": "batch"}
-
-
-@pytest.mark.parametrize("given", [{}, NOISY, {"solver": "lbfgs"}])
-def test_same_seed_same_bits_other_seed_others(given):
-    a, b = classify(**given).fit(X, y), classify(**given).fit(X, y)
-    same_bits(a, b)
-    assert a.loss_curve_ == b.loss_curve_
-    c = classify(**given | {"random_state": 1}).fit(X, y)
-    assert not np.array_equal(a.coefs_[0], c.coefs_[0])
-    shared = np.random.RandomState(0)
-    same_bits(classify(**given | {"random_state": shared}).fit(X, y), a)
-
-
-def test_same_bits_in_other_processes_and_with_other_numbers_of_threads():
-    script = (
-        "import hashlib, warnings; warnings.simplefilter('ignore')\n"
-        "from sklearn.datasets import load_digits; from chainrule import MLPClassifier\n"
-        "X, y = load_digits(return_X_y=True)\n"
-        f"m = MLPClassifier((64, 32), max_iter=3, random_state=0, engine='numpy', **{NOISY})\n"
-        "m.fit(X, y); digest = hashlib.sha256()\n"
-        "for p in (*m.coefs_, *m.intercepts_): digest.update(p.tobytes())\n"
-        "print(digest.hexdigest())"
-    )
-    import os
-
-    digests = set()
-    for threads in ("1", "2", "2"):
-        env = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-        run = [sys.executable, "-c", script]
-        digests.add(subprocess.run(run, env=env, capture_output=True, text=True, check=True).stdout)
-    assert len(digests) == 1
-
-
-@pytest.mark.compiled
-@pytest.mark.parametrize("kind", DATA)
-@pytest.mark.parametrize("given", [{}, NOISY | {"early_stopping": False}, {"ema_decay": 0.9, "l1": 0.1}])
-def test_engines_agree(kind, given):
-    make, A, b = DATA[kind]
-    a = make(engine="numpy", batch_size=32, **given).fit(A, b)
-    c = make(engine="numba", batch_size=32, **given).fit(A, b)
-    np.testing.assert_allclose(c.loss_curve_, a.loss_curve_, rtol=1e-9)
-    same(a, c, rtol=1e-7, atol=1e-9)
 
 
 def test_multilabel_and_several_classes_at_once():

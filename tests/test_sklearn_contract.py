@@ -215,7 +215,11 @@ def test_parameters_survive_clone_and_set_params(name):
         "missing": "indicator",
     }
     estimator = cls(**given)
-    for copy in (clone(estimator), cls().set_params(**given), pickle.loads(pickle.dumps(estimator))):
+    for copy in (
+        clone(estimator),
+        cls().set_params(**given),
+        pickle.loads(pickle.dumps(estimator)),
+    ):
         kept = copy.get_params()
         assert sorted(kept) == sorted(inspect.signature(cls).parameters)
         for key, value in given.items():
@@ -265,9 +269,7 @@ def test_grid_search_gives_the_same_in_processes_and_threads(backend, iris):
     np.testing.assert_array_equal(
         search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"]
     )
-    np.testing.assert_array_equal(
-        search.best_estimator_.coefs_[0], alone.best_estimator_.coefs_[0]
-    )
+    np.testing.assert_array_equal(search.best_estimator_.coefs_[0], alone.best_estimator_.coefs_[0])
 
 
 @pytest.mark.parametrize(
@@ -338,9 +340,7 @@ def test_weights_and_validation_set_through_a_pipeline(iris):
         pipeline = Pipeline(
             [("scale", scaler.set_fit_request(sample_weight=False)), ("mlp", estimator)],
             transform_input=["X_val"],
-        ).fit(
-            X, y, sample_weight=weight, X_val=X[::3], y_val=y[::3], sample_weight_val=weight[::3]
-        )
+        ).fit(X, y, sample_weight=weight, X_val=X[::3], y_val=y[::3], sample_weight_val=weight[::3])
     scaler.fit(X)
     by_hand = clone(estimator).fit(
         scaler.transform(X),
@@ -358,7 +358,9 @@ def test_weights_are_routed_through_a_search(iris):
     X, y = iris
     weight = np.where(y == 2, 0.0, 1.0)
     with sklearn.config_context(enable_metadata_routing=True):
-        estimator = small().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        estimator = (
+            small().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        )
         search = GridSearchCV(estimator, {"alpha": [1e-4]}, cv=2)
         search.fit(X, y, sample_weight=weight)
     assert 2 not in search.predict(X)
