@@ -55,7 +55,7 @@ def _broken(page: Path) -> list[str]:
             faults += [
                 f"{target}: has no {name}"
                 for name in re.findall(r"`([A-Za-z_][\w.]*)`", text)
-                if not _has(module.removesuffix(".__init__"), name)
+                if name != file.name and not _has(module.removesuffix(".__init__"), name)
             ]
     return faults
 

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import pi, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.pieces import reduce_piece
 from chainrule.vecmath import Array, erf, exp, expm1, maximum, minimum, row_max, row_sum, softplus
 from chainrule.vecmath import logistic as vec_logistic
 from chainrule.vecmath import tanh as vec_tanh
@@ -41,11 +42,20 @@ class Activation(NamedTuple):
         Writes a = σ(z); both of shape (m, n).
     pullback : callable (z, a, delta) -> None
         Turns delta = ∂C/∂a into ∂C/∂z in place; all of shape (m, n).
+    made_by : tuple, default ()
+        The function that made it and its arguments, if one did; for pickling.
     """
 
     name: str
     f: Callable[[Array, Array], None]
     pullback: Callable[[Array, Array, Array], None]
+    made_by: tuple[Any, ...] = ()
+
+    def __reduce__(self) -> Any:
+        return reduce_piece(self)
+
+    def __deepcopy__(self, memo: Any) -> Activation:
+        return self  # nothing in it changes
 
 
 def identity(z: Array, a: Array) -> None:
@@ -230,7 +240,7 @@ def ordered(n: int) -> Activation:
                 delta[:, k - 1] += delta[:, k]
                 delta[:, k] *= s[:, k]
 
-    return Activation("ordered", f, pullback)
+    return Activation("ordered", f, pullback, made_by=(ordered, n))
 
 
 ACTIVATIONS = {

@@ -85,8 +85,9 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     loss : str or Loss, default='log_loss'
         'log_loss' (cross-entropy), 'focal' (Lin et al., 2017; for another γ than 2 pass
         ``losses.focal(γ)`` or ``losses.binary_focal(γ)``), or your own.
-    class_weight : dict, 'balanced' or None, default=None
-        Weights of classes; multiplied with sample weights.
+    class_weight : dict, list of dict, 'balanced' or None, default=None
+        Weights of classes, a dict for each of several class targets; multiplied with sample
+        weights.
     label_smoothing : float, default=0.0
         ε in targets (1 - ε) y + ε / K; K is 2 for one logistic unit.
     output_activation : str, Activation or None, default=None
@@ -169,7 +170,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     _numeric_target = False
     _parameter_constraints = CONSTRAINTS | {
         "loss": [StrOptions({"log_loss", "focal"}), Loss],
-        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "class_weight": [StrOptions({"balanced"}), dict, list, None],
         "label_smoothing": [Interval(REAL, 0, 1, closed="left")],
     }
 

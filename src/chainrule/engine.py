@@ -249,6 +249,29 @@ def _register_helpers(fn: types.FunctionType) -> None:
             _register_helpers(value)
 
 
+def _snapshot(
+    fn: types.FunctionType, copies: dict[types.FunctionType, types.FunctionType]
+) -> types.FunctionType:
+    """A user's function with copies of its helpers, as they are now.
+
+    Numba compiles a helper once; a copy is compiled anew, with the globals that it reads today.
+    """
+    if fn in copies or fn.__module__.startswith("chainrule."):
+        return copies.get(fn, fn)
+    space = dict(fn.__globals__)
+    cells = tuple(types.CellType(cell.cell_contents) for cell in fn.__closure__ or ())
+    copy = types.FunctionType(fn.__code__, space, fn.__name__, fn.__defaults__, cells)
+    copy.__module__, copy.__qualname__ = fn.__module__, fn.__qualname__
+    copies[fn] = copy
+    for name in _names(fn.__code__):
+        if isinstance(space.get(name), types.FunctionType):
+            space[name] = _snapshot(space[name], copies)
+    for cell in cells:
+        if isinstance(cell.cell_contents, types.FunctionType):
+            cell.cell_contents = _snapshot(cell.cell_contents, copies)
+    return copy
+
+
 _addresses: dict[tuple[str, str, str], tuple[int, Any]] = {}
 
 
@@ -293,6 +316,7 @@ def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
         from numba.np.numpy_support import from_dtype
 
         _announce()
+        fn = _snapshot(fn, {})
         _register_helpers(fn)
         signature = void(*numba_types(ROLES[role], from_dtype(dtype)))
         try:

@@ -77,7 +77,14 @@ class Rates:
 class Watch:
     """Keeps what a fit has come to: curves, the best parameters, when to stop."""
 
-    def __init__(self, est: Any, validation: Any, epochs: int, given: tuple[Any, Any, Any]) -> None:
+    def __init__(
+        self,
+        est: Any,
+        descent: Descent,
+        validation: Any,
+        epochs: int,
+        given: tuple[Any, Any, Any],
+    ) -> None:
         self.est, self.validation, self.given = est, validation, given
         self.sklearn_context = getattr(est, "_callback_fit_ctx", None)
         self.verbose = est.verbose
@@ -86,15 +93,28 @@ class Watch:
             self.callbacks.insert(0, ProgressBar(epochs))
             self.verbose = 0
         self.tell: Callable[[Record], bool] = lambda record: False
+        self.best: list[Array] | None = None
         if validation is not None:
-            est.validation_loss_curve_ = est.validation_loss_curve_ or []
-            est.validation_scores_ = est.validation_scores_ or []
-            if est.best_validation_score_ is None:
-                est.best_validation_score_ = -np.inf
+            self._begin_validation(descent)
         if est.compat != "sklearn":
             est._no_improvement_count = 0
-        self.best: list[Array] | None = None
         self.started = time.monotonic()
+
+    def _begin_validation(self, descent: Descent) -> None:
+        """Make room for the curves; parameters to go on from are the first candidates for best."""
+        est, run = self.est, len(self.est.loss_curve_)
+        for name in ("validation_loss_curve_", "validation_scores_"):
+            curve = getattr(est, name) or []
+            setattr(est, name, curve + [math.nan] * (run - len(curve)))
+        if est.scoring is not None or run:
+            score = self._validate(descent)[1]  # a scorer that cannot work fails here
+        if run == 0:
+            est.best_validation_score_ = -np.inf
+        else:
+            if est.compat != "sklearn" or est.best_validation_score_ is None:
+                est.best_validation_score_ = score
+            self.best = [array.copy() for array in _learned(descent)]
+            est.best_iteration_ = est.best_iteration_ or run
 
     def say(self, text: str) -> None:
         """Print, if lines are asked for."""
@@ -138,7 +158,13 @@ class Watch:
             est._store(descent)
             scorer = get_scorer(est.scoring) if isinstance(est.scoring, str) else est.scoring
             options = {} if held.weight is None else {"sample_weight": held.weight}
-            return loss, float(scorer(est, held.X, held.y, **options))
+            try:
+                score = float(scorer(est, held.X, held.y, **options))
+            except TypeError as error:
+                raise ValueError(f"scoring={est.scoring!r} cannot be used here: {error}") from error
+            if math.isnan(score) and np.isfinite(outputs).all():
+                raise ValueError(f"scoring={est.scoring!r} gave NaN on the validation set")
+            return loss, score
         if not np.isfinite(outputs).all():
             return loss, math.nan
         return loss, float(est._default_score(outputs, held.y, held.weight))
@@ -241,7 +267,7 @@ def run_epochs(
     rates = Rates(est, n, m, est.max_iter if incremental else epochs)
     if incremental and isinstance(est.__dict__.get("_rate"), float) and rates.rule == "adaptive":
         rates.current = est._rate
-    watch = Watch(est, validation, epochs, given)
+    watch = Watch(est, descent, validation, epochs, given)
     mass = float(n if weight is None else weight.sum())
     done = len(est.loss_curve_) if incremental else 0
     est.n_iter_ = 0
@@ -413,7 +439,7 @@ def run_lbfgs(
             add_penalty_gradient(work.W[l], rules.l2 / mass, rules.l1 / mass, nabla_W[l])
         return total / mass, nabla.copy()
 
-    watch = Watch(est, validation, iterations, given)
+    watch = Watch(est, descent, validation, iterations, given)
     clock = [time.perf_counter()]
     est.n_iter_ = 0
 

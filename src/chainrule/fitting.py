@@ -37,7 +37,7 @@ except ImportError:  # scikit-learn before 1.9
         return method
 
 
-__all__ = ["MLPBase", "Validation", "with_callbacks"]
+__all__ = ["MLPBase", "Validation", "deviation_of", "with_callbacks"]
 
 
 class Validation(NamedTuple):
@@ -48,6 +48,29 @@ class Validation(NamedTuple):
     weight: Array | None
     loss_weight: Array | None
     Y: Array
+
+
+def deviation_of(X: Array, mean: Array, weight: Array | None) -> Array:
+    """Standard deviation of each column, in whatever units it is; 1 where it is constant.
+
+    Parameters
+    ----------
+    X : (n, columns) array
+    mean : (columns,) float64
+    weight : (n,) array, optional
+    """
+    blocks = [slice(start, start + 1024) for start in range(0, len(X), 1024)]  # no copy of X
+    largest = np.zeros_like(mean)
+    for at in blocks:
+        np.maximum(largest, np.abs(X[at] - mean).max(axis=0), out=largest)
+    largest[largest == 0] = 1
+    w = np.full(len(X), 1 / len(X)) if weight is None else weight / weight.sum(dtype=np.float64)
+    variance = np.zeros_like(mean)
+    for at in blocks:  # squares of numbers up to 1, so that none overflows
+        variance += w[at] @ ((X[at] - mean) / largest) ** 2
+    deviation: Array = largest * np.sqrt(variance)
+    deviation[~(deviation > 10 * np.finfo(X.dtype).eps * np.abs(mean))] = 1
+    return deviation
 
 
 class MLPBase(CallbackSupportMixin, Prediction):
@@ -250,15 +273,11 @@ class MLPBase(CallbackSupportMixin, Prediction):
             squares = np.asarray(X.multiply(X).T @ w).ravel()
             variance = squares - mean**2
             offset = np.zeros_like(mean)
+            deviation = np.sqrt(np.maximum(variance, 0))
+            deviation[~(deviation > 10 * np.finfo(X.dtype).eps * np.abs(mean))] = 1
         else:
-            mean = offset = w @ X
-            variance = np.zeros_like(mean)
-            for start in range(0, len(X), 1024):
-                block = X[start : start + 1024] - mean
-                variance += w[start : start + 1024] @ (block * block)
-        deviation = np.sqrt(np.maximum(variance, 0))
-        constant = deviation <= 10 * np.finfo(X.dtype).eps * np.abs(mean)
-        deviation[constant | ~(deviation > 0)] = 1
+            offset = w @ X
+            deviation = deviation_of(X, offset, weight)
         self._scaling = offset, deviation
 
     def _prepare(self, target: Target, X: Any, n_epochs: int, rng: Any) -> Descent:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.pieces import reduce_piece
 from chainrule.vecmath import Array
 
 
@@ -25,11 +26,20 @@ class Initializer(NamedTuple):
         Fills W, (n_in, n_out).
     biases : callable (rng, b) -> None, optional
         Fills b, (n_out,). Default: None, zeros.
+    made_by : tuple, default ()
+        The function that made it and its arguments, if one did; for pickling.
     """
 
     name: str
     weights: Callable[[np.random.Generator, Array], None]
     biases: Callable[[np.random.Generator, Array], None] | None = None
+    made_by: tuple[Any, ...] = ()
+
+    def __reduce__(self) -> Any:
+        return reduce_piece(self)
+
+    def __deepcopy__(self, memo: Any) -> Initializer:
+        return self  # nothing in it changes
 
 
 def uniform(rng: np.random.Generator, W: Array) -> None:
@@ -60,7 +70,11 @@ def _scaled(name: str, variance: Callable[[int, int], float], normal: bool) -> I
         else:
             W[...] = rng.uniform(-sqrt(3) * deviation, sqrt(3) * deviation, W.shape)
 
-    return Initializer(name, weights)
+    return Initializer(name, weights, made_by=(_named, name))
+
+
+def _named(name: str) -> Initializer:
+    return INITIALIZERS[name]
 
 
 def _glorot(n_in: int, n_out: int) -> float:

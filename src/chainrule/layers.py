@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.pieces import reduce_piece
 from chainrule.vecmath import Array, column_sum, random_normal, random_uniform, row_sum
 
 
@@ -49,6 +50,8 @@ class Layer(NamedTuple):
     initial_scale : float, optional
         What W starts as; b is then zeros. Such a W is no weight: penalties and decay leave it
         alone. Default: None, W and b are drawn by the network's initialiser.
+    made_by : tuple, default ()
+        The function that made it and its arguments, if one did; for pickling.
     """
 
     name: str
@@ -58,6 +61,13 @@ class Layer(NamedTuple):
     shape: Callable[[int, int], tuple[tuple[int, int], int]]
     numbers: Callable[[int], tuple[float, ...]] = no_numbers
     initial_scale: float | None = None
+    made_by: tuple[Any, ...] = ()
+
+    def __reduce__(self) -> Any:
+        return reduce_piece(self)
+
+    def __deepcopy__(self, memo: Any) -> Layer:
+        return self  # nothing in it changes
 
 
 def affine(W: Array, b: Array, s: Any, a: Array, z: Array) -> None:
@@ -270,6 +280,7 @@ def dropout(rate: float, key: int = 0) -> Layer:
         no_gradient,
         no_parameters,
         lambda n: (0.0, float(rate), float(key)),
+        made_by=(dropout, rate, key),
     )
 
 
@@ -284,6 +295,7 @@ def noise(deviation: float, key: int = 0) -> Layer:
         no_gradient,
         no_parameters,
         lambda n: (0.0, float(deviation), float(key)),
+        made_by=(noise, deviation, key),
     )
 
 
@@ -296,6 +308,7 @@ def standardize(mean: Array, deviation: Array) -> Layer:
         no_gradient,
         no_parameters,
         lambda n: (0.0, *map(float, mean), *map(float, deviation)),
+        made_by=(standardize, mean, deviation),
     )
 
 
@@ -309,6 +322,7 @@ def layer_norm(epsilon: float = 1e-5) -> Layer:
         scale_and_shift,
         lambda n: (0.0, epsilon),
         initial_scale=1.0,
+        made_by=(layer_norm, epsilon),
     )
 
 
@@ -322,6 +336,7 @@ def batch_norm(epsilon: float = 1e-5, momentum: float = 0.9) -> Layer:
         scale_and_shift,
         lambda n: (0.0, epsilon, momentum, *[0.0] * n, *[1.0] * n),
         initial_scale=1.0,
+        made_by=(batch_norm, epsilon, momentum),
     )
 
 

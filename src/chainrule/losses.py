@@ -18,11 +18,12 @@ every other activation the plain form is used and the activation pulls it back.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainrule.activations import ACTIVATIONS, Activation
+from chainrule.pieces import reduce_piece
 from chainrule.vecmath import Array, exp, maximum, minimum, row_max, row_sum, softplus, tanh
 
 
@@ -42,6 +43,8 @@ class Loss(NamedTuple):
         The output activation that delta already contains.
     outputs : int, default 1
         Output units for each column of the target.
+    made_by : tuple, default ()
+        The function that made it and its arguments, if one did; for pickling.
     """
 
     name: str
@@ -50,6 +53,13 @@ class Loss(NamedTuple):
     link: str = "identity"
     fused: str = ""
     outputs: int = 1
+    made_by: tuple[Any, ...] = ()
+
+    def __reduce__(self) -> Any:
+        return reduce_piece(self)
+
+    def __deepcopy__(self, memo: Any) -> Loss:
+        return self  # nothing in it changes
 
 
 def squared_error(z: Array, a: Array, y: Array, c: Array) -> None:
@@ -126,7 +136,7 @@ def focal(gamma: float = 2.0) -> Loss:
         delta *= y
         delta -= a * row_sum(delta)
 
-    return Loss("focal", cost, delta_of, "softmax", "softmax")
+    return Loss("focal", cost, delta_of, "softmax", "softmax", made_by=(focal, g))
 
 
 def binary_focal(gamma: float = 2.0) -> Loss:
@@ -148,7 +158,7 @@ def binary_focal(gamma: float = 2.0) -> Loss:
         np.multiply((1 - y) * a**e, a + e * q * minus_log_q, delta)
         delta -= y * q**e * (q + e * a * minus_log_p)
 
-    return Loss("binary_focal", cost, delta_of, "logistic", "logistic")
+    return Loss("binary_focal", cost, delta_of, "logistic", "logistic", made_by=(binary_focal, g))
 
 
 def _focusing(gamma: float) -> float:
@@ -260,7 +270,7 @@ def huber(width: float = 1.0) -> Loss:
         minimum(delta, d, delta)
         maximum(delta, -d, delta)
 
-    return Loss("huber", cost, delta_of)
+    return Loss("huber", cost, delta_of, made_by=(huber, d))
 
 
 def quantile(levels: float | Sequence[float] = 0.5) -> Loss:
@@ -293,7 +303,7 @@ def quantile(levels: float | Sequence[float] = 0.5) -> Loss:
             above = a[:, k] > y[:, k // q]
             delta[:, k] = np.where(above, a.dtype.type(1) - tau, -tau)
 
-    return Loss("quantile", cost, delta_of, outputs=q)
+    return Loss("quantile", cost, delta_of, outputs=q, made_by=(quantile, taus))
 
 
 def tweedie(power: float = 1.5) -> Loss:
@@ -323,7 +333,7 @@ def tweedie(power: float = 1.5) -> Loss:
         exp(z * z.dtype.type(2 - p), delta)
         delta -= y * odds
 
-    return Loss("tweedie", cost, delta_of, "exp", "exp")
+    return Loss("tweedie", cost, delta_of, "exp", "exp", made_by=(tweedie, p))
 
 
 def gaussian(z: Array, a: Array, y: Array, c: Array) -> None:

@@ -32,7 +32,7 @@ def grouped_softmax(sizes: tuple[int, ...]) -> Activation:
             delta[:, start : start + n] = part
             start += n
 
-    return Activation("grouped_softmax", f, pullback)
+    return Activation("grouped_softmax", f, pullback, made_by=(grouped_softmax, sizes))
 
 
 def grouped_cross_entropy(sizes: tuple[int, ...]) -> Loss:
@@ -57,7 +57,13 @@ def grouped_cross_entropy(sizes: tuple[int, ...]) -> Loss:
             delta[:, start : start + n] = part
             start += n
 
-    return Loss("grouped_cross_entropy", cost, delta_of, "identity", "grouped_softmax")
+    return Loss(
+        "grouped_cross_entropy",
+        cost,
+        delta_of,
+        fused="grouped_softmax",
+        made_by=(grouped_cross_entropy, sizes),
+    )
 
 
 class ColumnsBinarizer:

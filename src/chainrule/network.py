@@ -8,7 +8,7 @@ sums over processes then deal with one array each.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from chainrule.activations import ACTIVATIONS, Activation, identity, identity_pu
 from chainrule.data import check_matrix, check_pair, float_dtype, look_up
 from chainrule.initializers import INITIALIZERS, Initializer
 from chainrule.layers import AFFINE, Layer
-from chainrule.losses import LOSSES, Loss, fuse
+from chainrule.losses import FUSED, LOSSES, Loss, fuse
 from chainrule.vecmath import Array, Index, matrices, vectors
 
 PASS_NUMBERS = 1 << 20  # numbers per buffer of one block in predict: 8 MB in float64
@@ -129,9 +129,9 @@ class Network:
         from chainrule.checking import check_activation, check_loss
 
         for activation, n in zip(self.activations[1:], self.sizes[1:], strict=True):
-            if not (_ours(activation.f) and _ours(activation.pullback)):
+            if not _our_pair(activation, ACTIVATIONS.values(), activation[1:3]):
                 check_activation(activation, n)
-        if not (_ours(self.loss.cost) and _ours(self.loss.delta)):
+        if not _our_pair(self.loss, (*LOSSES.values(), *FUSED.values()), self.loss[1:3]):
             check_loss(self.loss, self.activations[self.L], self.sizes[-1])
 
     def _lay_out(self) -> tuple[Index, int]:
@@ -375,8 +375,10 @@ class Network:
         )
 
 
-def _ours(fn: Callable[..., None]) -> bool:
-    return (getattr(fn, "__module__", None) or "").startswith("chainrule.")
+def _our_pair(piece: Any, tables: Iterable[Any], pair: tuple[Any, ...]) -> bool:
+    """Whether a function and its derivative are ours and belong together."""
+    made = bool(piece.made_by) and piece.made_by[0].__module__.startswith("chainrule.")
+    return made or any(pair == known[1:3] for known in tables)
 
 
 def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

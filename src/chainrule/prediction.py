@@ -181,8 +181,13 @@ class Prediction(TransformerMixin, Parameters):
                 network.activations[L].pullback(batch.z[L], batch.a[L], batch.delta[L])
                 backprop.backward(net, batch)
                 net.pullback[1](net.W[1], net.b[1], net.s[1], block, batch.delta[1], below)
+            below *= self._unit_factor(unit)
             gradient[at] = below[:, : self.n_features_in_]
         return gradient
+
+    def _unit_factor(self, unit: Any) -> Any:
+        """What predict multiplies an output unit with beyond the network."""
+        return 1
 
     def sample_loss(self, X: Any, y: Any) -> Array:
         """The loss of each row.

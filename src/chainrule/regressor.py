@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from chainrule import losses
 from chainrule.activations import ordered
-from chainrule.fitting import MLPBase, with_callbacks
+from chainrule.fitting import MLPBase, deviation_of, with_callbacks
 from chainrule.losses import Loss
 from chainrule.parameters import CONSTRAINTS, REAL, Target
 from chainrule.vecmath import Array
@@ -334,9 +334,10 @@ class MLPRegressor(RegressorMixin, MLPBase):
     def _validate(self, X: Any, y: Any = "no_validation", reset: bool = False) -> Any:
         if not isinstance(y, str):
             try:
-                np.asarray(y, np.float64)
+                if np.asarray(y).dtype.kind in "OUS":
+                    np.asarray(y, np.float64)
             except (TypeError, ValueError) as error:
-                if y is not None and np.asarray(y).dtype.kind in "OUS":
+                if y is not None:
                     raise ValueError(f"y holds something that is not a number: {error}") from None
         checked = super()._validate(X, y, reset)
         if isinstance(y, str):
@@ -418,9 +419,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
         if name == "exp":  # a scale alone: it becomes a shift of z
             self._y_scale = np.zeros_like(mean), np.where(mean > 0, mean, 1.0)
             return
-        deviation = np.sqrt(np.average((Y - mean) ** 2, axis=0, weights=weight))
-        deviation[~(deviation > 10 * np.finfo(np.float64).eps * np.abs(mean))] = 1
-        self._y_scale = mean, deviation
+        self._y_scale = mean, deviation_of(Y, mean, weight)
 
     def _output_scale(self) -> tuple[Any, Any]:
         """(shift, factor) by output unit, to be folded into the last layer; None if it cannot."""
@@ -447,6 +446,13 @@ class MLPRegressor(RegressorMixin, MLPBase):
             return cube[:, 0] if k == 1 else cube
         means = outputs[:, :k]
         return means.ravel() if k == 1 else means
+
+    def _unit_factor(self, unit: Any) -> Any:
+        levels = len(self._levels())
+        if levels < 2 or self._y_scale is None:
+            return 1
+        factor = self._y_scale[1][np.asarray(unit) // levels].astype(self._dtype)
+        return factor if factor.ndim == 0 else factor[:, None]
 
     def _default_score(self, outputs: Array, y: Any, weight: Array | None) -> float:
         shift, factor = self._output_scale()

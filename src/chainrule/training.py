@@ -287,7 +287,7 @@ class Descent:
                 self.nabla,
                 self.state,
                 self.average,
-                self.hyper,
+                self.hyper.copy(),  # rates are written into it
                 rates,
                 np.array(self.rules),
                 self.t,
