@@ -137,7 +137,7 @@ QUICK = {"hidden_layer_sizes": 16, "learning_rate_init": 0.02, "max_iter": 40}
 SETTINGS = {
     "default": {},
     # With more iterations, probabilities of its check's labels round to 1, which that refuses.
-    "lbfgs": {"solver": "lbfgs", "max_iter": 30},
+    "lbfgs": QUICK | {"solver": "lbfgs", "max_iter": 30},
     "sgd": QUICK | {"solver": "sgd"},
     "batch": QUICK | {"normalization": "batch"},
     "much at once": QUICK
@@ -154,10 +154,10 @@ SETTINGS = {
 
 
 def failures(estimator):
-    """Names and errors of the checks that an estimator does not pass, and those left out."""
+    """Names of the checks that an estimator fails, with their errors, and of those left out."""
     results = check_estimator(estimator, on_fail=None, on_skip=None)
     assert len(results) > 55
-    failed = [f"{r['check_name']}: {r['exception']!r}" for r in results if r["status"] == "failed"]
+    failed = {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"}
     skipped = {r["check_name"] for r in results if r["status"] not in ("passed", "failed")}
     return failed, skipped
 
@@ -165,8 +165,10 @@ def failures(estimator):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_every_check_passes(name, setting):
-    estimator = getattr(ours, name)(engine="numpy", **SETTINGS[setting])
-    failed, skipped = failures(estimator)
+    failed, skipped = failures(getattr(ours, name)(engine="numpy", **SETTINGS[setting]))
+    if setting == "batch":  # a batch's mean and variance count rows, not weights: documented
+        for kind in ("dense", "sparse"):
+            failed.pop(f"check_sample_weight_equivalence_on_{kind}_data")
     assert not failed
     # Left out where array_api_strict is not installed; for all estimators.
     assert skipped <= {"check_array_api_input", "check_estimators_nan_inf"}
