@@ -43,10 +43,13 @@ _HOMES = {
     "Schedule": "schedules",
     "TensorBoard": "loggers",
     "find_learning_rate": "lr_finder",
+    "get_config": "config",
     "gradcheck": "checking",
     "load_checkpoint": "checkpoints",
     "one_hot": "data",
+    "set_config": "config",
     "train": "training",
+    "warm_up": "warmup",
 }
 
 __all__ = [
@@ -85,10 +88,13 @@ __all__ = [
     "TensorBoard",
     "__version__",
     "find_learning_rate",
+    "get_config",
     "gradcheck",
     "load_checkpoint",
     "one_hot",
+    "set_config",
     "train",
+    "warm_up",
 ]
 
 
@@ -110,6 +116,7 @@ if TYPE_CHECKING:
     from chainrule.checking import DerivativeError, GradientCheck, gradcheck
     from chainrule.checkpoints import Checkpoint, load_checkpoint
     from chainrule.classifier import MLPClassifier
+    from chainrule.config import get_config, set_config
     from chainrule.data import one_hot
     from chainrule.displays import LossCurveDisplay, LRFinderDisplay
     from chainrule.engine import CompilationError
@@ -123,3 +130,4 @@ if TYPE_CHECKING:
     from chainrule.regressor import MLPRegressor
     from chainrule.schedules import SCHEDULES, Plateau, Schedule
     from chainrule.training import DivergenceError, Epoch, History, train
+    from chainrule.warmup import warm_up

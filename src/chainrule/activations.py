@@ -23,7 +23,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.pieces import reduce_piece
-from chainrule.vecmath import Array, erf, exp, expm1, maximum, minimum, row_max, row_sum, softplus
+from chainrule.vecmath import (
+    Array,
+    copy,
+    erf,
+    exp,
+    expm1,
+    maximum,
+    minimum,
+    row_max,
+    row_sum,
+    softplus,
+)
 from chainrule.vecmath import logistic as vec_logistic
 from chainrule.vecmath import tanh as vec_tanh
 
@@ -60,7 +71,7 @@ class Activation(NamedTuple):
 
 def identity(z: Array, a: Array) -> None:
     """a = z."""
-    a[:] = z
+    copy(z, a)
 
 
 def identity_pullback(z: Array, a: Array, delta: Array) -> None:
@@ -85,19 +96,19 @@ def leaky_relu(z: Array, a: Array) -> None:
 
 def leaky_relu_pullback(z: Array, a: Array, delta: Array) -> None:
     """σ′ = 1 where z > 0, else 0.01."""
-    delta *= np.where(z > 0, z.dtype.type(1), z.dtype.type(LEAK))
+    delta *= (z > 0) * z.dtype.type(1 - LEAK) + z.dtype.type(LEAK)
 
 
 def elu(z: Array, a: Array) -> None:
     """a = z where z > 0, else e^z - 1."""
     minimum(z, 0, a)
     expm1(a, a)
-    a += np.maximum(z, 0)
+    a += np.maximum(z, z.dtype.type(0))
 
 
 def elu_pullback(z: Array, a: Array, delta: Array) -> None:
     """σ′ = 1 where z > 0, else e^z = a + 1."""
-    delta *= np.minimum(a, 0) + 1
+    delta *= np.minimum(a, a.dtype.type(0)) + a.dtype.type(1)
 
 
 def selu(z: Array, a: Array) -> None:
@@ -105,20 +116,21 @@ def selu(z: Array, a: Array) -> None:
     minimum(z, 0, a)
     expm1(a, a)
     a *= z.dtype.type(SELU_SCALE * SELU_ALPHA)
-    a += np.maximum(z, 0) * z.dtype.type(SELU_SCALE)
+    a += np.maximum(z, z.dtype.type(0)) * z.dtype.type(SELU_SCALE)
 
 
 def selu_pullback(z: Array, a: Array, delta: Array) -> None:
     """σ′ = s where z > 0, else s α e^z = a + s α."""
-    below = np.minimum(a, 0) + z.dtype.type(SELU_SCALE * SELU_ALPHA)
-    delta *= np.where(z > 0, z.dtype.type(SELU_SCALE), below)
+    below = np.minimum(a, a.dtype.type(0)) + z.dtype.type(SELU_SCALE * SELU_ALPHA)
+    above = z > 0
+    delta *= above * z.dtype.type(SELU_SCALE) + (~above) * below
 
 
 def gelu(z: Array, a: Array) -> None:
     """a = z Φ(z), Φ the normal distribution function, (1 + erf(z / √2)) / 2: no approximation."""
     np.multiply(z, z.dtype.type(1 / sqrt(2)), a)
     erf(a, a)
-    a += 1
+    a += a.dtype.type(1)
     a *= z * z.dtype.type(0.5)
 
 
@@ -130,7 +142,7 @@ def gelu_pullback(z: Array, a: Array, delta: Array) -> None:
     cdf = np.empty_like(z)
     np.multiply(z, z.dtype.type(1 / sqrt(2)), cdf)
     erf(cdf, cdf)
-    delta *= (cdf + 1) * z.dtype.type(0.5) + z * phi * z.dtype.type(1 / sqrt(2 * pi))
+    delta *= (cdf + z.dtype.type(1)) * z.dtype.type(0.5) + z * phi * z.dtype.type(1 / sqrt(2 * pi))
 
 
 def silu(z: Array, a: Array) -> None:
@@ -143,7 +155,7 @@ def silu_pullback(z: Array, a: Array, delta: Array) -> None:
     """σ′ = s + z s (1 - s) = s + a (1 - s)."""
     s = np.empty_like(z)
     vec_logistic(z, s)
-    delta *= s + a * (1 - s)
+    delta *= s + a * (z.dtype.type(1) - s)
 
 
 def mish(z: Array, a: Array) -> None:
@@ -160,7 +172,7 @@ def mish_pullback(z: Array, a: Array, delta: Array) -> None:
     vec_tanh(t, t)
     s = np.empty_like(z)
     vec_logistic(z, s)
-    delta *= t + z * (1 - t * t) * s
+    delta *= t + z * (z.dtype.type(1) - t * t) * s
 
 
 def softplus_activation(z: Array, a: Array) -> None:
@@ -182,7 +194,7 @@ def tanh(z: Array, a: Array) -> None:
 
 def tanh_pullback(z: Array, a: Array, delta: Array) -> None:
     """σ′ = 1 - a²."""
-    delta *= 1 - a * a
+    delta *= a.dtype.type(1) - a * a
 
 
 def logistic(z: Array, a: Array) -> None:
@@ -192,7 +204,7 @@ def logistic(z: Array, a: Array) -> None:
 
 def logistic_pullback(z: Array, a: Array, delta: Array) -> None:
     """σ′ = a (1 - a)."""
-    delta *= a * (1 - a)
+    delta *= a * (a.dtype.type(1) - a)
 
 
 def exponential(z: Array, a: Array) -> None:

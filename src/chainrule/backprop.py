@@ -15,14 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.regularizers import (
-    add_penalty_gradient,
-    clip_norm,
-    clip_values,
-    limit_norms,
-    penalty,
-)
-from chainrule.vecmath import Array, Index, functions, matrices, take_rows, vectors
+from chainrule.vecmath import Array, Index, functions, matrices, take, take_rows, vectors
 
 
 class Layers(NamedTuple):
@@ -93,6 +86,7 @@ def descend(
     cost: Any,
     loss_delta: Any,
     step: Any,
+    rule: Any,
     theta: Array,
     nabla: Array,
     state: Array,
@@ -103,27 +97,41 @@ def descend(
     t: int,
     own: Array,
     tables: Index,
+    blocks: Index,
+    starts: Index,
+    parts: Index,
+    slices: Index,
     weight_layers: Index,
     z_flat: Array,
     a_flat: Array,
     delta_flat: Array,
+    y: Array,
+    c: Array,
+    penalties: Array,
+    total: Array,
     X: Array,
     Y: Array,
     weight: Array,
     order: Index,
     m: int,
-) -> tuple[int, float]:
+    board: Index,
+) -> int:
     """Take one step for every m rows of `order`; len(order) is a multiple of m.
+
+    Several workers may run this at once, on the same arrays. Each step has phases, whose items
+    they share: blocks of rows, then parts of the gradient, then slices of theta. Which worker
+    takes an item makes no difference to what comes out.
 
     Parameters
     ----------
     layer_forward, layer_pullback, layer_gradient, f, f_pullback : L + 1 functions each
         By layer; in the compiled engine their int64 addresses.
     cost, loss_delta, step : one function each, in a list of one
+    rule : the functions in `regularizers.RULES`
     theta, nabla : (P,)
         Parameters, changed in place, and room for their gradient.
-    state : (slots, P)
-        The optimiser's memory, changed in place.
+    state : (slots P,)
+        The optimiser's memory, slice by slice, changed in place.
     average : (P,) or empty
         Running average of theta, changed in place if rules.average > 0.
     hyper : float64
@@ -136,11 +144,16 @@ def descend(
         Steps taken before.
     own : float64
         The layers' own numbers, flat.
-    tables : (4, L + 1, 3) int64
-        Where W^l and b^l lie in theta, s^l in own, and z^l in the flat buffers.
+    tables, blocks, starts, parts, slices : int64
+        A `plan.Plan`.
     weight_layers : int64
         The layers whose W penalties, decay and the norm limit concern.
-    z_flat, a_flat, delta_flat : room for m rows of every layer
+    z_flat, a_flat, delta_flat, y, c, penalties
+        Room for m rows of every layer, for their targets (m, n_L) and costs (m,), and for a
+        float64 number for each of the gradient's parts.
+    total : (1,) float64
+        To it is added the weighted sum of the rows' costs, each at the parameters that its batch
+        was met with, and of the batches' penalties.
     X, Y : (N, n_0), (N, n_L)
         Samples and targets.
     weight : (N,) or empty
@@ -149,14 +162,13 @@ def descend(
         Which rows, in which order.
     m : int
         Rows in a batch.
+    board : int64
+        For `vecmath.take`.
 
     Returns
     -------
-    t : int
+    int
         Steps taken after.
-    total : float
-        Weighted sum of the rows' costs, each at the parameters that its batch was met with, and
-        of the batches' penalties.
     """
     L = tables.shape[1] - 1
     net = Layers(
@@ -170,61 +182,112 @@ def descend(
         vectors(theta, tables[1]),
         vectors(own, tables[2]),
     )
-    nabla_W, nabla_b = matrices(nabla, tables[0]), vectors(nabla, tables[1])
-    batch = Batch(
-        matrices(z_flat, tables[3]),
-        matrices(a_flat, tables[3]),
-        matrices(delta_flat, tables[3]),
-    )
+    z, a, delta = matrices(z_flat, blocks), matrices(a_flat, blocks), matrices(delta_flat, blocks)
+    a_whole, delta_whole = matrices(a_flat, tables[3]), matrices(delta_flat, tables[3])
+    W_part, b_part = matrices(theta, parts[1]), vectors(theta, parts[2])
+    nabla_W, nabla_b = matrices(nabla, parts[1]), vectors(nabla, parts[2])
+    theta_slice, nabla_slice = vectors(theta, slices[0]), vectors(nabla, slices[0])
+    state_slice = matrices(state, slices[1])
+    average_slice = vectors(average, slices[0])
     row_cost = functions("cost", cost, theta)[0]
     output_delta = functions("delta", loss_delta, theta)[0]
     take_step = functions("step", step, theta)[0]
+    penalty = functions("penalty", rule, theta)[0]
+    add_penalty_gradient = functions("add_penalty_gradient", rule, theta)[1]
+    clip_values = functions("clip_values", rule, theta)[2]
+    clip_norm = functions("clip_norm", rule, theta)[3]
+    shrink = functions("shrink", rule, theta)[4]
+    limit_norms = functions("limit_norms", rule, theta)[5]
+    follow = functions("follow", rule, theta)[6]
     # In the order of Rules.
     cost_scale, error_scale, l2, l1 = rules[0], rules[1], rules[2], rules[3]
     value_bound, norm_bound, decay = rules[4], rules[5], rules[6]
     max_norm, newest = rules[7], rules[8]
     number = theta.dtype.type
-    y, c = np.empty((m, Y.shape[1]), Y.dtype), np.empty(m, Y.dtype)
+    weighs = np.zeros(L + 1, np.bool_)
+    for l in weight_layers:
+        weighs[l] = True
+    h = hyper.copy()
     scale = np.full((m, 1), number(error_scale / m))
     mass = float(m)
-    total = 0.0
+    phase = 0
     for k in range(len(rates)):
         rows = order[k * m : (k + 1) * m]
-        take_rows(X, rows, batch.a[0])
-        take_rows(Y, rows, y)
         t += 1
-        for l in range(1, L + 1):
-            if len(net.s[l]) > 0:
-                net.s[l][0] = t
-        forward(net, batch)
-        row_cost(batch.z[L], batch.a[L], y, c)
+        h[0] = rates[k]
         if len(weight) > 0:
             w = weight[rows]
             mass = float(w.sum())
-            c *= w
-            if mass > 0:
-                scale[:, 0] = w * number(error_scale / mass)
-            else:
-                scale[:, 0] = 0
+            if mass <= 0:
                 mass = 1.0
-        total += cost_scale * float(c.sum())
-        output_error(net, output_delta, y, scale, batch)
-        backward(net, batch)
-        gradient(net, batch, nabla_W, nabla_b)
-        hyper[0] = rates[k]
-        for l in weight_layers:
-            total += penalty(net.W[l], l2, l1)
-            add_penalty_gradient(net.W[l], l2 / mass, l1 / mass, nabla_W[l])
-            if decay > 0:
-                np.multiply(net.W[l], number(1 - hyper[0] * decay), net.W[l])
-        if value_bound > 0:
-            clip_values(value_bound, nabla)
-        if norm_bound > 0:
-            clip_norm(norm_bound, nabla)
-        take_step(theta, nabla, state, hyper, t)
+            np.multiply(w.reshape(m, 1), number(error_scale / mass), scale)
+
+        n = len(starts) - 1
+        i = take(board, phase, n, -1)
+        while i < n:
+            for l in range(1, L + 1):
+                if len(net.s[l]) > 0:
+                    net.s[l][0] = t
+            first, last = starts[i], starts[i + 1]
+            batch = Batch(z[i], a[i], delta[i])
+            take_rows(X, rows[first:last], batch.a[0])
+            take_rows(Y, rows[first:last], y[first:last])
+            forward(net, batch)
+            row_cost(batch.z[L], batch.a[L], y[first:last], c[first:last])
+            output_error(net, output_delta, y[first:last], scale[first:last], batch)
+            backward(net, batch)
+            i = take(board, phase, n, i)
+        phase += 1
+
+        n = parts.shape[1]
+        i = take(board, phase, n, -1)
+        while i < n:
+            l, first, last = parts[0, i]
+            columns = a_whole[l - 1][:, first:last]
+            net.gradient[l](
+                W_part[i], b_part[i], net.s[l], columns, delta_whole[l], nabla_W[i], nabla_b[i]
+            )
+            if weighs[l] and (l2 > 0 or l1 > 0):
+                penalties[i] = penalty(W_part[i], l2, l1)
+                add_penalty_gradient(W_part[i], l2 / mass, l1 / mass, nabla_W[i])
+            if weighs[l] and decay > 0:
+                shrink(1 - h[0] * decay, W_part[i])
+            if i == 0:
+                if len(weight) > 0:
+                    c *= w
+                total[0] += cost_scale * float(c.sum())
+            i = take(board, phase, n, i)
+        phase += 1
+
+        if value_bound > 0 or norm_bound > 0:
+            i = take(board, phase, 1, -1)
+            while i < 1:
+                if value_bound > 0:
+                    clip_values(value_bound, nabla)
+                if norm_bound > 0:
+                    clip_norm(norm_bound, nabla)
+                i = take(board, phase, 1, i)
+            phase += 1
+
+        n = slices.shape[1]
+        i = take(board, phase, n, -1)
+        while i < n:
+            take_step(theta_slice[i], nabla_slice[i], state_slice[i], h, t)
+            if newest > 0 and max_norm == 0:
+                follow(newest, theta_slice[i], average_slice[i])
+            if i == 0:
+                for p in penalties:
+                    total[0] += p
+            i = take(board, phase, n, i)
+        phase += 1
+
         if max_norm > 0:
-            for l in weight_layers:
-                limit_norms(max_norm, net.W[l])
-        if newest > 0:
-            average += number(newest) * (theta - average)
-    return t, total
+            i = take(board, phase, 1, -1)
+            while i < 1:
+                for l in weight_layers:
+                    limit_norms(max_norm, net.W[l])
+                if newest > 0:
+                    follow(newest, theta, average)
+                i = take(board, phase, 1, i)
+            phase += 1
+    return t

@@ -12,15 +12,14 @@ Nothing is compiled, and Numba is not imported, before the first :func:`address`
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import logging
 import os
 import sys
-import tempfile
 import types
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,20 +28,28 @@ import numpy as np
 
 logger = logging.getLogger("chainrule")
 
-# The arguments of each role: M matrix, V vector, R matrix that is only read, H numbers in float64,
-# I integer, A integers (addresses, row numbers), T tables of integers.
+# The arguments of each role, and after a colon what it returns: M matrix, S columns of a matrix,
+# R matrix that is only read, V vector, H numbers in float64, F such a number, I integer,
+# A integers (addresses, row numbers), T tables of integers in three dimensions.
 ROLES = {
     "forward": "MVHMM",  # W, b, s, a, z
     "pullback": "MVHMMM",  # W, b, s, a, delta, below
-    "gradient": "MVHMMMV",  # W, b, s, a, delta, nabla_W, nabla_b
+    "gradient": "MVHSMMV",  # W, b, s, a, delta, nabla_W, nabla_b
     "f": "MM",  # z, a
     "f_pullback": "MMM",  # z, a, delta
     "cost": "MMMV",  # z, a, y, c
     "delta": "MMMM",  # z, a, y, delta
     "step": "VVMHI",  # theta, nabla, state, h, t
+    "penalty": "MFF:F",  # W, l2, l1
+    "add_penalty_gradient": "MFFM",  # W, l2, l1, nabla_W
+    "clip_values": "FV",  # bound, nabla
+    "clip_norm": "FV",  # bound, nabla
+    "shrink": "FM",  # factor, W
+    "limit_norms": "FM",  # bound, W
+    "follow": "FVV",  # newest, theta, average
 }
 FIXED_MODULES = ("numpy", "math", "cmath")  # whose contents nobody edits
-DESCEND = "AAAAAAAAVVMVHHHIHTAVVVRRVAI"  # the arguments of backprop.descend
+DESCEND = "AAAAAAAAAVVVVHHHIHTTATTAVVVMVHHRRVAIA"  # the arguments of backprop.descend
 
 # Not the whole of fast-math: "nnan" and "ninf" would make isfinite(nan) true.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
@@ -176,12 +183,21 @@ def _cache(fn: types.FunctionType) -> Any:
         def _index_key(self, sig: Any, codegen: Any) -> Any:
             return sig, codegen.magic_tuple()  # the stamp says the rest
 
-    try:
-        os.makedirs(folder, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError:
-        logger.debug("compiled code is not kept: %s cannot be written", folder)
-        return caching.NullCache()
+        def load_overload(self, sig: Any, target_context: Any) -> Any:
+            try:
+                return super().load_overload(sig, target_context)
+            except Exception as error:  # a damaged file can raise anything
+                logger.debug("compiled code in %s cannot be read: %r", folder, error)
+                with contextlib.suppress(OSError):
+                    self.flush()
+                return None
+
+        def save_overload(self, sig: Any, data: Any) -> None:
+            try:
+                super().save_overload(sig, data)
+            except OSError:
+                logger.debug("compiled code is not kept: %s cannot be written", folder)
+
     return FunctionCache(fn)
 
 
@@ -209,9 +225,11 @@ def numba_types(letters: str, number: Any) -> Any:
 
     kinds = {
         "M": nb.Array(number, 2, "C"),
+        "S": nb.Array(number, 2, "A"),
         "V": nb.Array(number, 1, "C"),
         "R": nb.Array(number, 2, "C", readonly=True),
         "H": nb.Array(nb.float64, 1, "C"),
+        "F": nb.float64,
         "I": nb.int64,
         "A": nb.Array(nb.int64, 1, "C"),
         "T": nb.Array(nb.int64, 3, "C"),
@@ -219,16 +237,35 @@ def numba_types(letters: str, number: Any) -> Any:
     return tuple(kinds[kind] for kind in letters)
 
 
-@contextmanager
-def _lenient() -> Iterator[None]:
-    """Numba's hints on speed are for us, not for users."""
+def numba_signature(role: str, number: Any) -> Any:
+    """Numba's signature of a role, given Numba's type of the numbers."""
+    from numba import types as nb
+
+    takes, _, gives = ROLES[role].partition(":")
+    return (nb.float64 if gives else nb.void)(*numba_types(takes, number))
+
+
+@contextlib.contextmanager
+def _compiling() -> Iterator[None]:
+    """One compilation at a time, without Numba's hints on speed, which are for us, not for users.
+
+    In an array expression Numba asks of every array in every turn of the loop whether it is
+    broadcast. LLVM takes these questions out of the loop ("unswitching"), without which it
+    cannot vectorise, but by default only if there are few.
+    """
     import warnings
 
+    from llvmlite import binding
+    from numba.core.compiler_lock import global_compiler_lock
     from numba.core.errors import NumbaWarning
 
-    with warnings.catch_warnings():
+    with global_compiler_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", NumbaWarning)
-        yield
+        binding.set_option("", "-unswitch-threshold=500")
+        try:
+            yield
+        finally:
+            binding.set_option("", "-unswitch-threshold=50")  # LLVM's own
 
 
 _registered: set[Any] = set()
@@ -311,16 +348,15 @@ def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
         )
     key = (_meaning(fn), role, dtype.str)
     if key not in _addresses:
-        from numba import void
         from numba.core.errors import NumbaError
         from numba.np.numpy_support import from_dtype
 
         _announce()
         fn = _snapshot(fn, {})
         _register_helpers(fn)
-        signature = void(*numba_types(ROLES[role], from_dtype(dtype)))
+        signature = numba_signature(role, from_dtype(dtype))
         try:
-            with _lenient():
+            with _compiling():
                 compiled_fn = _cfunc(fn, signature)
         except NumbaError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -360,7 +396,7 @@ def compiled(fn: types.FunctionType, letters: str, dtype: np.dtype[Any]) -> Any:
     _register_helpers(fn)
     dispatcher: Any = njit(**OPTIONS)(fn)
     dispatcher._cache = _cache(fn)
-    with _lenient():
+    with _compiling():
         dispatcher.compile(numba_types(letters, from_dtype(dtype)))
     dispatcher.disable_compile()
     return dispatcher

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.pieces import reduce_piece
-from chainrule.vecmath import Array, column_sum, random_normal, random_uniform, row_sum
+from chainrule.vecmath import Array, column_sum, copy, dot, random_normal, random_uniform, row_sum
 
 
 def no_numbers(n_out: int) -> tuple[float, ...]:
@@ -52,6 +52,12 @@ class Layer(NamedTuple):
         alone. Default: None, W and b are drawn by the network's initialiser.
     made_by : tuple, default ()
         The function that made it and its arguments, if one did; for pickling.
+    by_row : bool, default False
+        Each row of z comes from that row of a alone, whatever its place: blocks of rows may be
+        computed apart.
+    by_input : bool, default False
+        Each row of ∂C/∂W comes from that column of a alone: `gradient` may be asked for some
+        rows of W, with those columns of a, and without b (empty) but for the first.
     """
 
     name: str
@@ -61,6 +67,8 @@ class Layer(NamedTuple):
     shape: Callable[[int, int], tuple[tuple[int, int], int]]
     numbers: Callable[[int], tuple[float, ...]] = no_numbers
     initial_scale: float | None = None
+    by_row: bool = False
+    by_input: bool = False
     made_by: tuple[Any, ...] = ()
 
     def __reduce__(self) -> Any:
@@ -72,21 +80,22 @@ class Layer(NamedTuple):
 
 def affine(W: Array, b: Array, s: Any, a: Array, z: Array) -> None:
     """z^l = a^{l-1} W^l + b^l."""
-    np.dot(a, W, z)
+    dot(a, W, z)
     z += b
 
 
 def affine_pullback(W: Array, b: Array, s: Any, a: Array, delta: Array, below: Array) -> None:
     """∂C/∂a^{l-1} = δ^l W^lᵀ: the matrix product in BP2."""
-    np.dot(delta, W.T, below)
+    dot(delta, W.T, below)
 
 
 def affine_gradient(
     W: Array, b: Array, s: Any, a: Array, delta: Array, nabla_W: Array, nabla_b: Array
 ) -> None:
     """∂C/∂b^l = Σ_rows δ^l (BP3) and ∂C/∂W^l = a^{l-1}ᵀ δ^l (BP4)."""
-    column_sum(delta, nabla_b)
-    np.dot(a.T, delta, nabla_W)
+    if len(nabla_b) > 0:
+        column_sum(delta, nabla_b)
+    dot(a.T, delta, nabla_W)
 
 
 def affine_shape(n_in: int, n_out: int) -> tuple[tuple[int, int], int]:
@@ -127,7 +136,7 @@ def dropout_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
         np.multiply(a, z >= s[1], z)
         z *= z.dtype.type(1 / (1 - s[1]))
     else:
-        z[:] = a
+        copy(a, z)
 
 
 def dropout_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array) -> None:
@@ -137,7 +146,7 @@ def dropout_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below
         np.multiply(delta, below >= s[1], below)
         below *= below.dtype.type(1 / (1 - s[1]))
     else:
-        below[:] = delta
+        copy(delta, below)
 
 
 def noise_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
@@ -147,12 +156,12 @@ def noise_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
         z *= z.dtype.type(s[1])
         z += a
     else:
-        z[:] = a
+        copy(a, z)
 
 
 def identity_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array) -> None:
     """∂C/∂a = δ."""
-    below[:] = delta
+    copy(delta, below)
 
 
 def standardize_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
@@ -308,6 +317,7 @@ def standardize(mean: Array, deviation: Array) -> Layer:
         no_gradient,
         no_parameters,
         lambda n: (0.0, *map(float, mean), *map(float, deviation)),
+        by_row=True,
         made_by=(standardize, mean, deviation),
     )
 
@@ -323,6 +333,7 @@ def layer_norm(epsilon: float = 1e-5) -> Layer:
         lambda n: (0.0, epsilon),
         initial_scale=1.0,
         made_by=(layer_norm, epsilon),
+        by_row=True,
     )
 
 
@@ -340,7 +351,15 @@ def batch_norm(epsilon: float = 1e-5, momentum: float = 0.9) -> Layer:
     )
 
 
-AFFINE = Layer("affine", affine, affine_pullback, affine_gradient, affine_shape)
+AFFINE = Layer(
+    "affine",
+    affine,
+    affine_pullback,
+    affine_gradient,
+    affine_shape,
+    by_row=True,
+    by_input=True,
+)
 
 # Every kind that fits any width, at its usual numbers.
 LAYERS = {

@@ -24,7 +24,17 @@ import numpy as np
 
 from chainrule.activations import ACTIVATIONS, Activation
 from chainrule.pieces import reduce_piece
-from chainrule.vecmath import Array, exp, maximum, minimum, row_max, row_sum, softplus, tanh
+from chainrule.vecmath import (
+    Array,
+    exp,
+    maximum,
+    minimum,
+    row_logsumexp,
+    row_sum,
+    row_total,
+    softplus,
+    tanh,
+)
 
 
 class Loss(NamedTuple):
@@ -65,7 +75,7 @@ class Loss(NamedTuple):
 def squared_error(z: Array, a: Array, y: Array, c: Array) -> None:
     """C = ½ Σ_j (a_j - y_j)²."""
     r = a - y
-    c[:] = row_sum(r * r)[:, 0]
+    row_total(r * r, c)
     c *= c.dtype.type(0.5)
 
 
@@ -76,7 +86,7 @@ def squared_error_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
 
 def cross_entropy(z: Array, a: Array, y: Array, c: Array) -> None:
     """C = -Σ_j y_j log a_j; an a_j below the dtype's epsilon counts as epsilon."""
-    c[:] = -row_sum(y * np.log(np.maximum(a, np.finfo(a.dtype).eps)))[:, 0]
+    row_total(-(y * np.log(np.maximum(a, np.finfo(a.dtype).eps))), c)
 
 
 def cross_entropy_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
@@ -88,7 +98,7 @@ def cross_entropy_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
 
 def softmax_cross_entropy(z: Array, a: Array, y: Array, c: Array) -> None:
     """C = -Σ_j y_j log softmax(z)_j = Σ_j y_j (log Σ_k e^{z_k} - z_j)."""
-    c[:] = -row_sum(y * _log_softmax(z))[:, 0]
+    row_total(y * (row_logsumexp(z) - z), c)
 
 
 def softmax_cross_entropy_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
@@ -101,7 +111,7 @@ def binary_cross_entropy(z: Array, a: Array, y: Array, c: Array) -> None:
     """C = -Σ_j (y_j log a_j + (1 - y_j) log(1 - a_j)), with a kept epsilon away from 0 and 1."""
     eps = np.finfo(a.dtype).eps
     p = np.minimum(np.maximum(a, eps), 1 - eps)
-    c[:] = -row_sum(y * np.log(p) + (1 - y) * np.log(1 - p))[:, 0]
+    row_total(-(y * np.log(p) + (1 - y) * np.log(1 - p)), c)
 
 
 def binary_cross_entropy_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
@@ -116,7 +126,7 @@ def logistic_cross_entropy(z: Array, a: Array, y: Array, c: Array) -> None:
     """C = Σ_j (log(1 + e^{z_j}) - y_j z_j), binary cross-entropy of the logistic function."""
     s = np.empty_like(z)
     softplus(z, s)
-    c[:] = row_sum(s - y * z)[:, 0]
+    row_total(s - y * z, c)
 
 
 def focal(gamma: float = 2.0) -> Loss:
@@ -125,7 +135,7 @@ def focal(gamma: float = 2.0) -> Loss:
 
     def cost(z: Array, a: Array, y: Array, c: Array) -> None:
         log_p = _log_softmax(z)
-        c[:] = -row_sum(y * (1 - a) ** z.dtype.type(g) * log_p)[:, 0]
+        row_total(-(y * (1 - a) ** z.dtype.type(g) * log_p), c)
 
     def delta_of(z: Array, a: Array, y: Array, delta: Array) -> None:
         # a ∂C/∂a first, then softmax's Jacobian without its factor a
@@ -148,7 +158,7 @@ def binary_focal(gamma: float = 2.0) -> Loss:
         softplus(-z, minus_log_p)
         softplus(z, minus_log_q)
         e = z.dtype.type(g)
-        c[:] = row_sum(y * (1 - a) ** e * minus_log_p + (1 - y) * a**e * minus_log_q)[:, 0]
+        row_total(y * (1 - a) ** e * minus_log_p + (1 - y) * a**e * minus_log_q, c)
 
     def delta_of(z: Array, a: Array, y: Array, delta: Array) -> None:
         minus_log_p, minus_log_q = np.empty_like(z), np.empty_like(z)
@@ -169,15 +179,12 @@ def _focusing(gamma: float) -> float:
 
 def _log_softmax(z: Array) -> Array:
     """Log of softmax(z), row by row."""
-    shifted = z - row_max(z)
-    e = np.empty_like(z)
-    exp(shifted, e)
-    return shifted - np.log(row_sum(e))
+    return z - row_logsumexp(z)
 
 
 def absolute_error(z: Array, a: Array, y: Array, c: Array) -> None:
     """C = Σ_j |a_j - y_j|."""
-    c[:] = row_sum(np.abs(a - y))[:, 0]
+    row_total(np.abs(a - y), c)
 
 
 def absolute_error_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
@@ -191,7 +198,7 @@ def log_cosh(z: Array, a: Array, y: Array, c: Array) -> None:
     r = np.abs(a - y)
     s = np.empty_like(r)
     softplus(r * r.dtype.type(-2), s)
-    c[:] = row_sum(r + s - r.dtype.type(np.log(2.0)))[:, 0]
+    row_total(r + s - r.dtype.type(np.log(2.0)), c)
 
 
 def log_cosh_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
@@ -203,7 +210,7 @@ def poisson(z: Array, a: Array, y: Array, c: Array) -> None:
     """C = Σ_j (a_j - y_j - y_j log(a_j / y_j)), half the Poisson deviance; a is kept above eps."""
     eps = np.finfo(a.dtype).eps
     mu, t = np.maximum(a, eps), np.maximum(y, eps)
-    c[:] = row_sum(mu - y - y * np.log(mu / t))[:, 0]
+    row_total(mu - y - y * np.log(mu / t), c)
 
 
 def poisson_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
@@ -216,7 +223,7 @@ def poisson_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
 def poisson_exp(z: Array, a: Array, y: Array, c: Array) -> None:
     """C = Σ_j (e^z - y - y (z - log y)): the same for a = e^z."""
     eps = np.finfo(a.dtype).eps
-    c[:] = row_sum(a - y - y * (z - np.log(np.maximum(y, eps))))[:, 0]
+    row_total(a - y - y * (z - np.log(np.maximum(y, eps))), c)
 
 
 def poisson_exp_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
@@ -228,7 +235,7 @@ def gamma(z: Array, a: Array, y: Array, c: Array) -> None:
     """C = Σ_j (log(a_j / y_j) + y_j / a_j - 1), half the Gamma deviance; a, y kept above eps."""
     eps = np.finfo(a.dtype).eps
     mu, t = np.maximum(a, eps), np.maximum(y, eps)
-    c[:] = row_sum(np.log(mu / t) + t / mu - a.dtype.type(1))[:, 0]
+    row_total(np.log(mu / t) + t / mu - a.dtype.type(1), c)
 
 
 def gamma_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
@@ -244,7 +251,7 @@ def gamma_exp(z: Array, a: Array, y: Array, c: Array) -> None:
     t = np.maximum(y, np.finfo(a.dtype).eps)
     r = np.empty_like(z)
     exp(-z, r)
-    c[:] = row_sum(z - np.log(t) + t * r - a.dtype.type(1))[:, 0]
+    row_total(z - np.log(t) + t * r - a.dtype.type(1), c)
 
 
 def gamma_exp_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
@@ -263,7 +270,7 @@ def huber(width: float = 1.0) -> Loss:
     def cost(z: Array, a: Array, y: Array, c: Array) -> None:
         r = np.abs(a - y)
         inside = np.minimum(r, r.dtype.type(d))
-        c[:] = row_sum(inside * (r - r.dtype.type(0.5) * inside))[:, 0]
+        row_total(inside * (r - r.dtype.type(0.5) * inside), c)
 
     def delta_of(z: Array, a: Array, y: Array, delta: Array) -> None:
         np.subtract(a, y, delta)
@@ -323,9 +330,10 @@ def tweedie(power: float = 1.5) -> Loss:
         exp(z * z.dtype.type(2 - p), mean)
         exp(z * z.dtype.type(1 - p), odds)
         own = y ** y.dtype.type(2 - p) * y.dtype.type(1 / ((1 - p) * (2 - p)))
-        c[:] = row_sum(
-            mean * z.dtype.type(1 / (2 - p)) - y * odds * z.dtype.type(1 / (1 - p)) + own
-        )[:, 0]
+        row_total(
+            mean * z.dtype.type(1 / (2 - p)) - y * odds * z.dtype.type(1 / (1 - p)) + own,
+            c,
+        )
 
     def delta_of(z: Array, a: Array, y: Array, delta: Array) -> None:
         odds = np.empty_like(z)
@@ -345,7 +353,7 @@ def gaussian(z: Array, a: Array, y: Array, c: Array) -> None:
     r, log_v, precision = a[:, :n] - y, a[:, n:], np.empty_like(y)
     exp(-log_v, precision)
     half, log_2pi = y.dtype.type(0.5), y.dtype.type(np.log(2 * np.pi))
-    c[:] = row_sum(half * (log_v + r * r * precision + log_2pi))[:, 0]
+    row_total(half * (log_v + r * r * precision + log_2pi), c)
 
 
 def gaussian_delta(z: Array, a: Array, y: Array, delta: Array) -> None:

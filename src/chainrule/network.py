@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from chainrule import backprop
+from chainrule import backprop, threads
 from chainrule.activations import ACTIVATIONS, Activation, identity, identity_pullback
+from chainrule.config import get_config
 from chainrule.data import check_matrix, check_pair, float_dtype, look_up
 from chainrule.initializers import INITIALIZERS, Initializer
 from chainrule.layers import AFFINE, Layer
 from chainrule.losses import FUSED, LOSSES, Loss, fuse
 from chainrule.vecmath import Array, Index, matrices, vectors
 
-PASS_NUMBERS = 1 << 20  # numbers per buffer of one block in predict: 8 MB in float64
+BLOCK_ROWS, BLOCK_NUMBERS = 1024, 1 << 17  # at most, in a block of predict: it stays in the cache
+ALONE = 1 << 18  # multiplications in a product below which BLAS itself uses one thread
+SHARED = 1 << 26  # multiplications, about a millisecond's, from which on threads share them
 
 
 class Network:
@@ -289,19 +292,73 @@ class Network:
         Returns
         -------
         (m, n_L) array
+
+        Notes
+        -----
+        Rows are taken in blocks, and large inputs by several threads. From a block's rows on
+        (64 to 1024, by the widths) each row's output has the same bits, whatever rows are
+        around it and for any number of threads. For fewer rows BLAS may round otherwise.
         """
-        X = check_matrix(X, self.sizes[0], "X", self.dtype)
-        output: Array = np.empty((len(X), self.sizes[-1]), self.dtype)
-        rows = min(len(X), max(1, PASS_NUMBERS // sum(self.sizes)))
-        for start in range(0, len(X), rows):
-            block = X[start : start + rows]
-            if start == 0 or len(block) < rows:
-                net, batch = self.bind(len(block), backward=False)
-            batch.a[0][:] = block
+        given = np.asarray(X)
+        if given.dtype.kind not in "fiub" or given.ndim != 2 or len(given) == 0:
+            given = check_matrix(given, self.sizes[0], "X", self.dtype)
+        output: Array = np.empty((len(given), self.sizes[-1]), self.dtype)
+        most = min(BLOCK_ROWS, max(64, BLOCK_NUMBERS // max(self.sizes))) // 16 * 16
+        rows = min(len(given), most)
+        starts = range(0, len(given), rows)
+        products = rows * max(W.size for W in self.W)
+        if products <= ALONE and len(starts) == 1:
+            self._predict_blocks(given, output, rows, starts)
+            return output
+        enough = len(starts) if len(given) * self.theta.size > SHARED else 1
+        workers = threads.workers_for(enough, get_config()["n_threads"])
+
+        def work(worker: int) -> None:
+            bounds = [len(starts) * w // workers for w in (worker, worker + 1)]
+            self._predict_blocks(given, output, rows, starts[slice(*bounds)])
+
+        with threads.one_blas_thread():
+            threads.side_by_side(work, workers, lambda: None)
+        return output
+
+    def _predict_blocks(self, X: Array, output: Array, rows: int, starts: range) -> None:
+        """Write the outputs of the blocks that start there; a short one is filled with zeros."""
+        net, batch = self.bind(rows, backward=False)
+        for start in starts:
+            try:
+                block = check_matrix(X[start : start + rows], self.sizes[0], "X", self.dtype)
+            except ValueError:
+                check_matrix(X, self.sizes[0], "X", self.dtype)  # says the row in all of X
+                raise
+            batch.a[0][: len(block)] = block
+            batch.a[0][len(block) :] = 0
             with np.errstate(all="ignore"):
                 backprop.forward(net, batch)
-            output[start : start + rows] = batch.a[self.L]
-        return output
+            output[start : start + rows] = batch.a[self.L][: len(block)]
+
+    def predictor(self) -> Callable[[Array], Array]:
+        """A function that gives the output for one row, with no checks: for serving.
+
+        Returns
+        -------
+        callable (x) -> a^L
+            x must be an (n_0,) array of the network's dtype; the result is a new (n_L,) array.
+            May be called from several threads at once, and sees the network's parameters as
+            they are when it is called. It never compiles. Its last bits may differ from those
+            of :meth:`predict`, which multiplies whole matrices.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from chainrule import Network
+        >>> net = Network((3, 4, 2), seed=0)
+        >>> predict_row = net.predictor()
+        >>> bool(np.allclose(predict_row(np.ones(3)), net.predict(np.ones((1, 3)))))
+        True
+        """
+        from chainrule.predictor import make_predictor
+
+        return make_predictor(self)
 
     def cost(self, X: ArrayLike, Y: ArrayLike) -> float:
         """Mean over the rows of the cost C.

@@ -75,9 +75,23 @@ def clip_norm(bound: float, nabla: Array) -> None:
         nabla *= nabla.dtype.type(bound / norm)
 
 
+def shrink(factor: float, W: Array) -> None:
+    """W ← factor W. Loshchilov and Hutter (2019) decouple this from the gradient."""
+    W *= W.dtype.type(factor)
+
+
+def follow(newest: float, theta: Array, average: Array) -> None:
+    """The running average ← (1 - newest) average + newest theta."""
+    average += theta.dtype.type(newest) * (theta - average)
+
+
 def limit_norms(bound: float, W: Array) -> None:
     """Each column of W, the weights into a unit, to a norm of at most bound. Srebro (2005)."""
     norms = np.empty(W.shape[1], W.dtype)
     column_sum(W * W, norms)
     tiny = np.finfo(W.dtype).tiny
     W *= np.minimum(W.dtype.type(1), W.dtype.type(bound) / np.sqrt(np.maximum(norms, tiny)))
+
+
+# In the order in which `backprop.descend` takes them.
+RULES = (penalty, add_penalty_gradient, clip_values, clip_norm, shrink, limit_norms, follow)

@@ -15,17 +15,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from chainrule import backprop, engine
+from chainrule import backprop, engine, threads
 from chainrule.checking import check_optimizer
+from chainrule.config import ENGINES, get_config
 from chainrule.data import check_pair, look_up, suggest
 from chainrule.network import Network
 from chainrule.optimizers import OPTIMIZERS, Optimizer
-from chainrule.regularizers import Rules
-from chainrule.vecmath import Array, Index
+from chainrule.plan import Plan, make_plan
+from chainrule.regularizers import RULES, Rules
+from chainrule.vecmath import ABORTED, ALONE, BOARD, Array, Index
 
-ENGINES = ("auto", "numpy", "numba")
 WORTH_COMPILING = 2.0  # seconds of NumPy's time
 CHUNK = 0.2  # seconds between looks for Ctrl-C
+WORTH_SHARING = 1e-3  # seconds of a step, by step_seconds, from which on workers share it
 
 
 class Epoch(NamedTuple):
@@ -98,6 +100,7 @@ def train(
     shuffle: bool = True,
     seed: int | np.random.Generator | None = None,
     engine: str = "auto",
+    n_threads: int | None = None,
     callback: Callable[[Network, Epoch], bool | None] | None = None,
 ) -> History:
     """Train a network in place.
@@ -122,7 +125,11 @@ def train(
         For ``rng = numpy.random.default_rng(seed)``.
     engine : {"auto", "numpy", "numba"}, default "auto"
         Plain NumPy or compiled code. "auto" decides by the amount of work, from shapes and
-        epochs alone, so that the same call gives the same bits every time.
+        epochs alone, so that the same call gives the same bits every time;
+        ``chainrule.set_config`` and the environment variable CHAINRULE_ENGINE overrule it.
+    n_threads : int, optional
+        At most so many threads; the bits do not depend on it. Default: the physical cores, or
+        $OMP_NUM_THREADS if that is less. Small steps are always taken by one.
     callback : callable (network, epoch) -> bool or None, optional
         Called after each epoch; a true result stops the training.
 
@@ -154,7 +161,7 @@ def train(
     order = np.arange(len(X))
     descent = None
     try:
-        descent = Descent(network, chosen, numbers, m, history.engine)
+        descent = Descent(network, chosen, numbers, m, history.engine, n_threads=n_threads)
         for epoch in range(epochs):
             descent.keep()
             started = time.perf_counter()
@@ -190,6 +197,8 @@ class Descent:
     engine : {"numpy", "numba"}
     rules : Rules, optional
         Penalties, clipping, decay, norms, averaging. Default: none of them.
+    n_threads : int, optional
+        At most so many threads. Default: as for :func:`train`.
     """
 
     def __init__(
@@ -200,18 +209,23 @@ class Descent:
         m: int,
         engine: str,
         rules: Rules | None = None,
+        n_threads: int | None = None,
     ) -> None:
         self.network, self.optimizer, self.hyper, self.m = network, optimizer, hyper, m
-        self.engine, self.rules = engine, rules or Rules()
+        self.engine, self.n_threads = engine, n_threads
+        self.rules = rules or Rules()
         self.nabla = np.zeros_like(network.theta)
-        self.state = np.zeros((optimizer.slots, network.theta.size), network.dtype)
+        self.state = np.zeros(optimizer.slots * network.theta.size, network.dtype)
         self.average = network.theta.copy() if self.rules.average else network.theta[:0]
         self.t = 0
         self.complete = True
         self._weight_layers = network.weight_layers()
         self._kept: list[Any] = []
         self._buffers = [np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)]
-        self._functions, self._run = _executable(network, optimizer, engine)
+        self._y = np.zeros((m, network.n_targets), network.dtype)
+        self._c = np.zeros(m, network.dtype)
+        self._plans: dict[int, tuple[Plan, Array]] = {}
+        self._functions, self._run = _executable(network, optimizer, engine, self.rules)
         self._chunk = max(1, int(CHUNK / step_seconds(network, m)))
 
     def _arrays(self) -> list[Array]:
@@ -264,12 +278,22 @@ class Descent:
             rates = np.full(-(-n // m), self.hyper[0])
         whole = n // m
         total = 0.0
-        for k in range(0, whole, self._chunk):
-            end = min(k + self._chunk, whole)
-            total += self._descend(X, Y, weight, order[k * m : end * m], rates[k:end], m)
-        if n % m:
-            total += self._descend(X, Y, weight, order[whole * m :], rates[whole:], n % m)
+        with threads.one_blas_thread():
+            for k in range(0, whole, self._chunk):
+                end = min(k + self._chunk, whole)
+                total += self._descend(X, Y, weight, order[k * m : end * m], rates[k:end], m)
+                self._flush()
+            if n % m:
+                total += self._descend(X, Y, weight, order[whole * m :], rates[whole:], n % m)
         return total
+
+    def _flush(self) -> None:
+        """Set to 0 what the optimiser remembers of units long dead.
+
+        Left alone, it would shrink to where numbers lose digits, and there processors are slow.
+        """
+        small = np.finfo(self.network.dtype).tiny ** 0.75
+        np.multiply(self.state, np.abs(self.state) >= small, self.state)
 
     def _descend(
         self,
@@ -280,29 +304,58 @@ class Descent:
         rates: Array,
         m: int,
     ) -> float:
-        with np.errstate(all="ignore"):
-            self.t, total = self._run(
-                *self._functions,
-                self.network.theta,
-                self.nabla,
-                self.state,
-                self.average,
-                self.hyper.copy(),  # rates are written into it
-                rates,
-                np.array(self.rules),
-                self.t,
-                self.network.own,
-                self.network.tables(m),
-                self._weight_layers,
-                *self._buffers,
-                X,
-                Y,
-                self.network.theta[:0] if weight is None else weight,
-                order,
-                m,
-            )
+        plan, penalties = self._plan(m)
+        workers = 1
+        if self.engine == "numba" and len(plan.blocks) > 1:
+            most = max(len(plan.blocks), plan.parts.shape[1])
+            workers = threads.workers_for(most, self.n_threads or get_config()["n_threads"])
+        board = np.zeros(BOARD, np.int64)
+        board[ALONE] = workers == 1
+        total, rules = np.zeros(1), np.array(self.rules)
+        no_weight = self.network.theta[:0]
+
+        def work(worker: int) -> int:
+            with np.errstate(all="ignore"):
+                return self._run(
+                    *self._functions,
+                    self.network.theta,
+                    self.nabla,
+                    self.state,
+                    self.average,
+                    self.hyper,
+                    rates,
+                    rules,
+                    self.t,
+                    self.network.own,
+                    *plan,
+                    self._weight_layers,
+                    *self._buffers,
+                    self._y[:m],
+                    self._c[:m],
+                    penalties,
+                    total,
+                    X,
+                    Y,
+                    no_weight if weight is None else weight,
+                    order,
+                    m,
+                    board,
+                )
+
+        def abort() -> None:
+            board[ABORTED] = 1
+
+        self.t = threads.side_by_side(work, workers, abort)
         self.network.own[self.network.steps_at] = 0  # from here on it predicts
-        return float(total)
+        return float(total[0])
+
+    def _plan(self, m: int) -> tuple[Plan, Array]:
+        """How a step on m rows is cut, and room for a number for each part of the gradient."""
+        if m not in self._plans:
+            cut = step_seconds(self.network, m) > WORTH_SHARING
+            plan = make_plan(self.network, m, self.optimizer.slots, cut)
+            self._plans[m] = plan, np.zeros(plan.parts.shape[1])
+        return self._plans[m]
 
     def explain(
         self,
@@ -392,17 +445,23 @@ class Descent:
 
 
 def _executable(
-    network: Network, optimizer: Optimizer, kind: str
-) -> tuple[list[Any], Callable[..., tuple[int, float]]]:
+    network: Network, optimizer: Optimizer, kind: str, rules: Rules
+) -> tuple[list[Any], Callable[..., int]]:
     """`descend` and its functions: as they are, or compiled."""
     roles = network.functions() | {"step": [optimizer.step]}
     if kind == "numpy":
-        return list(roles.values()), backprop.descend
-    tables = [
-        np.array([engine.address(fn, role, network.dtype) for fn in fns], np.int64)
-        for role, fns in roles.items()
-    ]
-    return list(tables), engine.compiled(backprop.descend, engine.DESCEND, network.dtype)
+        return [*roles.values(), RULES], backprop.descend
+
+    def address(fn: Any, role: str, used: bool = True) -> int:
+        return engine.address(fn, role, network.dtype) if used else 0
+
+    tables = [[address(fn, role) for fn in fns] for role, fns in roles.items()]
+    penalized = rules.l2 or rules.l1
+    used: tuple[float, ...] = (penalized, penalized, rules.clip_value, rules.clip_norm)
+    used += (rules.decay, rules.max_norm, rules.average)
+    tables.append([address(fn, fn.__name__, bool(on)) for fn, on in zip(RULES, used, strict=True)])
+    run = engine.compiled(backprop.descend, engine.DESCEND, network.dtype)
+    return [np.array(table, np.int64) for table in tables], run
 
 
 def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> str:
@@ -417,6 +476,8 @@ def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> 
     """
     if asked not in ENGINES:
         raise ValueError(f"unknown engine {asked!r}; {suggest(str(asked), ENGINES)}")
+    if asked == "auto":
+        asked = get_config()["engine"]
     if asked != "auto":
         return asked
     if not engine.can_compile():

@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.floating[Any]]
 Index: TypeAlias = NDArray[np.int64]
 
+# Workers' common board: the phase and its next item in one number, how many items are done,
+# whether one of the workers has failed, and whether there is only one; each in a cache line.
+BOARD, TICKET, DONE, ABORTED, ALONE = 32, 0, 8, 16, 24
+
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / golden ratio, SplitMix64's increment
+
+
+def copy(x: Array, out: Array) -> None:
+    """out = x; any shape, the same for both. Numba takes seconds to compile out[:] = x."""
+    np.copyto(out, x)
 
 
 def exp(x: Array, out: Array) -> None:
@@ -101,9 +110,25 @@ def row_sum(x: Array) -> Array:
     return np.add.reduce(x, axis=1, keepdims=True)
 
 
+def row_logsumexp(x: Array) -> Array:
+    """log Σ_j e^{x_j} of each row, (m, n) -> (m, 1); never overflows."""
+    largest = row_max(x)
+    return largest + np.log(row_sum(np.exp(x - largest)))
+
+
+def row_total(x: Array, out: Array) -> None:
+    """Sum of each row: (m, n) -> (m,)."""
+    np.add.reduce(x, axis=1, out=out)
+
+
 def column_sum(x: Array, out: Array) -> None:
     """Sum of each column: (m, n) -> (n,)."""
     np.add.reduce(x, axis=0, out=out)
+
+
+def dot(x: Array, y: Array, out: Array) -> None:
+    """out = x y, the matrix product; x and y may be transposed, or parts of wider matrices."""
+    np.dot(x, y, out)
 
 
 def take_rows(x: Array, rows: Index, out: Array) -> None:
@@ -111,14 +136,18 @@ def take_rows(x: Array, rows: Index, out: Array) -> None:
     x.take(rows, 0, out, "clip")  # "clip" skips a buffer; the rows are known to be in range
 
 
-def matrices(flat: Array, table: Index) -> Sequence[Array]:
+def matrices(flat: Array, table: Index) -> Sequence[Any]:
     """Views of a flat vector as matrices; entry l is flat[o : o + r * c].reshape(r, c).
 
     Parameters
     ----------
     flat : (P,) floating
-    table : (L + 1, 3) int64, rows (o, r, c): where matrix l starts, its rows, its columns
+    table : (n, 3) int64, rows (o, r, c)
+        Where matrix l starts, its rows, its columns. Of several tables, (k, n, 3), each gives
+        such a list.
     """
+    if table.ndim == 3:
+        return [matrices(flat, one) for one in table]
     return [flat[o : o + r * c].reshape(r, c) for o, r, c in table.tolist()]
 
 
@@ -137,3 +166,24 @@ def functions(role: str, table: Sequence[Any], like: Array) -> Sequence[Any]:
     like : an array of the dtype that they work on
     """
     return table
+
+
+def take(board: Any, phase: int, n: int, done: int) -> int:
+    """The next of a phase's n items after this worker has done one; n when all items are done.
+
+    Workers that run one piece of code share the items of each of its phases, and none goes on
+    before the phase is over. A lone worker, as here, takes them one after the other. The
+    compiled body deals them out by whoever comes, so that a worker that the system has put
+    aside for a moment holds nobody up unless it has an item in hand.
+
+    Parameters
+    ----------
+    board : (BOARD,) int64 zeros, but for board[ALONE]
+    phase : int
+        0, 1, 2, … in the order in which all workers come through.
+    n : int
+        How many items; 1 or more.
+    done : int
+        The item just done; -1 at the start of a phase.
+    """
+    return done + 1

@@ -1,0 +1,170 @@
+"""Threads: how many a fit may use, BLAS held to one of its own, and workers side by side.
+
+A BLAS with threads of its own gives other bits for other numbers of threads, and on small
+products, or beside other work, its threads wait for each other many times longer than they
+compute. So while a network trains, BLAS has one thread, and the step is cut into parts
+(:mod:`chainrule.plan`) that workers of ours take.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+class _Process:
+    """What all fits of this process share."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.busy = 0  # workers that are at work now
+        self.blas_users = 0
+        self.blas_limit: Any = None
+
+    def forget(self) -> None:
+        """In a forked child: none of the parent's threads lives here."""
+        if self.blas_limit is not None:
+            self.blas_limit.restore_original_limits()
+        self.__init__()  # type: ignore[misc]
+
+
+_process = _Process()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_process.forget)
+
+
+@functools.cache
+def _controller(loaded: int) -> Any:
+    """What can set the threads of the BLAS libraries that are loaded; finding them takes long."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread, for the whole process, while any thread is inside."""
+    process = _process
+    with process.lock:
+        if process.blas_users == 0:
+            # SciPy may bring a BLAS of its own.
+            process.blas_limit = _controller("scipy.linalg" in sys.modules).limit(limits=1)
+        process.blas_users += 1
+    try:
+        yield
+    finally:
+        with process.lock:
+            process.blas_users = max(0, process.blas_users - 1)
+            if process.blas_users == 0 and process.blas_limit is not None:
+                process.blas_limit.restore_original_limits()
+                process.blas_limit = None
+
+
+@functools.cache
+def _cores(usable: frozenset[int]) -> int:
+    """Physical cores among the usable processors."""
+    siblings = set()
+    for cpu in usable:
+        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            siblings.add(path.read_text())
+        except OSError:
+            siblings.add(str(cpu))
+    return len(siblings)
+
+
+@functools.cache
+def _quota() -> float:
+    """Processors that a container is granted; infinity if it is not limited so."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return float(quota) / float(period)
+    except (OSError, ValueError):
+        return float("inf")
+
+
+def cores() -> int:
+    """Physical cores that this process may use, by affinity and container."""
+    if hasattr(os, "sched_getaffinity"):
+        found = _cores(frozenset(os.sched_getaffinity(0)))
+    else:
+        found = os.cpu_count() or 1
+    return max(1, int(min(found, _quota())))
+
+
+def default_threads() -> int:
+    """$OMP_NUM_THREADS, which joblib's workers set as well, but at most the cores."""
+    given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(int(given), cores()) if given.isdigit() and int(given) > 0 else cores()
+
+
+def workers_for(most: int, asked: int | None) -> int:
+    """How many workers to start now: as asked, else by what other fits leave free.
+
+    Parameters
+    ----------
+    most : int
+        Into how many parts the work is cut.
+    asked : int or None
+    """
+    if most <= 1:
+        return 1
+    return max(1, min(most, asked if asked is not None else default_threads() - _process.busy))
+
+
+def side_by_side(work: Callable[[int], Result], workers: int, abort: Callable[[], None]) -> Result:
+    """Call work(0), …, work(workers - 1), each in a thread, the first in this one.
+
+    Parameters
+    ----------
+    work : callable
+        Takes the worker's number.
+    workers : int
+    abort : callable
+        Called if one of them raises, so that the others do not wait for it.
+
+    Returns
+    -------
+    What work(0) returned.
+    """
+    errors: list[BaseException] = []
+
+    def guarded(worker: int) -> None:
+        try:
+            work(worker)
+        except BaseException as error:
+            errors.append(error)
+            abort()
+
+    others = [
+        threading.Thread(target=guarded, args=(worker,), daemon=True)
+        for worker in range(1, workers)
+    ]
+    with _process.lock:
+        _process.busy += workers
+    try:
+        try:
+            for thread in others:
+                thread.start()
+            result = work(0)
+        except BaseException:
+            abort()
+            raise
+        finally:
+            for thread in others:
+                if thread.ident is not None:
+                    thread.join()
+    finally:
+        with _process.lock:
+            _process.busy -= workers
+    if errors:
+        raise errors[0]
+    return result

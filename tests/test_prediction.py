@@ -1,0 +1,138 @@
+"""Prediction: blocks, threads, memory, and the fast path for one row."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from chainrule import ACTIVATIONS, LAYERS, Network, set_config
+from chainrule import network as network_module
+from chainrule.layers import AFFINE
+
+
+@pytest.fixture
+def own_threads():
+    """Whatever a test sets, the default after it."""
+    yield
+    set_config(n_threads=0)
+
+
+@pytest.fixture(scope="module")
+def served():
+    """A network, 3,000 rows, and their outputs."""
+    network = Network((64, 100, 10), loss="cross_entropy", dtype="float32", seed=0)
+    X = np.random.default_rng(0).normal(size=(3000, 64)).astype("float32")
+    return network, X, network.predict(X)
+
+
+@pytest.mark.parametrize("rows", [1024, 1025, 1999, 2048])
+@pytest.mark.parametrize("start", [0, 1, 7, 952])
+def test_a_row_has_its_bits_whatever_is_around_it(served, start, rows):
+    network, X, output = served
+    part = network.predict(X[start : start + rows])
+    assert part.tobytes() == output[start : start + rows].tobytes()
+
+
+def test_few_rows_agree_with_many(served):
+    network, X, output = served
+    for rows in (1, 2, 3, 17, 1023):
+        np.testing.assert_allclose(network.predict(X[:rows]), output[:rows], rtol=2e-5, atol=1e-6)
+
+
+def test_any_number_of_threads_gives_the_same_bits(served, monkeypatch, own_threads):
+    network, X, output = served
+    monkeypatch.setattr(network_module, "SHARED", 0)
+    for n_threads in (1, 2, 3, 50):
+        set_config(n_threads=n_threads)
+        assert network.predict(X).tobytes() == output.tobytes()
+
+
+def test_memory_is_bounded(own_threads):
+    """Also with rows of another dtype, which are converted block by block."""
+    network = Network((64, 100, 10), dtype="float32", seed=0)
+    X = np.zeros((200_000, 64))
+    network.predict(X[:5])
+    tracemalloc.start()
+    try:
+        network.predict(X)
+        beyond_output = tracemalloc.get_traced_memory()[1] - 200_000 * 10 * 4
+    finally:
+        tracemalloc.stop()
+    assert beyond_output < 16e6
+
+
+def test_a_bad_number_is_named_by_its_row_in_all_rows(served):
+    network, X, _ = served
+    bad = X.copy()
+    bad[2500, 3] = np.nan
+    with pytest.raises(ValueError, match="row 2500, column 3"):
+        network.predict(bad)
+    with pytest.raises(ValueError, match="shape"):
+        network.predict(X[:, :5])
+    with pytest.raises(ValueError, match="no rows"):
+        network.predict(X[:0])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("output", ["identity", "softmax", "logistic"])
+def test_one_row_agrees(activation, output, dtype):
+    network = Network(
+        (5, 7, 3), activation=activation, output_activation=output, dtype=dtype, seed=0
+    )
+    X = np.random.default_rng(1).normal(size=(20, 5)).astype(dtype)
+    predict_row = network.predictor()
+    rows = np.array([predict_row(x) for x in X])
+    assert rows.dtype == dtype
+    tolerance = 100 * np.finfo(dtype).eps
+    np.testing.assert_allclose(rows, network.predict(X), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=list(LAYERS))
+def test_one_row_through_every_layer(layer):
+    network = Network((5, 7, 7, 3), layers=[AFFINE, layer, AFFINE], seed=0)
+    x = np.linspace(-1, 1, 5)
+    np.testing.assert_allclose(network.predictor()(x), network.predict(x[None])[0], rtol=1e-12)
+
+
+def test_the_row_is_left_alone_and_results_are_new(served):
+    network, X, _ = served
+    predict_row = network.predictor()
+    before = X[:2].copy()
+    first = predict_row(X[0])
+    kept = first.copy()
+    second = predict_row(X[1])
+    assert not np.shares_memory(first, second)
+    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal(X[:2], before)
+
+
+def test_a_predictor_sees_the_parameters_of_the_moment():
+    network = Network((3, 4, 2), seed=0)
+    predict_row = network.predictor()
+    x = np.ones(3)
+    before = predict_row(x)
+    network.theta *= 2
+    assert not np.allclose(predict_row(x), before)
+    np.testing.assert_allclose(predict_row(x), network.predict(x[None])[0], rtol=1e-12)
+
+
+def test_one_predictor_in_many_threads(served):
+    network, X, _ = served
+    predict_row = network.predictor()
+    expected = [predict_row(x) for x in X[:200]]
+    wrong = []
+
+    def serve():
+        for x, y in zip(X[:200], expected, strict=True):
+            if not np.array_equal(predict_row(x), y):
+                wrong.append(x)
+
+    callers = [threading.Thread(target=serve) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert not wrong

@@ -1,0 +1,363 @@
+"""Workers share a step: the same bits for any number of them, beside anything else that runs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import threadpoolctl
+
+from chainrule import LAYERS, OPTIMIZERS, Activation, Network, plan, threads, train, training
+from chainrule.layers import AFFINE, batch_norm, dropout, layer_norm
+from chainrule.regularizers import Rules
+from chainrule.training import Descent
+
+TOLERANCE = {"float64": 1e-11, "float32": 1e-4}
+
+RULES = {
+    "none": Rules(),
+    "penalties": Rules(l2=0.1, l1=0.01),
+    "clipping": Rules(clip_value=0.01, clip_norm=0.02),
+    "decay": Rules(decay=0.1),
+    "max norm": Rules(max_norm=0.5),
+    "average": Rules(average=0.1),
+    "all": Rules(1, 1, 0.1, 0.01, 0.01, 0.02, 0.1, 0.5, 0.1),
+}
+
+
+@pytest.fixture
+def cut_small(monkeypatch):
+    """Small networks are cut into parts, as large ones are."""
+    monkeypatch.setattr(training, "WORTH_SHARING", 0.0)
+    monkeypatch.setattr(plan, "LEAST_ROWS", 4)
+    monkeypatch.setattr(plan, "LEAST_PRODUCTS", 200)
+    monkeypatch.setattr(plan, "SLICE", 50)
+
+
+def descend(engine, n_threads, *, rules=None, dtype="float64", layers=None, weighted=False):
+    """Three epochs of Adam on batches of 30 and a rest of 11; (theta, average, state, totals)."""
+    rng = np.random.default_rng(0)
+    sizes = (12, 20, 20, 5) if layers else (12, 20, 5)
+    network = Network(
+        sizes, loss="cross_entropy", dtype=dtype, init="he_normal", seed=1, layers=layers
+    )
+    X = rng.normal(size=(101, 12)).astype(dtype)
+    Y = np.eye(5, dtype=dtype)[rng.integers(0, 5, 101)]
+    weight = rng.uniform(0, 2, 101).astype(dtype) if weighted else None
+    adam = OPTIMIZERS["adam"]
+    hyper = np.array(list(adam.hyper.values()))
+    descent = Descent(network, adam, hyper, 30, engine, rules, n_threads=n_threads)
+    totals = [descent.epoch(X, Y, rng.permutation(101), weight) for _ in range(3)]
+    return network.theta, descent.average, descent.state, np.array(totals)
+
+
+def same_bits(left, right):
+    return all(a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True))
+
+
+# --- the same bits -------------------------------------------------------------------------------
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("rules", RULES.values(), ids=list(RULES))
+def test_any_number_of_workers_gives_the_same_bits(rules, dtype, weighted, cut_small):
+    alone = descend("numba", 1, rules=rules, dtype=dtype, weighted=weighted)
+    for n_threads in (2, 3, 7):
+        shared = descend("numba", n_threads, rules=rules, dtype=dtype, weighted=weighted)
+        assert same_bits(shared, alone)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("rules", RULES.values(), ids=list(RULES))
+def test_parts_add_up(rules, engine, weighted, monkeypatch):
+    """Cut into parts or not, in either engine: the same step."""
+    whole = descend("numpy", 1, rules=rules, weighted=weighted)
+    for name, value in (("LEAST_ROWS", 4), ("LEAST_PRODUCTS", 200), ("SLICE", 50)):
+        monkeypatch.setattr(plan, name, value)
+    monkeypatch.setattr(training, "WORTH_SHARING", 0.0)
+    parts = descend(engine, 3, rules=rules, weighted=weighted)
+    for k in (0, 1, 3):  # the state lies otherwise
+        np.testing.assert_allclose(parts[k], whole[k], rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("middle", [dropout(0.5), layer_norm(), batch_norm()], ids=lambda x: x.name)
+def test_layers_that_mix_rows_or_draw_by_place(middle, cut_small):
+    layers = [AFFINE, middle, AFFINE]
+    alone = descend("numba", 1, layers=layers)
+    assert same_bits(descend("numba", 3, layers=layers), alone)
+    reference = descend("numpy", 1, layers=layers)
+    np.testing.assert_allclose(alone[0], reference[0], rtol=1e-9, atol=1e-10)
+
+
+def test_only_what_may_be_cut_is_cut(cut_small):
+    for name, layer in LAYERS.items():
+        network = Network((20, 20, 20, 20), layers=[AFFINE, layer, AFFINE], seed=0)
+        cut = plan.make_plan(network, 40, 2, True)
+        assert (len(cut.blocks) > 1) == (name in ("affine", "layer_norm"))
+        assert [(cut.parts[0, :, 0] == l).sum() > 1 for l in (1, 2, 3)] == [
+            True,
+            name == "affine",
+            True,
+        ]
+
+
+@pytest.mark.parametrize("m", [1, 3, 4, 9, 40, 1000])
+def test_a_plan_covers_everything_once(m, cut_small):
+    network = Network((13, 20, 7), seed=0)
+    cut = plan.make_plan(network, m, 2, True)
+    seen = np.zeros(network.theta.size, int)
+    for table in (cut.parts[1], cut.parts[2]):
+        for offset, rows, columns in table:
+            seen[offset : offset + rows * columns] += 1
+    assert (seen == 1).all()
+    seen[:] = 0
+    for offset, _, size in cut.slices[0]:
+        seen[offset : offset + size] += 1
+    assert (seen == 1).all()
+    rows = np.zeros(m, int)
+    for first, last in zip(cut.starts[:-1], cut.starts[1:], strict=True):
+        rows[first:last] += 1
+    assert (rows == 1).all()
+
+
+def test_cuts_depend_on_shapes_alone():
+    """Not on how many threads there may be."""
+    network = Network((784, 512, 512, 10), dtype="float32", seed=0)
+    descents = [
+        Descent(network, OPTIMIZERS["sgd"], np.array([0.1]), 256, "numpy", n_threads=n)
+        for n in (1, 4)
+    ]
+    first, second = (descent._plan(256)[0] for descent in descents)
+    assert len(first.blocks) > 1
+    for left, right in zip(first, second, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_a_small_step_is_one_item():
+    network = Network((64, 100, 10), dtype="float32", seed=0)
+    cut = Descent(network, OPTIMIZERS["sgd"], np.array([0.1]), 200, "numpy")._plan(200)[0]
+    assert len(cut.blocks) == 1
+    assert cut.parts.shape[1] == 2
+
+
+# --- beside anything else ------------------------------------------------------------------------
+
+
+@pytest.mark.compiled
+def test_fits_in_several_python_threads(cut_small):
+    expected = descend("numba", 1)
+    results = [None] * 4
+
+    def fit(k):
+        results[k] = descend("numba", 2)
+
+    fits = [threading.Thread(target=fit, args=(k,)) for k in range(4)]
+    for thread in fits:
+        thread.start()
+    for thread in fits:
+        thread.join()
+    assert all(same_bits(result, expected) for result in results)
+    assert threads._process.busy == 0
+
+
+def blas_threads():
+    return {pool["filepath"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
+
+
+def test_blas_has_one_thread_during_an_epoch_and_its_own_after(engine):
+    seen = []
+
+    def watching(theta, nabla, state, h, t):
+        seen.append(blas_threads())
+        theta -= theta.dtype.type(h[0]) * nabla
+
+    with threadpoolctl.threadpool_limits(3, "blas"):
+        before = blas_threads()
+        network = Network((3, 4, 2), seed=0)
+        X, Y = np.ones((6, 3)), np.ones((6, 2))
+        if engine == "numpy":
+            own = OPTIMIZERS["sgd"]._replace(name="watching", step=watching)
+            train(network, X, Y, epochs=2, optimizer=own, engine="numpy")
+            assert {n for pools in seen[-2:] for n in pools.values()} == {1}
+        else:
+            train(network, X, Y, epochs=2, engine="numba")
+        assert blas_threads() == before
+
+
+def broken(z, a):
+    raise RuntimeError("broken")
+
+
+def test_blas_gets_its_threads_back_after_an_error(monkeypatch):
+    network = Network((3, 4, 2), seed=0)
+    network.activations[1] = Activation("broken", broken, broken)
+    with threadpoolctl.threadpool_limits(3, "blas"):
+        before = blas_threads()
+        with pytest.raises(RuntimeError, match="broken"):
+            train(network, np.ones((6, 3)), np.ones((6, 2)), engine="numpy")
+        assert blas_threads() == before
+    assert threads._process.busy == 0
+
+
+def test_the_last_to_leave_gives_blas_its_threads_back():
+    with threadpoolctl.threadpool_limits(3, "blas"):
+        before = blas_threads()
+        with threads.one_blas_thread():
+            with threads.one_blas_thread():
+                assert set(blas_threads().values()) == {1}
+            assert set(blas_threads().values()) == {1}
+        assert blas_threads() == before
+
+
+@pytest.mark.parametrize("at_fault", [0, 1, 2])
+def test_an_error_in_one_worker_is_raised_and_ends_the_others(at_fault):
+    failed = threading.Event()
+
+    def work(worker):
+        if worker == at_fault:
+            raise ValueError(f"worker {worker}")
+        assert failed.wait(10)
+
+    with pytest.raises(ValueError, match=f"worker {at_fault}"):
+        threads.side_by_side(work, 3, failed.set)
+    assert threads._process.busy == 0
+
+
+@pytest.mark.compiled
+def test_compiled_workers_do_not_wait_for_one_that_failed():
+    from chainrule.engine import compiled
+    from chainrule.vecmath import ABORTED, BOARD
+
+    run = compiled(two_items, "VA", np.dtype("float64"))
+    board = np.zeros(BOARD, np.int64)
+    board[ABORTED] = 1
+    run(np.zeros(1), board)  # returns, though the second item's worker never comes
+
+
+def two_items(out, board):
+    i = take(board, 0, 2, -1)
+    if i < 2:
+        i = take(board, 0, 2, 2)
+
+
+from chainrule.vecmath import take  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ("omp", "busy", "asked", "expected"),
+    [
+        ("", 0, None, 4),
+        ("2", 0, None, 2),
+        ("2,1", 0, None, 2),
+        ("many", 0, None, 4),
+        ("0", 0, None, 4),
+        ("9", 0, None, 4),
+        ("", 3, None, 1),
+        ("", 9, None, 1),
+        ("1", 0, 3, 3),
+        ("", 0, 99, 8),
+    ],
+)
+def test_how_many_workers(monkeypatch, omp, busy, asked, expected):
+    monkeypatch.setattr(threads, "cores", lambda: 4)
+    monkeypatch.setattr(threads._process, "busy", busy)
+    monkeypatch.setenv("OMP_NUM_THREADS", omp)
+    assert threads.workers_for(8, asked) == expected
+    assert threads.workers_for(1, asked) == 1
+
+
+def test_cores_are_those_that_may_be_used():
+    assert 1 <= threads.cores() <= (os.cpu_count() or 1)
+
+
+FIT = """
+import hashlib, sys
+sys.path.insert(0, {tests!r})
+from chainrule import plan, training
+training.WORTH_SHARING, plan.LEAST_ROWS, plan.LEAST_PRODUCTS, plan.SLICE = 0.0, 4, 200, 50
+from test_sharing import descend
+if __name__ == "__main__":
+    print(hashlib.sha256(descend("numba", 2)[0].tobytes()).hexdigest())
+"""
+
+
+def fit_in_child(send):
+    send.send(descend("numba", 2)[0].tobytes())
+
+
+@pytest.mark.compiled
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_fits(cut_small):
+    expected = descend("numba", 2)[0].tobytes()
+    receive, send = multiprocessing.Pipe(duplex=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # BLAS has threads
+        child = multiprocessing.get_context("fork").Process(target=fit_in_child, args=(send,))
+        child.start()
+    assert receive.poll(60)
+    assert receive.recv() == expected
+    child.join(10)
+    assert child.exitcode == 0
+
+
+@pytest.mark.compiled
+def test_another_process_gets_the_same_bits(cut_small):
+    import hashlib
+
+    script = FIT.format(tests=os.path.dirname(__file__))
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == hashlib.sha256(descend("numba", 1)[0].tobytes()).hexdigest()
+
+
+def hashed(n_threads):
+    training.WORTH_SHARING = 0.0
+    plan.LEAST_ROWS, plan.LEAST_PRODUCTS, plan.SLICE = 4, 200, 50
+    return descend("numba", n_threads)[0].tobytes(), threads.default_threads()
+
+
+@pytest.mark.compiled
+def test_in_joblib_workers(cut_small):
+    joblib = pytest.importorskip("joblib")
+    expected = descend("numba", 1)[0].tobytes()
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        results = joblib.Parallel(n_jobs=2)(joblib.delayed(hashed)(None) for _ in range(2))
+    assert results == [(expected, 1)] * 2
+
+
+# --- no growth with time -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adam", "rmsprop"])
+def test_what_is_kept_of_dead_units_does_not_shrink_for_ever(optimizer, engine, dtype):
+    """A ReLU unit that dies: its moments decay, but into 0, never among the slow numbers."""
+    network = Network((4, 6, 2), dtype=dtype, init="he_normal", seed=0)
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(40, 4)), rng.normal(size=(40, 2))
+    chosen = OPTIMIZERS[optimizer]
+    hyper = np.array(list(chosen.hyper.values()))
+    if optimizer == "rmsprop":
+        hyper[1] = 0.5
+    descent = Descent(network, chosen, hyper, 4, engine)
+    order = np.arange(40)
+    X, Y = X.astype(dtype), Y.astype(dtype)
+    descent.epoch(X, Y, order)
+    moved = np.abs(descent.state) > 0
+    network.b[1][:3] = -100  # three units die
+    dead = None
+    for _ in range(800):
+        descent.epoch(X, Y, order)
+        size = np.abs(descent.state)
+        slow = (size > 0) & (size < np.finfo(dtype).tiny)
+        assert not slow.any()
+        dead = moved & (size == 0)
+    assert dead.sum() >= 3 * (4 + 1)
