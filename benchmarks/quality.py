@@ -32,7 +32,7 @@ from sklearn.preprocessing import StandardScaler
 import chainrule
 
 FOLDS = 5
-SCALED = {True: "StandardScaler in front", False: "columns as they are"}
+SCALED = {True: "StandardScaler in front of both:", False: "Columns as they are:"}
 
 
 class Task(NamedTuple):
@@ -133,7 +133,7 @@ def main() -> None:
     results: list[dict[str, Any]] = []
     with threadpoolctl.threadpool_limits(1, "blas"):
         for scaled, heading in SCALED.items():
-            print(f"\n{heading.capitalize()}:\n")
+            print(f"\n{heading}\n")
             print("| Data | Score | scikit-learn | chainrule | difference |")
             print("|---|---|---|---|---|")
             for name in args.only:
