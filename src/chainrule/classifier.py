@@ -6,6 +6,7 @@ is added is keyword-only and comes after.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -534,6 +535,19 @@ class MLPClassifier(ClassifierMixin, MLPBase):
                 return np.ones_like(outputs)
             return np.hstack([1 - outputs, outputs])
         return outputs
+
+    def _of_one_row(self, output: Callable[[Array], Array]) -> Callable[[Array], Any]:
+        if self._several():
+            split = self._label_binarizer.split
+            return lambda x: [part[0] for part in split(output(x)[np.newaxis])]
+        if self.n_outputs_ > 1:
+            return output
+
+        def both(x: Array) -> Array:
+            p = output(x)[0]
+            return np.array([1 - p, p])
+
+        return both
 
     def predict_log_proba(self, X: Any) -> Any:
         """Logarithms of the probabilities.

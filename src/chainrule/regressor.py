@@ -6,6 +6,7 @@ is added is keyword-only and comes after.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -504,6 +505,9 @@ class MLPRegressor(RegressorMixin, MLPBase):
             return self._predictions(outputs)
         deviation = np.exp(outputs[:, self.n_outputs_ :] / 2)
         return self._predictions(outputs), deviation.ravel() if self.n_outputs_ == 1 else deviation
+
+    def _of_one_row(self, output: Callable[[Array], Array]) -> Callable[[Array], Any]:
+        return lambda x: self._predictions(output(x)[np.newaxis])[0]
 
     def _class_weighted(self, y: Any, weight: Array | None, incremental: bool) -> Array | None:
         return weight
