@@ -261,7 +261,7 @@ def _compiling() -> Iterator[None]:
 
     with global_compiler_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", NumbaWarning)
-        binding.set_option("", "-unswitch-threshold=500")
+        binding.set_option("", "-unswitch-threshold=250")
         try:
             yield
         finally:

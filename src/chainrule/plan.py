@@ -17,7 +17,7 @@ from chainrule.vecmath import Index
 if TYPE_CHECKING:
     from chainrule.network import Network
 
-SLICE = 4096  # numbers of theta in one call of an optimiser: its temporaries stay in the cache
+SLICE = 8192  # numbers of theta in one call of an optimiser: its temporaries stay in the cache
 LEAST_ROWS = 64  # fewer rows a block, and BLAS spends its time on packing W
 LEAST_PRODUCTS = 1 << 21  # multiplications in a part of a gradient
 MOST = 16  # parts of one thing
