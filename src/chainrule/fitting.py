@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
@@ -88,8 +89,31 @@ class MLPBase(CallbackSupportMixin, Prediction):
         incremental: bool = False,
         n_epochs: int = 1,
     ) -> Any:
+        epochs = n_epochs if incremental else self.max_iter
+        ready = self._set_up(
+            X, y, sample_weight, X_val, y_val, sample_weight_val, incremental, epochs
+        )
+        run = run_lbfgs if self.solver == "lbfgs" else run_epochs
+        self._descent = run(self, *ready, epochs, incremental, (X, y, sample_weight))
+        if not all(np.isfinite(p).all() for p in (*self.coefs_, *self.intercepts_)):
+            raise ValueError(NON_FINITE)
+        self._network()
+        return self
+
+    def _set_up(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        X_val: Any,
+        y_val: Any,
+        sample_weight_val: Any,
+        incremental: bool,
+        epochs: int,
+    ) -> tuple[Descent, Any, Array, Array | None, Validation | None]:
+        """Check everything; the descent, and X, Y, weights and validation set as it takes them."""
         self._check_combination()
-        check_whole("n_epochs", n_epochs)
+        check_whole("n_epochs", epochs)
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if (X_val is None) != (y_val is None):
@@ -104,7 +128,6 @@ class MLPBase(CallbackSupportMixin, Prediction):
                 )
             if isinstance(self.scoring, str) and self.scoring != "loss":
                 get_scorer(self.scoring)  # an unknown name is refused now
-        given = X, y, sample_weight
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y = self._validate(X, y, reset=first)
         weight = self._check_weight("sample_weight", sample_weight, X)
@@ -112,7 +135,6 @@ class MLPBase(CallbackSupportMixin, Prediction):
         if first or not incremental or self.compat == "sklearn" or not hasattr(self, "_rng"):
             self._rng = check_random_state(self.random_state)
         rng = self._rng
-        epochs = n_epochs if incremental else self.max_iter
 
         start: tuple[list[Array], list[Array]] | None = None
         if first:
@@ -168,14 +190,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
             descent.t = resume[0]
             for array, kept in zip(_resumed(descent), resume[1], strict=True):
                 array[...] = kept
-        run = run_lbfgs if self.solver == "lbfgs" else run_epochs
-        self._descent = run(
-            self, descent, X, self._encode(y), weight, validation, epochs, incremental, given
-        )
-        if not all(np.isfinite(p).all() for p in (*self.coefs_, *self.intercepts_)):
-            raise ValueError(NON_FINITE)
-        self._network()
-        return self
+        return descent, X, self._encode(y), weight, validation
 
     def _fit_with_context(
         self, X: Any, y: Any, weight: Any, X_val: Any, y_val: Any, weight_val: Any
@@ -191,6 +206,40 @@ class MLPBase(CallbackSupportMixin, Prediction):
                 estimator=self, X=X, y=y, reconstruction_attributes={"coefs_": self.coefs_}
             )
         return fitted
+
+    def find_learning_rate(self, X: Any, y: Any, sample_weight: Any = None, **options: Any) -> Any:
+        """Try learning rates from small to large, and suggest one for ``learning_rate_init``.
+
+        Parameters
+        ----------
+        X, y, sample_weight :
+            As in `fit`. The estimator itself is not changed.
+        **options :
+            ``low``, ``high``, ``steps``; see `chainrule.find_learning_rate`.
+
+        Returns
+        -------
+        LRFinder
+            ``suggestion`` is the rate, ``plot()`` the picture.
+        """
+        from chainrule.lr_finder import find_learning_rate
+
+        trial = clone(self)
+        trial._validate_params()
+        if trial.solver == "lbfgs":
+            raise ValueError("solver='lbfgs' chooses its own steps; there is no rate to find")
+        descent, X, Y, weight, _ = trial._set_up(X, y, sample_weight, None, None, None, False, 1)
+        return find_learning_rate(
+            descent.network,
+            X.toarray() if sparse.issparse(X) else X,
+            Y,
+            optimizer=descent.optimizer,
+            hyper=dict(zip(descent.optimizer.hyper, descent.hyper.tolist(), strict=True)),
+            batch_size=descent.m,
+            weight=weight,
+            rules=descent.rules,
+            **options,
+        )
 
     def _begin(self, target: Target) -> None:
         """Set the attributes that a fit from scratch starts with."""
