@@ -17,8 +17,7 @@ from chainrule import LAYERS, OPTIMIZERS, Activation, Network, plan, threads, tr
 from chainrule.layers import AFFINE, batch_norm, dropout, layer_norm
 from chainrule.regularizers import Rules
 from chainrule.training import Descent
-
-TOLERANCE = {"float64": 1e-11, "float32": 1e-4}
+from chainrule.vecmath import ABORTED, BOARD, take
 
 RULES = {
     "none": Rules(),
@@ -95,6 +94,23 @@ def test_layers_that_mix_rows_or_draw_by_place(middle, cut_small):
     assert same_bits(descend("numba", 3, layers=layers), alone)
     reference = descend("numpy", 1, layers=layers)
     np.testing.assert_allclose(alone[0], reference[0], rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.compiled
+def test_fewer_targets_than_outputs(cut_small):
+    """A mean and a log variance for each target."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(40, 3)), rng.normal(size=(40, 2))
+    results = []
+    for engine, n_threads in (("numpy", 1), ("numba", 1), ("numba", 3)):
+        network = Network((3, 20, 4), loss="gaussian", seed=0)
+        sgd = OPTIMIZERS["sgd"]
+        descent = Descent(network, sgd, np.array([0.01]), 16, engine, n_threads=n_threads)
+        total = descent.epoch(X, Y, np.arange(40))
+        results.append((network.theta, total))
+    assert same_bits(results[1][:1], results[2][:1])
+    np.testing.assert_allclose(results[1][0], results[0][0], rtol=1e-10, atol=1e-12)
+    assert results[1][1] == pytest.approx(results[0][1], rel=1e-12)
 
 
 def test_only_what_may_be_cut_is_cut(cut_small):
@@ -234,7 +250,6 @@ def test_an_error_in_one_worker_is_raised_and_ends_the_others(at_fault):
 @pytest.mark.compiled
 def test_compiled_workers_do_not_wait_for_one_that_failed():
     from chainrule.engine import compiled
-    from chainrule.vecmath import ABORTED, BOARD
 
     run = compiled(two_items, "VA", np.dtype("float64"))
     board = np.zeros(BOARD, np.int64)
@@ -246,9 +261,6 @@ def two_items(out, board):
     i = take(board, 0, 2, -1)
     if i < 2:
         i = take(board, 0, 2, 2)
-
-
-from chainrule.vecmath import take  # noqa: E402
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ class Descent:
         self._weight_layers = network.weight_layers()
         self._kept: list[Any] = []
         self._buffers = [np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)]
-        self._y = np.zeros((m, network.n_targets), network.dtype)
+        self._y = np.zeros((m, 0), network.dtype)
         self._c = np.zeros(m, network.dtype)
         self._plans: dict[int, tuple[Plan, Array]] = {}
         self._functions, self._run = _executable(network, optimizer, engine, self.rules)
@@ -305,6 +305,8 @@ class Descent:
         m: int,
     ) -> float:
         plan, penalties = self._plan(m)
+        if self._y.shape[1] != Y.shape[1]:  # targets may be fewer than outputs
+            self._y = np.zeros((self.m, Y.shape[1]), Y.dtype)
         workers = 1
         if self.engine == "numba" and len(plan.blocks) > 1:
             most = max(len(plan.blocks), plan.parts.shape[1])
