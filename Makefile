@@ -1,10 +1,11 @@
 # Everything runs in .venv, made on first use with the versions in requirements.lock.
-# PYTHON is the interpreter that .venv is made with; ARGS goes to `make digits`,
+# PYTHON is the interpreter that .venv is made with; ARGS goes to `make digits` and `make bench`,
 # PYTEST_ARGS to pytest (for example PYTEST_ARGS="-n 2 -k solver").
 
 PYTHON ?= python3
 ARGS ?=
-PYTEST_ARGS ?=
+# Two processes, or as many as there are cores.
+PYTEST_ARGS ?= -n auto
 
 PY := .venv/bin/python
 VENV := PYTHON='$(PYTHON)' \
@@ -14,10 +15,11 @@ PROBLEM = $(shell $(VENV) problem)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help digits test lint format types coverage clean FORCE
+.PHONY: help digits bench test lint format types coverage clean FORCE
 
 help:
 	@echo 'make digits     learn to read handwritten digits (ARGS="--help" for options)'
+	@echo 'make bench      measure speed beside other libraries (ARGS="--quick" for a first look)'
 	@echo 'make test       check style and types, then run the tests, compiled and not'
 	@echo 'make lint       check style'
 	@echo 'make format     put the code in that style'
@@ -28,6 +30,10 @@ help:
 
 digits: .venv/base.stamp
 	@$(PY) -m chainrule digits $(ARGS)
+
+# Variables that steer OpenBLAS are unset: what users see is measured.
+bench: .venv/bench.stamp
+	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(PY) -m benchmarks.run $(ARGS)
 
 # The last line printed is pytest's closing line.
 test: lint types
@@ -48,7 +54,7 @@ types: .venv/test.stamp
 	@$(PY) -m mypy
 
 coverage: .venv/test.stamp
-	@NUMBA_DISABLE_JIT=1 $(PY) -m coverage run -m pytest -m 'not compiled' $(PYTEST_ARGS)
+	@NUMBA_DISABLE_JIT=1 $(PY) -m coverage run -m pytest -n 0 -m 'not compiled'
 	@$(PY) -m coverage report
 
 clean:
@@ -58,13 +64,17 @@ clean:
 
 ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
 ifneq ($(shell $(VENV) state),ok)
-.venv/base.stamp .venv/test.stamp: FORCE
+.venv/base.stamp .venv/bench.stamp .venv/test.stamp: FORCE
 endif
 endif
 
 .venv/base.stamp: requirements.lock pyproject.toml
 	$(if $(PROBLEM),$(error $(PROBLEM)))
 	@$(VENV) base
+
+.venv/bench.stamp: requirements.lock pyproject.toml
+	$(if $(PROBLEM),$(error $(PROBLEM)))
+	@$(VENV) bench
 
 .venv/test.stamp: requirements.lock pyproject.toml
 	$(if $(PROBLEM),$(error $(PROBLEM)))

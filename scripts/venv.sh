@@ -5,6 +5,7 @@
 #   venv.sh problem    print, in one line, what keeps .venv from being made, or nothing
 #   venv.sh base       make or update .venv with chainrule and what it needs
 #   venv.sh test       the same, with the tools for the tests
+#   venv.sh bench      the same, with the libraries that the benchmark compares with
 #
 # PYTHON is the interpreter to use. PYTHON_CHOSEN is non-empty when somebody asked for that
 # very interpreter, so that a .venv made with another one is made anew.
@@ -79,9 +80,12 @@ problem() {
     fi
 }
 
+pip_lock() {
+    .venv/bin/python -m pip --disable-pip-version-check install -qq -c requirements.lock "$@"
+}
+
 pip_install() {
-    if ! .venv/bin/python -m pip --disable-pip-version-check install -qq \
-        -c requirements.lock "$@"; then
+    if ! pip_lock "$@"; then
         echo "Installing into .venv failed; the lines above say why. Run it again to retry." >&2
         exit 1
     fi
@@ -95,7 +99,7 @@ install() {
     else
         echo "Updating .venv ..."
     fi
-    rm -f .venv/complete .venv/base.stamp .venv/test.stamp
+    rm -f .venv/complete .venv/base.stamp .venv/test.stamp .venv/bench.stamp
     # The build backend comes from the lock too: nothing is fetched unpinned.
     pip_install hatchling editables
     if [ "$1" = test ]; then
@@ -103,6 +107,14 @@ install() {
         touch .venv/test.stamp
     else
         pip_install --no-build-isolation -e .
+    fi
+    if [ "$1" = bench ]; then
+        # Not in the lock, and not needed: the benchmark leaves out what is not there.
+        if pip_lock --no-build-isolation -e '.[bench]'; then
+            touch .venv/bench.stamp
+        else
+            echo "Not all libraries to compare with could be installed; going on." >&2
+        fi
     fi
     touch .venv/base.stamp
     complete >.venv/complete.part
@@ -112,9 +124,9 @@ install() {
 case "${1:-}" in
 state) state ;;
 problem) problem ;;
-base | test) install "$1" ;;
+base | test | bench) install "$1" ;;
 *)
-    echo "usage: venv.sh state|problem|base|test" >&2
+    echo "usage: venv.sh state|problem|base|test|bench" >&2
     exit 2
     ;;
 esac

@@ -1,0 +1,116 @@
+"""How the cost grows: with width, depth, batch, rows and threads; in memory; and with time."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import libraries, memory, peers
+from benchmarks.steps import step_turn
+from benchmarks.tasks import CASES, Case, noise_task, starting_values
+from benchmarks.timing import row, take_turns
+
+KINDS = (peers.Chainrule, peers.ChainruleOneThread, libraries.Jax)
+
+
+def sweeps(quick: bool) -> Iterator[tuple[str, int, Case]]:
+    """(what grows, how far, case); about the same number of rows an epoch each."""
+    widths = (16, 128, 512) if quick else (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+    for n in widths:
+        yield "width", n, Case("", (64, n, 10), 128, 16)
+    for n in (1, 4, 16) if quick else (1, 2, 4, 8, 16, 32):
+        yield "depth", n, Case("", (64, *[64] * n, 10), 128, 16)
+    for m in (10, 200, 1000) if quick else (1, 4, 10, 32, 64, 128, 200, 512, 1024, 4096):
+        yield "batch", m, Case("", (64, 100, 10), m, max(2, min(500, 8000 // m)))
+    for n in (1000, 100_000) if quick else (1000, 10_000, 100_000, 1_000_000):
+        yield "rows", n, Case("", (64, 100, 10), 200, n // 200)
+
+
+def step_times(quick: bool) -> list[dict[str, Any]]:
+    """Microseconds a step along every sweep, plain descent on the squared error."""
+    rows = []
+    for what, value, case in sweeps(quick):
+        task = noise_task(case, "squared_error", "sgd")
+        turns = {}
+        for kind in KINDS:
+            if peers.installed(*kind.needs) and kind.suits(task):
+                turn = step_turn(kind(task), 0.02 if quick else 0.06)
+                if turn is not None:
+                    turns[kind.name] = turn
+        W = sum(pair[0].size for pair in task.start)
+        flops = 2 * case.batch * (3 * W - task.start[0][0].size)
+        for who, values in take_turns(turns, 3 if quick else 7).items():
+            more = {"sizes": case.sizes, "batch": case.batch, "mflop": flops / 1e6}
+            rows.append(row(who, "µs", values, grows=what, value=value, **more))
+    return rows
+
+
+def memory_rows(quick: bool) -> list[dict[str, Any]]:
+    """Peak memory of a fit beside what its parameters and activations take."""
+    if not memory.available():
+        print("Peak memory left out: the system does not tell it")
+        return []
+    cases = {
+        "width": [Case("", (64, n, 10), 128, 16) for n in (1000, 16_000)],
+        "depth": [Case("", (64, *[1000] * n, 10), 128, 16) for n in (2, 8)],
+        "batch": [Case("", (64, 100, 10), m, 2) for m in (10_000, 50_000)],
+        "rows": [Case("", (64, 100, 10), 200, n // 200) for n in (10_000, 500_000)],
+    }
+    rows = []
+    for what, some in cases.items():
+        for case in some[:1] if quick else some:
+            slots = 2
+            P = sum(W.size + b.size for W, b in starting_values(case.sizes))
+            shapes = {"sizes": list(case.sizes), "batch": case.batch, "steps": case.steps}
+            known = {
+                "parameters_mb": 4e-6 * P,
+                "data_mb": 4e-6 * case.batch * case.steps * (case.sizes[0] + case.sizes[-1]),
+                "bound_mb": 4e-6 * (P * (slots + 2) + 3 * case.batch * sum(case.sizes)),
+            }
+            for who, kind in memory.WHO.items():
+                if not peers.installed(*kind.needs) or (quick and who != "chainrule"):
+                    continue
+                mb = memory.in_child("fit", who=who, optimizer="adam", **shapes)
+                rows.append(row(who, "MB", [mb], memory=what, **shapes, **known))
+    return rows
+
+
+def over_time(quick: bool) -> list[dict[str, Any]]:
+    """The last epochs' time over the second's; a fifth of the units are dead from the start."""
+    case = CASES["tiny"]
+    start = starting_values(case.sizes)
+    start[0][1][:20] = -100
+    task = noise_task(case, "squared_error", "adam", start=start)
+    rows = []
+    for kind in (peers.Chainrule, peers.ChainruleNumpy, libraries.Jax, libraries.Torch):
+        if not peers.installed(*kind.needs) or (quick and kind is libraries.Torch):
+            continue
+        ratios = []
+        for _ in range(2 if quick else 5):
+            seconds = kind(task).train(200)
+            ratios.append(np.median(seconds[-9:]) / np.median(seconds[1:4]))
+        rows.append(row(kind.name, "of an early epoch", ratios, epochs=200))
+    return rows
+
+
+def memory_map(quick: bool) -> list[dict[str, Any]]:
+    """An epoch over a memory-mapped file, read once before, over one from memory."""
+    task = noise_task(Case("", (784, 100, 10), 200, 50 if quick else 500), "squared_error", "sgd")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "X.npy"
+        np.save(path, task.X)
+        turns = {
+            name: step_turn(peers.Chainrule(task._replace(X=X)), 0.05)
+            for name, X in (("in memory", task.X), ("memory map", np.load(path, mmap_mode="r")))
+        }
+        found = take_turns({k: v for k, v in turns.items() if v}, 3 if quick else 7)
+    return [row(who, "µs", values, source=who) for who, values in found.items()]
+
+
+def measure(quick: bool) -> list[dict[str, Any]]:
+    """All of it."""
+    return step_times(quick) + memory_rows(quick) + over_time(quick) + memory_map(quick)
