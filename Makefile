@@ -40,7 +40,7 @@ test: lint types
 	@echo 'Tests, compiled:'
 	@$(PY) -m pytest $(PYTEST_ARGS)
 	@echo 'Tests, compilation off:'
-	@NUMBA_DISABLE_JIT=1 $(PY) -m pytest -m 'not compiled' $(PYTEST_ARGS)
+	@NUMBA_DISABLE_JIT=1 $(PY) -m pytest -m 'not compiled and not once' $(PYTEST_ARGS)
 
 lint: .venv/test.stamp
 	@$(PY) -m ruff format --check .

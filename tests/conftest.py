@@ -23,8 +23,29 @@ settings.register_profile("explore", settings.get_profile("explore"), max_exampl
 settings.load_profile("default")
 
 
+# Rooms that the compiler has no part in: the run without it leaves them out.
+ONCE = {
+    "test_callbacks",
+    "test_checkpoints",
+    "test_cli",
+    "test_digits",
+    "test_displays",
+    "test_docs",
+    "test_layout",
+    "test_loggers",
+    "test_plotting",
+    "test_schedules",
+    "test_sklearn_contract",
+    "test_sklearn_parity",
+    "test_symbolic",
+}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what needs the compiler where it is switched off."""
+    """Mark what is run once; leave out what needs the compiler where it is switched off."""
+    for item in items:
+        if item.path.stem in ONCE:
+            item.add_marker(pytest.mark.once)
     if JIT:
         return
     skip = pytest.mark.skip(reason="compilation is switched off")

@@ -23,12 +23,21 @@ ESTIMATORS = ("MLPClassifier", "MLPRegressor")
 
 # From the ground up: a module imports only from rows above its own, or from its own.
 STOREYS = [
-    {"vecmath", "pieces"},
+    {"vecmath", "pieces", "threads"},
     {"activations", "losses", "layers", "optimizers", "initializers", "regularizers", "data"},
-    {"backprop", "schedules"},
-    {"engine", "network", "checking"},
+    {"backprop", "schedules", "config"},
+    {"engine", "network", "checking", "plan", "predictor"},
     {"training", "multioutput"},
-    {"callbacks", "checkpoints", "loggers", "lr_finder", "displays", "parameters", "prediction"},
+    {
+        "warmup",
+        "callbacks",
+        "checkpoints",
+        "loggers",
+        "lr_finder",
+        "displays",
+        "parameters",
+        "prediction",
+    },
     {"epochs"},
     {"fitting"},
     {"classifier", "regressor", "digits", "plotting", "report"},

@@ -437,7 +437,14 @@ def test_engines_agree_on_everything_at_once(make, optimizer, dtype):
         total = [
             descent.epoch(X, Y, np.arange(23), weight, np.linspace(0.2, 0.05, 5)) for _ in range(3)
         ]
-        results.append((network.theta, descent.average, network.own, np.array(total)))
+        kept = [network.theta, descent.average, network.own, np.array(total)]
+        if make is stacked and optimizer == "adam":
+            # Below batch normalisation a bias has no gradient but rounding, which Adam blows up;
+            # it moves the running means, and nothing else.
+            start_b, _, n_b = network.parameter_tables[1, 1]
+            kept = [np.delete(values, slice(start_b, start_b + n_b)) for values in kept[:2]]
+            kept.append(np.array(total))
+        results.append(kept)
         assert descent.t == 15
     tolerance = 1e-11 if dtype == np.float64 else 2e-4
     for ours, theirs in zip(*results, strict=True):

@@ -41,9 +41,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_process.forget)
 
 
-@functools.cache
-def _controller(loaded: int) -> Any:
-    """What can set the threads of the BLAS libraries that are loaded; finding them takes long."""
+@functools.lru_cache(maxsize=1)
+def _controller(modules: int) -> Any:
+    """What can set the threads of the BLAS libraries that are loaded; finding them takes long.
+
+    `modules` is how many modules there are: any new one may have brought a BLAS of its own, as
+    several parts of SciPy do.
+    """
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
@@ -55,8 +59,7 @@ def one_blas_thread() -> Iterator[None]:
     process = _process
     with process.lock:
         if process.blas_users == 0:
-            # SciPy may bring a BLAS of its own.
-            process.blas_limit = _controller("scipy.linalg" in sys.modules).limit(limits=1)
+            process.blas_limit = _controller(len(sys.modules)).limit(limits=1)
         process.blas_users += 1
     try:
         yield
