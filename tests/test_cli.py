@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import chainrule
-from chainrule import digits
+from chainrule import digits, engine
 from chainrule.cli import app
 from chainrule.report import _times
 
@@ -255,6 +255,17 @@ def test_wrong_usage_ends_with_2(run, arguments):
     code, out, err = run("digits", *arguments)
     assert (code, out) == (2, "")
     assert arguments[0] in err
+
+
+def test_warmup_refuses_what_it_cannot_compile(run, monkeypatch):
+    code, out, err = run("warmup", "--dtype", "float16")
+    assert (code, out) == (2, "")
+    if engine.can_compile():
+        assert "dtype must be float32 or float64" in err
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    code, out, err = run("warmup")
+    assert (code, out) == (2, "")
+    assert "NUMBA_DISABLE_JIT" in err
 
 
 def test_hidden_0_leaves_no_hidden_layer(run):

@@ -161,6 +161,26 @@ def digits(
         _fail("stopped by Ctrl-C; this is the network as trained so far", INTERRUPTED)
 
 
+@app.command()
+def warmup(
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="float32 or float64; both unless said otherwise.")
+    ] = None,
+) -> None:
+    """Compile the fast engine ahead of its first use: for containers and CI."""
+    from chainrule.engine import cache_folder, can_compile
+    from chainrule.warmup import warm_up
+
+    if not can_compile():
+        _fail("NUMBA_DISABLE_JIT is set, which switches compilation off; unset it", BAD_INPUT)
+    started = time.perf_counter()
+    try:
+        warm_up(tuple(dtype) if dtype else ("float32", "float64"))
+    except ValueError as error:
+        _fail(str(error), BAD_INPUT)
+    print(f"Compiled in {time.perf_counter() - started:.1f} s; kept in {cache_folder()}")
+
+
 def _prepare(recipe: str, seed: int, options: dict[str, Any]) -> tuple[Any, list[Run]]:
     """The data, and the run or runs that were asked for; bad input ends it here."""
     from chainrule import digits as job
