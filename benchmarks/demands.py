@@ -125,7 +125,8 @@ def of_predict(rows: Rows) -> Iterator[Demand]:
         if (n, ours) in by and (n, theirs) in by:
             ratio = by[n, theirs]["median"] / by[n, ours]["median"]
             bound = f">= {least} × scikit-learn"
-            yield Demand(f"{n:,} rows, predict_proba", bound, f"{ratio:.2f}", ratio >= least)
+            name = "one row" if n == 1 else f"{n:,} rows"
+            yield Demand(f"{name}, predict_proba", bound, f"{ratio:.2f}", ratio >= least)
     for who in ("MLPClassifier.predictor()", "Network.predictor()"):
         if (1, who) in by:
             us = by[1, who]["median"]

@@ -171,20 +171,20 @@ class Jax(Peer):
             )
             return theta, m, v, t
 
-        def step(state: Any, rows: Any) -> Any:
-            g = jax.grad(cost)(state[0], self.X[rows], self.Y[rows])
-            if task.optimizer == "adam":
-                return adam(state[0], g, *state[1:]), None
-            return (jax.tree.map(lambda w, g: w - rate * g, state[0], g),), None
+        def epoch(state: Any, X: Any, Y: Any, order: Any) -> Any:
+            def step(state: Any, rows: Any) -> Any:
+                g = jax.grad(cost)(state[0], X[rows], Y[rows])
+                if task.optimizer == "adam":
+                    return adam(state[0], g, *state[1:]), None
+                return (jax.tree.map(lambda w, g: w - rate * g, state[0], g),), None
 
-        def epoch(state: Any, order: Any) -> Any:
             return jax.lax.scan(step, state, order.reshape(-1, task.batch))[0]
 
         self.run, self.output = jax.jit(epoch, donate_argnums=0), jax.jit(output)
 
     def epoch(self) -> None:
         order = self.rng.permutation(len(self.task.X)).astype(np.int32)
-        self.state = self.jax.block_until_ready(self.run(self.state, order))
+        self.state = self.jax.block_until_ready(self.run(self.state, self.X, self.Y, order))
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         return np.asarray(self.output(self.state[0], X))
