@@ -117,6 +117,7 @@ class Network:
         self.parameter_tables, n_parameters = self._lay_out()
         own = [x for layer, n in self._by_layer() for x in layer.numbers(n)]
         self.own = np.array(own, np.float64)
+        self._tables: Index | None = None
         starts = self.parameter_tables[2]
         self.steps_at = starts[starts[:, 2] > 0, 0]  # where in `own` the step is told
         self.theta: Array = np.zeros(n_parameters, self.dtype)
@@ -158,11 +159,14 @@ class Network:
 
     def tables(self, m: int) -> Index:
         """All tables for batches of m rows: W, b, s, and z (a and delta alike), (4, L + 1, 3)."""
-        tables = np.zeros((4, self.L + 1, 3), np.int64)
-        tables[:3] = self.parameter_tables
-        starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]]) * m
-        tables[3] = np.stack([starts, np.full(self.L + 1, m), self.sizes], axis=1)
-        return tables
+        kept = self._tables
+        if kept is None or kept[3, 0, 1] != m:
+            kept = np.zeros((4, self.L + 1, 3), np.int64)
+            kept[:3] = self.parameter_tables
+            starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]]) * m
+            kept[3] = np.stack([starts, np.full(self.L + 1, m), self.sizes], axis=1)
+            self._tables = kept  # for the next batch of as many rows
+        return kept
 
     def _initialize(self, init: Any, rng: np.random.Generator) -> None:
         """Draw theta, or copy the given values."""

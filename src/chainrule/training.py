@@ -220,7 +220,8 @@ class Descent:
         self.t = 0
         self.complete = True
         self._weight_layers = network.weight_layers()
-        self._kept: list[Any] = []
+        self._kept: list[Array] = []
+        self._kept_t = 0
         self._buffers = [np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)]
         self._y = np.zeros((m, 0), network.dtype)
         self._c = np.zeros(m, network.dtype)
@@ -234,13 +235,17 @@ class Descent:
 
     def keep(self) -> None:
         """Remember this moment, to go back to."""
-        self._kept = [self.t, [array.copy() for array in self._arrays()]]
+        if not self._kept:
+            self._kept = [np.empty_like(array) for array in self._arrays()]
+        for kept, array in zip(self._kept, self._arrays(), strict=True):
+            kept[...] = array
+        self._kept_t = self.t
         self.complete = False
 
     def restore(self) -> None:
         """Go back to the moment last kept."""
-        self.t, arrays = self._kept
-        for array, kept in zip(self._arrays(), arrays, strict=True):
+        self.t = self._kept_t
+        for array, kept in zip(self._arrays(), self._kept, strict=True):
             array[...] = kept
 
     def restore_incomplete(self) -> None:
