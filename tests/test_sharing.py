@@ -185,7 +185,11 @@ def test_fits_in_several_python_threads(cut_small):
 
 
 def blas_threads():
-    return {pool["filepath"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
+    return {
+        pool["filepath"]: pool["num_threads"]
+        for pool in threadpoolctl.threadpool_info()
+        if pool["user_api"] == "blas"  # scikit-learn brings a pool of OpenMP's as well
+    }
 
 
 def test_blas_has_one_thread_during_an_epoch_and_its_own_after(engine):
@@ -221,6 +225,20 @@ def test_blas_gets_its_threads_back_after_an_error(monkeypatch):
             train(network, np.ones((6, 3)), np.ones((6, 2)), engine="numpy")
         assert blas_threads() == before
     assert threads._process.busy == 0
+
+
+def test_a_blas_that_is_loaded_later_is_held_too():
+    code = """
+import threadpoolctl
+from chainrule import Network, threads, train
+train(Network((3, 4, 2), seed=0), [[1, 1, 1]] * 6, [[1, 1]] * 6, epochs=1)
+import scipy.special  # brings SciPy's BLAS, but not scipy.linalg
+with threads.one_blas_thread():
+    pools = threadpoolctl.threadpool_info()
+    assert {pool["num_threads"] for pool in pools if pool["user_api"] == "blas"} == {1}, pools
+"""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
 
 
 def test_the_last_to_leave_gives_blas_its_threads_back():
