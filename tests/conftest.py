@@ -38,6 +38,7 @@ ONCE = {
     "test_sklearn_contract",
     "test_sklearn_parity",
     "test_symbolic",
+    "test_wheel",
 }
 
 
