@@ -13,6 +13,7 @@ import pytest
 
 import chainrule
 from chainrule import Network, config, train, training, warmup
+from chainrule.engine import can_compile
 from chainrule.training import choose_engine, step_seconds
 
 
@@ -39,7 +40,8 @@ def test_who_overrules_whom(monkeypatch):
     assert choose_engine("numba", SMALL, 10, 5, 1) == "numba"
     chainrule.set_config(engine="auto")
     assert choose_engine("auto", SMALL, 10, 5, 1) == "numpy"
-    assert choose_engine("auto", SMALL, 10, 5, 10**9) == "numba"
+    large = "numba" if can_compile() else "numpy"  # where nothing compiles, nothing waits for it
+    assert choose_engine("auto", SMALL, 10, 5, 10**9) == large
 
 
 def test_settings_stay_when_not_given():
