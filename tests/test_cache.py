@@ -35,6 +35,37 @@ def stamp(source, **also):
     return _fingerprint(space["f"])
 
 
+ONE_BY_ONE = """
+import sys
+import numpy as np
+from chainrule import Network, train
+
+for name in sys.argv[1:]:
+    costs = []
+    for engine in ("numba", "numpy"):
+        net = Network((1, 1), activation=[], output_activation=name, init=[(np.ones((1, 1)), [0])])
+        costs.append(train(net, [[1.3]], [[0.2]], epochs=1, engine=engine).epochs[0].cost)
+    assert abs(costs[0] - costs[1]) < 1e-12, (name, costs)
+"""
+
+
+@pytest.mark.compiled
+def test_functions_that_several_processes_compiled_are_not_taken_for_each_other(tmp_path):
+    """Their symbols must differ, or the linker of a process that loads them all mixes them up."""
+    names = ["elu", "tanh", "logistic", "silu", "mish", "softplus"]
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def run(*chosen):
+        command = [sys.executable, "-c", ONE_BY_ONE, *chosen]
+        return subprocess.run(command, env=environment, timeout=300, check=True)
+
+    run("identity")  # what all of them need
+    for name in names:
+        run(name)
+    run(*names)
+    run(*reversed(names))
+
+
 def test_same_meaning_same_key():
     assert stamp(MODULE) == stamp(MODULE)
     assert stamp(MODULE) == stamp("# moved down\n\n" + MODULE)

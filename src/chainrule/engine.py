@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import logging
 import os
 import sys
@@ -201,9 +202,25 @@ def _cache(fn: types.FunctionType) -> Any:
     return FunctionCache(fn)
 
 
+def _separate_names() -> None:
+    """Let Numba count the functions of this process from a number of its own.
+
+    A compiled function's symbol ends in its number, and the linker takes two functions of one
+    symbol for the same. Closures of one factory differ in nothing else; counted from 1 in every
+    process, as Numba does, two that different processes compiled would meet under one symbol
+    when a third loads both from the cache, and one be called for the other.
+    """
+    from numba.core.bytecode import FunctionIdentity
+
+    FunctionIdentity._unique_ids = itertools.count(int.from_bytes(os.urandom(6), "big"))
+
+
 @functools.cache
 def _announce() -> None:
-    """Say, once, that this machine compiles for the first time."""
+    """Before anything is compiled: separate names, and say so if it is the first time here."""
+    _separate_names()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_separate_names)
     folder = cache_folder()
     marker = folder / f"compiled-{_toolchain().hex()[:24]}"
     if not marker.exists():
