@@ -462,7 +462,11 @@ def _executable(
     def address(fn: Any, role: str, used: bool = True) -> int:
         return engine.address(fn, role, network.dtype) if used else 0
 
-    tables = [[address(fn, role) for fn in fns] for role, fns in roles.items()]
+    # Entry 0 of a list by layer is a placeholder, which is never called.
+    tables = [
+        [address(fn, role, l > 0 or len(fns) == 1) for l, fn in enumerate(fns)]
+        for role, fns in roles.items()
+    ]
     penalized = rules.l2 or rules.l1
     used: tuple[float, ...] = (penalized, penalized, rules.clip_value, rules.clip_norm)
     used += (rules.decay, rules.max_norm, rules.average)
