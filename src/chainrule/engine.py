@@ -278,7 +278,7 @@ def _compiling() -> Iterator[None]:
 
     with global_compiler_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", NumbaWarning)
-        binding.set_option("", "-unswitch-threshold=250")
+        binding.set_option("", "-unswitch-threshold=200")
         try:
             yield
         finally:
