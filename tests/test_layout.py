@@ -23,7 +23,7 @@ ESTIMATORS = ("MLPClassifier", "MLPRegressor")
 
 # From the ground up: a module imports only from rows above its own, or from its own.
 STOREYS = [
-    {"vecmath", "pieces", "threads"},
+    {"vecmath", "pieces", "threads", "terminal"},
     {"activations", "losses", "layers", "optimizers", "initializers", "regularizers", "data"},
     {"backprop", "schedules", "config"},
     {"engine", "network", "checking", "plan", "predictor"},

@@ -15,17 +15,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import chainrule
 from chainrule.report import epoch_line, last_line, print_report
+from chainrule.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
 if TYPE_CHECKING:
     from chainrule.digits import Record, Result, Run
-
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 ABOUT_DIGITS = (
     "Learn to read handwritten digits; draw what came of it.\n\n"
@@ -54,11 +53,6 @@ def main() -> None:
         app(prog_name="chainrule")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    print(f"chainrule: {message}", file=sys.stderr)
-    raise typer.Exit(code)
 
 
 def _version(wanted: bool) -> None:
@@ -141,13 +135,13 @@ def digits(
         results = _train(runs, show_lines=not (as_json or quiet), silent=quiet)
         failed = next((result for result in results if result.failure), None)
         if failed is not None:
-            _fail(
+            fail(
                 f"{failed.failure}. It reads {failed.correct} of {failed.total} test digits",
                 FAILED,
             )
         pictures, problem = _draw(out, data, results)
     except KeyboardInterrupt:
-        _fail("stopped before there was anything to report", INTERRUPTED)
+        fail("stopped before there was anything to report", INTERRUPTED)
     if as_json:
         print(json.dumps(_as_object(results, pictures, many=recipe == "both")))
     elif quiet:
@@ -156,9 +150,9 @@ def digits(
     else:
         print_report(results, pictures, time.perf_counter() - started)
     if problem is not None:
-        _fail(f"the pictures could not be drawn: {problem}", FAILED)
+        fail(f"the pictures could not be drawn: {problem}", FAILED)
     if any(result.interrupted for result in results):
-        _fail("stopped by Ctrl-C; this is the network as trained so far", INTERRUPTED)
+        fail("stopped by Ctrl-C; this is the network as trained so far", INTERRUPTED)
 
 
 @app.command()
@@ -172,12 +166,12 @@ def warmup(
     from chainrule.warmup import warm_up
 
     if not can_compile():
-        _fail("NUMBA_DISABLE_JIT is set, which switches compilation off; unset it", BAD_INPUT)
+        fail("NUMBA_DISABLE_JIT is set, which switches compilation off; unset it", BAD_INPUT)
     started = time.perf_counter()
     try:
         warm_up(tuple(dtype) if dtype else ("float32", "float64"))
     except ValueError as error:
-        _fail(str(error), BAD_INPUT)
+        fail(str(error), BAD_INPUT)
     print(f"Compiled in {time.perf_counter() - started:.1f} s; kept in {cache_folder()}")
 
 
@@ -196,7 +190,7 @@ def _prepare(recipe: str, seed: int, options: dict[str, Any]) -> tuple[Any, list
         data = job.load()
         return data, [job.Run(each, data, seed) for each in changed]
     except (ValueError, TypeError, MemoryError) as error:
-        _fail(str(error) or type(error).__name__, BAD_INPUT)
+        fail(str(error) or type(error).__name__, BAD_INPUT)
 
 
 def _check_folder(out: Path) -> None:
@@ -205,7 +199,7 @@ def _check_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
-        _fail(
+        fail(
             f"the folder for the pictures, {out}, cannot be written: "
             f"{error.strerror or error}. Choose another with --out",
             BAD_INPUT,
