@@ -48,6 +48,7 @@ _HOMES = {
     "load_checkpoint": "checkpoints",
     "one_hot": "data",
     "set_config": "config",
+    "tabular_pipeline": "tabular",
     "train": "training",
     "warm_up": "warmup",
 }
@@ -93,6 +94,7 @@ __all__ = [
     "load_checkpoint",
     "one_hot",
     "set_config",
+    "tabular_pipeline",
     "train",
     "warm_up",
 ]
@@ -129,5 +131,6 @@ if TYPE_CHECKING:
     from chainrule.optimizers import OPTIMIZERS, Optimizer
     from chainrule.regressor import MLPRegressor
     from chainrule.schedules import SCHEDULES, Plateau, Schedule
+    from chainrule.tabular import tabular_pipeline
     from chainrule.training import DivergenceError, Epoch, History, train
     from chainrule.warmup import warm_up
