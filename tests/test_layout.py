@@ -18,6 +18,7 @@ SOURCE = Path(chainrule.__file__).parent
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
 
 HEAVY = ["numba", "llvmlite", "scipy", "sklearn", "matplotlib", "pandas", "rich", "typer"]
+HEAVY += ["pyarrow", "duckdb"]
 # They build on scikit-learn and load it.
 ESTIMATORS = ("MLPClassifier", "MLPRegressor")
 
@@ -40,6 +41,15 @@ STOREYS = [
     },
     {"epochs"},
     {"fitting"},
+    {
+        "table_types",
+        "table_files",
+        "table_csv",
+        "table_stores",
+        "table_values",
+        "table_writing",
+        "tables",
+    },
     {"classifier", "regressor", "digits", "plotting", "report"},
     {"cli"},
 ]
