@@ -18,6 +18,7 @@ SOURCE = Path(chainrule.__file__).parent
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
 
 HEAVY = ["numba", "llvmlite", "scipy", "sklearn", "matplotlib", "pandas", "rich", "typer"]
+HEAVY += ["pyarrow", "duckdb"]
 # They build on scikit-learn and load it.
 ESTIMATORS = ("MLPClassifier", "MLPRegressor", "tabular_pipeline")
 
@@ -42,6 +43,15 @@ STOREYS = [
     },
     {"epochs", "fitted"},
     {"fitting", "persistence"},
+    {
+        "table_types",
+        "table_files",
+        "table_csv",
+        "table_stores",
+        "table_values",
+        "table_writing",
+        "tables",
+    },
     {"classifier", "regressor", "digits", "plotting", "report"},
     {"cells", "tabular", "evaluation", "evaluation_report", "jobs", "options"},
     {"cli_tables"},
