@@ -53,8 +53,8 @@ STOREYS = [
         "tables",
     },
     {"classifier", "regressor", "digits", "plotting", "report"},
-    {"cells", "tabular", "evaluation", "evaluation_report", "jobs", "options"},
-    {"cli_tables"},
+    {"cells", "tabular", "evaluation", "evaluation_report", "evaluation_text", "predicting", "jobs", "options"},
+    {"cli_tables", "cli_train"},
     {"cli"},
 ]
 # The mathematics itself is read without any of the rest.

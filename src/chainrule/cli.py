@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import chainrule
+from chainrule.cli_tables import evaluate, predict
+from chainrule.cli_train import train
 from chainrule.report import epoch_line, last_line, print_report
 from chainrule.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
@@ -37,7 +39,7 @@ ABOUT_DIGITS = (
 )
 
 app = typer.Typer(
-    add_completion=False,
+    add_completion=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="The multilayer perceptron, derived by hand, compiled, and practical.",
@@ -68,6 +70,11 @@ def _options(
     ] = False,
 ) -> None:
     pass
+
+
+app.command()(train)
+app.command()(evaluate)
+app.command()(predict)
 
 
 @app.command(help=ABOUT_DIGITS)

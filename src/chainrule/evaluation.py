@@ -80,7 +80,12 @@ class Evaluation:
 
 
 def bootstrap(
-    metrics: Metrics, n: int, *, level: float = 0.95, seed: int = 0
+    metrics: Metrics,
+    n: int,
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> dict[str, Estimate]:
     """Metrics of n rows with percentile intervals, from the same resamples for all of them.
 
@@ -91,6 +96,8 @@ def bootstrap(
         Rows, at least 1.
     level : float, default=0.95
     seed : int, default=0
+    resamples : int, default=1000
+        At most; of many rows fewer. 0: no intervals.
 
     Returns
     -------
@@ -99,7 +106,7 @@ def bootstrap(
     """
     rng = np.random.default_rng(seed)
     values = metrics(np.ones((1, n)))
-    resamples = int(np.clip(MOST_DRAWS // n, 100, RESAMPLES))
+    resamples = min(resamples, max(100, MOST_DRAWS // n))
     step = max(1, BLOCK // n)
     found = []
     for start in range(0, resamples, step):
@@ -110,7 +117,7 @@ def bootstrap(
     tails = [(1 - level) / 2, (1 + level) / 2]
     estimates = {}
     for name, value in values.items():
-        samples = np.concatenate([each[name] for each in found])
+        samples = np.concatenate([np.empty(0), *(each[name] for each in found)])
         samples = samples[~np.isnan(samples)]
         low, high = np.quantile(samples, tails) if len(samples) else (np.nan, np.nan)
         estimates[name] = Estimate(float(value[0]), float(low), float(high))
@@ -125,6 +132,7 @@ def evaluate_classes(
     *,
     level: float = 0.95,
     seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> Evaluation:
     """Judge predicted classes.
 
@@ -138,6 +146,8 @@ def evaluate_classes(
         The classes that the model knows. Others in `y` count as mistaken, with probability 0.
     level : float, default=0.95
     seed : int, default=0
+    resamples : int, default=1000
+        As for :func:`bootstrap`.
 
     Returns
     -------
@@ -190,7 +200,7 @@ def evaluate_classes(
         task="classification",
         n=n,
         level=level,
-        metrics=bootstrap(metrics, n, level=level, seed=seed),
+        metrics=bootstrap(metrics, n, level=level, seed=seed, resamples=resamples),
         classes=[str(name) for name in names],
         confusion=confusion.tolist(),
         per_class=_per_class(names, confusion),
@@ -205,6 +215,7 @@ def evaluate_numbers(
     levels: tuple[float, ...] = (),
     level: float = 0.95,
     seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> Evaluation:
     """Judge predicted numbers.
 
@@ -218,6 +229,8 @@ def evaluate_numbers(
     level : float, default=0.95
         Of the intervals around the metrics.
     seed : int, default=0
+    resamples : int, default=1000
+        As for :func:`bootstrap`.
 
     Returns
     -------
@@ -254,7 +267,7 @@ def evaluate_numbers(
         task="regression",
         n=n,
         level=level,
-        metrics=bootstrap(metrics, n, level=level, seed=seed),
+        metrics=bootstrap(metrics, n, level=level, seed=seed, resamples=resamples),
         residuals={
             f"{q:g}": float(r)
             for q, r in zip(quantiles, np.quantile(error, quantiles), strict=True)

@@ -147,13 +147,15 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A number in print: so many significant digits, or all before the point."""
+    """A number in print: so many decimals, or as many significant digits if it is large or tiny."""
     if value is None or not np.isfinite(value):
         return "–"
     size = abs(value)
     if size >= 10 ** (digits - 1):
         return f"{value:,.0f}"
-    return f"{value:#.{digits}g}".rstrip(".")
+    if size == 0 or 10 ** (1 - digits) <= size < 10:
+        return f"{value:.{digits}f}"
+    return f"{value:#.{digits}g}"
 
 
 def interval(estimate: Estimate) -> str:

@@ -77,28 +77,46 @@ TABLE_DEFAULTS: dict[str, Any] = {
     "dropout": 0.1,
 }
 
-# Where the docstring speaks of Python.
+# Where the docstring speaks of Python, or at length.
 ABOUT = {
-    "hidden_layer_sizes": "units in each hidden layer, such as 64,32; none for no hidden layer",
-    "activation": "of the hidden layers, one for all or one each: relu, tanh, gelu, ...",
-    "solver": "lbfgs (all rows at each step), sgd, adam, adamw, nadam, lion, ...",
-    "learning_rate": "how the step size changes: constant, invscaling, plateau, cosine, ...",
-    "batch_size": "rows in a mini-batch; auto is 200, or all if there are fewer",
-    "loss": "log_loss or focal for classes; squared_error, absolute_error, huber, log_cosh, "
-    "quantile, poisson, gamma, tweedie or gaussian for numbers",
-    "class_weight": "balanced, or a weight for each class, such as '{\"yes\": 5}'",
-    "early_stopping": "hold out rows and stop when the score on them stops improving",
-    "output_activation": "of the output layer; chosen by the target if left out",
-    "init": "starting values: auto, he_normal, glorot_uniform, ...",
-    "scoring": "what decides on stopping and on the best epoch: loss, or a scorer of "
+    "hidden_layer_sizes": "Units in each hidden layer, such as 64,32; none for no hidden layer",
+    "activation": "Of the hidden layers, one for all or one each: relu, tanh, gelu and others",
+    "output_activation": "Of the output layer, if not what goes with the target",
+    "init": "Starting values: auto, he_normal, glorot_uniform and others",
+    "standardize": "Standardise the inputs inside the network: true, false or auto",
+    "solver": "The optimiser: adam, adamw, sgd, nadam, lion and others, or lbfgs on all rows",
+    "learning_rate": "How the step size changes: constant, invscaling, plateau, cosine and others",
+    "learning_rate_init": "The step size that training starts with",
+    "batch_size": "Rows in a mini-batch; auto is 200, or all if there are fewer",
+    "loss": "For classes log_loss or focal; for numbers squared_error, absolute_error, huber, "
+    "log_cosh, quantile, poisson, gamma, tweedie or gaussian",
+    "class_weight": "'balanced', or a weight for each class, such as '{\"yes\": 5}'",
+    "label_smoothing": "Part of a row's target that is spread over all classes",
+    "quantile": "Level, or increasing levels such as 0.1,0.5,0.9, for loss quantile",
+    "early_stopping": "Hold out rows and stop when the score on them stops improving",
+    "validation_fraction": "Part of the rows to hold out for that",
+    "scoring": "What decides on stopping and on the best epoch: loss, or a scorer of "
     "scikit-learn's such as roc_auc",
-    "solver_options": "the optimiser's other numbers, by name",
-    "standardize": "standardise the inputs inside: true, false or auto",
-    "clip_norm": "bound on the gradient's norm",
-    "clip_value": "bound on each entry of the gradient",
-    "nesterovs_momentum": "look ahead along the momentum; for solver sgd",
-    "momentum": "for solver sgd",
-    "keep_optimizer_state": "store the optimiser's state, so that training can go on exactly",
+    "max_iter": "Most epochs; for lbfgs, most iterations",
+    "max_fun": "Most evaluations of the loss, for lbfgs",
+    "engine": "numpy, numba (compiled), or auto by the amount of work",
+    "alpha": "L2 penalty on the weights",
+    "l1": "L1 penalty on the weights",
+    "weight_decay": "Decoupled weight decay; 0.01 for adamw, 0 otherwise",
+    "normalization": "Normalise what goes into each hidden activation: batch or layer",
+    "dropout": "Probability with which a hidden unit is dropped, one for all layers or one each",
+    "ema_decay": "Predict with a running average of the parameters; the part kept a step",
+    "solver_options": "The optimiser's other numbers, by name",
+    "clip_norm": "Bound on the gradient's norm",
+    "clip_value": "Bound on each entry of the gradient",
+    "momentum": "For solver sgd",
+    "nesterovs_momentum": "Look ahead along the momentum; for solver sgd",
+    "beta_1": "For adam, adamw, nadam and radam",
+    "beta_2": "For adam, adamw, nadam and radam",
+    "epsilon": "For adam, adamw, nadam and radam",
+    "power_t": "Exponent of learning rate invscaling",
+    "keep_optimizer_state": "Store the optimiser's state, so that training can go on exactly",
+    "compat": "sklearn: scikit-learn's behaviour where ours differs, slips included",
 }
 
 
@@ -179,20 +197,23 @@ def _described(doc: str) -> dict[str, tuple[str, str]]:
     return found
 
 
+def _group(parameter: Parameter) -> str:
+    return next((g for g, names in GROUPS.items() if parameter.name in names), [*GROUPS][-1])
+
+
 def _option(parameter: Parameter) -> Any:
     """A parameter as typer takes it; every default is None, so that one sees what was given."""
     flag = "--" + parameter.name.replace("_", "-")
-    panel = next((g for g, names in GROUPS.items() if parameter.name in names), [*GROUPS][-1])
-    about = parameter.about[0].upper() + parameter.about[1:]
+    panel = _group(parameter)
+    about = parameter.about
     if len(parameter.tasks) == 1:
-        about += f" ({parameter.tasks[0]})"
+        about += f"; {parameter.tasks[0]} only"
     default = parameter.default
-    common: dict[str, Any] = {"rich_help_panel": panel, "help": about + "."}
     if default is not None:
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
-        common["show_default"] = {"True": "yes", "False": "no"}.get(shown, shown)
-    else:
-        common["show_default"] = False
+        shown = {"True": "yes", "False": "no"}.get(shown, shown)
+        about += f" (default: {shown})"
+    common: dict[str, Any] = {"rich_help_panel": panel, "help": about + ".", "show_default": False}
     if isinstance(default, bool):
         return Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", **common)]
     metavar = "VALUE"
@@ -224,7 +245,7 @@ def with_parameters(function: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter(
             p.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(p)
         )
-        for p in parameters().values()
+        for p in sorted(parameters().values(), key=lambda p: [*GROUPS].index(_group(p)))
     ]
     command.__signature__ = own.replace(  # type: ignore[attr-defined]
         parameters=[p.replace(kind=p.KEYWORD_ONLY) for p in kept] + made

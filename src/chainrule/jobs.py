@@ -1,0 +1,413 @@
+"""What the command train does: from a table to a trained, evaluated pipeline.
+
+Nothing is printed here.
+Every error that a user can cause is a ValueError with a message for them.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from chainrule.cells import CellError, as_numbers, as_strings, listed
+from chainrule.columns import Column, kinds_of, task_of
+from chainrule.evaluation import RESAMPLES, Evaluation
+from chainrule.options import option, parameters
+from chainrule.predicting import judge, predict_frame
+from chainrule.tabular import tabular_pipeline
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEWEST = 3  # rows of a class: to learn from, to stop by, to test on
+STOPPED = "Training interrupted by user."
+OnEpoch = Callable[[str, int, Mapping[str, Any]], Any]  # (part, most epochs, record)
+
+
+@dataclass
+class Table:
+    """Rows to learn from.
+
+    Attributes
+    ----------
+    X : pandas.DataFrame
+        Without the target and what is ignored.
+    y : (n,) array
+        Labels (str or int), or numbers.
+    target, task : str
+    columns : list of Column
+    types, target_type : dict of str to str, str
+        Types of X's columns, and of the target, as `chainrule.tables.read` takes them.
+    notices : list of str
+        What was left out, and why.
+    """
+
+    X: pd.DataFrame
+    y: NDArray[Any]
+    target: str
+    task: str
+    columns: list[Column]
+    types: dict[str, str]
+    target_type: str
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Kind of each column."""
+        return {column.name: column.kind for column in self.columns}
+
+
+@dataclass
+class Trained:
+    """What :func:`train` gives.
+
+    Attributes
+    ----------
+    model : Pipeline
+        Of a holdout, what was trained beside the rows held out; after folds, what was trained on
+        all rows.
+    evaluation : Evaluation
+        On the rows held out, or on all rows, each predicted by the fold that did not see it.
+    baselines : dict of str to dict of str to float
+        Metrics of the trivial and of the linear model on the same rows.
+    rows : dict of str to int
+        "train" and "test".
+    truth, predicted : arrays
+        Of the rows evaluated.
+    interrupted : bool
+    notices : list of str
+    seconds : float
+        That the training took.
+    """
+
+    model: Any
+    evaluation: Evaluation | None
+    baselines: dict[str, dict[str, float]]
+    rows: dict[str, int]
+    truth: NDArray[Any]
+    predicted: NDArray[Any]
+    interrupted: bool
+    notices: list[str]
+    seconds: float
+
+
+def prepare(
+    frame: pd.DataFrame, target: str, *, task: str | None = None, ignore: Sequence[str] = ()
+) -> Table:
+    """Split a table in columns to learn from and a target; say what is left out.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    target : str
+        Name of the column to predict.
+    task : {"classification", "regression"} or None, default=None
+        None: by the target.
+    ignore : sequence of str, default=()
+        Columns to leave out.
+
+    Raises
+    ------
+    ValueError
+        There is no such column, or nothing to learn.
+    """
+    from chainrule.tables import types_of
+
+    for name, what in ((target, "target"), *((name, "column to ignore") for name in ignore)):
+        if name not in frame:
+            raise ValueError(f"there is no {what} {name!r}{_nearest(name, list(frame))}")
+    if task not in (None, "classification", "regression"):
+        raise ValueError(f"the task is classification or regression, not {task!r}")
+    if target in ignore:
+        raise ValueError(f"{target!r} is the target; it cannot be ignored")
+    notices = []
+    there = frame[target].notna().to_numpy()
+    if not there.all():
+        without = int((~there).sum())
+        notices.append(
+            f"{_rows(without)} of {len(there):,} left out, without a value of {target!r} "
+            f"(the first is row {int(np.argmin(there)) + 1:,})"
+        )
+        frame = frame[there].reset_index(drop=True)
+    if not len(frame):
+        raise ValueError(f"there are no rows with a value of {target!r} to learn from")
+    task = task or task_of(frame[target])
+    y = labels(frame[target]) if task == "classification" else _numbers(frame[target])
+    if task == "classification":
+        _check_classes(y, target)
+    X = frame.drop(columns=[target, *ignore])
+    columns = list(kinds_of(X))
+    for kind, why in (("constant", "the same in every row"), ("identifier", "only names rows")):
+        names = [column.name for column in columns if column.kind == kind]
+        if names:
+            notices.append(f"not used, {why}: {listed(names)}")
+    if all(column.kind in ("constant", "identifier") for column in columns):
+        raise ValueError(f"there is no column left to predict {target!r} from")
+    types = types_of(frame[[target, *X]])
+    return Table(X, y, target, task, columns, types, types.pop(target), notices)
+
+
+def labels(column: pd.Series) -> NDArray[Any]:
+    """A column's classes: integers where all are whole numbers, else strings.
+
+    Parameters
+    ----------
+    column : pandas.Series of shape (n,)
+    """
+    import pandas as pd
+
+    is_ = pd.api.types
+    if is_.is_numeric_dtype(column.dtype) and not is_.is_bool_dtype(column.dtype):
+        numbers = as_numbers(column)
+        if np.all(np.isfinite(numbers) & (numbers == np.round(numbers)) & (abs(numbers) < 2**53)):
+            return numbers.astype(np.int64)
+    return as_strings(column, "")
+
+
+def _numbers(column: pd.Series) -> NDArray[np.float64]:
+    try:
+        numbers = as_numbers(column)
+    except CellError as error:
+        raise ValueError(
+            f"the target {error.column!r} is no number in row {error.row + 1:,}: {error.value!r}. "
+            "With --task classification its values are classes"
+        ) from None
+    if not np.isfinite(numbers).all():
+        row = int(np.argmin(np.isfinite(numbers)))
+        raise ValueError(
+            f"the target {column.name!r} is {numbers[row]} in row {row + 1:,}; leave such rows out"
+        )
+    if np.ptp(numbers) == 0:
+        raise ValueError(
+            f"the target {column.name!r} is {numbers[0]:g} in every row; there is nothing to learn"
+        )
+    return numbers
+
+
+def _check_classes(y: NDArray[Any], target: str) -> None:
+    classes, counts = np.unique(y, return_counts=True)
+    if len(classes) == 1:
+        raise ValueError(
+            f"the target {target!r} is {str(classes[0])!r} in every row; there is nothing to learn"
+        )
+    rare = classes[counts < FEWEST]
+    if len(rare) > len(classes) / 2:
+        raise ValueError(
+            f"the target {target!r} has {len(classes)} classes, and most of them fewer than "
+            f"{FEWEST} rows; if it is a number, use --task regression"
+        )
+    if len(rare):
+        raise ValueError(
+            f"classes of {target!r} with fewer than {FEWEST} rows, too few to learn from and to "
+            f"test on: {listed([str(name) for name in rare])}. Leave these rows out, or merge "
+            "classes"
+        )
+
+
+def _rows(n: int) -> str:
+    return "1 row is" if n == 1 else f"{n:,} rows are"
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; the columns are {listed(names)}"
+
+
+def make(table: Table, given: Mapping[str, Any], seed: int) -> Any:
+    """The pipeline for a table, unfitted; its parameters are checked.
+
+    Parameters
+    ----------
+    table : Table
+    given : dict of str to anything
+        Parameters of the MLP.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        A parameter is wrong, or goes with the other task.
+    """
+    given = dict(given)
+    for name in given:
+        tasks = parameters()[name].tasks
+        if table.task not in tasks:
+            raise ValueError(f"{option(name)} goes with {tasks[0]}; this is {table.task}")
+    weights = given.get("class_weight")
+    if isinstance(weights, Mapping):
+        by_name = {str(name): name for name in np.unique(table.y).tolist()}
+        unknown = [str(name) for name in weights if str(name) not in by_name]
+        if unknown:
+            raise ValueError(f"--class-weight: there is no class {listed(unknown)}")
+        given["class_weight"] = {by_name[str(name)]: weights[name] for name in weights}
+    model = tabular_pipeline(table.task, kinds=table.kinds, random_state=seed, **given)
+    estimator = model[-1]
+    try:
+        estimator._validate_params()
+        estimator._check_combination()
+    except ValueError as error:
+        message = str(error).replace(f" of {type(estimator).__name__}", "")
+        for name in parameters():
+            message = message.replace(f"'{name}' parameter", f"parameter {option(name)}")
+        raise ValueError(message) from None
+    return model
+
+
+def train(
+    table: Table,
+    model: Any,
+    *,
+    test_fraction: float = 0.2,
+    folds: int | None = None,
+    seed: int = 0,
+    on_epoch: OnEpoch | None = None,
+) -> Trained:
+    """Fit a pipeline to a table, and compare it with a trivial and a linear model.
+
+    Ctrl-C ends it early, with what was trained until then.
+
+    Parameters
+    ----------
+    table : Table
+    model : Pipeline
+        As :func:`make` gives it.
+    test_fraction : float, default=0.2
+        Part of the rows to hold out, of each class as many; 0: none, and no evaluation.
+    folds : int or None, default=None
+        Evaluate by cross-validation instead, and fit to all rows then.
+    seed : int, default=0
+        Of the split.
+    on_epoch : callable (part, most epochs, record), optional
+        Called after each epoch; `part` says of what.
+    """
+    started = time.perf_counter()
+    every = np.arange(len(table.y))
+    notices = [*table.notices]
+    splits = _splits(table, test_fraction, folds, seed)
+    predictions: dict[str, list[Any]] = {"": [], "trivial": [], "linear": []}
+    tested: list[Any] = []
+    interrupted = False
+    final = model
+    for i, (rows, held) in enumerate(splits):
+        part = f"fold {i + 1} of {len(splits)}" if folds else "training"
+        final, interrupted = _fit(clone(model), table, rows, part, on_epoch, notices)
+        if len(held) and not (interrupted and folds):
+            tested.append(held)
+            for name, fitted in _with_baselines(final, table, rows).items():
+                predictions[name].append(predict_frame(fitted, table.X.iloc[held]))
+        if interrupted:
+            break
+    if folds and not interrupted:
+        final, interrupted = _fit(clone(model), table, every, "all rows", on_epoch, notices)
+    rows, held = (every, every) if folds else splits[0]
+    found: dict[str, Evaluation] = {}
+    truth, said = table.y[:0], table.y[:0]
+    if tested:
+        truth = table.y[np.concatenate(tested)]
+        for name, parts in predictions.items():
+            predicted = np.concatenate([part[0] for part in parts])
+            chances = None if parts[0][1] is None else np.concatenate([part[1] for part in parts])
+            resamples = 0 if name else RESAMPLES
+            found[name] = judge(final, truth, predicted, chances, seed=seed, resamples=resamples)
+            said = predicted if name == "" else said
+    return Trained(
+        model=final,
+        evaluation=found.pop("", None),
+        baselines={
+            name: {metric: e.value for metric, e in evaluation.metrics.items()}
+            for name, evaluation in found.items()
+        },
+        rows={"train": len(rows), "test": len(np.concatenate(tested)) if tested else 0},
+        truth=truth,
+        predicted=said,
+        interrupted=interrupted,
+        notices=list(dict.fromkeys(notices)),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _splits(
+    table: Table, test_fraction: float, folds: int | None, seed: int
+) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """(rows to train on, rows to test on), as often as there are folds."""
+    from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+
+    every = np.arange(len(table.y))
+    classes = table.task == "classification"
+    if folds is not None:
+        fewest = int(np.unique(table.y, return_counts=True)[1].min()) if classes else len(every)
+        if not 2 <= folds <= fewest:
+            of_what = "rows of the rarest class" if classes else "rows"
+            raise ValueError(f"--cv must be from 2 to {fewest}, the {of_what}; got {folds}")
+        how = (StratifiedKFold if classes else KFold)(folds, shuffle=True, random_state=seed)
+        return list(how.split(every, table.y))
+    if test_fraction == 0:
+        return [(every, every[:0])]
+    try:
+        rows, held = train_test_split(
+            every,
+            test_size=test_fraction,
+            random_state=seed,
+            stratify=table.y if classes else None,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"--test-fraction {test_fraction:g} of {len(every)} rows cannot be held out: {error}"
+        ) from None
+    return [(np.sort(rows), np.sort(held))]
+
+
+def _fit(
+    model: Any,
+    table: Table,
+    rows: NDArray[Any],
+    part: str,
+    on_epoch: OnEpoch | None,
+    notices: list[str],
+) -> tuple[Any, bool]:
+    """Fit; whether Ctrl-C ended it. Warnings become notices."""
+    mlp = model[-1]
+    if on_epoch is not None:
+        mlp.callbacks = [lambda estimator, record: on_epoch(part, estimator.max_iter, record)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(table.X.iloc[rows], table.y[rows])
+    mlp.callbacks = None
+    said = [str(warning.message) for warning in caught]
+    used_up = f"all {mlp.max_iter} epochs were used; more may do better (--max-iter)"
+    for text in said:
+        about = used_up if "Maximum iterations" in text else text
+        if text != STOPPED:
+            notices.append(about if part == "training" else f"{part}: {about}")
+    return model, STOPPED in said
+
+
+def _with_baselines(model: Any, table: Table, rows: NDArray[Any]) -> dict[str, Any]:
+    """The model, and beside it a trivial and a linear one behind the same preprocessing."""
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import Pipeline
+
+    classes = table.task == "classification"
+    trivial = DummyClassifier(strategy="prior") if classes else DummyRegressor()
+    linear = LogisticRegression(max_iter=500) if classes else Ridge()
+    steps = model.steps[:-1]
+    Z = model[:-1].transform(table.X.iloc[rows])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a linear model that has not converged is one
+        for each in (trivial, linear):
+            each.fit(Z, table.y[rows])
+    return {
+        "": model,
+        "trivial": Pipeline([*steps, ("model", trivial)]),
+        "linear": Pipeline([*steps, ("model", linear)]),
+    }
