@@ -37,6 +37,7 @@ NAMES = {
     "bias": ("bias (predicted − true)", "near 0"),
     "coverage": ("inside the outer quantiles", ""),
 }
+UNITLESS = set(NAMES) - {"rmse", "mae", "median_error", "bias"}
 MOST_CLASSES = 20  # in the confusion matrix
 MOST_POINTS = 4000  # in a scatter plot
 BLUE, ORANGE, GREY = "#1f4e79", "#d9822b", "#8a8a8a"
@@ -147,20 +148,29 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A number in print: so many decimals, or as many significant digits if it is large or tiny."""
+    """A number in print, with so many significant digits; whole numbers as they are."""
     if value is None or not np.isfinite(value):
         return "–"
-    size = abs(value)
-    if size >= 10 ** (digits - 1):
+    if abs(value) >= 10 ** (digits - 1) or value == round(value):
         return f"{value:,.0f}"
-    if size == 0 or 10 ** (1 - digits) <= size < 10:
-        return f"{value:.{digits}f}"
     return f"{value:#.{digits}g}"
 
 
-def interval(estimate: Estimate) -> str:
-    """An interval in print."""
-    return f"{number(estimate.low)} to {number(estimate.high)}"
+def metric(name: str, value: float | None) -> str:
+    """A metric in print: with four decimals if it has no unit."""
+    if name in UNITLESS and value is not None and np.isfinite(value):
+        return f"{value:.4f}"
+    return number(value)
+
+
+def share(value: float | None) -> str:
+    """A number from 0 to 1 in print."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def interval(name: str, estimate: Estimate) -> str:
+    """A metric's interval in print."""
+    return f"{metric(name, estimate.low)} to {metric(name, estimate.high)}"
 
 
 def _metrics_table(evaluation: Evaluation, baselines: Mapping[str, Mapping[str, float]]) -> str:
@@ -168,8 +178,9 @@ def _metrics_table(evaluation: Evaluation, baselines: Mapping[str, Mapping[str, 
     rows = []
     for name, estimate in evaluation.metrics.items():
         label, better = NAMES.get(name, (name, ""))
-        others = [number(metrics.get(name)) for metrics in baselines.values()]
-        rows.append([label, number(estimate.value), interval(estimate), *others, better])
+        others = [metric(name, metrics.get(name)) for metrics in baselines.values()]
+        value = metric(name, estimate.value)
+        rows.append([label, value, interval(name, estimate), *others, better])
     note = (
         f'<p class="quiet">{evaluation.n:,} rows. The intervals are bootstrap percentiles: how '
         "much the number would vary with other rows of the same kind.</p>"
@@ -222,7 +233,7 @@ def _class_table(evaluation: Evaluation) -> str:
             each["class"],
             f"{each['rows']:,}",
             f"{each['predicted']:,}",
-            *(number(each[name], 3) for name in ("precision", "recall", "f1")),
+            *(share(each[name]) for name in ("precision", "recall", "f1")),
         ]
         for each in evaluation.per_class
     ]
@@ -300,7 +311,8 @@ def residuals(y: ArrayLike, predicted: ArrayLike) -> Figure:
     error = said - truth
     some = np.unique(np.linspace(0, len(truth) - 1, min(len(truth), MOST_POINTS)).astype(int))
     figure, (left, right) = _figure(9, 4.2, columns=2)
-    low, high = min(truth.min(), said.min()), max(truth.max(), said.max())
+    drawn = np.concatenate([truth[some], said[some]])
+    low, high = drawn.min(), drawn.max()
     left.plot([low, high], [low, high], color=GREY, linewidth=1, linestyle=(0, (4, 2)))
     faint = float(np.clip(300 / len(some), 0.08, 0.7))
     left.scatter(truth[some], said[some], s=10, color=BLUE, alpha=faint, linewidths=0)

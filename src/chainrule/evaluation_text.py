@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chainrule.evaluation_report import NAMES, interval, number
+from chainrule.evaluation_report import NAMES, interval, metric, number, share
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,9 +82,9 @@ def print_metrics(
     """
     table = _table("", "model", f"{evaluation.level:.0%} interval", *baselines)
     for name, estimate in evaluation.metrics.items():
-        others = [number(metrics.get(name)) for metrics in baselines.values()]
+        others = [metric(name, metrics.get(name)) for metrics in baselines.values()]
         label = NAMES.get(name, (name, ""))[0]
-        table.add_row(label, _bold(number(estimate.value)), interval(estimate), *others)
+        table.add_row(label, _bold(metric(name, estimate.value)), interval(name, estimate), *others)
     out.print(table)
 
 
@@ -104,7 +104,7 @@ def print_classes(out: Console, evaluation: Evaluation) -> None:
     """
     table = _table("class", "rows", "precision", "recall", "F1")
     for each in evaluation.per_class:
-        scores = (number(each[name], 3) for name in ("precision", "recall", "f1"))
+        scores = (share(each[name]) for name in ("precision", "recall", "f1"))
         table.add_row(_text(each["class"]), f"{each['rows']:,}", *scores)
     out.print(table)
     out.print()
@@ -163,6 +163,5 @@ def print_residuals(out: Console, evaluation: Evaluation) -> None:
 def verdict(evaluation: Evaluation) -> str:
     """The first metric in one line."""
     name, estimate = next(iter(evaluation.metrics.items()))
-    return (
-        f"{NAMES[name][0]} {number(estimate.value)} ({interval(estimate)}) on {evaluation.n:,} rows"
-    )
+    value, around = metric(name, estimate.value), interval(name, estimate)
+    return f"{NAMES[name][0]} {value} ({around}) on {evaluation.n:,} rows"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 USED = ("numeric", "categorical", "date", "text")
 MISSING = "missing"  # the level of a category that is not there
+SQUASHED = 30  # times the quartiles' distance: heavy tails keep their shape, blunders do no harm
 ESTIMATORS = {"classification": MLPClassifier, "regression": MLPRegressor}
 
 
@@ -45,6 +46,8 @@ class TableCleaner(
         Kinds of columns that you know better: one of ``chainrule.columns.KINDS`` by name; a
         column of kind "constant" or "identifier" is dropped. Others are found by
         ``chainrule.columns.kinds_of``.
+    max_levels : int, default=40
+        Categories of more levels are given as text.
 
     Attributes
     ----------
@@ -54,10 +57,13 @@ class TableCleaner(
         The kind of each column.
     date_formats_ : dict of str to str
         How dates that come as strings are written.
+    many_levels_ : list of str
+        Categories that are given as text.
     """
 
-    def __init__(self, kinds: dict[str, str] | None = None) -> None:
+    def __init__(self, kinds: dict[str, str] | None = None, max_levels: int = 40) -> None:
         self.kinds = kinds
+        self.max_levels = max_levels
 
     def fit(self, X: Any, y: Any = None) -> TableCleaner:
         """Find each column's kind.
@@ -105,6 +111,11 @@ class TableCleaner(
             for name, kind in self.kinds_.items()
             if kind == "date" and (written := date_format(frame[name])) is not None
         }
+        self.many_levels_ = [
+            name
+            for name, kind in self.kinds_.items()
+            if kind == "categorical" and len(set(as_strings(frame[name], ""))) > self.max_levels
+        ]
         return self.transform(frame)
 
     def transform(self, X: Any) -> pd.DataFrame:
@@ -151,8 +162,9 @@ class TableCleaner(
             return as_numbers(column)
         if kind == "date":
             return as_dates(column, self.date_formats_.get(str(column.name)))
-        strings = as_strings(column, MISSING if kind == "categorical" else "")
-        return pd.Categorical(strings) if kind == "categorical" else strings
+        if kind == "categorical" and column.name not in self.many_levels_:
+            return pd.Categorical(as_strings(column, MISSING))
+        return as_strings(column, "")
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the columns kept.
@@ -184,17 +196,19 @@ def tabular_pipeline(
     estimator: Any = "classification",
     *,
     kinds: Mapping[str, str] | None = None,
+    max_levels: int = 40,
     text_columns: int = 30,
     random_state: Any = None,
     **parameters: Any,
 ) -> Pipeline:
     """Make a scikit-learn Pipeline that learns from a raw data frame.
 
-    Numbers are scaled robustly, outliers squashed smoothly into ±5, holes filled with the mean
+    Numbers are scaled robustly, outliers squashed smoothly into ±30, holes filled with the mean
     and marked in a column of their own; categories become a column a level, "missing" among
     them, and a level never seen in `fit` is none of them; dates become years, seconds and
-    positions on circles of months, days and hours; free text becomes `text_columns` numbers
-    by its n-grams. Constant columns and those that only identify rows are dropped.
+    positions on circles of months, days, hours and weekdays; free text, and categories of more
+    levels than `max_levels`, become `text_columns` numbers by their n-grams. Constant columns
+    and those that only identify rows are dropped.
 
     Parameters
     ----------
@@ -204,6 +218,8 @@ def tabular_pipeline(
         best epoch's parameters back; 500 epochs at most, steps of 0.002, dropout of 0.1.
     kinds : dict of str to str, default=None
         Kinds of columns that you know better, by name; see `TableCleaner`.
+    max_levels : int, default=40
+        Categories of more levels are treated as text.
     text_columns : int, default=30
         Columns that each text column becomes.
     random_state : int, RandomState or None, default=None
@@ -253,7 +269,7 @@ def tabular_pipeline(
     else:
         name = "mlp" if isinstance(estimator, tuple(ESTIMATORS.values())) else "estimator"
     steps = [
-        ("clean", TableCleaner(kinds=None if kinds is None else dict(kinds))),
+        ("clean", TableCleaner(None if kinds is None else dict(kinds), max_levels)),
         ("encode", encoder(text_columns, random_state)),
         (name, clone(estimator)),
     ]
@@ -292,7 +308,7 @@ def encoder(text_columns: int = 30, random_state: Any = None) -> Any:
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import OneHotEncoder
 
-    squash = ("scale", SquashingScaler(max_absolute_value=5))
+    squash = ("scale", SquashingScaler(max_absolute_value=SQUASHED))
     parts = DatetimeEncoder(periodic_encoding="circular", add_weekday=True)
     words = StringEncoder(n_components=text_columns, random_state=random_state)
     numeric = Pipeline([squash, ("fill", SimpleImputer(add_indicator=True))])
