@@ -50,7 +50,9 @@ STOREYS = [
         "table_writing",
         "tables",
     },
+    {"columns", "leaks", "findings"},
     {"classifier", "regressor", "digits", "plotting", "report"},
+    {"cli_doctor"},
     {"cli"},
 ]
 # The mathematics itself is read without any of the rest.
