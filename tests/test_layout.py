@@ -52,9 +52,19 @@ STOREYS = [
         "table_writing",
         "tables",
     },
+    {"columns", "leaks", "findings"},
     {"classifier", "regressor", "digits", "plotting", "report"},
-    {"cells", "tabular", "evaluation", "evaluation_report", "evaluation_text", "predicting", "jobs", "options"},
-    {"cli_tables", "cli_train"},
+    {
+        "cells",
+        "tabular",
+        "evaluation",
+        "evaluation_report",
+        "evaluation_text",
+        "predicting",
+        "jobs",
+        "options",
+    },
+    {"cli_doctor", "cli_tables", "cli_train"},
     {"cli"},
 ]
 # The mathematics itself is read without any of the rest.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import chainrule
+from chainrule.cli_doctor import doctor
 from chainrule.cli_tables import evaluate, predict
 from chainrule.cli_train import train
 from chainrule.report import epoch_line, last_line, print_report
@@ -75,6 +76,7 @@ def _options(
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(doctor)
 
 
 @app.command(help=ABOUT_DIGITS)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from chainrule.tables import Reject
 
-ROWS = 32768  # in a block
+MOST_ROWS = 32768  # in a block
+MOST_NUMBERS = 4_000_000  # that a block may become before the network
 
 
 @dataclass
@@ -197,7 +198,7 @@ def _blocks(
         first = True
         for typed, text in blocks(
             source,
-            rows=ROWS,
+            rows=_block_rows(stored.estimator),
             types=types,
             rejects=None if rejects is None else counting,
             with_text=True,
@@ -209,6 +210,13 @@ def _blocks(
                 counts.unknown = [name for name in typed if name not in spare]
             first = False
             yield typed, text
+
+
+def _block_rows(model: Any) -> int:
+    """Rows in a block: fewer where they become many numbers."""
+    last = model[-1] if hasattr(model, "steps") else model
+    width = max(getattr(last, "n_features_in_", 1), 1)
+    return int(np.clip(MOST_NUMBERS // width, 64, MOST_ROWS))
 
 
 def _check_columns(stored: Stored, names: list[str], wanted: dict[str, str | None]) -> None:
