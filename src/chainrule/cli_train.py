@@ -218,12 +218,12 @@ def _settings(
 
 def _leaks(frame: Any, rows: Table) -> list[str]:
     """Warnings about columns that give the target away."""
-    from chainrule.columns import findings
+    from chainrule.leaks import leaks
 
     return [
-        f"{finding.what}. {finding.advice}"
-        for finding in findings(frame, rows.target)
-        if "leak" in finding.what.lower()
+        f"{leak.column!r} {leak.how}. If it is made from the target, or known only after it, "
+        "leave it out with --ignore"
+        for leak in leaks(frame, rows.target, rows.task)
     ]
 
 

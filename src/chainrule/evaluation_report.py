@@ -159,7 +159,7 @@ def number(value: float | None, digits: int = 4) -> str:
 def metric(name: str, value: float | None) -> str:
     """A metric in print: with four decimals if it has no unit."""
     if name in UNITLESS and value is not None and np.isfinite(value):
-        return f"{value:.4f}"
+        return f"{round(value, 4) + 0.0:.4f}"  # no -0.0000
     return number(value)
 
 
@@ -317,9 +317,10 @@ def residuals(y: ArrayLike, predicted: ArrayLike) -> Figure:
     faint = float(np.clip(300 / len(some), 0.08, 0.7))
     left.scatter(truth[some], said[some], s=10, color=BLUE, alpha=faint, linewidths=0)
     left.set(xlabel="true", ylabel="predicted")
-    inner = np.quantile(error, [0.005, 0.995])
-    inside = error[(error >= inner[0]) & (error <= inner[1])]
-    right.hist(inside if len(inside) else error, bins=40, color=BLUE)
+    low, high = np.quantile(error, [0.005, 0.995])
+    if not high - low > 1e-9 * max(abs(low), abs(high)):  # all the same
+        low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
+    right.hist(error, bins=np.linspace(low, high, 41), color=BLUE)
     right.axvline(0, color=ORANGE, linewidth=1.5, linestyle=(0, (4, 2)))
     right.set(xlabel="predicted − true (the inner 99 %)", ylabel="rows")
     return figure

@@ -21,7 +21,7 @@ from chainrule.columns import Column, kinds_of, task_of
 from chainrule.evaluation import RESAMPLES, Evaluation
 from chainrule.options import option, parameters
 from chainrule.predicting import judge, predict_frame
-from chainrule.tabular import tabular_pipeline
+from chainrule.tabular import MAX_LEVELS, tabular_pipeline
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,7 +132,7 @@ def prepare(
     if not there.all():
         without = int((~there).sum())
         notices.append(
-            f"{_rows(without)} of {len(there):,} left out, without a value of {target!r} "
+            f"{without:,} of {len(there):,} rows left out, without a value of {target!r} "
             f"(the first is row {int(np.argmin(there)) + 1:,})"
         )
         frame = frame[there].reset_index(drop=True)
@@ -143,7 +143,12 @@ def prepare(
     if task == "classification":
         _check_classes(y, target)
     X = frame.drop(columns=[target, *ignore])
-    columns = list(kinds_of(X))
+    columns = [
+        column._replace(note=column.note or "many levels: encoded as text")
+        if column.kind == "categorical" and column.distinct > MAX_LEVELS
+        else column
+        for column in kinds_of(X)
+    ]
     for kind, why in (("constant", "the same in every row"), ("identifier", "only names rows")):
         names = [column.name for column in columns if column.kind == kind]
         if names:
@@ -209,10 +214,6 @@ def _check_classes(y: NDArray[Any], target: str) -> None:
             f"test on: {listed([str(name) for name in rare])}. Leave these rows out, or merge "
             "classes"
         )
-
-
-def _rows(n: int) -> str:
-    return "1 row is" if n == 1 else f"{n:,} rows are"
 
 
 def _nearest(name: str, names: list[str]) -> str:

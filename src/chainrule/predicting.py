@@ -369,8 +369,8 @@ def evaluate_file(
     truth, said = np.concatenate(truths), np.concatenate(predicted)
     notices = []
     if missing:
-        are = "1 row is" if missing == 1 else f"{missing:,} rows are"
-        notices.append(f"{are} left out, without a value of {target!r}")
+        rows_of = f"{missing:,} of {missing + len(truth):,} rows"
+        notices.append(f"{rows_of} left out, without a value of {target!r}")
     if not stored.is_classifier:
         if not np.isfinite(truth).all():
             raise ValueError(f"the target {target!r} has values that are not finite")

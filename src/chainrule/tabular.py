@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 USED = ("numeric", "categorical", "date", "text")
+MAX_LEVELS = 40  # of a category that becomes a column each
 MISSING = "missing"  # the level of a category that is not there
 SQUASHED = 30  # times the quartiles' distance: heavy tails keep their shape, blunders do no harm
 ESTIMATORS = {"classification": MLPClassifier, "regression": MLPRegressor}
@@ -61,7 +62,7 @@ class TableCleaner(
         Categories that are given as text.
     """
 
-    def __init__(self, kinds: dict[str, str] | None = None, max_levels: int = 40) -> None:
+    def __init__(self, kinds: dict[str, str] | None = None, max_levels: int = MAX_LEVELS) -> None:
         self.kinds = kinds
         self.max_levels = max_levels
 
@@ -196,7 +197,7 @@ def tabular_pipeline(
     estimator: Any = "classification",
     *,
     kinds: Mapping[str, str] | None = None,
-    max_levels: int = 40,
+    max_levels: int = MAX_LEVELS,
     text_columns: int = 30,
     random_state: Any = None,
     **parameters: Any,
