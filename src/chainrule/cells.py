@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.table_types import DATES
+
 if TYPE_CHECKING:
     import pandas as pd
 
-NOTHING = {"", "-", "?", ".", "na", "n/a", "nan", "null", "none"}  # numbers that are not there
+NUMBERS = ("number", "comma", "thousands")
 
 
 class CellError(ValueError):
@@ -71,43 +73,86 @@ def as_frame(X: Any) -> pd.DataFrame:
     return frame
 
 
-def as_numbers(column: pd.Series) -> NDArray[np.float64]:
+def spelling(column: pd.Series) -> str | None:
+    """How a column of text spells its numbers or dates, as in `chainrule.table_types`.
+
+    Parameters
+    ----------
+    column : pandas.Series of shape (n,)
+
+    Returns
+    -------
+    str or None
+        Such as "comma" or "day first"; None if it is no text, or spells neither.
+    """
+    from chainrule.columns import present, spelled_as
+
+    if not _is_text(column):
+        return None
+    there = present(column)
+    found = spelled_as(there) if len(there) else None
+    return None if found is None else found.style
+
+
+def _is_text(column: pd.Series) -> bool:
+    from pandas.api import types
+
+    return not (
+        types.is_numeric_dtype(column.dtype)
+        or types.is_datetime64_any_dtype(column.dtype)
+        or types.is_timedelta64_dtype(column.dtype)
+    )
+
+
+def _parsed(column: pd.Series, type: str, style: str) -> Any:
+    """Texts as an Arrow array of numbers or dates; CellError on the first that is none."""
+    import pyarrow as pa
+
+    from chainrule.table_types import ColumnType, convert
+
+    texts = [None if gone else str(cell) for cell, gone in zip(column, column.isna(), strict=True)]
+    parsed, wrong = convert(pa.array(texts, pa.string()), ColumnType(type, style))
+    if wrong:
+        row = int(wrong[0])
+        what = type if style in (type, "iso", "zoned") else f"{type} ({style})"
+        raise CellError(str(column.name), row, texts[row], what)
+    return parsed
+
+
+def as_numbers(column: pd.Series, style: str | None = None) -> NDArray[np.float64]:
     """A column as float64, NaN where there is no number.
 
     Parameters
     ----------
     column : pandas.Series of shape (n,)
+    style : str or None, default=None
+        How numbers are spelled that come as text; see :func:`spelling`.
 
     Raises
     ------
     CellError
         Something in it is no number.
     """
-    import pandas as pd
     from pandas.api import types
 
+    if _is_text(column):
+        parsed = _parsed(column, "number", style if style in NUMBERS else "number")
+        texts: NDArray[np.float64] = np.array(parsed.to_numpy(zero_copy_only=False), np.float64)
+        return texts
     if types.is_timedelta64_dtype(column.dtype):
         column = column.dt.total_seconds()
-    if types.is_numeric_dtype(column.dtype):  # booleans too
-        floats: NDArray[np.float64] = column.to_numpy(np.float64, na_value=np.nan)
-        return floats
-    values = column.astype(object).where(column.notna(), None)
-    parsed = pd.to_numeric(values, errors="coerce")
-    numbers: NDArray[np.float64] = parsed.to_numpy(np.float64, na_value=np.nan)
-    for row in np.flatnonzero(np.isnan(numbers) & values.notna().to_numpy()):
-        if str(values.iloc[row]).strip().lower() not in NOTHING:
-            raise CellError(str(column.name), int(row), values.iloc[row], "number")
+    numbers: NDArray[np.float64] = column.to_numpy(np.float64, copy=True, na_value=np.nan)
     return numbers
 
 
-def as_dates(column: pd.Series, written: str | None = None) -> Any:
+def as_dates(column: pd.Series, style: str | None = None) -> Any:
     """A column as datetime64 in UTC, NaT where there is no date.
 
     Parameters
     ----------
     column : pandas.Series of shape (n,)
-    written : str, optional
-        The format, as strptime's, of dates that come as strings; or "ISO8601" or "mixed".
+    style : str or None, default=None
+        How dates are spelled that come as text; see :func:`spelling`.
 
     Raises
     ------
@@ -118,48 +163,10 @@ def as_dates(column: pd.Series, written: str | None = None) -> Any:
 
     values = column
     if not pd.api.types.is_datetime64_any_dtype(column.dtype):
-        values = column.astype(object).where(column.notna(), None)
-        values = values.where(~values.astype(str).str.strip().str.lower().isin(NOTHING), None)
-    dates = pd.to_datetime(values, utc=True, errors="coerce", format=written)
-    bad = np.flatnonzero((dates.isna() & values.notna()).to_numpy())
-    if len(bad):
-        row = int(bad[0])
-        like = "" if written in (None, "ISO8601", "mixed") else f" written like {written}"
-        raise CellError(str(column.name), row, values.iloc[row], f"date{like}")
-    return dates.dt.tz_localize(None)
-
-
-def date_format(column: pd.Series) -> str | None:
-    """How a column of strings writes its dates; None if it holds dates.
-
-    Parameters
-    ----------
-    column : pandas.Series of shape (n,)
-
-    Returns
-    -------
-    str or None
-        A format as strptime's, "ISO8601", or "mixed" if there is no one format.
-    """
-    import pandas as pd
-    from pandas.tseries.api import guess_datetime_format
-
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        return None
-    first = next((str(v) for v in column.dropna() if str(v).strip().lower() not in NOTHING), "")
-    for written in (
-        "ISO8601",
-        guess_datetime_format(first),
-        guess_datetime_format(first, dayfirst=True),
-    ):
-        if written is None:
-            continue
-        try:
-            as_dates(column, written)
-        except (CellError, ValueError):
-            continue
-        return written
-    return "mixed"
+        style = style if style in DATES else spelling(column)
+        parsed = _parsed(column, "date", style if style in DATES else "iso")
+        values = pd.Series(parsed.to_pandas().to_numpy(), index=column.index)
+    return pd.to_datetime(values, utc=True).dt.tz_localize(None)
 
 
 def as_strings(column: pd.Series, missing: str) -> NDArray[Any]:

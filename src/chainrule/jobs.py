@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from chainrule.cells import CellError, as_numbers, as_strings, listed
+from chainrule.cells import CellError, as_numbers, as_strings, listed, spelling
 from chainrule.columns import Column, kinds_of, task_of
 from chainrule.evaluation import RESAMPLES, Evaluation
 from chainrule.options import option, parameters
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FEWEST = 3  # rows of a class: to learn from, to stop by, to test on
+TOO_FEW = "too small to fit a truncated SVD"  # skrub's remark on short texts
 STOPPED = "Training interrupted by user."
 OnEpoch = Callable[[str, int, Mapping[str, Any]], Any]  # (part, most epochs, record)
 
@@ -178,7 +179,7 @@ def labels(column: pd.Series) -> NDArray[Any]:
 
 def _numbers(column: pd.Series) -> NDArray[np.float64]:
     try:
-        numbers = as_numbers(column)
+        numbers = as_numbers(column, spelling(column))
     except CellError as error:
         raise ValueError(
             f"the target {error.column!r} is no number in row {error.row + 1:,}: {error.value!r}. "
@@ -387,7 +388,7 @@ def _fit(
     used_up = f"all {mlp.max_iter} epochs were used; more may do better (--max-iter)"
     for text in said:
         about = used_up if "Maximum iterations" in text else text
-        if text != STOPPED:
+        if text != STOPPED and TOO_FEW not in text:
             notices.append(about if part == "training" else f"{part}: {about}")
     return model, STOPPED in said
 

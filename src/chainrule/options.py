@@ -75,6 +75,7 @@ TABLE_DEFAULTS: dict[str, Any] = {
     "scoring": "loss",
     "learning_rate_init": 0.002,
     "dropout": 0.1,
+    "standardize": None,  # false, or "target" in a regression
 }
 
 # Where the docstring speaks of Python, or at length.
@@ -83,7 +84,8 @@ ABOUT = {
     "activation": "Of the hidden layers, one for all or one each: relu, tanh, gelu and others",
     "output_activation": "Of the output layer, if not what goes with the target",
     "init": "Starting values: auto, he_normal, glorot_uniform and others",
-    "standardize": "Standardise the inputs inside the network: true, false or auto",
+    "standardize": "Standardise once more inside the network: true, false, or target, which is "
+    "the default for numbers",
     "solver": "The optimiser: adam, adamw, sgd, nadam, lion and others, or lbfgs on all rows",
     "learning_rate": "How the step size changes: constant, invscaling, plateau, cosine and others",
     "learning_rate_init": "The step size that training starts with",

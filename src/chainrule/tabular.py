@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from chainrule.cells import as_dates, as_frame, as_numbers, as_strings, date_format, listed
+from chainrule.cells import as_dates, as_frame, as_numbers, as_strings, listed, spelling
 from chainrule.classifier import MLPClassifier
 from chainrule.columns import KINDS, kinds_of
 from chainrule.regressor import MLPRegressor
@@ -27,6 +27,7 @@ USED = ("numeric", "categorical", "date", "text")
 MAX_LEVELS = 40  # of a category that becomes a column each
 MISSING = "missing"  # the level of a category that is not there
 SQUASHED = 30  # times the quartiles' distance: heavy tails keep their shape, blunders do no harm
+LARGEST = 1e100
 ESTIMATORS = {"classification": MLPClassifier, "regression": MLPRegressor}
 
 
@@ -56,8 +57,8 @@ class TableCleaner(
     n_features_in_ : int
     kinds_ : dict of str to str
         The kind of each column.
-    date_formats_ : dict of str to str
-        How dates that come as strings are written.
+    spellings_ : dict of str to str
+        How numbers and dates are spelled that come as text.
     many_levels_ : list of str
         Categories that are given as text.
     """
@@ -107,10 +108,10 @@ class TableCleaner(
             raise ValueError(
                 f"there is no column left to learn from: {reasons or 'the table is empty'}"
             )
-        self.date_formats_ = {
-            name: written
+        self.spellings_ = {
+            name: style
             for name, kind in self.kinds_.items()
-            if kind == "date" and (written := date_format(frame[name])) is not None
+            if kind in ("numeric", "date") and (style := spelling(frame[name])) is not None
         }
         self.many_levels_ = [
             name
@@ -160,9 +161,11 @@ class TableCleaner(
         import pandas as pd
 
         if kind == "numeric":
-            return as_numbers(column)
+            numbers = as_numbers(column, self.spellings_.get(str(column.name)))
+            numbers[np.abs(numbers) > LARGEST] *= np.inf  # squashed to the same; no overflow
+            return numbers
         if kind == "date":
-            return as_dates(column, self.date_formats_.get(str(column.name)))
+            return as_dates(column, self.spellings_.get(str(column.name)))
         if kind == "categorical" and column.name not in self.many_levels_:
             return pd.Categorical(as_strings(column, MISSING))
         return as_strings(column, "")
@@ -259,7 +262,7 @@ def tabular_pipeline(
                 f"estimator must be {' or '.join(map(repr, ESTIMATORS))}, or an estimator; "
                 f"got {estimator!r}"
             )
-        settings = _defaults(parameters) | {"random_state": random_state} | parameters
+        settings = _defaults(estimator, parameters) | {"random_state": random_state} | parameters
         estimator = ESTIMATORS[estimator](**settings)
     elif not hasattr(estimator, "fit") or isinstance(estimator, type):
         raise TypeError(f"estimator must be a name or an estimator, made; got {estimator!r}")
@@ -277,9 +280,12 @@ def tabular_pipeline(
     return Pipeline(steps)
 
 
-def _defaults(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _defaults(task: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that suit tables, as far as they go with those given."""
     defaults: dict[str, Any] = {"early_stopping": True, "max_iter": 500, "n_iter_no_change": 20}
+    # The inputs are scaled already; each of a text's columns standardised, they would drown out
+    # the numbers.
+    defaults["standardize"] = "target" if task == "regression" else False
     if parameters.get("early_stopping", True):
         defaults["scoring"] = "loss"
     if parameters.get("solver") != "lbfgs":
