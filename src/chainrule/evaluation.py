@@ -255,7 +255,7 @@ def evaluate_numbers(
         "median_error": _median(np.abs(error)),
         "bias": _mean(error),
     }
-    if len(levels) > 1:
+    if len(levels) > 1 and values.ndim == 2:
         parts["coverage"] = _mean((truth >= values[:, 0]) & (truth <= values[:, -1]))
     squared = _mean(error**2)
 

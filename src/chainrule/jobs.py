@@ -6,6 +6,7 @@ Every error that a user can cause is a ValueError with a message for them.
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from sklearn.base import clone
 
 from chainrule.cells import CellError, as_numbers, as_strings, listed, spelling
 from chainrule.columns import Column, kinds_of, task_of
+from chainrule.data import suggest
 from chainrule.evaluation import RESAMPLES, Evaluation
 from chainrule.options import option, parameters
 from chainrule.predicting import judge, predict_frame
@@ -253,15 +255,26 @@ def make(table: Table, given: Mapping[str, Any], seed: int) -> Any:
         given["class_weight"] = {by_name[str(name)]: weights[name] for name in weights}
     model = tabular_pipeline(table.task, kinds=table.kinds, random_state=seed, **given)
     estimator = model[-1]
+    for name, value in given.items():
+        _check_name(name, value, estimator._parameter_constraints[name])
     try:
         estimator._validate_params()
         estimator._check_combination()
     except ValueError as error:
         message = str(error).replace(f" of {type(estimator).__name__}", "")
-        for name in parameters():
-            message = message.replace(f"'{name}' parameter", f"parameter {option(name)}")
+        message = re.sub(r"(,| or) an instance of '(chainrule\.[\w.]*|list|tuple)'", "", message)
+        message = re.sub(r"The '(\w+)' parameter", lambda name: option(name[1]), message)
         raise ValueError(message) from None
     return model
+
+
+def _check_name(name: str, value: Any, constraints: list[Any]) -> None:
+    """Refuse a name that is none of a parameter's, and suggest the nearest."""
+    options = [known for each in constraints for known in getattr(each, "options", ())]
+    names = sorted(known for known in options if isinstance(known, str))
+    for each in value if isinstance(value, tuple) else (value,):
+        if isinstance(each, str) and names and each not in names and str not in constraints:
+            raise ValueError(f"{option(name)} cannot be {each!r}; {suggest(each, names)}")
 
 
 def train(
