@@ -143,8 +143,9 @@ def train(
         if settings["cv"] is not None and test_fraction is not None:
             fail("--cv evaluates without --test-fraction; give one of them", BAD_INPUT)
         out = Path(settings["output"])
+        check_new([out], force)
         curve = out.with_name(f"{out.stem}-curve.png")
-        check_new([out, curve], force)
+        check_new([curve], force)
         from chainrule import jobs, tables
 
         frame = tables.read(data, table=settings["table"], query=settings["query"])
@@ -152,6 +153,12 @@ def train(
             frame, settings["target"], task=settings["task"], ignore=settings["ignore"]
         )
         model = jobs.make(rows, chosen, settings["seed"])
+        plan = jobs.split(
+            rows,
+            test_fraction=settings["test_fraction"],
+            folds=settings["cv"],
+            seed=settings["seed"],
+        )
         warned = _leaks(frame.drop(columns=settings["ignore"]), rows)
     silent = quiet or as_json
     if not silent:
@@ -160,14 +167,7 @@ def train(
         note(notice)
     try:
         with _progress(quiet) as advance:
-            trained = jobs.train(
-                rows,
-                model,
-                test_fraction=settings["test_fraction"],
-                folds=settings["cv"],
-                seed=settings["seed"],
-                on_epoch=advance,
-            )
+            trained = jobs.train(rows, model, plan, seed=settings["seed"], on_epoch=advance)
     except KeyboardInterrupt:
         fail("stopped before there was anything to keep", INTERRUPTED)
     except ValueError as error:

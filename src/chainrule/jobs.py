@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -277,12 +277,71 @@ def _check_name(name: str, value: Any, constraints: list[Any]) -> None:
             raise ValueError(f"{option(name)} cannot be {each!r}; {suggest(each, names)}")
 
 
+class Plan(NamedTuple):
+    """Which rows to train on, and which to test on.
+
+    Attributes
+    ----------
+    parts : list of (rows, rows)
+        Once, or for each fold.
+    folds : bool
+    """
+
+    parts: list[tuple[NDArray[Any], NDArray[Any]]]
+    folds: bool
+
+
+def split(
+    table: Table, *, test_fraction: float = 0.2, folds: int | None = None, seed: int = 0
+) -> Plan:
+    """Hold rows out, or make folds; of each class as many.
+
+    Parameters
+    ----------
+    table : Table
+    test_fraction : float, default=0.2
+        0: none, and no evaluation.
+    folds : int or None, default=None
+        Cross-validation instead.
+    seed : int, default=0
+
+    Raises
+    ------
+    ValueError
+        There are too few rows.
+    """
+    from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+
+    every = np.arange(len(table.y))
+    classes = table.task == "classification"
+    if folds is not None:
+        fewest = int(np.unique(table.y, return_counts=True)[1].min()) if classes else len(every)
+        if not 2 <= folds <= fewest:
+            of_what = "rows of the rarest class" if classes else "rows"
+            raise ValueError(f"--cv must be from 2 to {fewest}, the {of_what}; got {folds}")
+        how = (StratifiedKFold if classes else KFold)(folds, shuffle=True, random_state=seed)
+        return Plan(list(how.split(every, table.y)), folds=True)
+    if test_fraction == 0:
+        return Plan([(every, every[:0])], folds=False)
+    try:
+        rows, held = train_test_split(
+            every,
+            test_size=test_fraction,
+            random_state=seed,
+            stratify=table.y if classes else None,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"--test-fraction {test_fraction:g} of {len(every)} rows cannot be held out: {error}"
+        ) from None
+    return Plan([(np.sort(rows), np.sort(held))], folds=False)
+
+
 def train(
     table: Table,
     model: Any,
+    plan: Plan,
     *,
-    test_fraction: float = 0.2,
-    folds: int | None = None,
     seed: int = 0,
     on_epoch: OnEpoch | None = None,
 ) -> Trained:
@@ -295,19 +354,17 @@ def train(
     table : Table
     model : Pipeline
         As :func:`make` gives it.
-    test_fraction : float, default=0.2
-        Part of the rows to hold out, of each class as many; 0: none, and no evaluation.
-    folds : int or None, default=None
-        Evaluate by cross-validation instead, and fit to all rows then.
+    plan : Plan
+        As :func:`split` gives it; after folds, the pipeline is fitted to all rows.
     seed : int, default=0
-        Of the split.
+        Of the intervals.
     on_epoch : callable (part, most epochs, record), optional
         Called after each epoch; `part` says of what.
     """
     started = time.perf_counter()
     every = np.arange(len(table.y))
     notices = [*table.notices]
-    splits = _splits(table, test_fraction, folds, seed)
+    splits, folds = plan
     predictions: dict[str, list[Any]] = {"": [], "trivial": [], "linear": []}
     tested: list[Any] = []
     interrupted = False
@@ -350,37 +407,6 @@ def train(
     )
 
 
-def _splits(
-    table: Table, test_fraction: float, folds: int | None, seed: int
-) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """(rows to train on, rows to test on), as often as there are folds."""
-    from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
-
-    every = np.arange(len(table.y))
-    classes = table.task == "classification"
-    if folds is not None:
-        fewest = int(np.unique(table.y, return_counts=True)[1].min()) if classes else len(every)
-        if not 2 <= folds <= fewest:
-            of_what = "rows of the rarest class" if classes else "rows"
-            raise ValueError(f"--cv must be from 2 to {fewest}, the {of_what}; got {folds}")
-        how = (StratifiedKFold if classes else KFold)(folds, shuffle=True, random_state=seed)
-        return list(how.split(every, table.y))
-    if test_fraction == 0:
-        return [(every, every[:0])]
-    try:
-        rows, held = train_test_split(
-            every,
-            test_size=test_fraction,
-            random_state=seed,
-            stratify=table.y if classes else None,
-        )
-    except ValueError as error:
-        raise ValueError(
-            f"--test-fraction {test_fraction:g} of {len(every)} rows cannot be held out: {error}"
-        ) from None
-    return [(np.sort(rows), np.sort(held))]
-
-
 def _fit(
     model: Any,
     table: Table,
@@ -392,7 +418,11 @@ def _fit(
     """Fit; whether Ctrl-C ended it. Warnings become notices."""
     mlp = model[-1]
     if on_epoch is not None:
-        mlp.callbacks = [lambda estimator, record: on_epoch(part, estimator.max_iter, record)]
+
+        def tell(estimator: Any, record: Mapping[str, Any]) -> None:
+            on_epoch(part, estimator.max_iter, record)
+
+        mlp.callbacks = [tell]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(table.X.iloc[rows], table.y[rows])
