@@ -172,6 +172,8 @@ def read_frame(file: IO[bytes], most: int) -> list[tuple[str, int, int, int]]:
         at += name_length
         if len(raw) != name_length or not raw.isascii() or not raw or name_length > LONGEST_NAME:
             raise ModelFileError("its list of members holds a name that cannot be one")
+        if fields[4]:  # the method
+            raise ModelFileError("its members are compressed, which those of model files never are")
         entries.append((raw.decode("ascii"), length, crc))
     names = [name for name, _, _ in entries]
     if len(set(names)) != n:

@@ -185,9 +185,10 @@ def _header(read: Any, names: list[str], path: str | os.PathLike[str]) -> dict[s
     try:
         header = _parsed(read(HEADER))
     except (ValueError, RecursionError) as error:
-        if isinstance(error, ModelFileError) and name in str(error):
+        if isinstance(error, ModelFileError) and str(error).startswith(name):
             raise
-        raise ModelFileError(f"{name}: its {HEADER} is damaged: {error}") from None
+        text = "nested too deep" if isinstance(error, RecursionError) else error
+        raise ModelFileError(f"{name}: its {HEADER} is damaged: {text}") from None
     if header.get("format") != FORMAT:
         raise ModelFileError(f"{name} is no model file: its {HEADER} is of another format")
     version = header.get("version")
@@ -343,15 +344,14 @@ def _libraries(model: Any) -> list[str]:
 
 def _columns(model: Any) -> list[dict[str, Any]]:
     """Names of the columns that the model takes, and their kinds where it knows them."""
-    try:
-        names = getattr(model, "feature_names_in_", None)
-        n = getattr(model, "n_features_in_", None)
-    except AttributeError:
-        return []
+    names = getattr(model, "feature_names_in_", None)
+    n = getattr(model, "n_features_in_", None)
     first = model[0] if hasattr(model, "steps") and model.steps else model
     kinds: Any = {}
     for part in (first, *(step for _, step in getattr(first, "steps", []))):
         kinds = getattr(part, "column_to_kind_", kinds)
+        if names is None:
+            names = getattr(part, "all_processing_steps_", None)
     if names is None:
         names = [] if n is None else [f"x{j}" for j in range(n)]
     default = "number" if is_ours(first) else None
