@@ -31,6 +31,8 @@ ONCE = {
     "test_digits",
     "test_displays",
     "test_docs",
+    "test_golden",
+    "test_inspect",
     "test_layout",
     "test_loggers",
     "test_model_files",

@@ -42,7 +42,8 @@ STOREYS = [
     },
     {"epochs", "fitted"},
     {"fitting", "persistence"},
-    {"classifier", "regressor", "digits", "plotting", "report"},
+    {"classifier", "regressor", "digits", "plotting", "report", "inspection"},
+    {"cli_models"},
     {"cli"},
 ]
 # The mathematics itself is read without any of the rest.

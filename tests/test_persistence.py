@@ -285,7 +285,7 @@ def test_the_header_tells_people_what_is_in_the_file(tmp_path):
     assert header["versions"]["chainrule"] == chainrule.__version__
     assert header["training"]["epochs"] == 4
     assert header["estimators"][0]["layers"]["sizes"] == [4, 5, 3]
-    assert header["estimators"][0]["layers"]["numbers"] == 4 * 5 + 5 + 5 * 3 + 3
+    assert header["estimators"][0]["layers"]["n_parameters"] == 4 * 5 + 5 + 5 * 3 + 3
     raw = zipfile.ZipFile(path).read("header.json").decode()
     assert '  "classes": ["b", "c", "ä"],\n' in raw
     with pytest.raises(ModelFileError, match=r"metadata: .*not JSON serializable"):

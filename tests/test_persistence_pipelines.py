@@ -253,7 +253,7 @@ def test_pipelines_of_skrub_s_on_a_table(k, penguins, tmp_path):
     assert [one["name"] for one in header["columns"]] == [*frame], name
     assert header["versions"]["skrub"]
     if name != "circles":
-        assert {"name": "seen", "kind": "datetime"} in header["columns"]
+        assert {"name": "seen", "kind": "date"} in header["columns"]
 
 
 def test_a_table_of_polars_s(penguins, tmp_path):
@@ -319,7 +319,7 @@ ATTACKS = {
     "_function_transformer.FunctionTransformer": lambda s, _: attribute(
         s, node("ObjectNode", "sklearn.preprocessing._function_transformer", "FunctionTransformer")
     ),
-    "a protocol of skops": lambda s, _: s.update(protocol=0),
+    "in protocol 0 of skops": lambda s, _: s.update(protocol=0),
     "a node that is not there": lambda s, _: attribute(s, {"__id__": 10**6}),
     "one node twice": lambda s, _: attribute(s, {**nothing(), "__id__": 1}),
     "a node whose number is none": lambda s, _: attribute(s, {**nothing(), "__id__": [1]}),

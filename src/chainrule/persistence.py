@@ -40,6 +40,8 @@ HEADER, WEIGHTS, PIPELINE = "header.json", "weights.safetensors", "pipeline.skop
 LIMITS = {HEADER: 1 << 24, WEIGHTS: MAX_BYTES, PIPELINE: 1 << 28}
 MOST_PARTS = 500_000  # containers in a JSON text: each takes some memory before it can be judged
 KINDS = {"estimator": {HEADER, WEIGHTS}, "network": {HEADER, WEIGHTS}, "pipeline": set(LIMITS)}
+# What we call the kinds of columns that skrub finds.
+OUR_WORDS = {"low_cardinality": "categorical", "high_cardinality": "text", "datetime": "date"}
 # Stands for an estimator of ours where the transformers are written.
 MARK = "\x00chainrule estimator "
 
@@ -296,7 +298,7 @@ def _description(
         return header | {"metadata": _free(metadata)}
     if kind == "pipeline":
         steps = getattr(model, "steps", [])
-        header["steps"] = [{"name": name, "is": repr(step)} for name, step in steps]
+        header["steps"] = [{"name": n, "is": " ".join(repr(step).split())} for n, step in steps]
     header["columns"] = _columns(model)
     classes = getattr(model, "classes_", None)
     if classes is not None:
@@ -354,10 +356,11 @@ def _columns(model: Any) -> list[dict[str, Any]]:
             names = getattr(part, "all_processing_steps_", None)
     if names is None:
         names = [] if n is None else [f"x{j}" for j in range(n)]
-    default = "number" if is_ours(first) else None
+    default = "numeric" if is_ours(first) else None
     columns = []
     for name in map(str, names):
         kind = kinds.get(name, default)
+        kind = OUR_WORDS.get(kind, kind)
         columns.append({"name": name} if kind is None else {"name": name, "kind": str(kind)})
     return columns
 

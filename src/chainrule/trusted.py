@@ -266,8 +266,12 @@ def _audit(data: bytes, saving: bool = False) -> list[str]:
     if raw.count(b"{") + raw.count(b"[") > MAX_NODES:
         raise ModelFileError(f"its preprocessing has more than {MAX_NODES:,} parts")
     schema = json.loads(raw)
-    if schema.pop("protocol", None) not in PROTOCOLS:
-        raise ModelFileError("its preprocessing is in a protocol of skops that is not known")
+    protocol = schema.pop("protocol", None)
+    if protocol not in PROTOCOLS:
+        raise ModelFileError(
+            f"its preprocessing is in protocol {str(protocol)[:20]} of skops; this chainrule knows "
+            f"{', '.join(map(str, PROTOCOLS))}"
+        )
     schema.pop("_skops_version", None)
     audit = _Audit(set(members) - {SCHEMA}, saving)
     audit.run(schema)
