@@ -38,6 +38,7 @@ STOREYS = [
         "parameters",
         "prediction",
         "encoding",
+        "resuming",
         "trusted",
     },
     {"epochs", "fitted"},

@@ -381,6 +381,29 @@ def test_a_spline_that_would_read_beyond_its_memory(tmp_path):
         load(path)
 
 
+def test_a_tree_with_more_ways_than_anyone_can_go(tmp_path):
+    """Sixty lists, each twice in the next: 2⁶⁰ ways to the first of them, and no time lost."""
+    path = tmp_path / "a.chainrule"
+    model = quietly(lambda: make_pipeline(StandardScaler(), mlp()).fit(X, THREE))
+    save(model, path)
+    found = {**node("ListNode", "builtins", "list", content=[nothing()]), "__id__": 9000}
+    for i in range(9001, 9060):
+        content = [found, {"__id__": i - 1}]
+        found = {**node("ListNode", "builtins", "list", content=content), "__id__": i}
+    changed(path, lambda schema, inner: attribute(schema, found))
+    loaded = load(path)
+    assert loaded.predict(X).tolist() == model.predict(X).tolist()
+
+
+def test_a_tree_that_goes_round_in_circles(tmp_path):
+    path = tmp_path / "a.chainrule"
+    save(quietly(lambda: make_pipeline(StandardScaler(), mlp()).fit(X, THREE)), path)
+    circle = {**node("ListNode", "builtins", "list", content=[{"__id__": 9000}]), "__id__": 9000}
+    changed(path, lambda schema, inner: attribute(schema, circle))
+    with pytest.raises(ModelFileError, match="RecursionError"):
+        load(path)
+
+
 def test_trusted_types_are_published():
     assert tuple(sorted(set(chainrule.TRUSTED_TYPES))) == chainrule.TRUSTED_TYPES
     assert "sklearn.preprocessing._data.StandardScaler" in chainrule.TRUSTED_TYPES

@@ -40,6 +40,7 @@ _HOMES = {
     "Optimizer": "optimizers",
     "Plateau": "schedules",
     "ProgressBar": "callbacks",
+    "Resume": "resuming",
     "SCHEDULES": "schedules",
     "Schedule": "schedules",
     "TRUSTED_TYPES": "trusted",
@@ -91,6 +92,7 @@ __all__ = [
     "Optimizer",
     "Plateau",
     "ProgressBar",
+    "Resume",
     "Schedule",
     "TensorBoard",
     "__version__",
@@ -140,6 +142,7 @@ if TYPE_CHECKING:
     from chainrule.optimizers import OPTIMIZERS, Optimizer
     from chainrule.persistence import load, read_header, save
     from chainrule.regressor import MLPRegressor
+    from chainrule.resuming import Resume
     from chainrule.schedules import SCHEDULES, Plateau, Schedule
     from chainrule.training import DivergenceError, Epoch, History, train
     from chainrule.trusted import TRUSTED_TYPES

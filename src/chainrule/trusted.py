@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from chainrule.container import (
@@ -177,7 +178,6 @@ def write_transformers(model: Any) -> bytes:
     import zipfile
 
     import skops
-    from skops.io import _persist  # noqa: F401 - registers what get_state knows
     from skops.io._utils import SaveContext, get_state
 
     check_numbers(model)
@@ -242,11 +242,22 @@ def read_transformers(data: bytes) -> Any:
     ModelFileError
         It holds a type that is not trusted, or is damaged.
     """
-    names = _audit(data)
-    import skops.io
+    import zipfile
+
+    schema, types = _audit(data)
+    from skops.io._audit import get_tree
+    from skops.io._utils import LoadContext
 
     try:
-        model = skops.io.loads(data, trusted=names)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            context = LoadContext(src=archive, protocol=schema["protocol"])
+            tree = get_tree(schema, context, trusted=types)
+            # skops.io.loads asks a node once for every way that leads to it: in a file made for
+            # that there are more than anyone can wait for.
+            for node in _nodes(tree):
+                if not node.is_self_safe():
+                    raise ModelFileError(f"skops does not trust the {node.format()} in it")
+            model = tree.construct()
     except ImportError as error:
         raise ModelFileError(
             f"its preprocessing needs {error.name or 'a package'}, which is not installed or is "
@@ -256,8 +267,24 @@ def read_transformers(data: bytes) -> Any:
     return model
 
 
-def _audit(data: bytes, saving: bool = False) -> list[str]:
-    """Compare every node with the lists; returns the types that skops shall trust."""
+def _nodes(root: Any) -> Iterator[Any]:
+    """Every node of skops's below one, once."""
+    seen: set[int] = set()
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        elif isinstance(node, dict):
+            waiting += node.values()
+        elif hasattr(node, "children") and id(node) not in seen:
+            seen.add(id(node))
+            yield node
+            waiting += node.children.values()
+
+
+def _audit(data: bytes, saving: bool = False) -> tuple[dict[str, Any], list[str]]:
+    """Compare every node with the lists; returns the nodes, and the types that they name."""
     file = io.BytesIO(data)
     members = {name: rest for name, *rest in read_frame(file, MAX_ARRAYS + 1)}
     if next(iter(members)) != SCHEMA:
@@ -266,13 +293,13 @@ def _audit(data: bytes, saving: bool = False) -> list[str]:
     if raw.count(b"{") + raw.count(b"[") > MAX_NODES:
         raise ModelFileError(f"its preprocessing has more than {MAX_NODES:,} parts")
     schema = json.loads(raw)
+    schema.pop("_skops_version", None)
     protocol = schema.pop("protocol", None)
     if protocol not in PROTOCOLS:
         raise ModelFileError(
             f"its preprocessing is in protocol {str(protocol)[:20]} of skops; this chainrule knows "
             f"{', '.join(map(str, PROTOCOLS))}"
         )
-    schema.pop("_skops_version", None)
     audit = _Audit(set(members) - {SCHEMA}, saving)
     audit.run(schema)
     if audit.unread:
@@ -280,7 +307,7 @@ def _audit(data: bytes, saving: bool = False) -> list[str]:
     for name, rest in members.items():
         if name != SCHEMA:
             _check_array(name, read_content(file, *_sized(rest), name))
-    return sorted(audit.types & {*TRUSTED_TYPES, *SCALARS, "numpy.dtype", *LOADERS["DictNode"]})
+    return schema | {"protocol": protocol}, sorted(audit.types)
 
 
 def _sized(rest: list[int]) -> tuple[int, int, int]:
