@@ -351,7 +351,7 @@ def _columns(model: Any) -> list[dict[str, Any]]:
     first = model[0] if hasattr(model, "steps") and model.steps else model
     kinds: Any = {}
     for part in (first, *(step for _, step in getattr(first, "steps", []))):
-        kinds = getattr(part, "column_to_kind_", kinds)
+        kinds = getattr(part, "kinds_", getattr(part, "column_to_kind_", kinds))
         if names is None:
             names = getattr(part, "all_processing_steps_", None)
     if names is None:
