@@ -45,6 +45,8 @@ def rows(text):
 def test_an_estimator(run, tmp_path):
     path = tmp_path / "a.chainrule"
     notes = {"target": "colour", "metrics": {"accuracy": 0.987654, "rows": 150}, "source": "a.csv"}
+    notes["metrics"]["log_loss"] = {"value": 0.12345, "low": 0.1, "high": 0.2}
+    notes["rows"] = {"train": 120, "test": 30, "by_class": {"b": 1.0}}
     model = fitted(classifier(hidden_layer_sizes=(6, 4), activation=["tanh", "gelu"]))
     save(model, path, metadata=notes, created="2026-01-02T03:04:05Z")
     result = run(path)
@@ -67,7 +69,9 @@ def test_an_estimator(run, tmp_path):
     assert shown[here, "loss"].endswith(f"▁ {model.loss_curve_[-1]:.4g}")
     assert shown["Metrics", "accuracy"] == "0.9877"
     assert shown["Metrics", "rows"] == "150"
+    assert shown["Metrics", "log loss"] == "0.1235  (0.1 to 0.2)"
     assert shown["Notes", "source"] == "a.csv"
+    assert shown["Notes", "rows"] == "train 120, test 30, by class (b 1)"
     assert shown["File", "SHA-256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -12,6 +12,7 @@ from chainrule.persistence import LIMITS, read_header
 
 BARS = "▁▂▃▄▅▆▇█"
 CURVE = 40  # signs in a curve
+LONGEST = 300  # signs of a text before the rest is left out
 SHOWN = 12  # names in a list before the rest is counted
 
 
@@ -60,7 +61,7 @@ def sections(facts: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]
     if columns := _columns(facts, notes):
         yield f"Columns ({len(notes.get('columns') or facts.get('columns') or [])})", columns
     ours = tuple(f"{entry['class']}(" for entry in facts.get("estimators", []))
-    steps = [(one["name"], one["is"]) for one in facts.get("steps", [])]
+    steps = [(one["name"], _short(one["is"])) for one in facts.get("steps", [])]
     if steps := [step for step in steps if not step[1].startswith(ours or "\0")]:
         yield "Steps before it" if ours else "Steps", steps
     several = len(facts.get("estimators", [])) > 1
@@ -71,11 +72,42 @@ def sections(facts: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]
         yield "Network", list(_network(facts["network"]))
     metrics = notes.get("metrics")
     if isinstance(metrics, dict) and metrics:
-        yield "Metrics", [(str(name), number(value)) for name, value in metrics.items()]
+        yield "Metrics", [(_name(name), _metric(value)) for name, value in metrics.items()]
     rest = {k: v for k, v in notes.items() if k not in ("target", "columns", "metrics")}
     if rest:
-        yield "Notes", [(str(name), said(value)) for name, value in rest.items()]
+        yield "Notes", [(_name(name), _short(_note(value))) for name, value in rest.items()]
     yield "File", list(_file(facts))
+
+
+def _name(name: Any) -> str:
+    return str(name).replace("_", " ")
+
+
+def _metric(value: Any) -> str:
+    """A metric, with its interval if it has one."""
+    if isinstance(value, dict) and {"value", "low", "high"} <= set(value):
+        low, high = number(value["low"]), number(value["high"])
+        return f"{number(value['value'])}  ({low} to {high})"
+    return _note(value)
+
+
+def _note(value: Any) -> str:
+    """What somebody noted, in as few signs as can be."""
+    if isinstance(value, dict):
+        parts = [
+            f"{_name(key)} ({_note(one)})"
+            if isinstance(one, dict)
+            else f"{_name(key)} {_note(one)}"
+            for key, one in value.items()
+        ]
+        return ", ".join(parts) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(_note, value)) or "none"
+    return number(value) if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
 def _summary(facts: dict[str, Any], notes: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata as installed
@@ -298,7 +299,7 @@ def _description(
         return header | {"metadata": _free(metadata)}
     if kind == "pipeline":
         steps = getattr(model, "steps", [])
-        header["steps"] = [{"name": n, "is": " ".join(repr(step).split())} for n, step in steps]
+        header["steps"] = [{"name": name, "is": _said(step)} for name, step in steps]
     header["columns"] = _columns(model)
     classes = getattr(model, "classes_", None)
     if classes is not None:
@@ -315,6 +316,12 @@ def _description(
             "last": {name: plain(end[name]) for name in names if end.get(name) is not None},
         }
     return header
+
+
+def _said(step: Any) -> str:
+    """A step as scikit-learn writes it, on one line and without addresses in memory."""
+    text = " ".join(repr(step).split())
+    return re.sub(r"<(?:\w+\.)*(\w+) object at 0x[0-9a-fA-F]+>", r"\1()", text)
 
 
 def _kind_of(model: Any) -> str:
