@@ -21,7 +21,7 @@ import numpy as np
 
 import chainrule
 from chainrule.callbacks import plain
-from chainrule.container import MAX_BYTES, ModelFileError, pack, unpacked
+from chainrule.container import MAX_BYTES, ModelFileError, pack, parsed, unpacked
 from chainrule.fitted import (
     decode_estimator,
     decode_network,
@@ -39,7 +39,7 @@ __all__ = ["TRUSTED_TYPES", "ModelFileError", "load", "read_header", "save"]
 FORMAT, VERSION = "chainrule model", 1
 HEADER, WEIGHTS, PIPELINE = "header.json", "weights.safetensors", "pipeline.skops"
 LIMITS = {HEADER: 1 << 24, WEIGHTS: MAX_BYTES, PIPELINE: 1 << 28}
-MOST_PARTS = 500_000  # containers in a JSON text: each takes some memory before it can be judged
+MOST_PARTS, MOST_SIGNS = 200_000, 2_000_000  # of the header's JSON
 KINDS = {"estimator": {HEADER, WEIGHTS}, "network": {HEADER, WEIGHTS}, "pipeline": set(LIMITS)}
 # What we call the kinds of columns that skrub finds.
 OUR_WORDS = {"low_cardinality": "categorical", "high_cardinality": "text", "datetime": "date"}
@@ -186,7 +186,7 @@ def _header(read: Any, names: list[str], path: str | os.PathLike[str]) -> dict[s
     if HEADER not in names:
         raise ModelFileError(f"{name} is a ZIP file, but no model file: it has no {HEADER}")
     try:
-        header = _parsed(read(HEADER))
+        header = parsed(read(HEADER), MOST_PARTS, MOST_SIGNS)
     except (ValueError, RecursionError) as error:
         if isinstance(error, ModelFileError) and str(error).startswith(name):
             raise
@@ -202,26 +202,6 @@ def _header(read: Any, names: list[str], path: str | os.PathLike[str]) -> dict[s
             f"({chainrule.__version__}) reads version {VERSION}{known}"
         )
     return header
-
-
-def _parsed(data: bytes) -> dict[str, Any]:
-    """A JSON object from its text."""
-    if data.count(b"{") + data.count(b"[") > MOST_PARTS:
-        raise ModelFileError(f"it has more than {MOST_PARTS:,} parts")
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ModelFileError("a name stands in it twice")
-        return found
-
-    def refuse(word: str) -> None:
-        raise ModelFileError(f"{word} is no number in JSON")
-
-    parsed = json.loads(data.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse)
-    if not isinstance(parsed, dict):
-        raise ModelFileError("it is no object")
-    return parsed
 
 
 def _check_kind(header: dict[str, Any], names: list[str], path: Any) -> None:
@@ -404,7 +384,7 @@ def _decoded(members: Mapping[str, bytes], header: dict[str, Any] | None = None)
     """The model in a file's members."""
     try:
         if header is None:
-            header = _parsed(members[HEADER])
+            header = parsed(members[HEADER], MOST_PARTS, MOST_SIGNS)
         arrays = _arrays(members[WEIGHTS])
         if header["kind"] == "network":
             model: Any = decode_network(header["network"], arrays)
@@ -449,7 +429,7 @@ def _arrays(data: bytes) -> dict[str, Array]:
     import safetensors.numpy
 
     length = int.from_bytes(data[:8], "little")
-    if length > LIMITS[HEADER] or data.count(b"{", 8, 8 + length) > MOST_PARTS // 5:
+    if length > LIMITS[HEADER] or data.count(b"{", 8, 8 + length) > MOST_PARTS:
         raise ModelFileError(f"{WEIGHTS} lists too many arrays")
     arrays: dict[str, Array] = safetensors.numpy.load(data)
     if not all(isinstance(array, np.ndarray) for array in arrays.values()):

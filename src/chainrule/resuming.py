@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from chainrule.callbacks import Callback, as_callbacks, check_whole
-from chainrule.container import MAX_BYTES, ModelFileError, pack, unfinished_name, unpacked
+from chainrule.container import MAX_BYTES, ModelFileError, pack, parsed, unfinished_name, unpacked
 from chainrule.encoding import decode, encode
 from chainrule.training import Descent
 from chainrule.vecmath import Array, Index
 
 FORMAT, VERSION = "chainrule training state", 1
+MOST = 500_000  # parts of the JSON: some for each epoch
 LIMITS = {"state.json": 1 << 26, "arrays.safetensors": MAX_BYTES}
 # What a fit goes on with as well under another value of.
 FREE = ("callbacks", "verbose", "time_limit", "keep_optimizer_state", "transform_layer")
@@ -265,7 +266,7 @@ class Resume(Callback):
                 raise ModelFileError(f"{name} is no state of a fit: it holds {', '.join(names)}")
             text, data = (read(one) for one in names)
         try:
-            found = json.loads(text)
+            found = parsed(text, MOST, 10 * MOST)
             if (found["format"], found["version"]) != (FORMAT, VERSION):
                 raise ModelFileError(f"it is of version {found['version']}, not {VERSION}")
             arrays = safetensors.numpy.load(data)

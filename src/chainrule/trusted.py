@@ -16,6 +16,7 @@ from typing import Any
 
 from chainrule.container import (
     ModelFileError,
+    parsed,
     read_content,
     read_frame,
     write_container,
@@ -155,7 +156,7 @@ LOADERS: dict[str, frozenset[str]] = {
 }
 PROTOCOLS = (2,)  # of skops, that this list was made for
 SCHEMA = "schema.json"
-MAX_NODES = 1_000_000
+MAX_NODES = 600_000  # a table of 1,000 columns has 450,000
 MAX_ARRAYS = 50_000
 DEEPEST = 200
 ARRAY_NAME = re.compile(r"\d{1,9}\.npy")
@@ -290,9 +291,7 @@ def _audit(data: bytes, saving: bool = False) -> tuple[dict[str, Any], list[str]
     if next(iter(members)) != SCHEMA:
         raise ModelFileError(f"its preprocessing does not begin with {SCHEMA}")
     raw = read_content(file, *_sized(members[SCHEMA]), SCHEMA)
-    if raw.count(b"{") + raw.count(b"[") > MAX_NODES:
-        raise ModelFileError(f"its preprocessing has more than {MAX_NODES:,} parts")
-    schema = json.loads(raw)
+    schema = parsed(raw, MAX_NODES, 8 * MAX_NODES)
     schema.pop("_skops_version", None)
     protocol = schema.pop("protocol", None)
     if protocol not in PROTOCOLS:
