@@ -39,6 +39,7 @@ STOREYS = [
         "parameters",
         "prediction",
         "encoding",
+        "resuming",
         "trusted",
     },
     {"epochs", "fitted"},
@@ -53,7 +54,7 @@ STOREYS = [
         "tables",
     },
     {"columns", "leaks", "findings"},
-    {"classifier", "regressor", "digits", "plotting", "report"},
+    {"classifier", "regressor", "digits", "plotting", "report", "inspection"},
     {
         "cells",
         "tabular",
@@ -64,7 +65,7 @@ STOREYS = [
         "jobs",
         "options",
     },
-    {"cli_doctor", "cli_tables", "cli_train"},
+    {"cli_doctor", "cli_models", "cli_tables", "cli_train"},
     {"cli"},
 ]
 # The mathematics itself is read without any of the rest.

@@ -40,6 +40,7 @@ _HOMES = {
     "Optimizer": "optimizers",
     "Plateau": "schedules",
     "ProgressBar": "callbacks",
+    "Resume": "resuming",
     "SCHEDULES": "schedules",
     "Schedule": "schedules",
     "TRUSTED_TYPES": "trusted",
@@ -92,6 +93,7 @@ __all__ = [
     "Optimizer",
     "Plateau",
     "ProgressBar",
+    "Resume",
     "Schedule",
     "TensorBoard",
     "__version__",
@@ -142,6 +144,7 @@ if TYPE_CHECKING:
     from chainrule.optimizers import OPTIMIZERS, Optimizer
     from chainrule.persistence import load, read_header, save
     from chainrule.regressor import MLPRegressor
+    from chainrule.resuming import Resume
     from chainrule.schedules import SCHEDULES, Plateau, Schedule
     from chainrule.tabular import tabular_pipeline
     from chainrule.training import DivergenceError, Epoch, History, train
