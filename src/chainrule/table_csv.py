@@ -57,7 +57,7 @@ class Csv:
         self.encoding = _encoding(head, file.name)
         self._wide = self.encoding not in ("utf-8", "windows-1252")  # more than one byte a sign
         text = head.decode(self.encoding, "replace").removeprefix("\ufeff")
-        if len(_CONTROL.findall(text)) > max(1, len(text) // 100):
+        if len(_CONTROL.findall(text)) > max(8, len(text) // 20):
             raise TableError(f"{file.name} is not text; a table is needed, such as CSV or Parquet")
         if not text.strip():
             raise TableError(f"{file.name} is empty; a table starts with a line of column names")
@@ -446,7 +446,7 @@ def _encoding(head: bytes, name: str) -> str:
 
 
 def _lines(text: str, whole: bool) -> list[str]:
-    lines = text.splitlines(keepends=True)
+    lines = re.findall(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+", text)
     if not whole and len(lines) > 1:
         lines.pop()
     return [line for line in lines if line.strip()][:200]
