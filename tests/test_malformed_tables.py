@@ -572,7 +572,7 @@ def test_rejects_of_json_lines(tmp_path):
     (got,) = blocks(path, types={"a": "number"}, rejects=rejects.append)
     check(got, {"a": [1.0, 4.0]})
     assert [(each.line, each.column, each.row) for each in rejects] == [
-        (2, None, '{"a": '),
+        (2, None, '{"a":'),
         (3, "a", '{"a": "x"}'),
     ]
     assert json.loads(rejects[1].row) == {"a": "x"}
