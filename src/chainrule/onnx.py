@@ -1,0 +1,167 @@
+"""skl2onnx's converters for our estimators: registered by ``import chainrule.onnx``.
+
+After that ``skl2onnx.to_onnx(pipeline, X)`` takes pipelines that hold an `MLPClassifier` or an
+`MLPRegressor`, with the options ``zipmap``, ``output_class_labels`` and ``nocl`` as for
+scikit-learn's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.classifier import MLPClassifier
+from chainrule.export_onnx import features, forward, labels
+from chainrule.export_steps import ExportError, Program, Raw, read_estimator
+from chainrule.regressor import MLPRegressor
+
+try:
+    from skl2onnx import to_onnx, update_registered_converter
+    from skl2onnx.common.data_types import (
+        DoubleTensorType,
+        FloatTensorType,
+        Int64TensorType,
+        StringTensorType,
+        guess_proto_type,
+    )
+    from skl2onnx.common.utils_classifier import get_label_classes
+except ImportError as error:
+    raise ImportError(
+        f"chainrule.onnx needs {error.name}, which is not installed: pip install "
+        '"chainrule[onnx]"'
+    ) from error
+
+
+class _Container:
+    """skl2onnx's container as `export_onnx.Graph`."""
+
+    def __init__(self, scope: Any, container: Any) -> None:
+        self.scope, self.container = scope, container
+
+    def add(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        name: str = self.scope.get_unique_variable_name(op.lower())
+        self.container.add_node(
+            op,
+            list(inputs),
+            name,
+            op_domain=domain,
+            name=self.scope.get_unique_operator_name(op),
+            **attributes,
+        )
+        return name
+
+    def constant(self, values: Any) -> str:
+        from onnx import TensorProto, helper
+
+        name: str = self.scope.get_unique_variable_name("constant")
+        array = np.asarray(values)
+        if array.dtype.kind in "OUS":
+            data, kind = [str(text).encode() for text in values], TensorProto.STRING
+        else:
+            data, kind = array.ravel(), helper.np_dtype_to_tensor_dtype(array.dtype)
+        self.container.add_initializer(name, kind, list(array.shape), data)
+        return name
+
+
+def _program(model: Any) -> Program:
+    n = model.n_features_in_
+    return read_estimator(model, [Raw(j) for j in range(n)], [f"x{j}" for j in range(n)])
+
+
+def _values(scope: Any, operator: Any, container: Any, program: Program) -> tuple[Any, str]:
+    """Nodes from the operator's input to all values, in float32."""
+    from onnx import TensorProto
+
+    graph = _Container(scope, container)
+    double = guess_proto_type(operator.inputs[0].type) == TensorProto.DOUBLE
+    X = operator.inputs[0].full_name
+    if not double:
+        X = graph.add("Cast", X, to=TensorProto.FLOAT)
+    dtype = np.float64 if double else np.float32
+    a, order = features(graph, program, [X], True, dtype)
+    return graph, forward(graph, program.steps, order, a)
+
+
+def _give(graph: _Container, value: str, output: Any) -> None:
+    """A value as the operator's output, in the output's type."""
+    from onnx import TensorProto
+
+    kinds = {FloatTensorType: TensorProto.FLOAT, DoubleTensorType: TensorProto.DOUBLE}
+    wanted = kinds.get(type(output.type), TensorProto.FLOAT)
+    graph.container.add_node(
+        "Cast", [value], output.full_name, name=graph.scope.get_unique_operator_name("Cast"),
+        to=wanted,
+    )  # fmt: skip
+
+
+def _classifier_shapes(operator: Any) -> None:
+    model, n = operator.raw_operator, operator.inputs[0].get_first_dimension()
+    if isinstance(model.classes_, list):
+        raise ExportError(
+            "a classifier of several class targets cannot be exported; fit one for each target"
+        )
+    classes = get_label_classes(operator.scope_inst, model)
+    several = model._label_binarizer.y_type_ == "multilabel-indicator"
+    texts = any(isinstance(label, str) for label in classes)
+    kind = StringTensorType if texts and not several else Int64TensorType
+    operator.outputs[0].set_type(kind([n, len(classes)] if several else [n]))
+    double = isinstance(operator.inputs[0].type, DoubleTensorType)
+    operator.outputs[1].set_type(
+        (DoubleTensorType if double else FloatTensorType)([n, len(classes)])
+    )
+
+
+def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
+    model = operator.raw_operator
+    program = _program(model)
+    graph, values = _values(scope, operator, container, program)
+    known = list(get_label_classes(scope, model))
+    texts = any(isinstance(label, str) for label in known)
+    classes = list(map(str, known)) if texts else np.array(known, np.int64)
+    label = labels(graph, program, values, classes)
+    graph.container.add_node(
+        "Identity",
+        [label],
+        operator.outputs[0].full_name,
+        name=scope.get_unique_operator_name("Identity"),
+    )
+    _give(graph, values, operator.outputs[1])
+
+
+def _regressor_shapes(operator: Any) -> None:
+    model, n = operator.raw_operator, operator.inputs[0].get_first_dimension()
+    double = isinstance(operator.inputs[0].type, DoubleTensorType)
+    width = model.n_outputs_ * max(1, len(model._levels()))
+    operator.outputs[0].set_type((DoubleTensorType if double else FloatTensorType)([n, width]))
+
+
+def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
+    program = _program(operator.raw_operator)
+    graph, values = _values(scope, operator, container, program)
+    if program.deviations:  # an operator for predictions has no second output
+        values = graph.add(
+            "Gather", values, graph.constant(np.arange(program.n_targets)), axis=1
+        )
+    _give(graph, values, operator.outputs[0])
+
+
+def register() -> None:
+    """Register the converters; done once on import, and again if skl2onnx has lost them."""
+    update_registered_converter(
+        MLPClassifier,
+        "ChainruleMLPClassifier",
+        _classifier_shapes,
+        _convert_classifier,
+        options={
+            "zipmap": [True, False, "columns"],
+            "output_class_labels": [False, True],
+            "nocl": [True, False],
+        },
+    )
+    update_registered_converter(
+        MLPRegressor, "ChainruleMLPRegressor", _regressor_shapes, _convert_regressor
+    )
+
+
+register()
