@@ -17,7 +17,7 @@ import chainrule
 SOURCE = Path(chainrule.__file__).parent
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
 
-HEAVY = ["numba", "llvmlite", "scipy", "sklearn", "matplotlib", "pandas", "rich", "typer"]
+HEAVY = ["numba", "llvmlite", "scipy", "sklearn", "matplotlib", "pandas", "rich", "typer", "onnx"]
 # They build on scikit-learn and load it.
 ESTIMATORS = ("MLPClassifier", "MLPRegressor")
 
@@ -41,7 +41,20 @@ STOREYS = [
     {"epochs"},
     {"fitting"},
     {"classifier", "regressor", "digits", "plotting", "report"},
-    {"cli"},
+    {
+        "export_c",
+        "export_c_parts",
+        "export_columns",
+        "export_estimator",
+        "export_js",
+        "export_onnx",
+        "export_python",
+        "export_steps",
+        "export_text",
+        "onnx",
+    },
+    {"exporting"},
+    {"cli", "cli_models"},
 ]
 # The mathematics itself is read without any of the rest.
 MATHEMATICS = [*STOREYS[1], "vecmath", "backprop", "network"]

@@ -42,6 +42,7 @@ _HOMES = {
     "SCHEDULES": "schedules",
     "Schedule": "schedules",
     "TensorBoard": "loggers",
+    "export": "exporting",
     "find_learning_rate": "lr_finder",
     "get_config": "config",
     "gradcheck": "checking",
@@ -87,6 +88,7 @@ __all__ = [
     "Schedule",
     "TensorBoard",
     "__version__",
+    "export",
     "find_learning_rate",
     "get_config",
     "gradcheck",
@@ -120,6 +122,7 @@ if TYPE_CHECKING:
     from chainrule.data import one_hot
     from chainrule.displays import LossCurveDisplay, LRFinderDisplay
     from chainrule.engine import CompilationError
+    from chainrule.exporting import export
     from chainrule.initializers import INITIALIZERS, Initializer
     from chainrule.layers import LAYERS, Layer
     from chainrule.loggers import CSVLog, JSONLinesLog, MLflow, TensorBoard

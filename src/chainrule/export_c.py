@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.export_c_parts import AFFINE, ELEMENTWISE, LAYER_NORM, ORDERED, SAME, SOFTMAX
 from chainrule.export_steps import (
     Activate,
     Affine,
@@ -19,85 +20,6 @@ from chainrule.export_steps import (
     Rescale,
 )
 from chainrule.export_text import c_string, check_whole, identifier, number, wrapped
-
-# σ(z) of a number; F stands for the suffix of functions of that type.
-ELEMENTWISE = {
-    "relu": "z > 0 ? z : 0",
-    "leaky_relu": "z > 0 ? z : (real)0.01 * z",
-    "elu": "z > 0 ? z : expm1F(z)",
-    "selu": "(real)1.0507009873554805 * (z > 0 ? z : (real)1.6732632423543772 * expm1F(z))",
-    "gelu": "z * (1 + erfF(z * (real)0.70710678118654752)) / 2",
-    "silu": "z * logistic(z)",
-    "mish": "z * tanhF(softplus(z))",
-    "softplus": "(z > 0 ? z : 0) + log1pF(expF(-fabsF(z)))",
-    "tanh": "tanhF(z)",
-    "logistic": "z >= 0 ? 1 / (1 + expF(-z)) : expF(z) / (1 + expF(z))",
-    "exp": "expF(z)",
-}
-
-AFFINE = """
-/* z = a W + b */
-static void affine(const real *a, int n, const real *W, const real *b, int m, real *z)
-{
-    int i, j;
-    for (j = 0; j < m; j++)
-        z[j] = b[j];
-    for (i = 0; i < n; i++)
-        for (j = 0; j < m; j++)
-            z[j] += a[i] * W[(long)i * m + j];
-}
-"""
-
-SOFTMAX = """
-static void softmax(real *a, int n)
-{
-    real largest = a[0], sum = 0;
-    int i;
-    for (i = 1; i < n; i++)
-        if (a[i] > largest)
-            largest = a[i];
-    for (i = 0; i < n; i++)
-        sum += a[i] = expF(a[i] - largest);
-    for (i = 0; i < n; i++)
-        a[i] /= sum;
-}
-"""
-
-LAYER_NORM = """
-static void layer_norm(real *a, int n, const real *scale, const real *shift, real epsilon)
-{
-    real mean = 0, variance = 0;
-    int i;
-    for (i = 0; i < n; i++)
-        mean += a[i] / n;
-    for (i = 0; i < n; i++)
-        variance += (a[i] - mean) * (a[i] - mean) / n;
-    for (i = 0; i < n; i++)
-        a[i] = (a[i] - mean) / sqrtF(variance + epsilon) * scale[i] + shift[i];
-}
-"""
-
-ORDERED = """
-/* In runs of n, each value above the last. */
-static void ordered(real *a, int size, int n)
-{
-    int i;
-    for (i = 0; i < size; i++)
-        if (i % n)
-            a[i] = a[i - 1] + softplus(a[i]);
-}
-"""
-
-SAME = """
-static int same(const char *a, const char *b)
-{
-    while (*a && *a == *b) {
-        a++;
-        b++;
-    }
-    return *a == *b;
-}
-"""
 
 
 class _Writer:
@@ -114,14 +36,14 @@ class _Writer:
             self.rows_in += f", const char *const texts[{self.upper}_COLUMNS]"
 
     def file(self, rows: list[list[Any]], values: Any) -> str:
-        body, arrays, buffers = self.forward()
+        body, arrays, widest = self.forward()
         return "".join(
             [
                 self.head(),
                 self.names(),
                 self.functions(),
                 *arrays,
-                self.core(self.features(arrays_needed := []), body, buffers, arrays_needed),
+                self.core(body, widest),
                 self.predict(),
                 self.test(rows, values),
             ]
@@ -210,9 +132,7 @@ class _Writer:
         for name in [*first, *sorted(names - {*first, "softmax"})]:
             # exp and the like are names of the library's own.
             own = name if name in first else f"act_{name}"
-            out.append(
-                f"\nstatic real {own}(real z)\n{{\n    return {ELEMENTWISE[name]};\n}}\n"
-            )
+            out.append(f"\nstatic real {own}(real z)\n{{\n    return {ELEMENTWISE[name]};\n}}\n")
         out.append(AFFINE)
         if "softmax" in names:
             out.append(SOFTMAX)
@@ -360,7 +280,9 @@ class _Writer:
             f"    a[places{j}[k]] = (real)table{j}[i * {len(at)} + k];",
         ]
 
-    def core(self, features: list[str], body: list[str], widest: int, arrays: list[str]) -> str:
+    def core(self, body: list[str], widest: int) -> str:
+        arrays: list[str] = []
+        features = self.features(arrays)
         counters = "int i, k;" if self.program.tables else "int i;"
         lines = [f"real a[{widest}], z[{widest}];", counters, "", *features, "", *body, "return 0;"]
         text = "\n".join(f"    {line}".rstrip() for line in lines)
@@ -411,12 +333,12 @@ class _Writer:
         texts = ""
         if p.texts:
             items = ",\n".join(
-                "    {"
-                + ", ".join(c_string(v) if isinstance(v, str) else "0" for v in row)
-                + "}"
+                "    {" + ", ".join(c_string(v) if isinstance(v, str) else "0" for v in row) + "}"
                 for row in rows
             )
-            texts = f"static const char *const example_texts[][{upper}_COLUMNS] = {{\n{items}\n}};\n"
+            texts = (
+                f"static const char *const example_texts[][{upper}_COLUMNS] = {{\n{items}\n}};\n"
+            )
         expected = ",\n".join(
             "    {" + ", ".join(number(v) for v in row) + "}" for row in np.asarray(values)
         )

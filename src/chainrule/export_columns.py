@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn import compose, feature_selection, impute, pipeline, preprocessing
 
+from chainrule.export_estimator import read_estimator
 from chainrule.export_steps import (
     ExportError,
     Feature,
@@ -22,7 +23,6 @@ from chainrule.export_steps import (
     Raw,
     Table,
     apply,
-    read_estimator,
 )
 from chainrule.fitting import MLPBase
 
@@ -94,15 +94,16 @@ def transformed(step: Any, features: list[Feature], names: Names) -> list[Featur
     for kind, read in _READERS:
         if isinstance(step, kind):
             return read(step, features, names)
-    on = ", ".join(sorted({repr(names[f.column]) for f in features}))
     raise ExportError(
-        f"{type(step).__name__} (column{'s' if len(features) != 1 else ''} {_shortened(on)}) "
-        f"cannot be exported. What can: {CAN}"
+        f"{type(step).__name__} on column {_listed(features, names)} cannot be exported. "
+        f"What can: {CAN}"
     )
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= 100 else text[:97] + "..."
+def _listed(features: list[Feature], names: Names) -> str:
+    """Names of the columns that features are made from."""
+    of = list(dict.fromkeys(repr(names[feature.column]) for feature in features))
+    return ", ".join(of[:5]) + (f" and {len(of) - 5} more" if len(of) > 5 else "")
 
 
 def _pipeline(step: Any, features: list[Feature], names: Names) -> list[Feature]:
@@ -136,9 +137,7 @@ def _union(step: Any, features: list[Feature], names: Names) -> list[Feature]:
     ]
 
 
-def _scales(
-    features: list[Feature], centre: Any, factor: Any, shift: float = 0.0
-) -> list[Feature]:
+def _scales(features: list[Feature], centre: Any, factor: Any, shift: float = 0.0) -> list[Feature]:
     n = len(features)
     centre = np.broadcast_to(np.asarray(0.0 if centre is None else centre, float), n)
     factor = np.broadcast_to(np.asarray(1.0 if factor is None else factor, float), n)
@@ -174,6 +173,16 @@ def _robust(step: Any, features: list[Feature], names: Names) -> list[Feature]:
     )
 
 
+def _function(step: Any, features: list[Feature], names: Names) -> list[Feature]:
+    if step.func is not None:
+        name = getattr(step.func, "__name__", repr(step.func))
+        raise ExportError(
+            f"FunctionTransformer({name}) on column {_listed(features, names)} cannot be exported; "
+            "apply the function before, to the data"
+        )
+    return features  # what ColumnTransformer makes of "passthrough"
+
+
 def _selector(step: Any, features: list[Feature], names: Names) -> list[Feature]:
     return [f for f, kept in zip(features, step.get_support(), strict=True) if kept]
 
@@ -191,7 +200,8 @@ def _missing_is_missing(step: Any) -> None:
 def _imputer(step: Any, features: list[Feature], names: Names) -> list[Feature]:
     _missing_is_missing(step)
     made: list[Feature] = []
-    for feature, value in zip(features, step.statistics_, strict=True):
+    for feature, statistic in zip(features, step.statistics_, strict=True):
+        value = statistic
         if _is_missing(value):
             if not step.keep_empty_features:
                 continue  # a column without any value is left out
@@ -242,6 +252,7 @@ def _one_hot(step: Any, features: list[Feature], names: Names) -> list[Feature]:
                     {key: float(own == code) for key, own in codes.items()},
                     unknown,
                     unknown if missing is None else float(missing == code),
+                    any(category is None for category in step.categories_[j]),
                 )
             )
     return made
@@ -255,9 +266,9 @@ def _ordinal(step: Any, features: list[Feature], names: Names) -> list[Feature]:
         if step.handle_unknown == "use_encoded_value":
             unknown = float(step.unknown_value)
         of_missing = unknown if missing is None else float(step.encoded_missing_value)
-        made.append(
-            _tabled(feature, {key: float(c) for key, c in codes.items()}, unknown, of_missing)
-        )
+        values = {key: float(code) for key, code in codes.items()}
+        none = any(category is None for category in step.categories_[j])
+        made.append(_tabled(feature, values, unknown, of_missing, none))
     return made
 
 
@@ -298,14 +309,18 @@ def _codes(
 
 
 def _tabled(
-    feature: Feature, values: dict[Key, float], unknown: float | None, missing: float | None
+    feature: Feature,
+    values: dict[Key, float],
+    unknown: float | None,
+    missing: float | None,
+    none: bool,
 ) -> Table:
     """The lookup, a missing value standing for what the feature fills it with."""
     assert not isinstance(feature, Table)
     fill = feature.fill if isinstance(feature, Raw) else feature.missing
     if fill is not None and not _is_missing(fill):
         missing = values.get(fill, unknown)
-    return Table(feature.column, values, unknown, missing)
+    return Table(feature.column, values, unknown, missing, none)
 
 
 def _is_missing(value: Any) -> bool:
@@ -329,6 +344,7 @@ _READERS: list[tuple[Any, _Reader]] = [
     (impute.MissingIndicator, _indicator),
     (preprocessing.OneHotEncoder, _one_hot),
     (preprocessing.OrdinalEncoder, _ordinal),
+    (preprocessing.FunctionTransformer, _function),
     (feature_selection.SelectorMixin, _selector),
 ]
 __all__ = ["CAN", "read_model", "steps_of", "transformed"]

@@ -250,7 +250,9 @@ def _forward(program: Program) -> str:
             body.append(f"a = layerNorm(a, scale{k}, shift{k}, {number(step.epsilon)});")
         elif isinstance(step, Activate):
             body.append(
-                "a = softmax(a);" if step.name == "softmax" else f"a = a.map((z) => {step.name}(z));"
+                "a = softmax(a);"
+                if step.name == "softmax"
+                else f"a = a.map((z) => {step.name}(z));"
             )
         elif isinstance(step, Ordered):
             body.append(f"a = ordered(a, {step.n});")
@@ -302,7 +304,9 @@ def _predict(program: Program) -> str:
     k, q = program.n_targets, program.n_levels
     kind, inner = "number[]", "values(row)"
     if program.deviations:
-        kind, inner = ("number", "values(row)[0]") if k == 1 else (kind, f"values(row).slice(0, {k})")
+        kind, inner = (
+            ("number", "values(row)[0]") if k == 1 else (kind, f"values(row).slice(0, {k})")
+        )
     elif k == q == 1:
         kind, inner = "number", "values(row)[0]"
     elif k > 1 and q > 1:

@@ -71,25 +71,21 @@ def features(
         n = len(column.keys)
         values[n] = values[n] if column.unknown else np.nan
         values[n + 1] = values[n + 1] if column.missing else np.nan
-        keys: dict[str, Any] = {"keys_floats": list(map(float, column.keys))}
         codes = list(range(n))
         x = numbers([j])
         if column.text:
-            keys = {"keys_strings": list(map(str, column.keys))}
-            if "" not in column.keys:  # a text that is missing
-                keys["keys_strings"].append("")
+            texts = list(map(str, column.keys))
+            if "" not in texts:  # a text that is missing
+                texts.append("")
                 codes.append(n + 1)
-        code = graph.add(
-            "LabelEncoder",
-            _cast(graph, x, dtype, FLOAT) if not column.text else x,
-            domain=ML,
-            values_int64s=codes,
-            default_int64=n,
-            **keys,
-        )
+            keys: dict[str, Any] = {"keys_strings": texts}
+        else:
+            keys = {"keys_floats": list(map(float, column.keys))}
+            given, x = x, _cast(graph, x, dtype, FLOAT)
+        code = graph.add("LabelEncoder", x, domain=ML, values_int64s=codes, default_int64=n, **keys)
         if not column.text:
             absent = graph.constant(np.array([n + 1]))
-            code = graph.add("Where", graph.add("IsNaN", x), absent, code)
+            code = graph.add("Where", graph.add("IsNaN", given), absent, code)
         flat = graph.add("Reshape", code, graph.constant(np.array([-1])))
         parts.append(graph.add("Gather", graph.constant(values.astype(FLOAT)), flat, axis=0))
         order += at
@@ -212,7 +208,7 @@ def _activate(graph: Graph, name: str, z: str) -> str:
     return graph.add("Mul", half, graph.add("Add", erf, constant(1.0)))
 
 
-def labels(graph: Graph, program: Program, values: str, classes: list[Any]) -> str:
+def labels(graph: Graph, program: Program, values: str, classes: Any) -> str:
     """Nodes from probabilities to labels: (n,), or (n, labels) of 0 and 1."""
     from onnx import TensorProto
 
@@ -257,9 +253,7 @@ class DirectGraph:
             from onnx import TensorProto
 
             data = [text.encode() for text in values]
-            self.constants.append(
-                helper.make_tensor(name, TensorProto.STRING, [len(data)], data)
-            )
+            self.constants.append(helper.make_tensor(name, TensorProto.STRING, [len(data)], data))
         else:
             self.constants.append(numpy_helper.from_array(np.asarray(values), name))
         return name
@@ -308,7 +302,7 @@ def make_onnx(program: Program, dtype: str = "float32") -> Any:
         classes = list(map(str, program.classes)) if texts else np.array(program.classes, np.int64)
         chosen = labels(graph, program, values, classes)
         kind = TensorProto.STRING if texts and program.kind == "classes" else TensorProto.INT64
-        shape = ["n", n_values] if program.kind == "labels" else ["n"]
+        shape: list[Any] = ["n", n_values] if program.kind == "labels" else ["n"]
         outputs.append(info(graph.rename(chosen, "label"), kind, shape))
         given = graph.rename(values, "probabilities")
         outputs.append(info(given, TensorProto.FLOAT, ["n", n_values]))
@@ -337,7 +331,7 @@ def make_onnx(program: Program, dtype: str = "float32") -> Any:
         producer_version=chainrule.__version__,
         ir_version=IR_VERSION,
     )
-    about = {"columns": [column.name for column in program.columns]}
+    about: dict[str, Any] = {"columns": [column.name for column in program.columns]}
     if program.classes:
         about["classes"] = program.classes
     helper.set_model_props(model, {key: json.dumps(value) for key, value in about.items()})

@@ -181,7 +181,9 @@ def _features(program: Program) -> str:
     out, body = [], f"    f = np.empty((len(columns[0][0]), {program.width}))\n"
     if runs:
         body += ARITHMETIC
-        out.append("# Places of features, their columns, operations, values where missing.\nNUMBERS = [")
+        out.append(
+            "# Places of features, their columns, operations, values where missing.\nNUMBERS = ["
+        )
         for run in runs:
             ops = ", ".join(
                 f'("{name}", [{", ".join(f"np.array({_floats(p)})" for p in parameters)}])'
@@ -201,7 +203,7 @@ def _features(program: Program) -> str:
         for j in program.looked_up():
             column = program.columns[j]
             at, values = program.table_of(j)
-            keys = ", ".join(f"{ascii(key)}: {code}" for code, key in enumerate(column.keys))
+            keys = ", ".join(f"{key!a}: {code}" for code, key in enumerate(column.keys))
             out.append(
                 f"    ({j}, {_list(map(str, at))}, {{{keys}}}, {column.unknown},\n"
                 f"     {_array(values, 'float64')}),"
@@ -241,7 +243,9 @@ def _forward(program: Program) -> str:
                 "a = parts.cumsum(axis=2).reshape(len(a), -1)",
             ]
         elif isinstance(step, Rescale):
-            body.append(f"a = a * np.array({_floats(step.factor)}) + np.array({_floats(step.shift)})")
+            body.append(
+                f"a = a * np.array({_floats(step.factor)}) + np.array({_floats(step.shift)})"
+            )
         elif isinstance(step, Complement):
             body.append("a = np.hstack([1 - a, a])")
         elif isinstance(step, Certain):

@@ -14,7 +14,7 @@ from chainrule.export_c import write_c
 from chainrule.export_columns import column_names, read_model, steps_of
 from chainrule.export_js import write_js
 from chainrule.export_python import write_python
-from chainrule.export_steps import ExportError, Program
+from chainrule.export_steps import ExportError, Program, largest_difference
 from chainrule.vecmath import Array
 
 TOLERANCE = 1e-5
@@ -138,10 +138,10 @@ def write_export(
             raise
         from chainrule.onnx import convert
 
-        data, difference, rows = convert(model, sample, problem)
+        data, difference, n = convert(model, sample, problem)
         _refuse_difference(difference, kind)
         _write(path, data)
-        return Exported(path, kind, difference, rows, False)
+        return Exported(path, kind, difference, n, False)
     made_up = sample is None
     example_frame, example_rows = made_up_rows(model, program, ROWS)
     given, rows = (example_frame, example_rows) if made_up else _rows(model, program, sample)
@@ -210,18 +210,6 @@ def _refuse_difference(difference: float, kind: str) -> None:
         f"the exported model differs from the model by {difference:.1e}, more than "
         f"{TOLERANCE:.0e}; nothing was written{advice}"
     )
-
-
-def largest_difference(proba: bool, found: Array, expected: Array) -> float:
-    """Largest difference; of predicted numbers as a part of each column's largest."""
-    if found.shape != expected.shape:
-        raise ExportError(f"the exported model gives {found.shape} values, not {expected.shape}")
-    size: Any = 1.0
-    if not proba:
-        size = np.abs(expected).max(axis=0)
-        size = np.where(size > 0, size, 1.0)
-    difference = np.abs(np.asarray(found, float) - expected) / size
-    return float(np.nan_to_num(difference, nan=np.inf).max())
 
 
 def _compare_labels(program: Program, labels: Any, own: Any, proba: Array) -> None:
@@ -318,13 +306,23 @@ def made_up_rows(model: Any, program: Program, n: int) -> tuple[Any, list[list[A
             ) from None
         frame = pd.DataFrame(
             {
-                name: pd.Series(values, dtype=object if column.text else float)
+                name: pd.Series(
+                    [np.nan if value is None and not column.none else value for value in values],
+                    dtype=object if column.text else float,
+                )
                 for name, column, values in zip(names, program.columns, columns, strict=True)
             }
         )
         return frame, rows
     if program.texts:
-        return np.array(rows, object), rows
+        own = [
+            [
+                np.nan if v is None and not c.none else v
+                for v, c in zip(row, program.columns, strict=True)
+            ]
+            for row in rows
+        ]
+        return np.array(own, object), rows
     return np.array([[np.nan if v is None else v for v in row] for row in rows], float), rows
 
 
@@ -356,9 +354,7 @@ def _run_python(text: str, program: Program, rows: list[list[Any]]) -> tuple[Arr
     return module["values"](rows), labels
 
 
-def run_onnx(
-    data: bytes, graph: Any, program: Program, rows: list[list[Any]]
-) -> tuple[Array, Any]:
+def run_onnx(data: bytes, graph: Any, program: Program, rows: list[list[Any]]) -> tuple[Array, Any]:
     """Values and labels of a graph in onnxruntime."""
     import onnxruntime
 

@@ -12,8 +12,14 @@ from typing import Any
 import numpy as np
 
 from chainrule.classifier import MLPClassifier
+from chainrule.export_estimator import read_estimator
 from chainrule.export_onnx import features, forward, labels
-from chainrule.export_steps import ExportError, Program, Raw, read_estimator
+from chainrule.export_steps import (
+    ExportError,
+    Program,
+    Raw,
+    largest_difference,
+)
 from chainrule.regressor import MLPRegressor
 
 try:
@@ -28,8 +34,7 @@ try:
     from skl2onnx.common.utils_classifier import get_label_classes
 except ImportError as error:
     raise ImportError(
-        f"chainrule.onnx needs {error.name}, which is not installed: pip install "
-        '"chainrule[onnx]"'
+        f'chainrule.onnx needs {error.name}, which is not installed: pip install "chainrule[onnx]"'
     ) from error
 
 
@@ -57,7 +62,8 @@ class _Container:
         name: str = self.scope.get_unique_variable_name("constant")
         array = np.asarray(values)
         if array.dtype.kind in "OUS":
-            data, kind = [str(text).encode() for text in values], TensorProto.STRING
+            data: Any = [str(text).encode() for text in values]
+            kind = TensorProto.STRING
         else:
             data, kind = array.ravel(), helper.np_dtype_to_tensor_dtype(array.dtype)
         self.container.add_initializer(name, kind, list(array.shape), data)
@@ -140,10 +146,80 @@ def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
     program = _program(operator.raw_operator)
     graph, values = _values(scope, operator, container, program)
     if program.deviations:  # an operator for predictions has no second output
-        values = graph.add(
-            "Gather", values, graph.constant(np.arange(program.n_targets)), axis=1
-        )
+        values = graph.add("Gather", values, graph.constant(np.arange(program.n_targets)), axis=1)
     _give(graph, values, operator.outputs[0])
+
+
+def convert(model: Any, sample: Any, problem: ExportError) -> tuple[bytes, float, int]:
+    """A fitted pipeline by skl2onnx: what `chainrule.export` does where its own way ends.
+
+    Parameters
+    ----------
+    model : sklearn.pipeline.Pipeline
+    sample : data frame or array, or None
+        Rows to compare on.
+    problem : ExportError
+        Why our own way ended.
+
+    Returns
+    -------
+    data : bytes
+    difference : float
+    rows : int
+
+    Raises
+    ------
+    ExportError
+        skl2onnx does not know a step either.
+    """
+    import onnxruntime
+    from sklearn.preprocessing import StandardScaler
+
+    if sample is None:
+        raise ExportError(f"{problem}. skl2onnx may know it, for which give a sample of the data")
+    last = model.steps[-1][1]
+    if hasattr(sample, "columns"):
+        names = getattr(model, "feature_names_in_", sample.columns)
+        sample = sample[list(names)]
+        given = sample.copy()
+        for name in given.columns:
+            if given[name].dtype.kind in "fiub":
+                given[name] = given[name].astype(np.float32)
+            else:
+                given[name] = given[name].astype(object)
+    else:
+        given = np.asarray(sample, np.float32)
+    classifies = isinstance(last, MLPClassifier)
+    options: dict[Any, Any] = {id(last): {"zipmap": False}} if classifies else {}
+    scalers = [part for part in _parts(model) if isinstance(part, StandardScaler)]
+    options |= {id(part): {"div": "div_cast"} for part in scalers}
+    try:
+        graph = to_onnx(model, given[:1], options=options)
+        data: bytes = graph.SerializeToString()
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of many kinds, with many lines
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExportError(f"{problem}. skl2onnx cannot either: {first[:200]}") from error
+    feed = {session.get_inputs()[0].name: given}
+    if hasattr(given, "columns"):
+        feed = {
+            one.name: given[[name]].to_numpy()
+            for one, name in zip(session.get_inputs(), given.columns, strict=True)
+        }
+    found = session.run(None, feed)[1 if classifies else 0]
+    expected = model.predict_proba(sample) if classifies else model.predict(sample)
+    expected = np.asarray(expected, np.float64).reshape(len(given), -1)
+    found = np.asarray(found).reshape(len(given), -1)
+    return data, largest_difference(classifies, found, expected), len(given)
+
+
+def _parts(model: Any) -> list[Any]:
+    """A pipeline's transformers, those within others too."""
+    if hasattr(model, "steps"):
+        return [part for _, step in model.steps for part in _parts(step)]
+    if hasattr(model, "transformers_"):
+        return [part for _, step, _ in model.transformers_ for part in _parts(step)]
+    return [model]
 
 
 def register() -> None:
