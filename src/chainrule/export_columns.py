@@ -27,7 +27,8 @@ from chainrule.export_steps import (
 from chainrule.fitting import MLPBase
 
 CAN = (
-    "StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, SimpleImputer, MissingIndicator, "
+    "StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, skrub's SquashingScaler, "
+    "SimpleImputer, MissingIndicator, "
     "OneHotEncoder, OrdinalEncoder and selections of columns, in Pipeline, ColumnTransformer and "
     "FeatureUnion"
 )
@@ -63,7 +64,12 @@ def read_model(model: Any) -> Program:
     features: list[Feature] = [Raw(j) for j in range(len(names))]
     for _, step in before:
         features = transformed(step, features, names)
-    return read_estimator(last, features, names)
+    program = read_estimator(last, features, names)
+    if program.texts or any(
+        hasattr(step, "feature_names_in_") for _, step in [("", model), *before]
+    ):
+        program.leave_out_unused()
+    return program
 
 
 def steps_of(model: Any) -> list[tuple[str, Any]]:
@@ -94,6 +100,9 @@ def transformed(step: Any, features: list[Feature], names: Names) -> list[Featur
     for kind, read in _READERS:
         if isinstance(step, kind):
             return read(step, features, names)
+    package = type(step).__module__.partition(".")[0]
+    if by_name := _BY_NAME.get((package, type(step).__name__)):
+        return by_name(step, features, names)
     raise ExportError(
         f"{type(step).__name__} on column {_listed(features, names)} cannot be exported. "
         f"What can: {CAN}"
@@ -183,6 +192,43 @@ def _function(step: Any, features: list[Feature], names: Names) -> list[Feature]
     return features  # what ColumnTransformer makes of "passthrough"
 
 
+def _squashing(step: Any, features: list[Feature], names: Names) -> list[Feature]:
+    n = len(features)
+    centre, factor = np.zeros(n), np.zeros(n)  # constant columns become 0
+    if step.robust_scaler_ is not None:
+        centre[step.robust_cols_] = step.robust_scaler_.center_
+        factor[step.robust_cols_] = 1 / step.robust_scaler_.scale_
+    if step.minmax_scaler_ is not None:
+        centre[step.minmax_cols_] = step.minmax_scaler_.median_
+        factor[step.minmax_cols_] = step.minmax_scaler_.scale_
+    width = float(step.max_absolute_value)
+    return [apply(f, ("squash", width)) for f in _scales(features, centre, factor)]
+
+
+def _to_columns(step: Any, features: list[Feature], names: Names) -> list[Feature]:
+    inner = type(step.transformer).__name__
+    advice = {
+        "DatetimeEncoder": "turn dates into numbers (a year, a month, seconds) before",
+        "StringEncoder": "take a text of few different values as a category, or leave it out",
+    }
+    raise ExportError(
+        f"{inner} on column {_listed(features, names)} cannot be exported; "
+        f"{advice.get(inner, 'leave the column out')}"
+    )
+
+
+def _cleaner(step: Any, features: list[Feature], names: Names) -> list[Feature]:
+    kinds = step.kinds_
+    made: list[Feature] = []
+    for name in step.get_feature_names_out():
+        feature = features[names.index(str(name))]
+        assert isinstance(feature, Raw)
+        if kinds[name] == "categorical":
+            feature = feature._replace(fill="missing", labels=True)
+        made.append(feature)
+    return made
+
+
 def _selector(step: Any, features: list[Feature], names: Names) -> list[Feature]:
     return [f for f, kept in zip(features, step.get_support(), strict=True) if kept]
 
@@ -212,7 +258,7 @@ def _imputer(step: Any, features: list[Feature], names: Names) -> list[Feature]:
                     f"SimpleImputer fills column {names[feature.column]!r} with a text after it "
                     "was encoded; fill it before"
                 )
-            made.append(feature if feature.fill is not None else Raw(feature.column, value))
+            made.append(feature if feature.fill is not None else feature._replace(fill=value))
         else:
             made.append(apply(feature, ("fill", float(value))))
     if step.add_indicator:
@@ -320,7 +366,10 @@ def _tabled(
     fill = feature.fill if isinstance(feature, Raw) else feature.missing
     if fill is not None and not _is_missing(fill):
         missing = values.get(fill, unknown)
-    return Table(feature.column, values, unknown, missing, none)
+    labels = isinstance(feature, Raw) and feature.labels
+    if labels and missing is not None:
+        values = values | {"": missing}
+    return Table(feature.column, values, unknown, missing, none, labels)
 
 
 def _is_missing(value: Any) -> bool:
@@ -347,4 +396,10 @@ _READERS: list[tuple[Any, _Reader]] = [
     (preprocessing.FunctionTransformer, _function),
     (feature_selection.SelectorMixin, _selector),
 ]
+# Of packages that need not be there.
+_BY_NAME: dict[tuple[str, str], _Reader] = {
+    ("skrub", "SquashingScaler"): _squashing,
+    ("skrub", "ApplyToCols"): _to_columns,
+    ("chainrule", "TableCleaner"): _cleaner,
+}
 __all__ = ["CAN", "read_model", "steps_of", "transformed"]

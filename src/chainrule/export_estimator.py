@@ -98,6 +98,7 @@ def _columns(inputs: list[Numeric | Table], names: list[str]) -> list[Column]:
         text = False
         if isinstance(feature, Table):
             column.none |= feature.none
+            column.labels |= feature.labels
             column.unknown &= feature.unknown is not None and not isnan(feature.unknown)
             strange = [key for key, value in feature.values.items() if isnan(value)]
             if strange:

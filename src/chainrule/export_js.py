@@ -82,6 +82,12 @@ function ordered(z, n) {
 """
 
 READ = """
+/** Numbers as the texts that they are written as. */
+function textOf(value) {
+  if (typeof value === "boolean") return value ? "True" : "False";
+  return String(value);
+}
+
 /** The row's values in the order of columns, checked: numbers, or texts; NaN or null if missing. */
 function read(row) {
   const named = !(Array.isArray(row) || ArrayBuffer.isView(row));
@@ -94,7 +100,7 @@ function read(row) {
     const absent = value === null || value === undefined || Number.isNaN(value);
     if (absent && !acceptsMissing[j])
       throw new RangeError(`column ${JSON.stringify(name)} is missing`);
-    if (isText[j]) return absent ? null : value;
+    if (isText[j]) return absent ? null : isLabel[j] ? textOf(value) : value;
     if (absent) return NaN;
     if (typeof value !== "number" && typeof value !== "boolean")
       throw new TypeError(`column ${JSON.stringify(name)} holds no number`);
@@ -150,6 +156,8 @@ def write_js(program: Program, rows: list[list[Any]], values: Any) -> str:
         "/** Names of the columns of a row, in order. */\n",
         f"export const columns = {_list(js_value(c.name) for c in program.columns)};\n",
         f"const isText = {_list(js_value(c.text) for c in program.columns)};\n",
+        "// whether numbers are taken as texts\n",
+        f"const isLabel = {_list(js_value(c.labels) for c in program.columns)};\n",
         f"const acceptsMissing = {_list(js_value(c.missing) for c in program.columns)};\n",
     ]
     if proba:

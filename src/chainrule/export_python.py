@@ -50,6 +50,7 @@ import numpy as np
 
 COLUMNS = {columns}
 TEXT = {text}  # whether a column holds texts
+LABELS = {labels}  # whether numbers are taken as texts
 MISSING = {missing}  # whether a missing value is accepted
 '''
 
@@ -70,7 +71,7 @@ def columns_of(X):
     found = []
     for j, column in enumerate(given):
         if TEXT[j]:
-            column = np.asarray(column, object)
+            column = [as_text(value) if LABELS[j] else value for value in column]
             absent = np.array([is_missing(value) for value in column], bool)
         else:
             try:
@@ -86,6 +87,14 @@ def columns_of(X):
             raise ValueError(f"row {row}: column {COLUMNS[j]!r} is missing")
         found.append((column, absent))
     return found
+
+
+def as_text(value):
+    """A number as the text that it is written as."""
+    whole = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if whole and value % 1 == 0:
+        return str(int(value))
+    return value if isinstance(value, str) or is_missing(value) else str(value)
 
 
 def is_missing(value):
@@ -110,7 +119,7 @@ ARITHMETIC = """    for at, which, operations, missing in NUMBERS:
 LOOKUP = """    for j, at, keys, unknown_accepted, values in TABLES:
         column, absent = columns[j]
         code = np.empty(len(column), int)
-        for i, value in enumerate(column.tolist()):
+        for i, value in enumerate(column):
             code[i] = len(keys) + 1 if absent[i] else keys.get(value, len(keys))
             if code[i] == len(keys) and not unknown_accepted:
                 raise ValueError(f"row {i}: column {COLUMNS[j]!r} has an unknown value {value!r}")
@@ -141,6 +150,7 @@ def write_python(program: Program, rows: list[list[Any]], values: Any) -> str:
             use=use,
             columns=_list(ascii(column.name) for column in program.columns),
             text=_list(str(column.text) for column in program.columns),
+            labels=_list(str(column.labels) for column in program.columns),
             missing=_list(str(column.missing) for column in program.columns),
         )
     ]

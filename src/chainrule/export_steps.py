@@ -51,6 +51,8 @@ class Table(NamedTuple):
         is refused.
     none : bool
         Whether the model's own missing value is None, and not NaN.
+    labels : bool
+        As in `Raw`.
     """
 
     column: int
@@ -58,13 +60,24 @@ class Table(NamedTuple):
     unknown: float | None
     missing: float | None
     none: bool = False
+    labels: bool = False
 
 
 class Raw(NamedTuple):
-    """A column as it comes; `fill` stands in for a missing value, None if there is none."""
+    """A column as it comes.
+
+    Attributes
+    ----------
+    column : int
+    fill : text or number, optional
+        Stands in for a missing value.
+    labels : bool
+        Numbers are taken as the texts that they are written as, empty texts as missing.
+    """
 
     column: int
     fill: Key | None = None
+    labels: bool = False
 
 
 Feature: TypeAlias = Numeric | Table | Raw
@@ -136,7 +149,7 @@ class Column:
         Values that are looked up.
     missing, unknown : bool
         Whether a missing value, or one that is not among the keys, is accepted.
-    none : bool
+    none, labels : bool
         As in `Table`.
     """
 
@@ -146,6 +159,7 @@ class Column:
     missing: bool = True
     unknown: bool = True
     none: bool = False
+    labels: bool = False
 
 
 class Run(NamedTuple):
@@ -243,6 +257,14 @@ class Program:
             for names, group in groups.items()
         ]
 
+    def leave_out_unused(self) -> None:
+        """Leave out the columns that no feature is made from."""
+        used = sorted({f.column for _, f in self.numbers} | {f.column for _, f in self.tables})
+        place = {old: new for new, old in enumerate(used)}
+        self.columns = [self.columns[j] for j in used]
+        self.numbers = [(at, f._replace(column=place[f.column])) for at, f in self.numbers]
+        self.tables = [(at, f._replace(column=place[f.column])) for at, f in self.tables]
+
     def looked_up(self) -> list[int]:
         """Columns that are looked up."""
         return sorted({table.column for _, table in self.tables})
@@ -267,6 +289,7 @@ def apply(feature: Feature, op: tuple[Any, ...]) -> Numeric | Table:
             None if feature.unknown is None else _on_number(feature.unknown, op),
             None if feature.missing is None else _on_number(feature.missing, op),
             feature.none,
+            feature.labels,
         )
     column, ops, missing = feature
     missing = _on_number(missing, op)
@@ -284,10 +307,9 @@ def as_number(feature: Feature) -> Numeric | Table:
     """A column as it comes, taken as a number."""
     if not isinstance(feature, Raw):
         return feature
-    if isinstance(feature.fill, str):
+    if isinstance(feature.fill, str) or feature.labels:
         raise ExportError(
-            f"column {feature.column} is filled with the text {feature.fill!r} and then taken as "
-            "a number; encode it first"
+            f"column {feature.column} (from 0) is a text that is taken as a number; encode it first"
         )
     return Numeric(feature.column, (), nan if feature.fill is None else feature.fill)
 

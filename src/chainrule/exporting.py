@@ -14,7 +14,7 @@ from chainrule.export_c import write_c
 from chainrule.export_columns import column_names, read_model, steps_of
 from chainrule.export_js import write_js
 from chainrule.export_python import write_python
-from chainrule.export_steps import ExportError, Program, largest_difference
+from chainrule.export_steps import Column, ExportError, Program, largest_difference
 from chainrule.vecmath import Array
 
 TOLERANCE = 1e-5
@@ -254,40 +254,51 @@ def own_values(model: Any, program: Program, X: Any) -> Array:
 def _rows(model: Any, program: Program, sample: Any) -> tuple[Any, list[list[Any]]]:
     """The sample as the model takes it, and as rows of numbers, texts and None."""
     names = [column.name for column in program.columns]
+    known = column_names(model)
     if hasattr(sample, "columns"):
-        known = list(map(str, sample.columns))
-        named = hasattr(model, "feature_names_in_") or set(names) <= set(known)
-        if named:
-            absent = [name for name in names if name not in known]
-            if absent:
-                raise ExportError(f"the sample has no column {absent[0]!r}")
-            sample = sample[names]
-        columns = [list(sample[name]) for name in sample.columns]
+        there = list(map(str, sample.columns))
+        if not set(names) <= set(there) and len(there) == len(known):
+            names = [there[known.index(name)] for name in names]  # fitted on an array
+        absent = [name for name in names if name not in there]
+        if absent:
+            raise ExportError(f"the sample has no column {absent[0]!r}")
+        columns = [list(sample[name]) for name in names]
+        if set(known) <= set(there):
+            sample = sample[known]
     else:
         if sparse.issparse(sample):
             sample = sample.toarray()
-        elif not isinstance(sample, np.ndarray):
-            sample = np.asarray(sample)
-        if sample.ndim != 2 or sample.shape[1] != len(names):
+        sample = np.asarray(sample)
+        if sample.ndim != 2 or sample.shape[1] != len(known):
             raise ExportError(
-                f"the sample has the shape {sample.shape}; the model takes {len(names)} columns"
+                f"the sample has the shape {sample.shape}; the model takes {len(known)} columns"
             )
-        columns = [column.tolist() for column in sample.T]
-    if len(columns) != len(names) or not columns or not columns[0]:
+        columns = [sample[:, known.index(name)].tolist() for name in names]
+    if not columns[0]:
         raise ExportError("the sample has no rows")
     plain = [
-        [_plain(value, column.text) for value in values]
+        [_plain(value, column) for value in values]
         for column, values in zip(program.columns, columns, strict=True)
     ]
     return sample, [list(row) for row in zip(*plain, strict=True)]
 
 
-def _plain(value: Any, text: bool) -> Any:
+def _plain(value: Any, column: Column) -> Any:
     if isinstance(value, str):
-        return value if text else float(value)
+        if column.text:
+            return value
+        try:
+            return float(value)
+        except ValueError:
+            raise ExportError(
+                f"the sample's column {column.name!r} holds {value!r}, which is no number"
+            ) from None
     if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
         return None
-    return str(value) if text else float(value)
+    number = float(value)
+    if not column.text:
+        return number
+    return str(int(number)) if column.labels and number.is_integer() else str(value)
 
 
 def made_up_rows(model: Any, program: Program, n: int) -> tuple[Any, list[list[Any]]]:
@@ -296,6 +307,11 @@ def made_up_rows(model: Any, program: Program, n: int) -> tuple[Any, list[list[A
     columns = [_made_up_column(program, j, n, rng) for j in range(len(program.columns))]
     rows = [list(row) for row in zip(*columns, strict=True)]
     names = column_names(model)
+    own = {
+        column.name: [np.nan if v is None and not column.none else v for v in values]
+        for column, values in zip(program.columns, columns, strict=True)
+    }
+    whole = {name: own.get(name, [0.0] * n) for name in names}
     if any(hasattr(step, "feature_names_in_") for _, step in [("", model), *steps_of(model)]):
         try:
             import pandas as pd
@@ -304,26 +320,16 @@ def made_up_rows(model: Any, program: Program, n: int) -> tuple[Any, list[list[A
                 "the model was fitted on a data frame: pandas is needed to make up rows for it "
                 'to be checked on: pip install "chainrule[tables]"'
             ) from None
+        texts = {column.name for column in program.columns if column.text}
         frame = pd.DataFrame(
             {
-                name: pd.Series(
-                    [np.nan if value is None and not column.none else value for value in values],
-                    dtype=object if column.text else float,
-                )
-                for name, column, values in zip(names, program.columns, columns, strict=True)
+                name: pd.Series(values, dtype=object if name in texts else float)
+                for name, values in whole.items()
             }
         )
         return frame, rows
-    if program.texts:
-        own = [
-            [
-                np.nan if v is None and not c.none else v
-                for v, c in zip(row, program.columns, strict=True)
-            ]
-            for row in rows
-        ]
-        return np.array(own, object), rows
-    return np.array([[np.nan if v is None else v for v in row] for row in rows], float), rows
+    kind = object if program.texts else float
+    return np.array(list(whole.values()), kind).T, rows
 
 
 def _made_up_column(program: Program, j: int, n: int, rng: Any) -> list[Any]:

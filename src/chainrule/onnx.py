@@ -112,7 +112,9 @@ def _classifier_shapes(operator: Any) -> None:
     texts = any(isinstance(label, str) for label in classes)
     kind = StringTensorType if texts and not several else Int64TensorType
     operator.outputs[0].set_type(kind([n, len(classes)] if several else [n]))
-    double = isinstance(operator.inputs[0].type, DoubleTensorType)
+    # ZipMap takes single precision only.
+    zipped = operator.scope_inst.get_options(model, {"zipmap": True}, fail=False)["zipmap"]
+    double = isinstance(operator.inputs[0].type, DoubleTensorType) and zipped is False
     operator.outputs[1].set_type(
         (DoubleTensorType if double else FloatTensorType)([n, len(classes)])
     )
