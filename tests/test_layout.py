@@ -23,7 +23,7 @@ ESTIMATORS = ("MLPClassifier", "MLPRegressor")
 
 # From the ground up: a module imports only from rows above its own, or from its own.
 STOREYS = [
-    {"vecmath", "pieces", "threads", "terminal"},
+    {"vecmath", "pieces", "threads", "terminal", "container", "walk"},
     {"activations", "losses", "layers", "optimizers", "initializers", "regularizers", "data"},
     {"backprop", "schedules", "config"},
     {"engine", "network", "checking", "plan", "predictor"},
@@ -37,9 +37,11 @@ STOREYS = [
         "displays",
         "parameters",
         "prediction",
+        "encoding",
+        "trusted",
     },
-    {"epochs"},
-    {"fitting"},
+    {"epochs", "fitted"},
+    {"fitting", "persistence"},
     {"classifier", "regressor", "digits", "plotting", "report"},
     {
         "export_c",

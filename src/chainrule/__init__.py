@@ -34,6 +34,7 @@ _HOMES = {
     "MLPClassifier": "classifier",
     "MLPRegressor": "regressor",
     "MLflow": "loggers",
+    "ModelFileError": "container",
     "Network": "network",
     "OPTIMIZERS": "optimizers",
     "Optimizer": "optimizers",
@@ -41,13 +42,17 @@ _HOMES = {
     "ProgressBar": "callbacks",
     "SCHEDULES": "schedules",
     "Schedule": "schedules",
+    "TRUSTED_TYPES": "trusted",
     "TensorBoard": "loggers",
     "export": "exporting",
     "find_learning_rate": "lr_finder",
     "get_config": "config",
     "gradcheck": "checking",
+    "load": "persistence",
     "load_checkpoint": "checkpoints",
     "one_hot": "data",
+    "read_header": "persistence",
+    "save": "persistence",
     "set_config": "config",
     "train": "training",
     "warm_up": "warmup",
@@ -60,6 +65,7 @@ __all__ = [
     "LOSSES",
     "OPTIMIZERS",
     "SCHEDULES",
+    "TRUSTED_TYPES",
     "Activation",
     "CSVLog",
     "Callback",
@@ -81,6 +87,7 @@ __all__ = [
     "MLPClassifier",
     "MLPRegressor",
     "MLflow",
+    "ModelFileError",
     "Network",
     "Optimizer",
     "Plateau",
@@ -92,8 +99,11 @@ __all__ = [
     "find_learning_rate",
     "get_config",
     "gradcheck",
+    "load",
     "load_checkpoint",
     "one_hot",
+    "read_header",
+    "save",
     "set_config",
     "train",
     "warm_up",
@@ -119,6 +129,7 @@ if TYPE_CHECKING:
     from chainrule.checkpoints import Checkpoint, load_checkpoint
     from chainrule.classifier import MLPClassifier
     from chainrule.config import get_config, set_config
+    from chainrule.container import ModelFileError
     from chainrule.data import one_hot
     from chainrule.displays import LossCurveDisplay, LRFinderDisplay
     from chainrule.engine import CompilationError
@@ -130,7 +141,9 @@ if TYPE_CHECKING:
     from chainrule.lr_finder import LRFinder, find_learning_rate
     from chainrule.network import Network
     from chainrule.optimizers import OPTIMIZERS, Optimizer
+    from chainrule.persistence import load, read_header, save
     from chainrule.regressor import MLPRegressor
     from chainrule.schedules import SCHEDULES, Plateau, Schedule
     from chainrule.training import DivergenceError, Epoch, History, train
+    from chainrule.trusted import TRUSTED_TYPES
     from chainrule.warmup import warm_up

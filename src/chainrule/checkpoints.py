@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.callbacks import Best, Callback, Record, check_monitor, check_whole, plain
+from chainrule.container import unfinished_name, whole_file
 
 CHECKPOINT_VERSION = 1
 
@@ -70,7 +71,7 @@ class Checkpoint(Callback):
         path = self._path(0)
         if path.is_dir():
             raise IsADirectoryError(f"path: {path} is a folder")
-        probe = _unfinished(path)
+        probe = unfinished_name(path)
         try:
             probe.open("wb").close()
         except OSError as error:
@@ -99,10 +100,6 @@ class Checkpoint(Callback):
         self.saved_.append(epoch)
 
 
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
-
-
 def save_checkpoint(
     path: str | os.PathLike[str],
     coefs: Sequence[np.ndarray[Any, Any]],
@@ -124,21 +121,8 @@ def save_checkpoint(
     header = {"chainrule_checkpoint": CHECKPOINT_VERSION, "record": plain(record)}
     arrays: dict[str, Any] = {f"coefs_{i}": np.asarray(W) for i, W in enumerate(coefs)}
     arrays |= {f"intercepts_{i}": np.asarray(b) for i, b in enumerate(intercepts)}
-    unfinished = _unfinished(path)
-    try:
-        with unfinished.open("wb") as file:
-            np.savez(file, header=np.array(json.dumps(header)), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name too must reach the disk
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    with whole_file(path) as file:
+        np.savez(file, header=np.array(json.dumps(header)), **arrays)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
