@@ -94,7 +94,7 @@ class _Writer:
             "alone and may be called from several threads at once.",
             "",
             "To check this file on its example rows, compile it with -DCHAINRULE_TEST and run it:",
-            f"    cc -std=c99 -DCHAINRULE_TEST {prefix}.c -lm && ./a.out",
+            "    cc -std=c99 -DCHAINRULE_TEST FILE.c -lm && ./a.out",
         ]
         text = "\n".join(f" * {line}".rstrip() for line in lines)
         return f"/*\n{text}\n */\n\n#include <math.h>\n"
@@ -155,7 +155,8 @@ class _Writer:
             items = [f"{number(v, 'float32')}f" for v in flat]
         else:
             items = ["0" if isnan(v) else number(v) for v in flat]
-        return f"\nstatic const {kind} {name}[{max(len(flat), 1)}] = {{\n{wrapped(items)}\n}};\n"
+        items = items or ["0"]  # C has no empty arrays
+        return f"\nstatic const {kind} {name}[{len(items)}] = {{\n{wrapped(items)}\n}};\n"
 
     def forward(self) -> tuple[list[str], list[str], int]:
         """Statements from features in a to values in v, the arrays they use, the widest layer."""
@@ -256,7 +257,7 @@ class _Writer:
         at, values = self.program.table_of(j)
         n = len(column.keys)
         if column.text:
-            keys = wrapped(c_string(str(key)) for key in column.keys)
+            keys = wrapped([c_string(str(key)) for key in column.keys] or ["0"])
             arrays.append(f"\nstatic const char *const keys{j}[{max(n, 1)}] = {{\n{keys}\n}};\n")
             absent, match = f"!texts[{j}]", f"same(texts[{j}], keys{j}[i])"
         else:

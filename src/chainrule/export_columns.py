@@ -104,15 +104,15 @@ def transformed(step: Any, features: list[Feature], names: Names) -> list[Featur
     if by_name := _BY_NAME.get((package, type(step).__name__)):
         return by_name(step, features, names)
     raise ExportError(
-        f"{type(step).__name__} on column {_listed(features, names)} cannot be exported. "
-        f"What can: {CAN}"
+        f"{type(step).__name__} on {_listed(features, names)} cannot be exported. What can: {CAN}"
     )
 
 
 def _listed(features: list[Feature], names: Names) -> str:
     """Names of the columns that features are made from."""
     of = list(dict.fromkeys(repr(names[feature.column]) for feature in features))
-    return ", ".join(of[:5]) + (f" and {len(of) - 5} more" if len(of) > 5 else "")
+    more = f" and {len(of) - 5} more" if len(of) > 5 else ""
+    return f"column{'s' if len(of) > 1 else ''} {', '.join(of[:5])}{more}"
 
 
 def _pipeline(step: Any, features: list[Feature], names: Names) -> list[Feature]:
@@ -186,7 +186,7 @@ def _function(step: Any, features: list[Feature], names: Names) -> list[Feature]
     if step.func is not None:
         name = getattr(step.func, "__name__", repr(step.func))
         raise ExportError(
-            f"FunctionTransformer({name}) on column {_listed(features, names)} cannot be exported; "
+            f"FunctionTransformer({name}) on {_listed(features, names)} cannot be exported; "
             "apply the function before, to the data"
         )
     return features  # what ColumnTransformer makes of "passthrough"
@@ -212,7 +212,7 @@ def _to_columns(step: Any, features: list[Feature], names: Names) -> list[Featur
         "StringEncoder": "take a text of few different values as a category, or leave it out",
     }
     raise ExportError(
-        f"{inner} on column {_listed(features, names)} cannot be exported; "
+        f"{inner} on {_listed(features, names)} cannot be exported; "
         f"{advice.get(inner, 'leave the column out')}"
     )
 

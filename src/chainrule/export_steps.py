@@ -22,6 +22,10 @@ class ExportError(ValueError):
     """Something that cannot be exported, and what can be done about it."""
 
 
+class DisagreementError(ExportError):
+    """What was exported predicts otherwise than the model; it was not written."""
+
+
 class Numeric(NamedTuple):
     """A feature that is arithmetic on a column's number x.
 

@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from chainrule.export_c import write_c
-from chainrule.export_columns import column_names, read_model, steps_of
 from chainrule.export_js import write_js
 from chainrule.export_python import write_python
-from chainrule.export_steps import Column, ExportError, Program, largest_difference
+from chainrule.export_steps import (
+    Column,
+    DisagreementError,
+    ExportError,
+    Program,
+    largest_difference,
+)
 from chainrule.vecmath import Array
 
 TOLERANCE = 1e-5
-FORMATS = {"onnx": ".onnx", "c": ".c", "js": ".js", "python": ".py"}
-_SUFFIXES = {".onnx": "onnx", ".c": "c", ".js": "js", ".mjs": "js", ".py": "python"}
+FORMATS = {"onnx": ".onnx", "c": ".c", "js": ".mjs", "python": ".py"}
+SUFFIXES = {".onnx": "onnx", ".c": "c", ".js": "js", ".mjs": "js", ".py": "python"}
 EXAMPLES, ROWS = 5, 64  # rows in the files; rows made up to check with
 
 
@@ -123,6 +127,8 @@ def write_export(
     -------
     Exported
     """
+    from chainrule.export_columns import read_model
+
     path = Path(path)
     kind = _format(path, format)
     if dtype not in ("float32", "float64"):
@@ -170,7 +176,7 @@ def write_export(
 
 
 def _format(path: Path, format: str | None) -> str:
-    kind = _SUFFIXES.get(path.suffix.lower()) if format is None else format
+    kind = SUFFIXES.get(path.suffix.lower()) if format is None else format
     if kind is None:
         raise ExportError(
             f"{path.name} does not say the format; end it in .onnx, .c, .js or .py, or give format="
@@ -194,6 +200,7 @@ def require_onnx() -> None:
 
 
 def _fitted_pipeline(model: Any) -> bool:
+    from chainrule.export_columns import steps_of
     from chainrule.fitting import MLPBase
 
     last = steps_of(model)[-1][1]
@@ -206,7 +213,7 @@ def _refuse_difference(difference: float, kind: str) -> None:
     advice = ""
     if kind == "onnx":
         advice = "; dtype='float64' may help, or scaling columns with large numbers"
-    raise ExportError(
+    raise DisagreementError(
         f"the exported model differs from the model by {difference:.1e}, more than "
         f"{TOLERANCE:.0e}; nothing was written{advice}"
     )
@@ -229,7 +236,9 @@ def _compare_labels(program: Program, labels: Any, own: Any, proba: Array) -> No
         wrong = ~np.array(same) & sure
     if wrong.any():
         row = int(np.argwhere(wrong)[0][0])
-        raise ExportError(f"the exported model gives another class in row {row} of the sample")
+        raise DisagreementError(
+            f"the exported model gives another class in row {row} of the sample"
+        )
 
 
 def _label(label: Any) -> Any:
@@ -238,6 +247,8 @@ def _label(label: Any) -> Any:
 
 def own_values(model: Any, program: Program, X: Any) -> Array:
     """What the model gives for each row, (n, values), float64."""
+    from chainrule.export_columns import steps_of
+
     if program.kind != "numbers":
         values = np.asarray(model.predict_proba(X), np.float64)
     elif program.deviations:
@@ -253,6 +264,10 @@ def own_values(model: Any, program: Program, X: Any) -> Array:
 
 def _rows(model: Any, program: Program, sample: Any) -> tuple[Any, list[list[Any]]]:
     """The sample as the model takes it, and as rows of numbers, texts and None."""
+    from scipy import sparse
+
+    from chainrule.export_columns import column_names
+
     names = [column.name for column in program.columns]
     known = column_names(model)
     if hasattr(sample, "columns"):
@@ -303,6 +318,8 @@ def _plain(value: Any, column: Column) -> Any:
 
 def made_up_rows(model: Any, program: Program, n: int) -> tuple[Any, list[list[Any]]]:
     """Rows such as the model accepts, as it takes them and as lists; always the same."""
+    from chainrule.export_columns import column_names, steps_of
+
     rng = np.random.default_rng(0)
     columns = [_made_up_column(program, j, n, rng) for j in range(len(program.columns))]
     rows = [list(row) for row in zip(*columns, strict=True)]
