@@ -18,6 +18,7 @@ SOURCE = Path(chainrule.__file__).parent
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
 
 HEAVY = ["numba", "llvmlite", "scipy", "sklearn", "matplotlib", "pandas", "rich", "typer", "onnx"]
+HEAVY += ["pyarrow", "duckdb"]
 # They build on scikit-learn and load it.
 ESTIMATORS = ("MLPClassifier", "MLPRegressor")
 
@@ -44,6 +45,16 @@ STOREYS = [
     {"fitting", "persistence"},
     {"classifier", "regressor", "digits", "plotting", "report"},
     {
+        "table_types",
+        "table_files",
+        "table_csv",
+        "table_stores",
+        "table_values",
+        "table_writing",
+        "tables",
+    },
+    {"columns", "leaks", "findings"},
+    {
         "export_c",
         "export_c_parts",
         "export_columns",
@@ -56,7 +67,8 @@ STOREYS = [
         "onnx",
     },
     {"exporting"},
-    {"cli", "cli_models"},
+    {"cli_doctor", "cli_models"},
+    {"cli"},
 ]
 # The mathematics itself is read without any of the rest.
 MATHEMATICS = [*STOREYS[1], "vecmath", "backprop", "network"]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import chainrule
+from chainrule.cli_doctor import doctor
 from chainrule.cli_models import ABOUT_EXPORT, export
 from chainrule.report import epoch_line, last_line, print_report
 from chainrule.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
@@ -69,6 +70,9 @@ def _options(
     ] = False,
 ) -> None:
     pass
+
+
+app.command()(doctor)
 
 
 @app.command(help=ABOUT_DIGITS)
