@@ -144,6 +144,7 @@ def _pipelines():
         X,
         y,
     )
+    yield "texts alone", named(make_column_transformer((ignoring, ["island", "sex"]))), X, y
     rare = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=35)
     yield (
         "rare levels",

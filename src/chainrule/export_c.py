@@ -160,13 +160,21 @@ class _Writer:
 
     def forward(self) -> tuple[list[str], list[str], int]:
         """Statements from features in a to values in v, the arrays they use, the widest layer."""
-        arrays, body, k, n, widest = [], [], 0, self.program.width, self.program.width
+        arrays, body, k = [], [], 0
+        n = widest = len(self.program.numbers)
         here, there = "a", "z"
         for step in self.program.steps:
             if isinstance(step, Affine):
                 k, m = k + 1, len(step.b)
                 arrays += [self.array(f"W{k}", step.W), self.array(f"b{k}", step.b)]
                 body.append(f"affine({here}, {n}, W{k}, b{k}, {m}, {there});")
+                if k == 1:
+                    for j, table in self.program.tables.items():
+                        arrays.append(self.array(f"rows{j}", table))
+                        body += [
+                            f"for (i = 0; i < {m}; i++)",
+                            f"    {there}[i] += rows{j}[(long)code{j} * {m} + i];",
+                        ]
                 here, there, n, widest = there, here, m, max(widest, m)
             elif isinstance(step, LayerNorm):
                 arrays += [self.array(f"scale{k}", step.scale), self.array(f"shift{k}", step.shift)]
@@ -248,13 +256,12 @@ class _Writer:
                 f"    a[at{r}[i]] = (real)v;",
                 "}",
             ]
-        for j in p.looked_up():
+        for j in p.tables:
             out += self._lookup(j, arrays)
         return out
 
     def _lookup(self, j: int, arrays: list[str]) -> list[str]:
         column = self.program.columns[j]
-        at, values = self.program.table_of(j)
         n = len(column.keys)
         if column.text:
             keys = wrapped([c_string(str(key)) for key in column.keys] or ["0"])
@@ -263,10 +270,6 @@ class _Writer:
         else:
             arrays.append(self.array(f"keys{j}", column.keys, "double"))
             absent, match = f"isnan(x[{j}])", f"x[{j}] == keys{j}[i]"
-        arrays += [
-            self.array(f"table{j}", values, "double"),
-            self.array(f"places{j}", at, "int"),
-        ]
         refuse = [] if column.unknown else [f"if (i == {n})", f"    return {-1 - j};"]
         return [
             f"if ({absent}) {{",
@@ -277,15 +280,22 @@ class _Writer:
             "            break;",
             "}",
             *refuse,
-            f"for (k = 0; k < {len(at)}; k++)",
-            f"    a[places{j}[k]] = (real)table{j}[i * {len(at)} + k];",
+            f"code{j} = i;",
         ]
 
     def core(self, body: list[str], widest: int) -> str:
         arrays: list[str] = []
         features = self.features(arrays)
-        counters = "int i, k;" if self.program.tables else "int i;"
-        lines = [f"real a[{widest}], z[{widest}];", counters, "", *features, "", *body, "return 0;"]
+        codes = "".join(f", code{j}" for j in self.program.tables)
+        lines = [
+            f"real a[{widest}], z[{widest}];",
+            f"int i{codes};",
+            "",
+            *features,
+            "",
+            *body,
+            "return 0;",
+        ]
         text = "\n".join(f"    {line}".rstrip() for line in lines)
         return (
             "".join(arrays)

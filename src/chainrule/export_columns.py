@@ -288,19 +288,18 @@ def _one_hot(step: Any, features: list[Feature], names: Names) -> list[Feature]:
         refused = step.handle_unknown == "error"
         drop = None if step.drop_idx_ is None else step.drop_idx_[j]
         lump = infrequent if step.handle_unknown in ("infrequent_if_exist", "warn") else None
+        keys = tuple(codes)
+        of_code: dict[int, dict[Key, float]] = {}
+        for key, own in codes.items():
+            of_code.setdefault(own, {})[key] = 1.0
+        none = any(category is None for category in step.categories_[j])
         for code in range(n):
             if code == drop:
                 continue
             unknown = None if refused else float(lump == code)
-            made.append(
-                _tabled(
-                    feature,
-                    {key: float(own == code) for key, own in codes.items()},
-                    unknown,
-                    unknown if missing is None else float(missing == code),
-                    any(category is None for category in step.categories_[j]),
-                )
-            )
+            of_missing = unknown if missing is None else float(missing == code)
+            values = of_code.get(code, {})
+            made.append(_tabled(feature, Table(-1, keys, 0.0, values, unknown, of_missing, none)))
     return made
 
 
@@ -314,7 +313,8 @@ def _ordinal(step: Any, features: list[Feature], names: Names) -> list[Feature]:
         of_missing = unknown if missing is None else float(step.encoded_missing_value)
         values = {key: float(code) for key, code in codes.items()}
         none = any(category is None for category in step.categories_[j])
-        made.append(_tabled(feature, values, unknown, of_missing, none))
+        table = Table(-1, tuple(codes), 0.0, values, unknown, of_missing, none)
+        made.append(_tabled(feature, table))
     return made
 
 
@@ -354,22 +354,19 @@ def _codes(
     return codes, missing, infrequent
 
 
-def _tabled(
-    feature: Feature,
-    values: dict[Key, float],
-    unknown: float | None,
-    missing: float | None,
-    none: bool,
-) -> Table:
-    """The lookup, a missing value standing for what the feature fills it with."""
+def _tabled(feature: Feature, table: Table) -> Table:
+    """The table for the feature's column, a missing value standing for what it is filled with."""
     assert not isinstance(feature, Table)
     fill = feature.fill if isinstance(feature, Raw) else feature.missing
     if fill is not None and not _is_missing(fill):
-        missing = values.get(fill, unknown)
-    labels = isinstance(feature, Raw) and feature.labels
-    if labels and missing is not None:
-        values = values | {"": missing}
-    return Table(feature.column, values, unknown, missing, none, labels)
+        known = fill in table.keys
+        filled = table.values.get(fill, table.usual) if known else table.unknown
+        table = table._replace(missing=filled)
+    if isinstance(feature, Raw) and feature.labels and table.missing is not None:
+        table = table._replace(
+            labels=True, keys=(*table.keys, ""), values=table.values | {"": table.missing}
+        )
+    return table._replace(column=feature.column)
 
 
 def _is_missing(value: Any) -> bool:

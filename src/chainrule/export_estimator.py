@@ -17,6 +17,7 @@ from chainrule.export_steps import (
     Deviations,
     ExportError,
     Feature,
+    Key,
     LayerNorm,
     Numeric,
     Ordered,
@@ -29,6 +30,7 @@ from chainrule.export_steps import (
 )
 from chainrule.multioutput import grouped_softmax
 from chainrule.network import Network
+from chainrule.vecmath import Array
 
 
 def read_estimator(model: Any, features: list[Feature], names: list[str]) -> Program:
@@ -72,11 +74,18 @@ def read_estimator(model: Any, features: list[Feature], names: list[str]) -> Pro
             for feature, c, d in zip(inputs, offset, deviation, strict=True)
         ]
     columns = _columns(inputs, names)
+    first = steps[0]
+    assert isinstance(first, Affine)
+    looked_up: dict[int, list[tuple[Table, Array]]] = {}
+    for at, feature in enumerate(inputs):
+        if isinstance(feature, Table):
+            looked_up.setdefault(feature.column, []).append((feature, first.W[at]))
+    places = [at for at, feature in enumerate(inputs) if isinstance(feature, Numeric)]
+    steps[0] = Affine(first.W[places], first.b)
     program = Program(
         columns,
-        [(at, feature) for at, feature in enumerate(inputs) if isinstance(feature, Numeric)],
-        [(at, feature) for at, feature in enumerate(inputs) if isinstance(feature, Table)],
-        len(inputs),
+        [feature for feature in inputs if isinstance(feature, Numeric)],
+        {j: _contributions(columns[j], parts) for j, parts in sorted(looked_up.items())},
         steps,
         **_output(model, steps),
         dtype=model._dtype.name,
@@ -92,6 +101,7 @@ def _columns(inputs: list[Numeric | Table], names: list[str]) -> list[Column]:
     """What the columns must hold for these features."""
     columns = [Column(name) for name in names]
     kinds: dict[int, set[bool]] = {}
+    known: dict[int, tuple[Key, ...]] = {}
     for feature in inputs:
         column = columns[feature.column]
         column.missing &= feature.missing is not None and not isnan(feature.missing)
@@ -100,14 +110,16 @@ def _columns(inputs: list[Numeric | Table], names: list[str]) -> list[Column]:
             column.none |= feature.none
             column.labels |= feature.labels
             column.unknown &= feature.unknown is not None and not isnan(feature.unknown)
-            strange = [key for key, value in feature.values.items() if isnan(value)]
+            strange = [key for key in feature.keys if isnan(feature.values.get(key, feature.usual))]
             if strange:
                 raise ExportError(
                     f"column {column.name!r}: the category {strange[0]!r} becomes a missing "
                     "value that nothing fills; add a SimpleImputer after the encoder"
                 )
-            column.keys += [key for key in feature.values if key not in column.keys]
-            text = any(isinstance(key, str) for key in feature.values)
+            if feature.keys != known.get(feature.column):
+                column.keys = list(dict.fromkeys([*column.keys, *feature.keys]))
+                known[feature.column] = feature.keys
+            text = any(isinstance(key, str) for key in feature.keys)
         kinds.setdefault(feature.column, set()).add(text)
     for j, found in kinds.items():
         if len(found) > 1:
@@ -117,6 +129,27 @@ def _columns(inputs: list[Numeric | Table], names: list[str]) -> list[Column]:
             )
         columns[j].text = found.pop()
     return columns
+
+
+def _contributions(column: Column, parts: list[tuple[Table, Array]]) -> Array:
+    """What a column's looked-up features add to z, by key, if unknown, if missing.
+
+    For one-hot features these are rows of the weights: nothing is multiplied with zeros.
+    """
+    row = {key: k for k, key in enumerate(column.keys)}
+    n = len(row)
+    total = np.zeros((n + 2, len(parts[0][1])))
+    for table, weights in parts:
+        total += table.usual * weights
+        others: dict[int, float | None] = {row[key]: value for key, value in table.values.items()}
+        others |= {n: table.unknown, n + 1: table.missing}
+        if len(table.keys) != n:  # keys of another table of this column's
+            own = set(table.keys)
+            others |= {k: table.unknown for key, k in row.items() if key not in own}
+        for k, value in others.items():
+            if value is not None and not isnan(value):  # else it is never looked up
+                total[k] += (value - table.usual) * weights
+    return total
 
 
 def network_steps(network: Network) -> list[Step]:

@@ -126,14 +126,19 @@ ARITHMETIC = """  for (const { at, from, operations, missing } of numbers) {
   }
 """
 
-LOOKUP = """  for (const { column, at, keys, acceptsUnknown, values } of tables) {
+LOOKUP = """
+/** Adds to z what the columns that are looked up give. */
+function addLookedUp(x, z) {
+  for (const { column, keys, acceptsUnknown, rows } of tables) {
     const v = x[column];
     let code = v === null || Number.isNaN(v) ? keys.length + 1 : keys.indexOf(v);
     if (code < 0) code = keys.length;
     if (code === keys.length && !acceptsUnknown)
       throw new RangeError(`column ${JSON.stringify(columns[column])} has an unknown value`);
-    at.forEach((place, k) => (a[place] = values[code * at.length + k]));
+    for (let k = 0; k < z.length; k++) z[k] += rows[code * z.length + k];
   }
+  return z;
+}
 """
 
 
@@ -219,24 +224,22 @@ def _features(program: Program) -> str:
             )
         out.append("];\n")
     if program.tables:
-        body += LOOKUP
         out.append(
-            "\n// By key, then for an unknown value, then for a missing one.\nconst tables = [\n"
+            "\n// What is added for each key, for an unknown value, for a missing one.\n"
+            "const tables = [\n"
         )
-        for j in program.looked_up():
+        for j, table in program.tables.items():
             column = program.columns[j]
-            at, values = program.table_of(j)
             out.append(
-                f"  {{ column: {j}, at: {_list(map(str, at))},\n"
+                f"  {{ column: {j}, acceptsUnknown: {js_value(column.unknown)},\n"
                 f"    keys: {_list(js_value(key) for key in column.keys)},\n"
-                f"    acceptsUnknown: {js_value(column.unknown)},\n"
-                f"    values: {_numbers(values)} }},\n"
+                f"    rows: {_numbers(table, program.dtype)} }},\n"
             )
-        out.append("];\n")
+        out.append("];\n" + LOOKUP)
     return (
         "".join(out)
-        + "\n/** What goes into the network. */\nfunction features(row) {\n  const x = read(row);\n"
-        + f"  const a = new Float64Array({program.width});\n{body}  return a;\n}}\n"
+        + "\n/** What goes into the first layer. */\nfunction features(x) {\n"
+        + f"  const a = new Float64Array({len(program.numbers)});\n{body}  return a;\n}}\n"
     )
 
 
@@ -250,6 +253,8 @@ def _forward(program: Program) -> str:
                 f"const b{k} = {_numbers(step.b, dtype)};\n",
             ]
             body.append(f"a = affine(a, W{k}, b{k});")
+            if k == 1 and program.tables:
+                body.append("a = addLookedUp(x, a);")
         elif isinstance(step, LayerNorm):
             constants += [
                 f"const scale{k} = {_numbers(step.scale, dtype)};\n",
@@ -281,7 +286,7 @@ def _forward(program: Program) -> str:
         "\n"
         + "".join(constants)
         + "\n/** All that the model gives for a row. */\nfunction values(row) {\n"
-        + f"  let a = features(row);\n{lines}  return Array.from(a);\n}}\n"
+        + f"  const x = read(row);\n  let a = features(x);\n{lines}  return Array.from(a);\n}}\n"
     )
 
 

@@ -39,8 +39,8 @@ class Graph(Protocol):
 
 def features(
     graph: Graph, program: Program, columns: list[str], matrix: bool, dtype: Any
-) -> tuple[str, list[int]]:
-    """Nodes from the columns to the features, and the features' places in their order there.
+) -> tuple[str | None, list[int], list[str]]:
+    """Nodes from the columns to the features and to what is looked up.
 
     Parameters
     ----------
@@ -51,8 +51,18 @@ def features(
     matrix : bool
     dtype : NumPy type of the numbers
         The features themselves are float32.
+
+    Returns
+    -------
+    a : str or None
+        The features that are arithmetic, None if there are none.
+    order : list of int
+        Their places in `Program.numbers`.
+    added : list of str
+        What is to be added to what comes out of the first step.
     """
-    parts, order = [], []
+    parts: list[str] = []
+    order: list[int] = []
 
     def numbers(which: list[int]) -> str:
         if not matrix:
@@ -65,12 +75,13 @@ def features(
     for run in program.runs():
         parts.append(_run(graph, program, run, numbers(run.columns), dtype))
         order += run.at
-    for j in program.looked_up():
+    added = []
+    for j, table in program.tables.items():
         column = program.columns[j]
-        at, values = program.table_of(j)
         n = len(column.keys)
-        values[n] = values[n] if column.unknown else np.nan
-        values[n + 1] = values[n + 1] if column.missing else np.nan
+        rows = table.astype(FLOAT)
+        rows[n] = rows[n] if column.unknown else np.nan
+        rows[n + 1] = rows[n + 1] if column.missing else np.nan
         codes = list(range(n))
         x = numbers([j])
         if column.text:
@@ -87,9 +98,10 @@ def features(
             absent = graph.constant(np.array([n + 1]))
             code = graph.add("Where", graph.add("IsNaN", given), absent, code)
         flat = graph.add("Reshape", code, graph.constant(np.array([-1])))
-        parts.append(graph.add("Gather", graph.constant(values.astype(FLOAT)), flat, axis=0))
-        order += at
-    return (parts[0] if len(parts) == 1 else graph.add("Concat", *parts, axis=1)), order
+        added.append(graph.add("Gather", graph.constant(rows), flat, axis=0))
+    if len(parts) > 1:
+        parts = [graph.add("Concat", *parts, axis=1)]
+    return (parts[0] if parts else None), order, added
 
 
 def _run(graph: Graph, program: Program, run: Run, x: str, dtype: Any) -> str:
@@ -132,17 +144,23 @@ def _cast(graph: Graph, x: str, given: Any, wanted: Any) -> str:
     return graph.add("Cast", x, to=helper.np_dtype_to_tensor_dtype(np.dtype(wanted)))
 
 
-def forward(graph: Graph, steps: list[Step], order: list[int], a: str) -> str:
-    """Nodes from features to values, (n, values), in float32; `order`: places of the features."""
+def forward(graph: Graph, steps: list[Step], start: tuple[str | None, list[int], list[str]]) -> str:
+    """Nodes from what `features` gives to values, (n, values), in float32."""
 
     def constant(values: Any) -> str:
         return graph.constant(np.asarray(values, FLOAT))
 
-    for step in steps:
+    given, order, added = start
+    first = steps[0]
+    assert isinstance(first, Affine)
+    a = constant(first.b)
+    if given is not None:
+        a = graph.add("Add", graph.add("MatMul", given, constant(first.W[order])), a)
+    for one in added:
+        a = graph.add("Add", a, one)
+    for step in steps[1:]:
         if isinstance(step, Affine):
-            W = step.W if order == list(range(len(order))) else step.W[order]
-            a = graph.add("Add", graph.add("MatMul", a, constant(W)), constant(step.b))
-            order = []
+            a = graph.add("Add", graph.add("MatMul", a, constant(step.W)), constant(step.b))
         elif isinstance(step, LayerNorm):
             n = len(step.scale)
             mean = constant(np.full((n, 1), 1 / n))
@@ -292,8 +310,8 @@ def make_onnx(program: Program, dtype: str = "float32") -> Any:
     names = ["X"] if matrix else [column.name for column in program.columns]
     graph = DirectGraph([])
     names = [graph.unique(name or "column") for name in names]
-    a, order = features(graph, program, names, matrix, np.dtype(dtype).type)
-    values = forward(graph, program.steps, order, a)
+    begun = features(graph, program, names, matrix, np.dtype(dtype).type)
+    values = forward(graph, program.steps, begun)
     n_values = len(program.value_names)
     info = helper.make_tensor_value_info
     outputs = []

@@ -116,15 +116,21 @@ ARITHMETIC = """    for at, which, operations, missing in NUMBERS:
         f[:, at] = np.where(absent, missing, x)
 """
 
-LOOKUP = """    for j, at, keys, unknown_accepted, values in TABLES:
+LOOKUP = '''
+
+def looked_up(columns):
+    """What columns that are looked up add to what comes out of the first layer."""
+    total = 0
+    for j, keys, unknown_accepted, rows in TABLES:
         column, absent = columns[j]
         code = np.empty(len(column), int)
         for i, value in enumerate(column):
             code[i] = len(keys) + 1 if absent[i] else keys.get(value, len(keys))
             if code[i] == len(keys) and not unknown_accepted:
                 raise ValueError(f"row {i}: column {COLUMNS[j]!r} has an unknown value {value!r}")
-        f[:, at] = values[code]
-"""
+        total = total + rows[code]
+    return total
+'''
 
 
 def write_python(program: Program, rows: list[list[Any]], values: Any) -> str:
@@ -177,6 +183,8 @@ def _list(items: Any) -> str:
 
 def _array(values: Any, dtype: str) -> str:
     values = np.asarray(values)
+    if not values.size:
+        return f"np.zeros({values.shape}, {dtype!r})"
     flat = wrapped(number(v, dtype) for v in values.ravel())
     shape = f".reshape({', '.join(map(str, values.shape))})" if values.ndim > 1 else ""
     return f"np.array([\n{flat},\n], {dtype!r}){shape}"
@@ -188,7 +196,7 @@ def _floats(values: Any) -> str:
 
 def _features(program: Program) -> str:
     runs = program.runs()
-    out, body = [], f"    f = np.empty((len(columns[0][0]), {program.width}))\n"
+    out, body = [], f"    f = np.empty((len(columns[0][0]), {len(program.numbers)}))\n"
     if runs:
         body += ARITHMETIC
         out.append(
@@ -205,24 +213,23 @@ def _features(program: Program) -> str:
             )
         out.append("]\n")
     if program.tables:
-        body += LOOKUP
         out.append(
-            "# Column, places of features, keys, whether others are accepted; features by key,\n"
-            "# for an unknown value, for a missing one.\nTABLES = ["
+            "# Column, keys, whether others are accepted; what is added for each key, for an\n"
+            "# unknown value, for a missing one.\nTABLES = ["
         )
-        for j in program.looked_up():
+        for j, table in program.tables.items():
             column = program.columns[j]
-            at, values = program.table_of(j)
-            keys = ", ".join(f"{key!a}: {code}" for code, key in enumerate(column.keys))
+            keys = _list(f"{key!a}: {code}" for code, key in enumerate(column.keys))
             out.append(
-                f"    ({j}, {_list(map(str, at))}, {{{keys}}}, {column.unknown},\n"
-                f"     {_array(values, 'float64')}),"
+                f"    ({j}, {{{keys[1:-1]}}}, {column.unknown},\n"
+                f"     {_array(table, program.dtype)}),"
             )
         out.append("]\n")
     return (
         "\n".join(out)
         + READ
-        + f'\n\ndef features(columns):\n    """What goes into the network."""\n{body}'
+        + (LOOKUP if program.tables else "")
+        + f'\n\ndef features(columns):\n    """What goes into the first layer."""\n{body}'
         + f"    return f.astype({program.dtype!r})\n"
     )
 
@@ -233,7 +240,8 @@ def _forward(program: Program) -> str:
         if isinstance(step, Affine):
             k += 1
             constants += [f"W{k} = {_array(step.W, dtype)}\n", f"b{k} = {_array(step.b, dtype)}\n"]
-            body.append(f"a = a @ W{k} + b{k}")
+            more = " + looked_up(columns)" if k == 1 and program.tables else ""
+            body.append(f"a = a @ W{k} + b{k}{more}")
         elif isinstance(step, LayerNorm):
             constants += [
                 f"scale{k} = {_array(step.scale, dtype)}\n",
@@ -267,7 +275,7 @@ def _forward(program: Program) -> str:
         "\n\n"
         + "".join(constants)
         + '\n\ndef values(X):\n    """All that the model gives for each row of X."""\n'
-        + "    a = features(columns_of(X))\n"
+        + "    columns = columns_of(X)\n    a = features(columns)\n"
         + f'    with np.errstate(all="ignore"):\n{lines}    return a\n'
     )
 

@@ -49,10 +49,13 @@ class Table(NamedTuple):
     Attributes
     ----------
     column : int
-    values : dict of {text or number: float}
+    keys : tuple of text or number
+        The values that are known.
+    usual : float
+        The feature for a key that is not in `values`.
+    values : dict of {key: float}
     unknown, missing : float or None
-        The feature for a value that is not in the table, and where there is none; None if that
-        is refused.
+        The feature for a value that is no key, and where there is none; None if that is refused.
     none : bool
         Whether the model's own missing value is None, and not NaN.
     labels : bool
@@ -60,6 +63,8 @@ class Table(NamedTuple):
     """
 
     column: int
+    keys: tuple[Key, ...]
+    usual: float
     values: dict[Key, float]
     unknown: float | None
     missing: float | None
@@ -192,12 +197,12 @@ class Program:
     ----------
     columns : list of Column
     numbers : list of Numeric
-        With their places among the features.
-    tables : list of Table
-        With their places among the features.
-    width : int
-        How many features there are.
+        The features that go into the first step.
+    tables : dict of {int: (keys + 2, units) array}
+        What a column that is looked up adds to what comes out of the first step: a row for each
+        of its keys, for an unknown value, and for a missing one.
     steps : list of Step
+        The first is an `Affine`.
     kind : {"classes", "labels", "numbers"}
         The values are probabilities of classes that exclude each other, of labels that do not,
         or predictions.
@@ -213,9 +218,8 @@ class Program:
     """
 
     columns: list[Column]
-    numbers: list[tuple[int, Numeric]]
-    tables: list[tuple[int, Table]]
-    width: int
+    numbers: list[Numeric]
+    tables: dict[int, Array]
     steps: list[Step]
     kind: str
     classes: list[Any]
@@ -246,7 +250,7 @@ class Program:
     def runs(self) -> list[Run]:
         """Features that are arithmetic, those with the same operations together."""
         groups: dict[tuple[str, ...], list[tuple[int, Numeric]]] = {}
-        for at, feature in self.numbers:
+        for at, feature in enumerate(self.numbers):
             groups.setdefault(tuple(op[0] for op in feature.ops), []).append((at, feature))
         return [
             Run(
@@ -263,24 +267,11 @@ class Program:
 
     def leave_out_unused(self) -> None:
         """Leave out the columns that no feature is made from."""
-        used = sorted({f.column for _, f in self.numbers} | {f.column for _, f in self.tables})
+        used = sorted({feature.column for feature in self.numbers} | set(self.tables))
         place = {old: new for new, old in enumerate(used)}
         self.columns = [self.columns[j] for j in used]
-        self.numbers = [(at, f._replace(column=place[f.column])) for at, f in self.numbers]
-        self.tables = [(at, f._replace(column=place[f.column])) for at, f in self.tables]
-
-    def looked_up(self) -> list[int]:
-        """Columns that are looked up."""
-        return sorted({table.column for _, table in self.tables})
-
-    def table_of(self, column: int) -> tuple[list[int], Array]:
-        """Places of a column's looked-up features, and their values by key, unknown, missing."""
-        found = [(at, table) for at, table in self.tables if table.column == column]
-        keys = self.columns[column].keys
-        rows = [[table.values.get(key, table.unknown) for _, table in found] for key in keys]
-        rows += [[table.unknown for _, table in found], [table.missing for _, table in found]]
-        values = np.array(rows, float).reshape(-1, len(found))  # None becomes NaN
-        return [at for at, _ in found], np.nan_to_num(values)  # what is refused is never looked up
+        self.numbers = [f._replace(column=place[f.column]) for f in self.numbers]
+        self.tables = {place[j]: table for j, table in self.tables.items()}
 
 
 def apply(feature: Feature, op: tuple[Any, ...]) -> Numeric | Table:
@@ -289,6 +280,8 @@ def apply(feature: Feature, op: tuple[Any, ...]) -> Numeric | Table:
     if isinstance(feature, Table):
         return Table(
             feature.column,
+            feature.keys,
+            _on_number(feature.usual, op),
             {key: _on_number(value, op) for key, value in feature.values.items()},
             None if feature.unknown is None else _on_number(feature.unknown, op),
             None if feature.missing is None else _on_number(feature.missing, op),

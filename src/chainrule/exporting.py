@@ -359,7 +359,7 @@ def _made_up_column(program: Program, j: int, n: int, rng: Any) -> list[Any]:
             choices.append(None)
         return [choices[i] for i in rng.integers(len(choices), size=n)]
     centre, width = 0.0, 1.0
-    for _, feature in program.numbers:
+    for feature in program.numbers:
         first = feature.ops[0] if feature.ops else ("none",)
         if feature.column == j and first[0] == "scale" and first[2] != 0:
             centre, width = first[1] - first[3] / first[2], 1 / abs(first[2])

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.compose import ColumnTransformer
 
 from chainrule.classifier import MLPClassifier
 from chainrule.export_estimator import read_estimator
@@ -85,8 +86,8 @@ def _values(scope: Any, operator: Any, container: Any, program: Program) -> tupl
     if not double:
         X = graph.add("Cast", X, to=TensorProto.FLOAT)
     dtype = np.float64 if double else np.float32
-    a, order = features(graph, program, [X], True, dtype)
-    return graph, forward(graph, program.steps, order, a)
+    start = features(graph, program, [X], True, dtype)
+    return graph, forward(graph, program.steps, start)
 
 
 def _give(graph: _Container, value: str, output: Any) -> None:
@@ -177,6 +178,8 @@ def convert(model: Any, sample: Any, problem: ExportError) -> tuple[bytes, float
     import onnxruntime
     from sklearn.preprocessing import StandardScaler
 
+    if any(not type(part).__module__.startswith("sklearn.") for part in _parts(model)[:-1]):
+        raise problem
     if sample is None:
         raise ExportError(f"{problem}. skl2onnx may know it, for which give a sample of the data")
     last = model.steps[-1][1]
@@ -219,7 +222,9 @@ def _parts(model: Any) -> list[Any]:
     """A pipeline's transformers, those within others too."""
     if hasattr(model, "steps"):
         return [part for _, step in model.steps for part in _parts(step)]
-    if hasattr(model, "transformers_"):
+    if isinstance(model, str) or model is None:  # "passthrough", "drop"
+        return []
+    if isinstance(model, ColumnTransformer):
         return [part for _, step, _ in model.transformers_ for part in _parts(step)]
     return [model]
 
