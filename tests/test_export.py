@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import exports
 import numpy as np
@@ -360,3 +363,37 @@ def test_what_is_reported(tmp_path):
     told = write_export(model, tmp_path / "m.js", sample=X)
     assert (told.format, told.rows, told.made_up) == ("js", 60, False)
     assert write_export(model, tmp_path / "m.js").made_up
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "export.md"
+RUNS = {
+    "c": ("main.c", ["gcc -std=c99 -Wall -Werror penguins.c main.c -lm -o penguins", "./penguins"]),
+    "js": ("main.mjs", ["node main.mjs"]),
+    "python": ("main.py", [f"{sys.executable} -W error main.py"]),
+}
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """The folder that the page's first example writes into."""
+    text = PAGE.read_text(encoding="utf-8")
+    (_, block, *_) = re.split(r"^```python\n|^```\n", text, flags=re.M)
+    names = {}
+    exec("\n".join(one.source for one in doctest.DocTestParser().get_examples(block)), names)
+    yield names["folder"]
+    shutil.rmtree(names["folder"])
+
+
+@pytest.mark.parametrize("language", RUNS)
+def test_the_pages_programs_print_what_it_says(language, shipped):
+    tool = {"c": "gcc", "js": "node"}.get(language)
+    if tool and not shutil.which(tool):
+        pytest.skip(f"needs {tool}")
+    file, commands = RUNS[language]
+    text = PAGE.read_text(encoding="utf-8")
+    pattern = rf"^```{language}\n(?!>>>)(.*?)^```\n\n```console\n\$ [^\n]*\n(.*?)^```"
+    code, said = re.search(pattern, text, re.S | re.M).groups()
+    (shipped / file).write_text(code)
+    for command in commands:
+        printed = exports.run(shipped, command.split())
+    assert printed == said
