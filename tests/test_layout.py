@@ -17,7 +17,7 @@ import chainrule
 SOURCE = Path(chainrule.__file__).parent
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
 
-HEAVY = ["numba", "llvmlite", "scipy", "sklearn", "matplotlib", "pandas", "rich", "typer"]
+HEAVY = ["numba", "llvmlite", "scipy", "sklearn", "matplotlib", "pandas", "rich", "typer", "onnx"]
 HEAVY += ["pyarrow", "duckdb"]
 # They build on scikit-learn and load it.
 ESTIMATORS = ("MLPClassifier", "MLPRegressor", "tabular_pipeline")
@@ -65,6 +65,19 @@ STOREYS = [
         "jobs",
         "options",
     },
+    {
+        "export_c",
+        "export_c_parts",
+        "export_columns",
+        "export_estimator",
+        "export_js",
+        "export_onnx",
+        "export_python",
+        "export_steps",
+        "export_text",
+        "onnx",
+    },
+    {"exporting"},
     {"cli_doctor", "cli_models", "cli_tables", "cli_train"},
     {"cli"},
 ]

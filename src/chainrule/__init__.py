@@ -45,6 +45,7 @@ _HOMES = {
     "Schedule": "schedules",
     "TRUSTED_TYPES": "trusted",
     "TensorBoard": "loggers",
+    "export": "exporting",
     "find_learning_rate": "lr_finder",
     "get_config": "config",
     "gradcheck": "checking",
@@ -97,6 +98,7 @@ __all__ = [
     "Schedule",
     "TensorBoard",
     "__version__",
+    "export",
     "find_learning_rate",
     "get_config",
     "gradcheck",
@@ -135,6 +137,7 @@ if TYPE_CHECKING:
     from chainrule.data import one_hot
     from chainrule.displays import LossCurveDisplay, LRFinderDisplay
     from chainrule.engine import CompilationError
+    from chainrule.exporting import export
     from chainrule.initializers import INITIALIZERS, Initializer
     from chainrule.layers import LAYERS, Layer
     from chainrule.loggers import CSVLog, JSONLinesLog, MLflow, TensorBoard
