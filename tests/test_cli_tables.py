@@ -456,6 +456,54 @@ def test_ctrl_c_keeps_what_was_learnt(folder, tmp_path):
     chainrule.load(tmp_path / "model.chainrule").predict(pd.read_csv(where / "penguins.csv"))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL to send")
+def test_a_training_that_is_killed_goes_on_to_the_same_bits(folder, run, tmp_path):
+    where, _ = folder
+    options = ("-t", "species", "--engine", "numpy", "--max-iter", "40", "--quiet")
+    code, whole, _ = run("train", where / "penguins.csv", *options, "-o", "whole.chainrule")
+    assert code == 0
+    kill = (
+        "import os, signal, sys\n"
+        "from chainrule.resuming import Resume\n"
+        "write = Resume.write_state\n"
+        "def mortal(self, est, descent, watch, rates, order, epoch):\n"
+        "    write(self, est, descent, watch, rates, order, epoch)\n"
+        "    if epoch == 20: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Resume.write_state = mortal\n"
+        "from chainrule.cli import main\n"
+        "main()\n"
+    )
+    command = ["train", str(where / "penguins.csv"), *options, "--checkpoint-every", "7"]
+    done = subprocess.run(
+        [sys.executable, "-c", kill, *command], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (tmp_path / "model.chainrule").exists()
+    code, _, err = run(*command)
+    assert code == 2
+    assert "model.state exists; go on from it with --resume" in err
+    code, again, err = run(*command, "--resume", "model.state")
+    assert code == 0, err
+    assert again == whole.replace("whole", "model")
+    X = pd.read_csv(where / "penguins.csv")
+    models = [chainrule.load(name) for name in ("whole.chainrule", "model.chainrule")]
+    np.testing.assert_array_equal(*(model.predict_proba(X) for model in models))
+    assert not (tmp_path / "model.state").exists()
+
+
+def test_what_cannot_be_resumed_is_said(folder, run, tmp_path):
+    where, _ = folder
+    command = ("train", where / "penguins.csv", "-t", "species", *QUICK)
+    code, _, err = run(*command, "--resume", "none.state")
+    assert (code, "no file none.state" in err) == (2, True)
+    code, _, err = run(*command, "--cv", 3, "--checkpoint-every", 2)
+    assert (code, "not with --cv" in err) == (2, True)
+    (tmp_path / "some.state").write_text("nothing")
+    code, _, err = run(*command, "--resume", "some.state")
+    assert (code, err.splitlines()[-1].startswith("chainrule: ")) == (1, True)
+    assert (tmp_path / "some.state").read_text() == "nothing"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")
 def test_piped_output_is_plain_and_a_terminal_gets_a_bar(folder, tmp_path):
     import pty

@@ -62,6 +62,7 @@ STOREYS = [
         "evaluation_report",
         "evaluation_text",
         "predicting",
+        "preparing",
         "jobs",
         "options",
     },

@@ -28,7 +28,9 @@ from chainrule.options import parameters, read_config, value_of, with_parameters
 from chainrule.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
 if TYPE_CHECKING:
-    from chainrule.jobs import Table, Trained
+    from chainrule.jobs import Trained
+    from chainrule.preparing import Table
+    from chainrule.resuming import Resume
 
 # What --config may hold beside the model's parameters, and of which type.
 SETTINGS: dict[str, tuple[type, ...]] = {
@@ -105,6 +107,23 @@ def train(
     ] = None,
     table: TableName = None,
     query: Query = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Keep the state of the training in a file beside the model, every N epochs.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CHECKPOINT",
+            help="Go on from such a file, with the same data and options.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     force: Force = False,
@@ -124,6 +143,8 @@ def train(
       chainrule train shop.duckdb --table orders -t amount --loss quantile --quantile 0.1,0.5,0.9
 
       chainrule train data.csv --config settings.toml --hidden-layer-sizes 64,32
+
+      chainrule train data.csv -t y --checkpoint-every 10; after a crash add --resume model.state
     """
     own = {
         "target": target,
@@ -146,10 +167,11 @@ def train(
         check_new([out], force)
         curve = out.with_name(f"{out.stem}-curve.png")
         check_new([curve], force)
-        from chainrule import jobs, tables
+        keep = _keeper(out, checkpoint_every, resume, settings["cv"], force)
+        from chainrule import jobs, preparing, tables
 
         frame = tables.read(data, table=settings["table"], query=settings["query"])
-        rows = jobs.prepare(
+        rows = preparing.prepare(
             frame, settings["target"], task=settings["task"], ignore=settings["ignore"]
         )
         model = jobs.make(rows, chosen, settings["seed"])
@@ -167,7 +189,9 @@ def train(
         note(notice)
     try:
         with _progress(quiet) as advance:
-            trained = jobs.train(rows, model, plan, seed=settings["seed"], on_epoch=advance)
+            trained = jobs.train(
+                rows, model, plan, seed=settings["seed"], on_epoch=advance, keep=keep
+            )
     except KeyboardInterrupt:
         fail("stopped before there was anything to keep", INTERRUPTED)
     except ValueError as error:
@@ -186,7 +210,31 @@ def train(
     else:
         _show_result(out, curve, trained)
     if trained.interrupted:
-        fail("stopped by Ctrl-C; this is the model as trained so far", INTERRUPTED)
+        more = "" if keep is None else f"; go on with --resume {keep.path} --force"
+        fail(f"stopped by Ctrl-C; this is the model as trained so far{more}", INTERRUPTED)
+    if keep is not None:
+        Path(keep.path).unlink(missing_ok=True)
+
+
+def _keeper(
+    out: Path, every: int | None, resume: Path | None, folds: int | None, force: bool
+) -> Resume | None:
+    """What keeps the state of the training, if that is asked for."""
+    if every is None and resume is None:
+        return None
+    from chainrule.resuming import Resume
+
+    if folds is not None:
+        raise ValueError("--checkpoint-every and --resume go with rows held out, not with --cv")
+    if resume is not None:
+        if not resume.is_file():
+            raise ValueError(f"--resume: there is no file {resume}")
+        return Resume(resume, every=every or 1)
+    assert every is not None
+    path = out.with_name(f"{out.stem}.state")
+    if path.exists() and not force:
+        raise ValueError(f"{path} exists; go on from it with --resume, or replace it with --force")
+    return Resume(path, every=every, resume=False)
 
 
 def _settings(
