@@ -28,9 +28,11 @@ ONCE = {
     "test_callbacks",
     "test_checkpoints",
     "test_cli",
+    "test_cli_tables",
     "test_digits",
     "test_displays",
     "test_docs",
+    "test_evaluation",
     "test_golden",
     "test_inspect",
     "test_export",
@@ -46,6 +48,7 @@ ONCE = {
     "test_sklearn_contract",
     "test_sklearn_parity",
     "test_symbolic",
+    "test_tabular",
     "test_wheel",
 }
 
