@@ -333,6 +333,7 @@ def test_bad_settings(folder, run, tmp_path, settings, message):
         (["-t", "species", "--task", "clustering"], "not 'clustering'"),
         (["-t", "species", "--task", "regression"], "'species' is no number in row 1: 'Adelie'"),
         (["-t", "species", "-o", "."], "is a folder"),
+        (["-t", "species", "-o", "-"], "name a file"),
         (["-t", "species", "--learning-rate", "adaptive"], "use learning_rate='plateau'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -423,13 +424,13 @@ def test_ctrl_c_keeps_what_was_learnt(folder, tmp_path):
     code = (
         "import pathlib, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from chainrule import jobs\n"
-        "fit = jobs._fit\n"
-        "def loud(model, table, rows, part, on_epoch, notices):\n"
-        "    def tell(part, most, record):\n"
-        f"        pathlib.Path({str(log)!r}).write_text('.' * record['epoch'])\n"
-        "    return fit(model, table, rows, part, tell, notices)\n"
-        "jobs._fit = loud\n"
+        "from contextlib import contextmanager\n"
+        "from chainrule import cli_train\n"
+        "@contextmanager\n"
+        "def loud(silent):\n"
+        f"    log = pathlib.Path({str(log)!r})\n"
+        "    yield lambda part, most, record: log.write_text('.' * record['epoch'])\n"
+        "cli_train._progress = loud\n"
         "from chainrule.cli import main\n"
         "sys.argv = ['chainrule', *sys.argv[1:]]\n"
         "main()\n"
@@ -444,7 +445,7 @@ def test_ctrl_c_keeps_what_was_learnt(folder, tmp_path):
         text=True,
     ) as process:
         for _ in range(600):
-            if log.exists() and log.stat().st_size > 3:
+            if process.poll() is not None or (log.exists() and log.stat().st_size > 3):
                 break
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
@@ -532,6 +533,33 @@ def test_piped_output_is_plain_and_a_terminal_gets_a_bar(folder, tmp_path):
     assert re.search(rb"training.*epoch \d+ of at most 30", seen)
     assert b"held out" in seen
     assert b"\x1b" not in out
+
+
+HOSTILE = ["[red]no[/red]", "a\x1b[31mb", "日本語", "x" * 200]
+
+
+def test_names_from_the_data_steer_nothing(run, tmp_path):
+    """Neither markup nor control signs nor lengths; in files they are as they were."""
+    rng = np.random.default_rng(0)
+    names = np.array(HOSTILE, dtype=object)[np.arange(200) % 4]
+    frame = pd.DataFrame({"[bold]a[/bold]": np.arange(200) % 4 + rng.normal(0, 0.1, 200)})
+    frame["b\x1b[0m"] = rng.normal(size=200)
+    frame["=y"] = names
+    frame.to_csv("h.csv", index=False)
+    code, out, err = run("train", "h.csv", "-t", "=y", "--engine", "numpy")
+    assert code == 0, err
+    assert "\x1b" not in out + err
+    assert "[red]no[/red]" in out
+    assert "[bold]a[/bold]" in out
+    assert max(map(len, out.splitlines())) <= 250
+    code, out, err = run("evaluate", "model.chainrule", "h.csv", "--report", "h.html")
+    assert code == 0
+    assert "\x1b" not in out + err
+    assert "日本語" in (tmp_path / "h.html").read_text(encoding="utf-8")
+    code, out, _ = run("predict", "model.chainrule", "h.csv")
+    seen = pd.read_csv(io.StringIO(out))
+    assert seen["=y"].tolist() == names.tolist()
+    assert [f"probability_{name}" for name in sorted(HOSTILE)] == list(seen)[-4:]
 
 
 # Parameters as options.

@@ -63,6 +63,8 @@ def note(notice: str) -> None:
 def check_new(paths: list[Path], force: bool) -> None:
     """See, before anything takes time, that the files can be written."""
     for path in paths:
+        if str(path) == "-":
+            raise ValueError("this cannot go to standard output; name a file")
         if path.is_dir():
             raise ValueError(f"{path} is a folder; name a file with --output")
         if os.path.lexists(path) and not force:

@@ -48,8 +48,6 @@ class Trained:
         Metrics of the trivial and of the linear model on the same rows.
     rows : dict of str to int
         "train" and "test".
-    truth, predicted : arrays
-        Of the rows evaluated.
     interrupted : bool
     notices : list of str
     seconds : float
@@ -60,8 +58,6 @@ class Trained:
     evaluation: Evaluation | None
     baselines: dict[str, dict[str, float]]
     rows: dict[str, int]
-    truth: NDArray[Any]
-    predicted: NDArray[Any]
     interrupted: bool
     notices: list[str]
     seconds: float
@@ -206,35 +202,36 @@ def train(
         Keeps the state of the training in a file; not with folds.
     """
     started = time.perf_counter()
-    every = np.arange(len(table.y))
     notices = [*table.notices]
-    splits, folds = plan
+    tested: list[NDArray[Any]] = []
     predictions: dict[str, list[Any]] = {"": [], "trivial": [], "linear": []}
-    tested: list[Any] = []
-    interrupted = False
-    final = model
-    for i, (rows, held) in enumerate(splits):
-        part = f"fold {i + 1} of {len(splits)}" if folds else "training"
+    interrupted, final, rows = False, model, np.arange(len(table.y))
+    for i, (rows, held) in enumerate(plan.parts):
+        part = f"fold {i + 1} of {len(plan.parts)}" if plan.folds else "training"
         final, interrupted = _fit(clone(model), table, rows, part, on_epoch, notices, keep)
-        if len(held) and not (interrupted and folds):
-            tested.append(held)
-            for name, fitted in _with_baselines(final, table, rows).items():
-                predictions[name].append(predict_frame(fitted, table.X.iloc[held]))
-        if interrupted:
+        if interrupted and plan.folds:
             break
-    if folds and not interrupted:
-        final, interrupted = _fit(clone(model), table, every, "all rows", on_epoch, notices)
-    rows, held = (every, every) if folds else splits[0]
+        try:
+            parts = _with_baselines(final, table, rows) if len(held) else {}
+            said = {name: predict_frame(each, table.X.iloc[held]) for name, each in parts.items()}
+        except KeyboardInterrupt:
+            interrupted = True
+            break
+        if said:
+            tested.append(held)
+            for name, parts_of in predictions.items():
+                parts_of.append(said[name])
+    if plan.folds and not interrupted:
+        rows = np.arange(len(table.y))
+        final, interrupted = _fit(clone(model), table, rows, "all rows", on_epoch, notices)
+    seconds = time.perf_counter() - started
     found: dict[str, Evaluation] = {}
-    truth, said = table.y[:0], table.y[:0]
+    truth = table.y[np.concatenate([np.empty(0, np.int64), *tested])]
     if tested:
-        truth = table.y[np.concatenate(tested)]
-        for name, parts in predictions.items():
-            predicted = np.concatenate([part[0] for part in parts])
-            chances = None if parts[0][1] is None else np.concatenate([part[1] for part in parts])
-            resamples = 0 if name else RESAMPLES
-            found[name] = judge(final, truth, predicted, chances, seed=seed, resamples=resamples)
-            said = predicted if name == "" else said
+        try:
+            found = _judged(final, truth, predictions, seed)
+        except KeyboardInterrupt:
+            interrupted = True
     return Trained(
         model=final,
         evaluation=found.pop("", None),
@@ -242,13 +239,24 @@ def train(
             name: {metric: e.value for metric, e in evaluation.metrics.items()}
             for name, evaluation in found.items()
         },
-        rows={"train": len(rows), "test": len(np.concatenate(tested)) if tested else 0},
-        truth=truth,
-        predicted=said,
+        rows={"train": len(rows), "test": len(truth)},
         interrupted=interrupted,
         notices=list(dict.fromkeys(notices)),
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
     )
+
+
+def _judged(
+    model: Any, truth: NDArray[Any], predictions: Mapping[str, list[Any]], seed: int
+) -> dict[str, Evaluation]:
+    """The evaluations of the model (under "") and of the baselines, these without intervals."""
+    found = {}
+    for name, parts in predictions.items():
+        predicted = np.concatenate([part[0] for part in parts])
+        chances = None if parts[0][1] is None else np.concatenate([part[1] for part in parts])
+        resamples = 0 if name else RESAMPLES
+        found[name] = judge(model, truth, predicted, chances, seed=seed, resamples=resamples)
+    return found
 
 
 def _fit(
