@@ -535,6 +535,42 @@ def test_piped_output_is_plain_and_a_terminal_gets_a_bar(folder, tmp_path):
     assert b"\x1b" not in out
 
 
+def test_models_saved_from_python_predict_too(run, tmp_path):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"b": rng.normal(size=60), "a": rng.integers(0, 9, 60)})
+    y = np.where(X["a"] > 4, 2, 1)
+    X.assign(y=y).to_csv("d.csv", index=False)
+    options = {"tol": 0.01, "max_iter": 999, "engine": "numpy", "random_state": 0}
+    plain = MLPClassifier(**options).fit(X, y)
+    pipeline = chainrule.tabular_pipeline("classification", engine="numpy", random_state=0)
+    for model in (plain, pipeline.fit(X, y)):
+        chainrule.save(model, "m.chainrule")
+        code, out, err = run("predict", "m.chainrule", "d.csv", "--quiet")
+        assert (code, err) == (0, "")
+        seen = pd.read_csv(io.StringIO(out))
+        assert seen["prediction"].tolist() == model.predict(X).tolist()
+        code, _, err = run("evaluate", "m.chainrule", "d.csv")
+        assert (code, "does not say what it predicts; name the target" in err) == (2, True)
+        code, out, _ = run("evaluate", "m.chainrule", "d.csv", "-t", "y", "--json")
+        assert json.loads(out)["metrics"]["accuracy"]["value"] == model.score(X, y)
+    chainrule.save(MLPRegressor(**options).fit(X.to_numpy(), y), "n.chainrule")
+    code, _, err = run("predict", "n.chainrule", "d.csv")
+    assert (code, "does not know the names of its columns" in err) == (2, True)
+    (tmp_path / "junk").write_bytes(b"junk")
+    code, _, err = run("predict", "junk", "d.csv")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_deviations_of_a_gaussian_regressor(run, tmp_path):
+    tables_data.write("diabetes", tmp_path / "d.csv")
+    code, _, err = run("train", "d.csv", "-t", "target", "--loss", "gaussian", *QUICK, "-q")
+    assert code == 0, err
+    code, out, _ = run("predict", "model.chainrule", "d.csv")
+    seen = pd.read_csv(io.StringIO(out))
+    assert list(seen)[-2:] == ["prediction", "deviation"]
+    assert (seen["deviation"] > 0).all()
+
+
 HOSTILE = ["[red]no[/red]", "a\x1b[31mb", "日本語", "x" * 200]
 
 

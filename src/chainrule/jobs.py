@@ -286,7 +286,7 @@ def _fit(
     for text in said:
         about = used_up if "Maximum iterations" in text else text
         if text != STOPPED and TOO_FEW not in text:
-            notices.append(about if part == "training" else f"{part}: {about}")
+            notices.append(about)
     return model, STOPPED in said
 
 
