@@ -369,9 +369,9 @@ def test_rows_without_a_target_are_counted_and_leaks_warned_of(folder, run, tmp_
     where, _ = folder
     frame = pd.read_csv(where / "penguins.csv")
     frame["latin"] = frame["species"].map(str.upper)
-    frame.loc[[3, 50], "species"] = None
-    frame.to_csv("p.csv", index=False)
-    code, _, err = run("train", "p.csv", "-t", "species", *QUICK, "--quiet")
+    frame.loc[[3, 50], "species"] = [None, "  "]
+    frame.to_parquet("p.parquet")
+    code, _, err = run("train", "p.parquet", "-t", "species", *QUICK, "--quiet")
     assert code == 0
     assert "2 of 344 rows left out, without a value of 'species' (the first is row 4)" in err
     assert re.search(r"'latin' .*leave it out with --ignore", err)
