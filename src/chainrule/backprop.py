@@ -33,40 +33,41 @@ class Layers(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one pass over m rows computes, by layer."""
+    """What one pass over m rows computes, by layer.
+
+    share, (m, 1), is what each row counts for in a mean: 1/m, or its weight over all weights.
+    """
 
     z: Sequence[Array]
     a: Sequence[Array]
     delta: Sequence[Array]
+    share: Array
 
 
 def forward(net: Layers, batch: Batch) -> None:
     """z^l = a^{l-1} W^l + b^l and a^l = σ^l(z^l), for l = 1 … L."""
     W, b, s, z, a = net.W, net.b, net.s, batch.z, batch.a
     for l in range(1, net.L + 1):
-        net.forward[l](W[l], b[l], s[l], a[l - 1], z[l])
+        net.forward[l](W[l], b[l], s[l], batch.share, a[l - 1], z[l])
         net.f[l](z[l], a[l])
 
 
-def output_error(
-    net: Layers, loss_delta: Callable[..., None], y: Array, scale: Array, batch: Batch
-) -> None:
+def output_error(net: Layers, loss_delta: Callable[..., None], y: Array, batch: Batch) -> None:
     """δ^L = ∂C/∂a^L ⊙ σ′(z^L)  (BP1), averaged here, once, over the rows of the batch.
 
-    scale, (m, 1), is each row's share in that average: 1/m, or its weight over all weights.
     A fused loss writes ∂C/∂z^L; its layer's pullback is then the identity.
     """
     L, z, a, delta = net.L, batch.z, batch.a, batch.delta
     loss_delta(z[L], a[L], y, delta[L])
     net.f_pullback[L](z[L], a[L], delta[L])
-    np.multiply(delta[L], scale, delta[L])
+    np.multiply(delta[L], batch.share, delta[L])
 
 
 def backward(net: Layers, batch: Batch) -> None:
     """δ^l = (δ^{l+1} W^{l+1}ᵀ) ⊙ σ′(z^l), for l = L-1 … 1  (BP2)."""
     W, b, s, z, a, delta = net.W, net.b, net.s, batch.z, batch.a, batch.delta
     for l in range(net.L - 1, 0, -1):
-        net.pullback[l + 1](W[l + 1], b[l + 1], s[l + 1], a[l], delta[l + 1], delta[l])
+        net.pullback[l + 1](W[l + 1], b[l + 1], s[l + 1], batch.share, a[l], delta[l + 1], delta[l])
         net.f_pullback[l](z[l], a[l], delta[l])
 
 
@@ -74,7 +75,7 @@ def gradient(net: Layers, batch: Batch, nabla_W: Sequence[Array], nabla_b: Seque
     """∂C/∂b^l = Σ_rows δ^l  (BP3) and ∂C/∂W^l = a^{l-1}ᵀ δ^l  (BP4), for l = 1 … L."""
     W, b, s, a, delta = net.W, net.b, net.s, batch.a, batch.delta
     for l in range(1, net.L + 1):
-        net.gradient[l](W[l], b[l], s[l], a[l - 1], delta[l], nabla_W[l], nabla_b[l])
+        net.gradient[l](W[l], b[l], s[l], batch.share, a[l - 1], delta[l], nabla_W[l], nabla_b[l])
 
 
 def descend(
@@ -208,7 +209,7 @@ def descend(
     for l in weight_layers:
         weighs[l] = True
     h = hyper.copy()
-    scale = np.full((m, 1), number(error_scale / m))
+    share = np.full((m, 1), number(1 / m))
     mass = float(m)
     phase = 0
     for k in range(len(rates)):
@@ -220,7 +221,7 @@ def descend(
             mass = float(w.sum())
             if mass <= 0:
                 mass = 1.0
-            np.multiply(w.reshape(m, 1), number(error_scale / mass), scale)
+            np.multiply(w.reshape(m, 1), number(1 / mass), share)
 
         n = len(starts) - 1
         i = take(board, phase, n, -1)
@@ -229,12 +230,14 @@ def descend(
                 if len(net.s[l]) > 0:
                     net.s[l][0] = t
             first, last = starts[i], starts[i + 1]
-            batch = Batch(z[i], a[i], delta[i])
+            batch = Batch(z[i], a[i], delta[i], share[first:last])
             take_rows(X, rows[first:last], batch.a[0])
             take_rows(Y, rows[first:last], y[first:last])
             forward(net, batch)
             row_cost(batch.z[L], batch.a[L], y[first:last], c[first:last])
-            output_error(net, output_delta, y[first:last], scale[first:last], batch)
+            output_error(net, output_delta, y[first:last], batch)
+            if error_scale != 1:
+                np.multiply(batch.delta[L], number(error_scale), batch.delta[L])
             backward(net, batch)
             i = take(board, phase, n, i)
         phase += 1
@@ -245,7 +248,14 @@ def descend(
             l, first, last = parts[0, i]
             columns = a_whole[l - 1][:, first:last]
             net.gradient[l](
-                W_part[i], b_part[i], net.s[l], columns, delta_whole[l], nabla_W[i], nabla_b[i]
+                W_part[i],
+                b_part[i],
+                net.s[l],
+                share,
+                columns,
+                delta_whole[l],
+                nabla_W[i],
+                nabla_b[i],
             )
             if weighs[l] and (l2 > 0 or l1 > 0):
                 penalties[i] = penalty(W_part[i], l2, l1)

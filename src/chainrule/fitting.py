@@ -148,7 +148,12 @@ class MLPBase(CallbackSupportMixin, Prediction):
             self._check_validation_target(y_val)
             weight_val = self._check_weight("sample_weight_val", sample_weight_val, X_val)
         elif self.early_stopping:
-            X, X_val, y, y_val, weight, weight_val = self._split(X, y, weight, rng)
+            seed = rng
+            if self.compat != "sklearn":  # a second fit holds out the same rows as the first
+                if first or not hasattr(self, "_split_seed"):
+                    self._split_seed = int(rng.randint(2**31 - 1))
+                seed = self._split_seed
+            X, X_val, y, y_val, weight, weight_val = self._split(X, y, weight, seed)
         weight = self._class_weighted(y, weight, incremental)
         if weight is not None and not weight.sum() > 0:
             raise ValueError("the weights of the samples sum to 0: there is nothing to fit")
@@ -265,13 +270,13 @@ class MLPBase(CallbackSupportMixin, Prediction):
             raise ValueError(f"{name} is negative in row {int(np.argmax(weight < 0))}")
         return weight
 
-    def _split(self, X: Any, y: Any, weight: Array | None, rng: Any) -> list[Any]:
+    def _split(self, X: Any, y: Any, weight: Array | None, seed: Any) -> list[Any]:
         """Hold out `validation_fraction` of the rows."""
         arrays = [X, y] if weight is None else [X, y, weight]
         try:
             split = train_test_split(
                 *arrays,
-                random_state=rng,
+                random_state=seed,
                 test_size=self.validation_fraction,
                 stratify=self._strata(y),
             )

@@ -36,15 +36,18 @@ SPINS = 2000  # looks at the board, some microseconds, before others may have th
 REPLACED: set[Callable[..., Any]] = set()  # what has a second body here
 
 
-def overload(fn: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+# For what only compiled code calls: less to compile.
+HELPER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# Without "reassoc", which would undo the two-step subtraction of k log 2.
+EXACT: dict[str, Any] = HELPER | {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
+INLINED = EXACT | {"forceinline": True}  # a loop that calls cannot be vectorised
+
+
+def overload(fn: Callable[..., Any], options: dict[str, Any] = HELPER) -> Callable[..., Any]:
     """Numba's `overload`; strict would have the annotations of both signatures agree as well."""
     REPLACED.add(fn)
-    return numba_overload(fn, strict=False, **options)  # type: ignore[no-any-return]
+    return numba_overload(fn, strict=False, jit_options=options)  # type: ignore[no-any-return]
 
-
-# Without "reassoc", which would undo the two-step subtraction of k log 2.
-EXACT: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
-INLINED = EXACT | {"forceinline": True}  # a loop that calls cannot be vectorised
 
 # log 2 in two parts, the first with trailing zero bits, so that k times it is exact.
 LOG2_E = 1.4426950408889634
@@ -298,7 +301,7 @@ def _start_from(x, out):  # type: ignore[no-untyped-def]
 def _elementwise(name: str) -> None:
     """Give `vecmath.name(x, out)` its loop."""
 
-    @overload(getattr(vecmath, name), jit_options=EXACT)
+    @overload(getattr(vecmath, name), EXACT)
     def body(x: Any, out: Any) -> Any:
         formula = FORMULAS[x.dtype][name]
 
@@ -318,7 +321,7 @@ def _extremum(name: str, better: Callable[[Any, Any], Any]) -> None:
     """Give `vecmath.maximum` or `minimum` its loop; one number is taken in the array's dtype."""
     better = njit(**INLINED)(better)
 
-    @overload(getattr(vecmath, name), jit_options=EXACT)
+    @overload(getattr(vecmath, name), EXACT)
     def body(x: Any, y: Any, out: Any) -> Any:
         def by_array(x, y, out):  # type: ignore[no-untyped-def]
             if out.ctypes.data == y.ctypes.data:
@@ -343,7 +346,7 @@ _extremum("maximum", lambda x, y: x > y or x != x)
 _extremum("minimum", lambda x, y: x < y or x != x)
 
 
-@njit(fastmath={"nnan", "nsz", "reassoc"}, error_model="numpy")
+@njit(**EXACT | {"fastmath": {"nnan", "nsz", "reassoc"}})
 def _largest(row):  # type: ignore[no-untyped-def]
     """The maximum; only if no NaN may be there is the loop vectorised."""
     largest = row[0]

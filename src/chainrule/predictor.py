@@ -56,10 +56,11 @@ def _any_layer(
     forward: Callable[..., None], W: Array, b: Array, s: Any, network: Network, l: int
 ) -> Callable[[Array], Array]:
     n, dtype = network.sizes[l], network.dtype
+    share = np.ones((1, 1), dtype)
 
     def layer(a: Array) -> Array:
         z: Array = np.empty((1, n), dtype)
-        forward(W, b, s, a[np.newaxis], z)
+        forward(W, b, s, share, a[np.newaxis], z)
         row: Array = z[0]
         return row
 

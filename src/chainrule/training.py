@@ -312,12 +312,10 @@ class Descent:
         plan, penalties = self._plan(m)
         if self._y.shape[1] != Y.shape[1]:  # targets may be fewer than outputs
             self._y = np.zeros((self.m, Y.shape[1]), Y.dtype)
-        workers = 1
+        most = 1
         if self.engine == "numba" and len(plan.blocks) > 1:
             most = max(len(plan.blocks), plan.parts.shape[1])
-            workers = threads.workers_for(most, self.n_threads or get_config()["n_threads"])
         board = np.zeros(BOARD, np.int64)
-        board[ALONE] = workers == 1
         total, rules = np.zeros(1), np.array(self.rules)
         no_weight = self.network.theta[:0]
 
@@ -352,7 +350,9 @@ class Descent:
         def abort() -> None:
             board[ABORTED] = 1
 
-        self.t = threads.side_by_side(work, workers, abort)
+        with threads.reserved(most, self.n_threads or get_config()["n_threads"]) as workers:
+            board[ALONE] = workers == 1
+            self.t = threads.side_by_side(work, workers, abort)
         self.network.own[self.network.steps_at] = 0  # from here on it predicts
         return float(total[0])
 
@@ -428,12 +428,11 @@ class Descent:
             network.loss.cost(batch.z[network.L], batch.a[network.L], Y, c)
             if finite and np.isfinite(c.sum()):
                 return None
-            share = np.full((len(X), 1), 1 / len(X), network.dtype)
             found: list[tuple[int, str, Array]] = []
             for l in layers:
                 found += [(l, "z", batch.z[l]), (l, "a", batch.a[l])]
             found.append((network.L, "the cost", c))
-            backprop.output_error(net, network.loss.delta, Y, share, batch)
+            backprop.output_error(net, network.loss.delta, Y, batch)
             backprop.backward(net, batch)
             nabla_W, nabla_b = network.views(self.nabla)
             for l in reversed(layers):
