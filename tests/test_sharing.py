@@ -47,7 +47,7 @@ def cut_small(monkeypatch):
     """Small networks are cut into parts, as large ones are."""
     monkeypatch.setattr(training, "WORTH_SHARING", 0.0)
     monkeypatch.setattr(plan, "LEAST_ROWS", 4)
-    monkeypatch.setattr(plan, "LEAST_PRODUCTS", 200)
+    monkeypatch.setattr(plan, "LEAST_NUMBERS", 40)
     monkeypatch.setattr(plan, "SLICE", 50)
 
 
@@ -90,7 +90,7 @@ def test_any_number_of_workers_gives_the_same_bits(rules, dtype, weighted, cut_s
 def test_parts_add_up(rules, engine, weighted, monkeypatch):
     """Cut into parts or not, in either engine: the same step."""
     whole = descend("numpy", 1, rules=rules, weighted=weighted)
-    for name, value in (("LEAST_ROWS", 4), ("LEAST_PRODUCTS", 200), ("SLICE", 50)):
+    for name, value in (("LEAST_ROWS", 4), ("LEAST_NUMBERS", 40), ("SLICE", 50)):
         monkeypatch.setattr(plan, name, value)
     monkeypatch.setattr(training, "WORTH_SHARING", 0.0)
     parts = descend(engine, 3, rules=rules, weighted=weighted)
@@ -150,6 +150,12 @@ def test_a_plan_covers_everything_once(m, cut_small):
     for offset, _, size in cut.slices[0]:
         seen[offset : offset + size] += 1
     assert (seen == 1).all()
+    # A part's slices cover just that part, and where the state lies does not depend on m.
+    for i, (W, b) in enumerate(zip(cut.parts[1], cut.parts[2], strict=True)):
+        mine = cut.slices[0, cut.owned[i] : cut.owned[i + 1]]
+        assert mine[0, 0] == W[0]
+        assert mine[:, 2].sum() == W[1] * W[2] + b[1] * b[2]
+    np.testing.assert_array_equal(cut.slices, plan.make_plan(network, 8, 2, False).slices)
     rows = np.zeros(m, int)
     for first, last in zip(cut.starts[:-1], cut.starts[1:], strict=True):
         rows[first:last] += 1
@@ -327,7 +333,7 @@ FIT = """
 import hashlib, sys
 sys.path.insert(0, {tests!r})
 from chainrule import plan, training
-training.WORTH_SHARING, plan.LEAST_ROWS, plan.LEAST_PRODUCTS, plan.SLICE = 0.0, 4, 200, 50
+training.WORTH_SHARING, plan.LEAST_ROWS, plan.LEAST_NUMBERS, plan.SLICE = 0.0, 4, 40, 50
 from test_sharing import descend
 if __name__ == "__main__":
     print(hashlib.sha256(descend("numba", 2)[0].tobytes()).hexdigest())
@@ -366,7 +372,7 @@ def test_another_process_gets_the_same_bits(cut_small):
 
 def hashed(n_threads):
     training.WORTH_SHARING = 0.0
-    plan.LEAST_ROWS, plan.LEAST_PRODUCTS, plan.SLICE = 4, 200, 50
+    plan.LEAST_ROWS, plan.LEAST_NUMBERS, plan.SLICE = 4, 40, 50
     return descend("numba", n_threads)[0].tobytes(), threads.default_threads()
 
 

@@ -102,6 +102,7 @@ def descend(
     starts: Index,
     parts: Index,
     slices: Index,
+    owned: Index,
     weight_layers: Index,
     z_flat: Array,
     a_flat: Array,
@@ -120,8 +121,8 @@ def descend(
     """Take one step for every m rows of `order`; len(order) is a multiple of m.
 
     Several workers may run this at once, on the same arrays. Each step has phases, whose items
-    they share: blocks of rows, then parts of the gradient, then slices of theta. Which worker
-    takes an item makes no difference to what comes out.
+    they share: blocks of rows, then parts of the parameters. Which worker takes an item makes no
+    difference to what comes out.
 
     Parameters
     ----------
@@ -145,16 +146,17 @@ def descend(
         Steps taken before.
     own : float64
         The layers' own numbers, flat.
-    tables, blocks, starts, parts, slices : int64
+    tables, blocks, starts, parts, slices, owned : int64
         A `plan.Plan`.
     weight_layers : int64
         The layers whose W penalties, decay and the norm limit concern.
-    z_flat, a_flat, delta_flat, y, c, penalties
-        Room for m rows of every layer, for their targets (m, n_L) and costs (m,), and for a
-        float64 number for each of the gradient's parts.
+    z_flat, a_flat, delta_flat, y, c
+        Room for m rows of every layer, for their targets (m, n_L) and costs (m,).
+    penalties : (G,) float64
+        To it are added the batches' penalties, part by part.
     total : (1,) float64
         To it is added the weighted sum of the rows' costs, each at the parameters that its batch
-        was met with, and of the batches' penalties.
+        was met with.
     X, Y : (N, n_0), (N, n_L)
         Samples and targets.
     weight : (N,) or empty
@@ -208,6 +210,8 @@ def descend(
     weighs = np.zeros(L + 1, np.bool_)
     for l in weight_layers:
         weighs[l] = True
+    clips = value_bound > 0 or norm_bound > 0
+    follows = newest > 0 and max_norm == 0
     h = hyper.copy()
     share = np.full((m, 1), number(1 / m))
     mass = float(m)
@@ -258,18 +262,23 @@ def descend(
                 nabla_b[i],
             )
             if weighs[l] and (l2 > 0 or l1 > 0):
-                penalties[i] = penalty(W_part[i], l2, l1)
+                penalties[i] += penalty(W_part[i], l2, l1)
                 add_penalty_gradient(W_part[i], l2 / mass, l1 / mass, nabla_W[i])
-            if weighs[l] and decay > 0:
-                shrink(1 - h[0] * decay, W_part[i])
             if i == 0:
                 if len(weight) > 0:
                     c *= w
                 total[0] += cost_scale * float(c.sum())
+            if weighs[l] and decay > 0:
+                shrink(1 - h[0] * decay, W_part[i])
+            if not clips:
+                for j in range(owned[i], owned[i + 1]):
+                    take_step(theta_slice[j], nabla_slice[j], state_slice[j], h, t)
+                    if follows:
+                        follow(newest, theta_slice[j], average_slice[j])
             i = take(board, phase, n, i)
         phase += 1
 
-        if value_bound > 0 or norm_bound > 0:
+        if clips:
             i = take(board, phase, 1, -1)
             while i < 1:
                 if value_bound > 0:
@@ -278,18 +287,14 @@ def descend(
                     clip_norm(norm_bound, nabla)
                 i = take(board, phase, 1, i)
             phase += 1
-
-        n = slices.shape[1]
-        i = take(board, phase, n, -1)
-        while i < n:
-            take_step(theta_slice[i], nabla_slice[i], state_slice[i], h, t)
-            if newest > 0 and max_norm == 0:
-                follow(newest, theta_slice[i], average_slice[i])
-            if i == 0:
-                for p in penalties:
-                    total[0] += p
-            i = take(board, phase, n, i)
-        phase += 1
+            n = slices.shape[1]
+            j = take(board, phase, n, -1)
+            while j < n:
+                take_step(theta_slice[j], nabla_slice[j], state_slice[j], h, t)
+                if follows:
+                    follow(newest, theta_slice[j], average_slice[j])
+                j = take(board, phase, n, j)
+            phase += 1
 
         if max_norm > 0:
             i = take(board, phase, 1, -1)

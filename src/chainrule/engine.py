@@ -50,7 +50,7 @@ ROLES = {
     "follow": "FVV",  # newest, theta, average
 }
 FIXED_MODULES = ("numpy", "math", "cmath")  # whose contents nobody edits
-DESCEND = "AAAAAAAAAVVVVHHHIHTTATTAVVVMVHHRRVAIA"  # the arguments of backprop.descend
+DESCEND = "AAAAAAAAAVVVVHHHIHTTATTAAVVVMVHHRRVAIA"  # the arguments of backprop.descend
 
 # Not the whole of fast-math: "nnan" and "ninf" would make isfinite(nan) true.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}

@@ -317,6 +317,7 @@ class Descent:
             most = max(len(plan.blocks), plan.parts.shape[1])
         board = np.zeros(BOARD, np.int64)
         total, rules = np.zeros(1), np.array(self.rules)
+        penalties[:] = 0
         no_weight = self.network.theta[:0]
 
         def work(worker: int) -> int:
@@ -354,7 +355,7 @@ class Descent:
             board[ALONE] = workers == 1
             self.t = threads.side_by_side(work, workers, abort)
         self.network.own[self.network.steps_at] = 0  # from here on it predicts
-        return float(total[0])
+        return float(total[0] + penalties.sum())
 
     def _plan(self, m: int) -> tuple[Plan, Array]:
         """How a step on m rows is cut, and room for a number for each part of the gradient."""
