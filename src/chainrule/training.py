@@ -27,6 +27,7 @@ from chainrule.vecmath import ABORTED, ALONE, BOARD, Array, Index
 
 WORTH_COMPILING = 2.0  # seconds of NumPy's time
 CHUNK = 0.2  # seconds between looks for Ctrl-C
+FLUSHED = 1 << 16  # numbers looked at together, so that temporaries are small
 WORTH_SHARING = 1e-3  # seconds of a step, by step_seconds, from which on workers share it
 
 
@@ -298,7 +299,9 @@ class Descent:
         Left alone, it would shrink to where numbers lose digits, and there processors are slow.
         """
         small = np.finfo(self.network.dtype).tiny ** 0.75
-        np.multiply(self.state, np.abs(self.state) >= small, self.state)
+        for k in range(0, len(self.state), FLUSHED):
+            part = self.state[k : k + FLUSHED]
+            np.multiply(part, np.abs(part) >= small, part)
 
     def _descend(
         self,
