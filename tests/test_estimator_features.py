@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -415,3 +417,19 @@ def test_other_kinds_of_data_give_the_same(kind):
         b = regress(standardize=False, early_stopping=True).fit(make(A), yd)
         np.testing.assert_allclose(b.predict(make(A)), a.predict(A), rtol=1e-10)
         np.testing.assert_allclose(b.input_gradient(make(A)), a.input_gradient(A), rtol=1e-8)
+
+
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_fit_does_not_copy_its_data(estimator, dtype):
+    X = np.random.default_rng(0).normal(size=(20_000, 50)).astype(dtype)
+    y = (X[:, 0] > 0).astype(int)
+    model = estimator(hidden_layer_sizes=(4,), max_iter=2, engine="numpy", random_state=0)
+    model.fit(X[:500], y[:500])  # what is imported on the way
+    tracemalloc.start()
+    try:
+        model.fit(X, y)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < X.nbytes / 2

@@ -51,6 +51,11 @@ class Validation(NamedTuple):
     Y: Array
 
 
+def _blocks_of(X: Array) -> list[slice]:
+    """Rows to take together where numbers in another dtype are made of them: no copy of X."""
+    return [slice(start, start + 1024) for start in range(0, len(X), 1024)]
+
+
 def deviation_of(X: Array, mean: Array, weight: Array | None) -> Array:
     """Standard deviation of each column, in whatever units it is; 1 where it is constant.
 
@@ -60,7 +65,7 @@ def deviation_of(X: Array, mean: Array, weight: Array | None) -> Array:
     mean : (columns,) float64
     weight : (n,) array, optional
     """
-    blocks = [slice(start, start + 1024) for start in range(0, len(X), 1024)]  # no copy of X
+    blocks = _blocks_of(X)
     largest = np.zeros_like(mean)
     for at in blocks:
         np.maximum(largest, np.abs(X[at] - mean).max(axis=0), out=largest)
@@ -305,11 +310,13 @@ class MLPBase(CallbackSupportMixin, Prediction):
         """Means of the columns, over the values that are there."""
         if self._missing is None:
             return
-        there = (~np.isnan(X)).astype(np.float64)
-        if weight is not None:
-            there *= weight[:, None]
-        total = there.sum(axis=0)
-        sums = np.where(np.isnan(X), 0, X * there).sum(axis=0)
+        total, sums = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+        for at in _blocks_of(X):
+            there = (~np.isnan(X[at])).astype(np.float64)
+            if weight is not None:
+                there *= weight[at, None]
+            total += there.sum(axis=0)
+            sums += np.where(np.isnan(X[at]), 0, X[at] * there).sum(axis=0)
         self._missing = sums / np.where(total > 0, total, 1), self._missing[1]
 
     def _standardizes(self) -> bool:
@@ -330,7 +337,9 @@ class MLPBase(CallbackSupportMixin, Prediction):
             deviation = np.sqrt(np.maximum(variance, 0))
             deviation[~(deviation > 10 * np.finfo(X.dtype).eps * np.abs(mean))] = 1
         else:
-            offset = w @ X
+            offset = np.zeros(X.shape[1])
+            for at in _blocks_of(X):
+                offset += w[at] @ X[at]
             deviation = deviation_of(X, offset, weight)
         self._scaling = offset, deviation
 
