@@ -26,7 +26,7 @@ def make_predictor(network: Network) -> Callable[[Array], Array]:
         else:
             steps.append(_any_layer(layer.forward, network.W[l], network.b[l], s[l], network, l))
         if f is activations.relu:
-            steps.append(_relu)
+            steps.append(_relu(np.zeros(network.sizes[l], network.dtype)))
         elif f is activations.softmax:
             steps.append(_softmax(np.ones(network.sizes[l], network.dtype)))
         elif f is not activations.identity:
@@ -67,9 +67,12 @@ def _any_layer(
     return layer
 
 
-def _relu(z: Array) -> Array:
-    np.maximum(z, 0, out=z)
-    return z
+def _relu(zeros: Array) -> Callable[[Array], Array]:
+    def relu(z: Array) -> Array:
+        np.maximum(z, zeros, out=z)  # an array is quicker than a number, which is looked at first
+        return z
+
+    return relu
 
 
 def _softmax(ones: Array) -> Callable[[Array], Array]:
