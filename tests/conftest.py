@@ -31,6 +31,7 @@ ONCE = {
     "test_digits",
     "test_displays",
     "test_docs",
+    "test_encoding",
     "test_golden",
     "test_inspect",
     "test_layout",

@@ -176,7 +176,9 @@ def warmup(
     print(f"Compiled in {time.perf_counter() - started:.1f} s; kept in {cache_folder()}")
 
 
-app.command(help=ABOUT_INSPECT, epilog=INSPECT_EXAMPLES)(inspect)
+app.command(
+    help=ABOUT_INSPECT, epilog=INSPECT_EXAMPLES, short_help="Show what is in a model file."
+)(inspect)
 
 
 def _prepare(recipe: str, seed: int, options: dict[str, Any]) -> tuple[Any, list[Run]]:
