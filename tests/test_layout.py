@@ -23,7 +23,7 @@ ESTIMATORS = ("MLPClassifier", "MLPRegressor")
 
 # From the ground up: a module imports only from rows above its own, or from its own.
 STOREYS = [
-    {"vecmath", "pieces", "threads", "terminal"},
+    {"vecmath", "pieces", "threads", "terminal", "container", "walk"},
     {"activations", "losses", "layers", "optimizers", "initializers", "regularizers", "data"},
     {"backprop", "schedules", "config"},
     {"engine", "network", "checking", "plan", "predictor"},
@@ -37,10 +37,14 @@ STOREYS = [
         "displays",
         "parameters",
         "prediction",
+        "encoding",
+        "resuming",
+        "trusted",
     },
-    {"epochs"},
-    {"fitting"},
-    {"classifier", "regressor", "digits", "plotting", "report"},
+    {"epochs", "fitted"},
+    {"fitting", "persistence"},
+    {"classifier", "regressor", "digits", "plotting", "report", "inspection"},
+    {"cli_models"},
     {"cli"},
 ]
 # The mathematics itself is read without any of the rest.
