@@ -358,7 +358,8 @@ class MLPBase(CallbackSupportMixin, Prediction):
         network = self._design(X.shape[1], target, rng)
         optimizer, hyper = self._optimizer()
         engine = choose_engine(self.engine, network, n, m, n_epochs)
-        return Descent(network, optimizer, hyper, m, engine, self._rules(target))
+        rules = self._rules(target)
+        return Descent(network, optimizer, hyper, m, engine, rules, n_threads=self.n_threads)
 
     def _batch_rows(self, n: int) -> int:
         if self.batch_size == "auto":
