@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import exports
@@ -355,6 +356,24 @@ def test_a_disagreement_leaves_what_was_there(tmp_path, monkeypatch):
             export(model, tmp_path / f"m.{suffix}", sample=X)
     assert [path.name for path in tmp_path.iterdir()] == ["m.py"]
     assert (tmp_path / "m.py").read_text() == "mine"
+
+
+def test_pipelines_of_tables_are_exported(tmp_path):
+    tabular = pytest.importorskip("chainrule.tabular", reason="needs tabular_pipeline")
+    X = exports.table().assign(when=exports.dates()["when"], day="2024-02-29")
+    X["day"] = exports.dates()["day"].dt.strftime("%d/%m/%Y")
+    model = tabular.tabular_pipeline(max_iter=3, engine="numpy", random_state=0)
+    exports.fit(model, X, np.arange(len(X)) % 2)
+    for suffix in ("py", "c", "mjs", "onnx"):
+        assert export(model, tmp_path / f"m.{suffix}", sample=X) < 1e-5
+        assert export(model, tmp_path / f"m.{suffix}") < 1e-5
+    own = model.predict_proba(X)
+    module = {"__name__": "m"}
+    exec((tmp_path / "m.py").read_text(), module)
+    columns = {name: X[name].tolist() for name in module["COLUMNS"]}
+    days = [datetime.strptime(day, "%d/%m/%Y") for day in X["day"]]
+    found = module["predict_proba"](columns | {"day": days})
+    assert np.abs(found - own).max() < 1e-9
 
 
 def test_what_is_reported(tmp_path):

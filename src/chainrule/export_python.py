@@ -50,6 +50,7 @@ import numpy as np
 
 COLUMNS = {columns}
 TEXT = {text}  # whether a column holds texts
+DATE = {date}  # dates, or seconds since 1970, UTC
 LABELS = {labels}  # whether numbers are taken as texts
 MISSING = {missing}  # whether a missing value is accepted
 '''
@@ -64,7 +65,7 @@ def columns_of(X):
             raise ValueError(f"X has no column {absent[0]!r}")
         given = [X[name] for name in COLUMNS]
     else:
-        X = np.asarray(X, object if any(TEXT) else float)
+        X = np.asarray(X, object if any(TEXT) or any(DATE) else float)
         if X.ndim != 2 or X.shape[1] != len(COLUMNS):
             raise ValueError(f"X must have {len(COLUMNS)} columns, got the shape {X.shape}")
         given = list(X.T)
@@ -75,6 +76,8 @@ def columns_of(X):
             absent = np.array([is_missing(value) for value in column], bool)
         else:
             try:
+                if DATE[j]:
+                    column = [seconds(value) for value in np.asarray(column, object)]
                 column = np.asarray(column, float)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"column {COLUMNS[j]!r} holds no numbers: {error}") from None
@@ -87,6 +90,15 @@ def columns_of(X):
             raise ValueError(f"row {row}: column {COLUMNS[j]!r} is missing")
         found.append((column, absent))
     return found
+
+
+def seconds(value):
+    """A date as seconds since 1970, UTC."""
+    if is_missing(value) or isinstance(value, (int, float, np.number)):
+        return value
+    if getattr(value, "tzinfo", None) is not None:
+        return value.timestamp()
+    return (np.datetime64(value) - np.datetime64(0, "s")) / np.timedelta64(1, "s")
 
 
 def as_text(value):
@@ -111,10 +123,34 @@ ARITHMETIC = """    for at, which, operations, missing in NUMBERS:
                 x = (x - p[0]) * p[1] + p[2]
             elif name == "clip":
                 x = np.clip(x, p[0], p[1])
-            else:  # squash
+            elif name != "squash":
+                x = date_part(name, x, absent, p)
+            else:
                 x = x / np.sqrt(1 + (x / p[0]) ** 2)
         f[:, at] = np.where(absent, missing, x)
 """
+
+DATES = '''
+
+def date_part(name, x, absent, p):
+    """A part of dates in seconds; or the place on a circle of a part."""
+    if name in ("sine", "cosine"):
+        return (np.sin if name == "sine" else np.cos)(2 * np.pi * x / p[0])
+    if name == "total_seconds":
+        return x.astype("float32").astype(float)
+    s = np.floor(np.where(absent, 0, x)).astype("datetime64[s]")
+    year, month, day = (s.astype(f"datetime64[{unit}]") for unit in "YMD")
+    hms = (s - day).astype(int)
+    return {
+        "year": year.astype(int) + 1970,
+        "month": (month - year).astype(int) + 1,
+        "day": (day - month).astype(int) + 1,
+        "hour": hms // 3600,
+        "minute": hms // 60 % 60,
+        "second": hms % 60,
+        "weekday": (day.astype(int) + 3) % 7 + 1,
+    }[name].astype(float)
+'''
 
 LOOKUP = '''
 
@@ -156,6 +192,7 @@ def write_python(program: Program, rows: list[list[Any]], values: Any) -> str:
             use=use,
             columns=_list(ascii(column.name) for column in program.columns),
             text=_list(str(column.text) for column in program.columns),
+            date=_list(str(column.date) for column in program.columns),
             labels=_list(str(column.labels) for column in program.columns),
             missing=_list(str(column.missing) for column in program.columns),
         )
@@ -228,6 +265,7 @@ def _features(program: Program) -> str:
     return (
         "\n".join(out)
         + READ
+        + (DATES if program.calendar else "")
         + (LOOKUP if program.tables else "")
         + f'\n\ndef features(columns):\n    """What goes into the first layer."""\n{body}'
         + f"    return f.astype({program.dtype!r})\n"
