@@ -94,7 +94,9 @@ def columns_of(X):
 
 def seconds(value):
     """A date as seconds since 1970, UTC."""
-    if is_missing(value) or isinstance(value, (int, float, np.number)):
+    if is_missing(value):
+        return math.nan
+    if isinstance(value, (int, float, np.number)):
         return value
     if getattr(value, "tzinfo", None) is not None:
         return value.timestamp()
