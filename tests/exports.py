@@ -92,6 +92,7 @@ def _classifiers():
     yield "texts", MLPClassifier((4,), **SMALL), X, names
     yield "two classes", MLPClassifier((4,), ["gelu"], loss="focal", **SMALL), X, y > 0
     yield "two texts", MLPClassifier((4,), **SMALL), X, np.array(HOSTILE)[np.minimum(y, 1)]
+    yield "wide", MLPClassifier((50, 60), **SMALL), X, y
     yield "no hidden layer", MLPClassifier((), **SMALL), X, y - 1
     yield "labels", MLPClassifier((4,), **SMALL), X, np.stack([y > 0, y > 1, X[:, 0] > 0], 1) * 1
     yield "one class", MLPClassifier((4,), **SMALL), X, np.full(len(X), "only")

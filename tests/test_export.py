@@ -339,6 +339,9 @@ def test_bad_arguments_say_what_to_do(tmp_path):
         export(model, tmp_path / "m.c", format="rust")
     with pytest.raises(ExportError, match="the model takes 4 columns"):
         export(model, tmp_path / "m.c", sample=X[:, :2])
+    X[3, 1] = np.inf
+    with pytest.raises(ExportError, match="column 'x1' holds an infinite number"):
+        export(model, tmp_path / "m.c", sample=X)
     (tmp_path / "m.c").write_text("mine")
     with pytest.raises(FileExistsError):
         export(model, tmp_path / "m.c", overwrite=False)

@@ -132,7 +132,7 @@ def _written(
     except DisagreementError as error:
         fail(str(error), FAILED)
     except (ValueError, ImportError) as error:
-        fail(str(error), BAD_INPUT)
+        fail(" ".join(str(error).split()), BAD_INPUT)
     except OSError as error:
         fail(f"{path} cannot be written: {error.strerror or error}", BAD_INPUT)
 

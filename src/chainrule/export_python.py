@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,15 @@ ACTIVATIONS = {
     "    return a / a.sum(axis=1, keepdims=True)",
 }
 
+LITERAL = 2000  # Python takes long, and much memory, to read more numbers than this in one list
+
+PACKED = '''
+
+def packed(text, dtype):
+    """Many numbers, little-endian, in base 64."""
+    return np.frombuffer(base64.b64decode(text), dtype="<f" + str(np.dtype(dtype).itemsize))
+'''
+
 HEAD = '''"""A trained model, written by chainrule: {summary}.
 
 {use}
@@ -44,7 +54,7 @@ X is a table of rows with the columns COLUMNS, in this order: a list of rows, an
 or data frame of columns by name. A missing value is None or NaN. Needs NumPy only.
 """
 
-import math
+{imports}import math
 
 import numpy as np
 
@@ -188,30 +198,34 @@ def write_python(program: Program, rows: list[list[Any]], values: Any) -> str:
         if proba
         else "predict(X) gives the predicted numbers."
     )
-    out = [
-        HEAD.format(
-            summary=program.summary,
-            use=use,
-            columns=_list(ascii(column.name) for column in program.columns),
-            text=_list(str(column.text) for column in program.columns),
-            date=_list(str(column.date) for column in program.columns),
-            labels=_list(str(column.labels) for column in program.columns),
-            missing=_list(str(column.missing) for column in program.columns),
-        )
-    ]
-    if proba:
-        out.append(f"CLASSES = np.array({_list(ascii(label) for label in program.classes)})\n")
-    out.append(_features(program))
     names = program.activations
     if any(isinstance(step, Ordered) for step in program.steps) or "mish" in names:
         names |= {"softplus"}
     if "silu" in names:
         names |= {"logistic"}
-    out += [f"\n\ndef {name}(z):\n    {ACTIVATIONS[name]}\n" for name in sorted(names)]
-    out.append(_forward(program))
-    out.append(_predict(program))
-    out.append(_examples(rows, values, proba))
-    return "".join(out)
+    body = "".join(
+        [
+            _features(program),
+            *(f"\n\ndef {name}(z):\n    {ACTIVATIONS[name]}\n" for name in sorted(names)),
+            _forward(program),
+            _predict(program),
+            _examples(rows, values, proba),
+        ]
+    )
+    packed = 'packed("""' in body
+    head = HEAD.format(
+        summary=program.summary,
+        use=use,
+        imports="import base64\n" if packed else "",
+        columns=_list(ascii(column.name) for column in program.columns),
+        text=_list(str(column.text) for column in program.columns),
+        date=_list(str(column.date) for column in program.columns),
+        labels=_list(str(column.labels) for column in program.columns),
+        missing=_list(str(column.missing) for column in program.columns),
+    )
+    if proba:
+        head += f"CLASSES = np.array({_list(ascii(label) for label in program.classes)})\n"
+    return head + (PACKED + "\n\n" if packed else "") + body
 
 
 def _list(items: Any) -> str:
@@ -224,8 +238,11 @@ def _array(values: Any, dtype: str) -> str:
     values = np.asarray(values)
     if not values.size:
         return f"np.zeros({values.shape}, {dtype!r})"
-    flat = wrapped(number(v, dtype) for v in values.ravel())
     shape = f".reshape({', '.join(map(str, values.shape))})" if values.ndim > 1 else ""
+    if values.size > LITERAL:
+        data = base64.encodebytes(values.astype("<f4" if dtype == "float32" else "<f8").tobytes())
+        return f'packed("""\n{data.decode()}""", {dtype!r}){shape}'
+    flat = wrapped(number(v, dtype) for v in values.ravel())
     return f"np.array([\n{flat},\n], {dtype!r}){shape}"
 
 

@@ -334,6 +334,11 @@ def _plain(value: Any, column: Column) -> Any:
         return None
     number = float(value)
     if not column.text:
+        if np.isinf(number):
+            raise ExportError(
+                f"the sample's column {column.name!r} holds an infinite number, which exported "
+                "models refuse; leave that row out"
+            )
         return number
     return str(int(number)) if column.labels and number.is_integer() else str(value)
 
