@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
-import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import HOLES, MODELS, NUMBER, PAIR, THREE, X, classifier, fitted, regressor
+from models import MODELS, THREE, X, classifier, fitted, regressor
 from sklearn.base import clone
 
 import chainrule
@@ -33,7 +32,7 @@ from chainrule import (
 )
 from chainrule.activations import relu, relu_pullback
 from chainrule.layers import AFFINE, batch_norm, dropout, layer_norm, standardize
-from chainrule.losses import squared_error, squared_error_delta
+from chainrule.losses import squared_error
 
 
 def same(a, b):
@@ -46,7 +45,7 @@ def same(a, b):
             and a.shape == b.shape
             and (a.tobytes() == b.tobytes() if a.dtype != object else a.tolist() == b.tolist())
         )
-    if isinstance(a, list | tuple):
+    if type(a) in (list, tuple):
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, dict):
         return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
@@ -54,7 +53,14 @@ def same(a, b):
         return same(a.get_state(), b.get_state())
     if isinstance(a, float) and a != a:
         return b != b
-    return a == b if not hasattr(a, "__dict__") else repr(a) == repr(b)
+    if hasattr(a, "equals"):
+        return a.equals(b)
+    return a == b or (type(a).__module__ != "builtins" and said(a) == said(b))
+
+
+def said(thing):
+    """Its repr, without addresses."""
+    return re.sub(r" at 0x\w+", "", repr(thing))
 
 
 def same_predictions(a, b, data):
@@ -81,7 +87,7 @@ def test_a_loaded_estimator_is_the_one_that_was_saved(name, tmp_path):
     for key in public:
         assert same(getattr(model, key), getattr(loaded, key)), key
     same_predictions(model, loaded, data)
-    assert repr(clone(loaded)) == repr(clone(model))
+    assert said(clone(loaded)) == said(clone(model))
     assert os.listdir(tmp_path) == ["a.chainrule"]
 
 
@@ -99,7 +105,8 @@ def test_training_goes_on_as_it_would_have(name, tmp_path):
         lambda est: fitted((est.set_params(warm_start=True), data, y)),
     ):
         ends = [
-            go_on(est) for est in (load(tmp_path / "a.chainrule"), pickle.loads(pickle.dumps(model)))
+            go_on(est)
+            for est in (load(tmp_path / "a.chainrule"), pickle.loads(pickle.dumps(model)))
         ]
         same_predictions(*ends, data)
         assert ends[0].loss_curve_ == ends[1].loss_curve_
@@ -211,7 +218,7 @@ def test_a_model_whose_attributes_were_spoilt_replaces_nothing(tmp_path):
     save(model, path)
     before = path.read_bytes()
     model.coefs_[0] = model.coefs_[0][:, :2]
-    with pytest.raises(ModelFileError, match="do not fit each other.*shapes"):
+    with pytest.raises(ModelFileError, match=r"do not fit each other.*shapes"):
         save(model, path)
     model.coefs_[0] = np.full((4, 5), np.nan)
     with pytest.raises(ModelFileError, match="finite"):
@@ -273,15 +280,15 @@ def test_the_header_tells_people_what_is_in_the_file(tmp_path):
     header = read_header(path)
     assert header["kind"] == "estimator"
     assert header["model"] == "MLPClassifier"
-    assert header["classes"] == ["ä", "b", "c"]
+    assert header["classes"] == ["b", "c", "ä"]
     assert header["metadata"] == {"target": "species", "metrics": {"accuracy": 0.9, "bad": None}}
     assert header["versions"]["chainrule"] == chainrule.__version__
     assert header["training"]["epochs"] == 4
     assert header["estimators"][0]["layers"]["sizes"] == [4, 5, 3]
-    assert header["estimators"][0]["layers"]["numbers"] == 4 * 5 + 5 + 5 * 3 + 3
+    assert header["estimators"][0]["layers"]["n_parameters"] == 4 * 5 + 5 + 5 * 3 + 3
     raw = zipfile.ZipFile(path).read("header.json").decode()
-    assert '  "classes": ["ä", "b", "c"],\n' in raw
-    with pytest.raises(ModelFileError, match="metadata: .*not JSON serializable"):
+    assert '  "classes": ["b", "c", "ä"],\n' in raw
+    with pytest.raises(ModelFileError, match=r"metadata: .*not JSON serializable"):
         save(classifier()[0], path, metadata={"a": object()})
 
 
@@ -321,5 +328,3 @@ def test_optimizer_state_is_kept_if_asked_for_only(tmp_path):
         save(fitted(classifier(keep_optimizer_state=keep)), tmp_path / "a")
         sizes.append((tmp_path / "a").stat().st_size)
     assert sizes[1] - sizes[0] > 3 * 8 * (4 * 5 + 5 + 5 * 3 + 3)
-
-

@@ -40,6 +40,7 @@ _HOMES = {
     "Optimizer": "optimizers",
     "Plateau": "schedules",
     "ProgressBar": "callbacks",
+    "Resume": "resuming",
     "SCHEDULES": "schedules",
     "Schedule": "schedules",
     "TRUSTED_TYPES": "trusted",
@@ -54,6 +55,7 @@ _HOMES = {
     "read_header": "persistence",
     "save": "persistence",
     "set_config": "config",
+    "tabular_pipeline": "tabular",
     "train": "training",
     "warm_up": "warmup",
 }
@@ -92,6 +94,7 @@ __all__ = [
     "Optimizer",
     "Plateau",
     "ProgressBar",
+    "Resume",
     "Schedule",
     "TensorBoard",
     "__version__",
@@ -105,6 +108,7 @@ __all__ = [
     "read_header",
     "save",
     "set_config",
+    "tabular_pipeline",
     "train",
     "warm_up",
 ]
@@ -143,7 +147,9 @@ if TYPE_CHECKING:
     from chainrule.optimizers import OPTIMIZERS, Optimizer
     from chainrule.persistence import load, read_header, save
     from chainrule.regressor import MLPRegressor
+    from chainrule.resuming import Resume
     from chainrule.schedules import SCHEDULES, Plateau, Schedule
+    from chainrule.tabular import tabular_pipeline
     from chainrule.training import DivergenceError, Epoch, History, train
     from chainrule.trusted import TRUSTED_TYPES
     from chainrule.warmup import warm_up

@@ -47,6 +47,7 @@ class Checkpoint(Callback):
     See Also
     --------
     load_checkpoint : read it.
+    Resume : keep all that a fit needs to go on after a crash.
     """
 
     path: str | os.PathLike[str]
@@ -87,17 +88,25 @@ class Checkpoint(Callback):
         epoch = int(record["epoch"])
         if (epoch + 1) % self.every:
             return
-        if self.save_best_only:
-            if self._best is None:
-                name = self.monitor
-                if name == "auto":
-                    has_one = record.get("validation_loss") is not None
-                    name = "validation_loss" if has_one else "loss"
-                self._best = Best(name, self.mode)
-            if not self._best.improves(record):
-                return
+        if self.save_best_only and not self._improves(record):
+            return
         save_checkpoint(self._path(epoch), estimator.coefs_, estimator.intercepts_, record)
         self.saved_.append(epoch)
+
+    def _improves(self, record: Record) -> bool:
+        if self._best is None:
+            name = self.monitor
+            if name == "auto":
+                has_one = record.get("validation_loss") is not None
+                name = "validation_loss" if has_one else "loss"
+            self._best = Best(name, self.mode)
+        return self._best.improves(record)
+
+    def on_resume(self, estimator: Any, records: list[Record]) -> None:
+        """Know what was the best so far."""
+        for record in records:
+            if (int(record["epoch"]) + 1) % self.every == 0 and self.save_best_only:
+                self._improves(record)
 
 
 def save_checkpoint(

@@ -38,10 +38,10 @@ def doctor(
         bool, typer.Option("--json", help="Print one JSON object, and nothing else, to stdout.")
     ] = False,
 ) -> None:
-    """Look a table over before training: leaks, imbalance, copies, columns that tell nothing.
+    """Look a table over before training: leaks, imbalance, copies, idle columns.
 
-    Exit codes: 0 nothing serious, 1 something serious was found, 2 wrong input, 130 stopped by
-    Ctrl-C.
+    Exit codes: 0 nothing serious, 1 something serious was found,
+    2 wrong input, 130 stopped by Ctrl-C.
 
     For example:
 
@@ -118,13 +118,15 @@ def _print(
     columns: list[Column],
     found: list[Finding],
 ) -> None:
+    import io
+
     from rich.console import Console
-    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
     fancy = sys.stdout.isatty()
-    console = Console(highlight=False, soft_wrap=False, width=None if fancy else 100)
+    plain = io.StringIO()
+    console = Console(highlight=False) if fancy else Console(file=plain, width=10_000)
     size = f"{len(frame):,} rows" + (" (the first; see --rows)" if cut else "")
     console.print(
         Text.assemble(
@@ -160,21 +162,30 @@ def _print(
         mark, style = _MARKS[severity]
         console.print()
         console.print(Text(heading, style=style))
-        for item in those[:30]:
-            where = Text(item.column + ": ", style="bold") if item.column else Text("")
-            first = Text.assemble((mark + " ", style), where, _sentence(item.what, item.column))
-            console.print(first)
-            console.print(Padding(Text(_sentence(item.advice, None)), (0, 0, 0, 2)))
-        if len(those) > 30:
-            console.print(Text(f"  ... and {len(those) - 30:,} more; see --json", style="dim"))
+        listing = Table.grid(padding=(0, 1))
+        alike: dict[tuple[str, str], list[str]] = {}
+        for item in those:
+            alike.setdefault((item.what, item.advice), []).append(item.column or "")
+        for (what, advice), names in list(alike.items())[:30]:
+            where = ", ".join(names[:6]) + (f" and {len(names) - 6:,} more" * (len(names) > 6))
+            listing.add_row(
+                Text(mark, style=style),
+                Text.assemble((where + ": " if where else "", "bold"), _sentence(what, where), "\n")
+                + Text(_sentence(advice, "")),
+            )
+        console.print(listing)
+        if len(alike) > 30:
+            console.print(Text(f"  ... and {len(alike) - 30:,} more; see --json", style="dim"))
     console.print()
     serious = sum(each.severity == "serious" for each in found)
     if serious:
         console.print(Text(f"{serious} serious finding{'s' * (serious != 1)}.", style="bold red"))
     else:
         console.print(Text("Nothing serious.", style="bold green"))
+    for line in plain.getvalue().splitlines():
+        print(line.rstrip())
 
 
-def _sentence(words: str, column: str | None) -> str:
+def _sentence(words: str, column: str) -> str:
     start = words if column else words[:1].upper() + words[1:]
     return start if start.endswith((".", "?")) else start + "."

@@ -55,7 +55,7 @@ def kinds_of(frame: pd.DataFrame, target: str | None = None) -> list[Column]:
         In the frame's order.
     """
     return [
-        _column(str(name), frame.iloc[:, i])
+        _column(str(name), frame.iloc[:, i].infer_objects())
         for i, name in enumerate(frame.columns)
         if target is None or name != target
     ]
@@ -101,16 +101,15 @@ def present(cells: pd.Series) -> pd.Series:
 
 def _number_kind(name: str, there: pd.Series, distinct: int) -> tuple[str, str]:
     n = len(there)
-    if n < _FEW or distinct < n:
+    if n < _FEW or distinct < 0.95 * n:
         return "numeric", ""
     numbers = there.astype(float)
     if not (numbers % 1 == 0).all():
         return "numeric", ""
-    steps = numbers.diff().iloc[1:]
-    if (steps == 1).all():
+    if (numbers.diff().iloc[1:] == 1).mean() >= 0.95:
         return "identifier", "counts the rows"
     if _ID_NAME.search(name):
-        return "identifier", "another whole number in every row"
+        return "identifier", "another whole number in nearly every row"
     return "numeric", ""
 
 
@@ -122,13 +121,15 @@ def _text_kind(there: pd.Series, distinct: int) -> tuple[str, str]:
         return "numeric", "written as text"
     n = len(there)
     values = there.astype(str)
+    if are_numbers(values.iloc[:: max(n // 1000, 1)]).mean() > 0.5:
+        return "categorical", "not all of its cells are numbers" if spelling is None else ""
     if distinct > max(_FEW, 0.5 * n) or distinct > 200:
         sample = values.iloc[:: max(n // 2000, 1)]
         words = float(sample.str.count(r"\S+").mean())
         if words >= 4:
             return "text", f"{words:.0f} words on average"
-        if distinct == n >= _FEW:
-            return "identifier", "another value in every row"
+        if distinct >= 0.98 * n and n >= _FEW:
+            return "identifier", f"another value in {'nearly ' * (distinct < n)}every row"
     if distinct > 0.5 * n and n >= _FEW:
         return "categorical", "hardly any value comes twice"
     return "categorical", ""
@@ -146,6 +147,12 @@ def spelled_as(there: pd.Series) -> ColumnType | None:
         if found.type == "text":
             return None
     return found
+
+
+def are_numbers(texts: pd.Series) -> pd.Series:
+    """Which texts are numbers as one writes them: 12, -1.5, 3,5 or 1e6, but not 007."""
+    number = texts.str.fullmatch(r"\s*[+-]?(?:[1-9]\d*|0)?(?:[.,]\d+)?(?:[eE][+-]?\d+)?\s*")
+    return number & texts.str.contains(r"\d")
 
 
 def ambiguous_dates(there: pd.Series) -> bool:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import binascii
 import errno
 import hashlib
+import json
 import os
 import stat
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 SUMS = "SHA256SUMS"
 MAX_BYTES = 1 << 31  # of a model file; more would need another kind of ZIP from 4 GiB on
@@ -172,6 +173,8 @@ def read_frame(file: IO[bytes], most: int) -> list[tuple[str, int, int, int]]:
         at += name_length
         if len(raw) != name_length or not raw.isascii() or not raw or name_length > LONGEST_NAME:
             raise ModelFileError("its list of members holds a name that cannot be one")
+        if fields[4]:  # the method
+            raise ModelFileError("its members are compressed, which those of model files never are")
         entries.append((raw.decode("ascii"), length, crc))
     names = [name for name, _, _ in entries]
     if len(set(names)) != n:
@@ -323,6 +326,41 @@ def _what(begin: bytes) -> str:
     if all(sign.isprintable() or sign in "\t\r\n\ufeff" for sign in text):
         return "it is a text, perhaps a table"
     return "it does not begin as one"
+
+
+def parsed(data: bytes, parts: int, signs: int) -> dict[str, Any]:
+    """A JSON object from its text, if it cannot take much memory.
+
+    Parameters
+    ----------
+    data : bytes
+    parts, signs : int
+        Lists and objects that there may be, and commas and colons: each takes some memory before
+        anything can be judged.
+
+    Raises
+    ------
+    ModelFileError, ValueError, RecursionError
+        It is no JSON object, or too large, or a name stands in it twice.
+    """
+    if (data.count(b"{") + data.count(b"[")) > parts or (
+        data.count(b",") + data.count(b":")
+    ) > signs:
+        raise ModelFileError(f"it has more than {parts:,} parts or {signs:,} values")
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ModelFileError("a name stands in it twice")
+        return found
+
+    def refuse(word: str) -> None:
+        raise ModelFileError(f"{word} is no number in JSON")
+
+    tree = json.loads(data.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse)
+    if not isinstance(tree, dict):
+        raise ModelFileError("it is no object")
+    return tree
 
 
 def sum_of_file(path: str | os.PathLike[str]) -> str:

@@ -296,7 +296,15 @@ def _decode_generator(content: Any, arrays: dict[str, Array]) -> Any:
     if has_gauss not in (0, 1) or not isinstance(gauss, float):
         raise ModelFileError("the state of a random number generator is damaged")
     made = np.random.RandomState()
-    made.set_state(("MT19937", key, int(position), int(has_gauss), gauss))
+    state = {"key": key, "pos": int(position)}
+    made.set_state(
+        {
+            "bit_generator": "MT19937",
+            "state": state,
+            "has_gauss": int(has_gauss),
+            "gauss": gauss,
+        }
+    )
     return made
 
 

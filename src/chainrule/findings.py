@@ -10,6 +10,7 @@ import numpy as np
 from chainrule.columns import (
     Column,
     ambiguous_dates,
+    are_numbers,
     kinds_of,
     present,
     shown,
@@ -70,16 +71,16 @@ def findings(frame: pd.DataFrame, target: str, task: str | None = None) -> list[
     if target not in names:
         raise TableError(f"there is no column {target!r}{suggestion(target, names)}")
     task = task or task_of(frame[target])
+    frame = frame.infer_objects()
     columns = kinds_of(frame, target)
     found = list(_target(frame[target], target, task))
-    if not any(each.severity == "serious" for each in found):
+    if present(frame[target]).nunique() > 1:
         found += [
             Finding(
                 "serious",
                 leak.column,
-                f"it {leak.how}: a leak",
-                "if it is made from the target, or known only after it, take it out; "
-                "if not, a network is not needed",
+                f"it {leak.how}",
+                "a leak? If it is made from the target, or known only after it, take it out",
             )
             for leak in leaks(frame, target, task)
         ]
@@ -104,7 +105,7 @@ def _target(cells: pd.Series, name: str, task: str) -> Iterator[Finding]:
             "warning",
             name,
             f"the target is missing in {_rows_of(gone, len(cells))}",
-            "they are left out of training; find out why they are missing",
+            "such rows are left out of training; find out why they lack it",
         )
     counts = there.astype(str).value_counts() if there.dtype == object else there.value_counts()
     if len(counts) == 1:
@@ -124,7 +125,7 @@ def _classes(counts: pd.Series, name: str) -> Iterator[Finding]:
     counts = counts[counts > 0]
     total = int(counts.sum())
     single = [shown(value) for value in counts.index[counts == 1]]
-    if len(counts) > max(20, total / 5):
+    if len(counts) > max(20, total / 5) or counts.iloc[0] == 1:
         yield Finding(
             "serious",
             name,
@@ -148,12 +149,13 @@ def _classes(counts: pd.Series, name: str) -> Iterator[Finding]:
             f"{_listed(few, 'class', 'classes')} with fewer than 10 rows",
             "what is said about it will be uncertain; get more rows",
         )
-    least, most = int(counts.min()), int(counts.max())
-    if most >= 10 * least and least > 1:
+    several = counts[counts > 1]
+    least, most = int(several.min()), int(several.max())
+    if most >= 10 * least:
         yield Finding(
             "warning",
             name,
-            f"the classes are out of balance: {shown(counts.index[-1])} has {least:,} rows "
+            f"the classes are out of balance: {shown(several.index[-1])} has {least:,} rows "
             f"({_percent(least, total)}), {shown(counts.index[0])} has {most:,}",
             "always guessing the commonest would look good; judge by balanced accuracy, and try "
             'class_weight="balanced"',
@@ -187,7 +189,7 @@ def _numbers_target(there: pd.Series, name: str) -> Iterator[Finding]:
         yield Finding(
             "serious",
             name,
-            f"the target is infinite in {infinite:,} rows",
+            f"the target is infinite in {_rows_of(infinite, len(there))}",
             "mend or leave them out",
         )
         return
@@ -323,7 +325,7 @@ def _numbers(there: pd.Series, name: str) -> Iterator[Finding]:
         yield Finding(
             "serious",
             name,
-            f"it is infinite in {int(infinite.sum()):,} rows (the first is row "
+            f"it is infinite in {_rows_of(int(infinite.sum()), len(there))} (the first is row "
             f"{_row_of(there, infinite)})",
             "a division by zero? Empty the cells, or put in a number",
         )
@@ -335,7 +337,7 @@ def _numbers(there: pd.Series, name: str) -> Iterator[Finding]:
     if spread == 0:
         return
     far = (numbers < low - 10 * spread) | (numbers > high + 10 * spread)
-    if not far.any() or far.mean() > 0.05:
+    if not far.any():
         return
     values, times = np.unique(numbers[far], return_counts=True)
     most = int(times.argmax())
@@ -347,6 +349,8 @@ def _numbers(there: pd.Series, name: str) -> Iterator[Finding]:
             "does it mean that the value is missing? Then empty these cells",
         )
         return
+    if far.mean() > 0.01:
+        return  # a long tail
     there = there[~infinite]
     furthest = numbers[far][np.abs(numbers[far] - (low + high) / 2).argmax()]
     yield Finding(
@@ -354,7 +358,7 @@ def _numbers(there: pd.Series, name: str) -> Iterator[Finding]:
         name,
         f"{int(far.sum()):,} values are far from all others, such as {furthest:g} in row "
         f"{_row_of(there, numbers == furthest)}",
-        "mend it if it is a mistake; if it is true, it is held in bounds before training",
+        "mend it if it is a mistake; keep it if it is true",
     )
 
 
@@ -381,8 +385,7 @@ def _texts(there: pd.Series, column: Column, counts: pd.Series, n: int) -> Itera
             "write them as 2024-12-31",
         )
         return
-    number = texts.str.fullmatch(r"\s*[+-]?(?:[1-9]\d*|0)?(?:[.,]\d+)?(?:[eE][+-]?\d+)?\s*")
-    number &= texts.str.contains(r"\d")
+    number = are_numbers(texts)
     if 0.5 < number.mean() < 1:
         others = texts[~number]
         yield Finding(
@@ -432,11 +435,11 @@ def _scales(
                 None,
                 f"the columns are of very different scale: {least!r} varies by "
                 f"{spreads[least]:.2g}, {most!r} by {spreads[most]:.2g}",
-                "chainrule train scales them; before a bare MLPClassifier put a StandardScaler",
+                "scale them: chainrule train does; a bare MLPClassifier needs a StandardScaler",
             )
     if task == "regression":
         try:
-            numbers = present(frame[target]).astype(float)
+            numbers = present(frame[target]).astype(float).replace([np.inf, -np.inf], np.nan)
         except (TypeError, ValueError):
             return
         spread = float(numbers.std())
@@ -445,7 +448,7 @@ def _scales(
                 "note",
                 target,
                 f"the target varies by {spread:.2g}",
-                "chainrule train scales it; a bare MLPRegressor needs a TransformedTargetRegressor",
+                "scale it: chainrule train does; a bare MLPRegressor does not",
             )
 
 

@@ -41,7 +41,10 @@ def is_ours(value: Any) -> bool:
 
 
 def _count(least: int = 0) -> Callable[[Any], bool]:
-    return lambda x: isinstance(x, int | np.integer) and not isinstance(x, bool) and x >= least
+    def check(x: Any) -> bool:
+        return isinstance(x, int | np.integer) and not isinstance(x, bool) and bool(x >= least)
+
+    return check
 
 
 def _real(x: Any) -> bool:
@@ -75,6 +78,8 @@ def _pair(x: Any) -> bool:
 def _row(x: Any) -> bool:
     return isinstance(x, dict) and "epoch" in x
 
+
+TARGET_KINDS = ("binary", "multiclass", "multilabel-indicator", "multiclass-multioutput")
 
 # Attributes of a fitted estimator that files keep; those with a "?" may be absent.
 ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
@@ -110,7 +115,6 @@ ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
     "target_kind?": lambda x: x in TARGET_KINDS,
     "_y_scale?": _or_none(lambda x: _pair(x) and all(map(_vector, x))),
 }
-TARGET_KINDS = ("binary", "multiclass", "multilabel-indicator", "multiclass-multioutput")
 
 
 def encode_estimator(est: Any, index: int, arrays: dict[str, Array]) -> dict[str, Any]:
@@ -129,7 +133,9 @@ def encode_estimator(est: Any, index: int, arrays: dict[str, Array]) -> dict[str
         name: encode(value, f"{index}.{name}", arrays)
         for name, value in est.get_params(deep=False).items()
     }
-    entry: dict[str, Any] = {"class": type(est).__name__}
+    defaults = type(est)().get_params(deep=False)
+    changed = [name for name, value in parameters.items() if value != _plain(defaults[name])]
+    entry: dict[str, Any] = {"class": type(est).__name__, "changed": changed}
     state = est.__getstate__()
     if "coefs_" not in state:
         return entry | {"parameters": parameters, "fitted": None}
@@ -141,7 +147,9 @@ def encode_estimator(est: Any, index: int, arrays: dict[str, Array]) -> dict[str
     shapes = [W.shape for W in est.coefs_]
     entry["layers"] = {
         "sizes": [shapes[0][0], *(n for _, n in shapes)],
-        "numbers": sum(W.size + b.size for W, b in zip(est.coefs_, est.intercepts_, strict=True)),
+        "n_parameters": sum(
+            W.size + b.size for W, b in zip(est.coefs_, est.intercepts_, strict=True)
+        ),
         "output_activation": est.out_activation_,
         "dtype": est._dtype_name,
     }
@@ -155,6 +163,10 @@ def encode_estimator(est: Any, index: int, arrays: dict[str, Array]) -> dict[str
     return entry | {"parameters": parameters, "fitted": fitted}
 
 
+def _plain(default: Any) -> Any:
+    return encode(default, "default", {})
+
+
 def decode_estimator(entry: dict[str, Any], arrays: dict[str, Array]) -> Any:
     """The estimator of an entry.
 
@@ -163,7 +175,7 @@ def decode_estimator(entry: dict[str, Any], arrays: dict[str, Array]) -> Any:
     ModelFileError
         Something is missing, too much, or does not fit the rest.
     """
-    if set(entry) - {"layers"} != {"class", "parameters", "fitted"}:
+    if set(entry) - {"layers", "changed"} != {"class", "parameters", "fitted"}:
         raise ModelFileError(f"an estimator has the entries {', '.join(map(str, entry))}")
     cls = estimator_class(entry["class"])
     parameters = decode(entry["parameters"], arrays)
@@ -189,9 +201,8 @@ def decode_estimator(entry: dict[str, Any], arrays: dict[str, Array]) -> Any:
             raise ModelFileError(f"{plain} is missing")
         if plain in state and not check(state[plain]):
             raise ModelFileError(f"{plain} is not what it should be")
-    strange = set(state) - {name.rstrip("?") for name in ATTRIBUTES}
-    if strange:
-        raise ModelFileError(f"{cls.__name__} has no attribute {sorted(strange)[0]!r}")
+    if more := sorted(set(state) - {name.rstrip("?") for name in ATTRIBUTES}):
+        raise ModelFileError(f"{cls.__name__} has no attribute {more[0]!r}")
     kind = state.pop("target_kind", None)
     vars(est).update(state)
     if isinstance(est.random_state, np.random.RandomState):

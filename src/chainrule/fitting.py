@@ -23,6 +23,7 @@ from chainrule.epochs import NON_FINITE, run_epochs, run_lbfgs
 from chainrule.network import Network
 from chainrule.parameters import Target
 from chainrule.prediction import Prediction, norm_layers
+from chainrule.resuming import Resume, resume_of
 from chainrule.training import Descent, choose_engine
 from chainrule.vecmath import Array
 
@@ -90,11 +91,15 @@ class MLPBase(CallbackSupportMixin, Prediction):
         n_epochs: int = 1,
     ) -> Any:
         epochs = n_epochs if incremental else self.max_iter
+        resume = resume_of(self, incremental)
         ready = self._set_up(
-            X, y, sample_weight, X_val, y_val, sample_weight_val, incremental, epochs
+            X, y, sample_weight, X_val, y_val, sample_weight_val, incremental, epochs, resume
         )
-        run = run_lbfgs if self.solver == "lbfgs" else run_epochs
-        self._descent = run(self, *ready, epochs, incremental, (X, y, sample_weight))
+        given = X, y, sample_weight
+        if self.solver == "lbfgs":
+            self._descent = run_lbfgs(self, *ready, epochs, incremental, given)
+        else:
+            self._descent = run_epochs(self, *ready, epochs, incremental, given, resume)
         if not all(np.isfinite(p).all() for p in (*self.coefs_, *self.intercepts_)):
             raise ValueError(NON_FINITE)
         self._network()
@@ -110,6 +115,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         sample_weight_val: Any,
         incremental: bool,
         epochs: int,
+        resume: Resume | None = None,
     ) -> tuple[Descent, Any, Array, Array | None, Validation | None]:
         """Check everything; the descent, and X, Y, weights and validation set as it takes them."""
         self._check_combination()
@@ -134,6 +140,8 @@ class MLPBase(CallbackSupportMixin, Prediction):
         self._learn_target(y, first, incremental)
         if first or not incremental or self.compat == "sklearn" or not hasattr(self, "_rng"):
             self._rng = check_random_state(self.random_state)
+        if resume is not None:
+            self._rng = resume.begin(self, self._rng)
         rng = self._rng
 
         start: tuple[list[Array], list[Array]] | None = None
@@ -307,8 +315,11 @@ class MLPBase(CallbackSupportMixin, Prediction):
         sums = np.where(np.isnan(X), 0, X * there).sum(axis=0)
         self._missing = sums / np.where(total > 0, total, 1), self._missing[1]
 
-    def _standardizes(self) -> bool:
-        return self.compat != "sklearn" if self.standardize == "auto" else bool(self.standardize)
+    def _standardizes(self, what: str = "inputs") -> bool:
+        """Whether the inputs, or the target, are standardised."""
+        if self.standardize == "auto":
+            return bool(self.compat != "sklearn")
+        return what == "target" if self.standardize == "target" else bool(self.standardize)
 
     def _learn_scales(self, X: Any, weight: Array | None) -> None:
         """Means and deviations of the input columns; a sparse X keeps its zeros, so no means."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata as installed
@@ -20,7 +21,7 @@ import numpy as np
 
 import chainrule
 from chainrule.callbacks import plain
-from chainrule.container import MAX_BYTES, ModelFileError, pack, unpacked
+from chainrule.container import MAX_BYTES, ModelFileError, pack, parsed, unpacked
 from chainrule.fitted import (
     decode_estimator,
     decode_network,
@@ -38,8 +39,10 @@ __all__ = ["TRUSTED_TYPES", "ModelFileError", "load", "read_header", "save"]
 FORMAT, VERSION = "chainrule model", 1
 HEADER, WEIGHTS, PIPELINE = "header.json", "weights.safetensors", "pipeline.skops"
 LIMITS = {HEADER: 1 << 24, WEIGHTS: MAX_BYTES, PIPELINE: 1 << 28}
-MOST_PARTS = 500_000  # containers in a JSON text: each takes some memory before it can be judged
+MOST_PARTS, MOST_SIGNS = 200_000, 2_000_000  # of the header's JSON
 KINDS = {"estimator": {HEADER, WEIGHTS}, "network": {HEADER, WEIGHTS}, "pipeline": set(LIMITS)}
+# What we call the kinds of columns that skrub finds.
+OUR_WORDS = {"low_cardinality": "categorical", "high_cardinality": "text", "datetime": "date"}
 # Stands for an estimator of ours where the transformers are written.
 MARK = "\x00chainrule estimator "
 
@@ -183,11 +186,12 @@ def _header(read: Any, names: list[str], path: str | os.PathLike[str]) -> dict[s
     if HEADER not in names:
         raise ModelFileError(f"{name} is a ZIP file, but no model file: it has no {HEADER}")
     try:
-        header = _parsed(read(HEADER))
+        header = parsed(read(HEADER), MOST_PARTS, MOST_SIGNS)
     except (ValueError, RecursionError) as error:
-        if isinstance(error, ModelFileError) and name in str(error):
+        if isinstance(error, ModelFileError) and str(error).startswith(name):
             raise
-        raise ModelFileError(f"{name}: its {HEADER} is damaged: {error}") from None
+        text = "nested too deep" if isinstance(error, RecursionError) else error
+        raise ModelFileError(f"{name}: its {HEADER} is damaged: {text}") from None
     if header.get("format") != FORMAT:
         raise ModelFileError(f"{name} is no model file: its {HEADER} is of another format")
     version = header.get("version")
@@ -198,26 +202,6 @@ def _header(read: Any, names: list[str], path: str | os.PathLike[str]) -> dict[s
             f"({chainrule.__version__}) reads version {VERSION}{known}"
         )
     return header
-
-
-def _parsed(data: bytes) -> dict[str, Any]:
-    """A JSON object from its text."""
-    if data.count(b"{") + data.count(b"[") > MOST_PARTS:
-        raise ModelFileError(f"it has more than {MOST_PARTS:,} parts")
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ModelFileError("a name stands in it twice")
-        return found
-
-    def refuse(word: str) -> None:
-        raise ModelFileError(f"{word} is no number in JSON")
-
-    parsed = json.loads(data.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse)
-    if not isinstance(parsed, dict):
-        raise ModelFileError("it is no object")
-    return parsed
 
 
 def _check_kind(header: dict[str, Any], names: list[str], path: Any) -> None:
@@ -295,7 +279,7 @@ def _description(
         return header | {"metadata": _free(metadata)}
     if kind == "pipeline":
         steps = getattr(model, "steps", [])
-        header["steps"] = [{"name": name, "is": repr(step)} for name, step in steps]
+        header["steps"] = [{"name": name, "is": _said(step)} for name, step in steps]
     header["columns"] = _columns(model)
     classes = getattr(model, "classes_", None)
     if classes is not None:
@@ -312,6 +296,12 @@ def _description(
             "last": {name: plain(end[name]) for name in names if end.get(name) is not None},
         }
     return header
+
+
+def _said(step: Any) -> str:
+    """A step as scikit-learn writes it, on one line and without addresses in memory."""
+    text = " ".join(repr(step).split())
+    return re.sub(r"<(?:\w+\.)*(\w+) object at 0x[0-9a-fA-F]+>", r"\1()", text)
 
 
 def _kind_of(model: Any) -> str:
@@ -343,21 +333,21 @@ def _libraries(model: Any) -> list[str]:
 
 def _columns(model: Any) -> list[dict[str, Any]]:
     """Names of the columns that the model takes, and their kinds where it knows them."""
-    try:
-        names = getattr(model, "feature_names_in_", None)
-        n = getattr(model, "n_features_in_", None)
-    except AttributeError:
-        return []
+    names = getattr(model, "feature_names_in_", None)
+    n = getattr(model, "n_features_in_", None)
     first = model[0] if hasattr(model, "steps") and model.steps else model
     kinds: Any = {}
     for part in (first, *(step for _, step in getattr(first, "steps", []))):
-        kinds = getattr(part, "column_to_kind_", kinds)
+        kinds = getattr(part, "kinds_", getattr(part, "column_to_kind_", kinds))
+        if names is None:
+            names = getattr(part, "all_processing_steps_", None)
     if names is None:
         names = [] if n is None else [f"x{j}" for j in range(n)]
-    default = "number" if is_ours(first) else None
+    default = "numeric" if is_ours(first) else None
     columns = []
     for name in map(str, names):
         kind = kinds.get(name, default)
+        kind = OUR_WORDS.get(kind, kind)
         columns.append({"name": name} if kind is None else {"name": name, "kind": str(kind)})
     return columns
 
@@ -394,7 +384,7 @@ def _decoded(members: Mapping[str, bytes], header: dict[str, Any] | None = None)
     """The model in a file's members."""
     try:
         if header is None:
-            header = _parsed(members[HEADER])
+            header = parsed(members[HEADER], MOST_PARTS, MOST_SIGNS)
         arrays = _arrays(members[WEIGHTS])
         if header["kind"] == "network":
             model: Any = decode_network(header["network"], arrays)
@@ -439,7 +429,7 @@ def _arrays(data: bytes) -> dict[str, Array]:
     import safetensors.numpy
 
     length = int.from_bytes(data[:8], "little")
-    if length > LIMITS[HEADER] or data.count(b"{", 8, 8 + length) > MOST_PARTS // 5:
+    if length > LIMITS[HEADER] or data.count(b"{", 8, 8 + length) > MOST_PARTS:
         raise ModelFileError(f"{WEIGHTS} lists too many arrays")
     arrays: dict[str, Array] = safetensors.numpy.load(data)
     if not all(isinstance(array, np.ndarray) for array in arrays.values()):

@@ -21,6 +21,7 @@ LONGEST_ROW = 1 << 24  # bytes; more is taken for a quote that is never closed
 _SAMPLE = 1 << 16
 _DELIMITERS = (",", ";", "\t", "|")
 _SHOWN = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -56,7 +57,7 @@ class Csv:
         self.encoding = _encoding(head, file.name)
         self._wide = self.encoding not in ("utf-8", "windows-1252")  # more than one byte a sign
         text = head.decode(self.encoding, "replace").removeprefix("\ufeff")
-        if "\x00" in text[:1024] and text.count("\x00") > len(text) // 100:
+        if len(_CONTROL.findall(text)) > max(8, len(text) // 20):
             raise TableError(f"{file.name} is not text; a table is needed, such as CSV or Parquet")
         if not text.strip():
             raise TableError(f"{file.name} is empty; a table starts with a line of column names")
@@ -445,7 +446,7 @@ def _encoding(head: bytes, name: str) -> str:
 
 
 def _lines(text: str, whole: bool) -> list[str]:
-    lines = text.splitlines(keepends=True)
+    lines = re.findall(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+", text)
     if not whole and len(lines) > 1:
         lines.pop()
     return [line for line in lines if line.strip()][:200]

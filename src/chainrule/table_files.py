@@ -63,7 +63,7 @@ _SUFFIXES = {
     ".duckdb": "duckdb",
 }
 # Text hardly ever shrinks more than this; a small file made to fill a memory does.
-_MOST_UNPACKED = 1 << 28
+_MOST_UNPACKED = 1 << 26
 _MOST_RATIO = 200
 
 
@@ -186,6 +186,8 @@ def _find(source: Source) -> list[tuple[str, Path | None]]:
             raise TableError("there is no file in an empty list")
         return found
     name = os.fspath(source)
+    if "\0" in name:
+        raise TableError(f"{name!r} is not the name of a file")
     if name == "-":
         return [(name, None)]
     path = Path(name)
@@ -213,8 +215,6 @@ def _find(source: Source) -> list[tuple[str, Path | None]]:
         raise TableError(f"{name} does not exist") from error
     except OSError as error:
         raise _unreadable(name, error) from error
-    except ValueError as error:  # a NUL in it
-        raise TableError(f"{name!r} is not the name of a file") from error
     return [(name, path)]
 
 

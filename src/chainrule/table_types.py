@@ -150,6 +150,11 @@ def check_types(types: Any) -> None:
 class Guess:
     """What a column can still be, after the cells seen so far.
 
+    Attributes
+    ----------
+    missing : bool
+        Whether a cell says that it is missing.
+
     Parameters
     ----------
     wanted : one of TYPES or None, default None
@@ -162,7 +167,8 @@ class Guess:
         self._wanted = wanted
         names = _STYLES if wanted is None else [wanted]
         self._alive = set(styles or (style for name in names for style in _STYLES[name]))
-        self._seen = self._huge = False
+        self._seen = self._huge = self._says_missing = False
+        self.missing = False
 
     @property
     def settled(self) -> bool:
@@ -174,8 +180,11 @@ class Guess:
         alive = self._alive
         if not alive:
             return
-        cells = tidy(cells).drop_null()
+        there = cells.drop_null()
+        cells = tidy(there).drop_null()
+        self.missing |= len(there) > len(cells)
         if not len(cells):
+            self._says_missing |= any(cell.as_py().strip() for cell in there.unique())
             return
         self._seen = True
         if "integer" in alive:
@@ -196,6 +205,8 @@ class Guess:
             else:
                 alive &= {"number", "thousands"}
                 return
+        if not any(sign.isdigit() for sign in cells[0].as_py()):
+            alive &= {"boolean"}  # the rest all have digits
         for style in list(alive):
             try:
                 if self._wanted is None and style in _NUMERIC:
@@ -213,6 +224,8 @@ class Guess:
             Whether `1,234` is a little more than 1 (as where cells are separated by semicolons)
             rather than a thousand.
         """
+        if not self._seen and self._says_missing and self._wanted is None:
+            return ColumnType("text", "")
         if not self._seen:
             return ColumnType(self._wanted or "number", {"date": "iso"}.get(self._wanted or "", ""))
         alive = self._alive
@@ -264,6 +277,8 @@ def convert(cells: pa.StringArray, kind: ColumnType) -> tuple[pa.Array, list[int
         pass
     cells = tidy(cells)
     bad = _misfits(cells, parse, 0)
+    if len(bad) == len(cells):
+        return pa.nulls(len(cells), arrow_type(kind)), bad
     if bad:
         keep = [True] * len(cells)
         for i in bad:

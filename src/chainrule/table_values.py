@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -17,80 +17,69 @@ _ROWS = 8192  # rows in a piece
 _LONGEST_LINE = 1 << 24
 
 
-class Values:
-    """Rows of Python values: JSON lines and SQLite, where each cell has a type of its own."""
+def _piece(kept: list[Any], cells: dict[str, list[Any]]) -> Piece:
+    import pyarrow as pa
 
-    def __init__(self, file: TableFile) -> None:
-        self.file = file
-        self.names: list[str] = []
+    table = pa.table({name: _column(values) for name, values in cells.items()})
 
-    def rows(self, report: Report) -> Iterator[tuple[int, dict[str, Any] | tuple[Any, ...], str]]:
-        """(line, values, the row as it stands) of each row."""
-        raise NotImplementedError
+    def where(i: int) -> tuple[int, str]:
+        line, _, row = kept[i]
+        return line, _shown(row) if isinstance(row, bytes) else row
 
-    def pieces(self, report: Report, columns: list[str] | None = None) -> Iterator[Piece]:
-        """The rows in order; a column holds texts if any cell of it in the piece is one."""
-        import pyarrow as pa
-
-        names = self.names if columns is None else columns
-        kept: list[tuple[int, Any, str]] = []
-
-        def piece(kept: list[tuple[int, Any, str]]) -> Piece:
-            cells = {}
-            for i, name in enumerate(self.names):
-                if name in names:
-                    at = name if kept and isinstance(kept[0][1], dict) else i
-                    cells[name] = _column([_get(row, at) for _, row, _ in kept])
-            return Piece(pa.table(cells), lambda i: (kept[i][0], kept[i][2]))
-
-        size = 0
-        for row in self.rows(report):
-            kept.append(row)
-            size += len(row[2])
-            if len(kept) == _ROWS or size > 1 << 22:
-                yield piece(kept)
-                kept, size = [], 0
-        if kept:
-            yield piece(kept)
-
-
-def _get(row: Any, at: Any) -> Any:
-    return row.get(at) if isinstance(row, dict) else row[at]
+    return Piece(table, where)
 
 
 def _column(cells: list[Any]) -> Any:
     """An Arrow column; of texts, if the cells are not all numbers or all truth values."""
     import pyarrow as pa
 
-    kinds = {type(cell) for cell in cells} - {type(None)}
+    kinds = set(map(type, cells)) - {type(None)}
+    if kinds <= {str}:
+        return pa.array(cells, pa.string() if kinds else pa.null())
+    if kinds == {float}:
+        return pa.array(cells, pa.float64(), from_pandas=True)  # NaN is missing
     if kinds <= {int, float}:
-        whole = all(abs(cell) < 2**63 for cell in cells if type(cell) is int)
-        exact = float not in kinds or all(abs(cell) <= 2**53 for cell in cells if type(cell) is int)
-        if whole and exact:
-            if float in kinds:
-                return pa.array([None if c is None else float(c) for c in cells], pa.float64())
-            return pa.array(cells, pa.int64() if kinds else pa.null())
+        most = 2**53 if float in kinds else 2**63 - 1  # what keeps its digits
+        if all(-most <= cell <= most for cell in cells if type(cell) is int):
+            if kinds == {int}:
+                return pa.array(cells, pa.int64())
+            numbers = [None if cell is None else float(cell) for cell in cells]
+            return pa.array(numbers, pa.float64(), from_pandas=True)
     if kinds == {bool}:
         return pa.array(cells, pa.bool_())
     return pa.array([as_text(cell) for cell in cells], pa.string())
 
 
 def as_text(cell: Any) -> str | None:
-    """A value, spelled."""
+    """A value, spelled as Arrow does."""
+    import pyarrow as pa
+
     if cell is None or isinstance(cell, str):
         return cell
+    if isinstance(cell, float):
+        return str(pa.scalar(cell, pa.float64()).cast(pa.string()))
     return str(cell).lower() if isinstance(cell, bool) else str(cell)
 
 
-class JsonLines(Values):
-    """JSON lines: one object to a line. Its columns are the keys of all lines."""
+class JsonLines:
+    """JSON lines: one object to a line. Its columns are the keys of all lines.
+
+    Attributes
+    ----------
+    file : TableFile
+    names : list of str
+    """
 
     def __init__(self, file: TableFile) -> None:
-        super().__init__(file)
+        self.file = file
         found: dict[str, None] = {}
         trouble: list[Reject] = []
-        for _, row, _ in self.rows(trouble.append):
-            found.update(dict.fromkeys(row))
+        for batch in self._batches():
+            keys = None
+            for _, row, _ in self._rows(batch, trouble.append):
+                if row.keys() != keys:
+                    found.update(dict.fromkeys(row))
+                    keys = row.keys()
             del trouble[1:]
         if not found:
             if trouble:
@@ -98,41 +87,90 @@ class JsonLines(Values):
             raise TableError(f"{file.name} holds no object; each line must be one, with values")
         self.names = list(found)
 
-    def rows(self, report: Report) -> Iterator[tuple[int, dict[str, Any], str]]:
-        """(line, values, the row as it stands) of each row."""
+    def pieces(self, report: Report, columns: list[str] | None = None) -> Iterator[Piece]:
+        """The rows in order; a column holds texts if any cell of it in the piece is one."""
+        names = self.names if columns is None else columns
+        for batch in self._batches():
+            rows = self._rows(batch, report)
+            if rows:
+                yield _piece(rows, {name: [row.get(name) for _, row, _ in rows] for name in names})
+
+    def _batches(self) -> Iterator[list[tuple[int, bytes]]]:
+        """(number, line) of lines that are not blank."""
         with self.file.open() as stream:
-            number = 0
-            for line in _byte_lines(stream, self.file.name):
-                number += 1
+            batch: list[tuple[int, bytes]] = []
+            size = 0
+            for number, line in enumerate(_byte_lines(stream, self.file.name), 1):
                 raw = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-                if not raw.strip():
+                raw = raw.strip()
+                if not raw:
                     continue  # a line end that is doubled holds no row
-                shown = raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
-                column = None
-                try:
-                    row = json.loads(raw.decode(), object_pairs_hook=_unique)
-                    if not isinstance(row, dict):
-                        raise _ProblemError("it is no object; each line must be one: {...}")
-                    for column, cell in row.items():
-                        if isinstance(cell, dict | list):
-                            what = "an object" if isinstance(cell, dict) else "a list"
-                            raise _ProblemError(f"it holds {what}; write its parts as columns")
-                        if isinstance(cell, float) and math.isnan(cell):
-                            row[column] = None
-                        if isinstance(cell, str) and "\\u" in shown:
-                            cell.encode()  # half of a surrogate pair
-                    column = None
-                except _ProblemError as problem:
-                    report(Reject(self.file.name, number, column, str(problem), shown))
-                except UnicodeError:
-                    what = "it is not UTF-8; save the file as UTF-8"
-                    report(Reject(self.file.name, number, column, what, shown))
-                except (ValueError, RecursionError) as error:
-                    at = getattr(error, "colno", None)
-                    what = f"it is not JSON{f' (at sign {at})' if at else ''}; mend or delete it"
-                    report(Reject(self.file.name, number, None, what, shown))
-                else:
-                    yield number, row, shown
+                batch.append((number, raw))
+                size += len(raw)
+                if len(batch) == _ROWS or size > 1 << 22:
+                    yield batch
+                    batch, size = [], 0
+            if batch:
+                yield batch
+
+    def _rows(
+        self, batch: list[tuple[int, bytes]], report: Report
+    ) -> list[tuple[int, dict[str, Any], bytes]]:
+        rows = _at_once([line for _, line in batch])
+        if rows is not None:
+            return [(number, row, line) for (number, line), row in zip(batch, rows, strict=True)]
+        found = []
+        for number, line in batch:
+            row = self._row(number, line, report)
+            if row is not None:
+                found.append((number, row, line))
+        return found
+
+    def _row(self, number: int, line: bytes, report: Report) -> dict[str, Any] | None:
+        column = None
+        try:
+            row = json.loads(line.decode(), object_pairs_hook=_unique)
+            if not isinstance(row, dict):
+                raise _ProblemError("it is no object; each line must be one: {...}")
+            for name, cell in row.items():
+                column = name
+                if isinstance(cell, dict | list):
+                    what = "an object" if isinstance(cell, dict) else "a list"
+                    raise _ProblemError(f"it holds {what}; write its parts as columns")
+                if isinstance(cell, str):
+                    cell.encode()  # fails for half of a surrogate pair
+            return row
+        except _ProblemError as problem:
+            what = str(problem)
+        except UnicodeError:
+            what = "it is not UTF-8; save the file as UTF-8"
+        except (ValueError, RecursionError) as error:
+            at = getattr(error, "colno", None)
+            what = f"it is not JSON{f' (at sign {at})' if at else ''}; mend or delete it"
+        report(Reject(self.file.name, number, column, what, _shown(line)))
+        return None
+
+
+def _at_once(lines: list[bytes]) -> list[dict[str, Any]] | None:
+    """The objects of many lines, if nothing is wrong with any: five times as fast.
+
+    No text can reach over a line end, and lines that start and end with braces and hold nothing
+    nested are objects of their own if there are as many objects as lines.
+    """
+    if not all(line[:1] == b"{" and line[-1:] == b"}" for line in lines):
+        return None
+    text = b"[" + b",\n".join(lines) + b"]"
+    try:
+        rows = json.loads(text.decode(), object_pairs_hook=_unique)
+    except (ValueError, RecursionError, _ProblemError):
+        return None
+    if len(rows) != len(lines) or b"\\u" in text:
+        return None
+    for row in rows:
+        for cell in row.values():
+            if cell.__class__ is dict or cell.__class__ is list:
+                return None
+    return list(rows)
 
 
 class _ProblemError(Exception):
@@ -144,6 +182,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(row) < len(pairs):
         raise _ProblemError("a key comes twice; rename one")
     return row
+
+
+def _shown(line: bytes) -> str:
+    return line.decode("utf-8", "backslashreplace")
 
 
 def _byte_lines(stream: Any, name: str) -> Iterator[bytes]:
@@ -162,11 +204,17 @@ def _byte_lines(stream: Any, name: str) -> Iterator[bytes]:
         yield buffer
 
 
-class Sqlite(Values):
-    """A table or a query of an SQLite file, opened for reading only."""
+class Sqlite:
+    """A table or a query of an SQLite file, opened for reading only.
+
+    Attributes
+    ----------
+    file : TableFile
+    names : list of str
+    """
 
     def __init__(self, file: TableFile, table: str | None, query: str | None) -> None:
-        super().__init__(file)
+        self.file = file
         self._sql = query or ""
         with self._connection() as connection:
             if query is None:
@@ -224,7 +272,17 @@ class Sqlite(Values):
             what += "; the file is damaged or not SQLite"
         return TableError(f"{self.file.name}: {what}")
 
-    def rows(self, report: Report) -> Iterator[tuple[int, tuple[Any, ...], str]]:
+    def pieces(self, report: Report, columns: list[str] | None = None) -> Iterator[Piece]:
+        """The rows in order; a column holds texts if any cell of it in the piece is one."""
+        names = self.names if columns is None else columns
+        places = [self.names.index(name) for name in names]
+        rows = self._rows(report)
+        while kept := list(islice(rows, _ROWS)):
+            yield _piece(
+                kept, {n: [row[1][i] for row in kept] for n, i in zip(names, places, strict=True)}
+            )
+
+    def _rows(self, report: Report) -> Iterator[tuple[int, tuple[Any, ...], str]]:
         """(row, values, the row in words) of each row."""
         with self._connection() as connection:
             cursor = self._run(connection, self._sql)

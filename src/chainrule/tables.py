@@ -165,9 +165,10 @@ class _Target(NamedTuple):
 class _Seen:
     """What the first pass saw of a column."""
 
-    def __init__(self, wanted: str | None, spelled: bool) -> None:
+    def __init__(self, wanted: str | None, spelled: bool, may_date: bool) -> None:
         self._wanted = wanted
         self._spelled = spelled  # CSV: nothing but text, whatever it means
+        self._may_date = may_date  # JSON lines, SQLite: a text may be a date
         self._guess = Guess(wanted) if spelled or wanted else Guess(styles=("iso", "zoned"))
         self._arrow: list[Any] = []
         self._missing = False
@@ -176,13 +177,19 @@ class _Seen:
         import pyarrow as pa
 
         self._missing |= column.null_count > 0
-        if column.type not in self._arrow and column.null_count < len(column):
-            self._arrow.append(column.type)
+        if column.null_count < len(column):
+            self.update_type(column.type)
         if column.type == pa.string() and not self._guess.settled:
             for chunk in column.chunks:
                 self._guess.update(chunk)
 
-    def target(self, comma_first: bool, store: Any, name: str) -> _Target:
+    def update_type(self, arrow: Any) -> None:
+        import pyarrow as pa
+
+        if arrow not in self._arrow and arrow != pa.null():
+            self._arrow.append(arrow)
+
+    def target(self, comma_first: bool) -> _Target:
         import pyarrow as pa
 
         if self._wanted is not None:
@@ -190,13 +197,10 @@ class _Seen:
             return _Target(kind, arrow_type(kind), True)
         if self._spelled:
             kind = self._guess.result(comma_first)
-            return _Target(kind, arrow_type(kind), self._missing)
-        if isinstance(store, Typed) and self._arrow in ([], [pa.string()]):
-            arrow = store.types[name]
-            return _Target(None, pa.float64() if arrow == pa.null() else arrow, self._missing)
+            return _Target(kind, arrow_type(kind), self._missing or self._guess.missing)
         if not self._arrow:
             return _Target(None, pa.float64(), self._missing)
-        if self._arrow == [pa.string()]:
+        if self._arrow == [pa.string()] and self._may_date:
             kind = self._guess.result(comma_first)
             if kind.type == "date":
                 return _Target(kind, arrow_type(kind), self._missing)
@@ -235,7 +239,6 @@ class _Opened:
         limit: int | None,
         strict: bool = True,
     ) -> None:
-        check_types(types)
         self._on_look = _raise if strict else _ignore
         self._stores = [_store(file, table, query) for file in files]
         first = self._stores[0]
@@ -256,12 +259,15 @@ class _Opened:
         """The first pass."""
         first = self._stores[0]
         spelled = isinstance(first, Csv)
-        seen = {name: _Seen(self._wanted(name), spelled) for name in self._names}
+        may_date = not isinstance(first, Typed)
+        seen = {name: _Seen(self._wanted(name), spelled, may_date) for name in self._names}
         all_given = all(self._wanted(name) for name in self._names)
         for store in self._stores:
             rows = 0
             names = self._names
             if isinstance(store, Typed):
+                for name in names:
+                    seen[name].update_type(store.types[name])
                 names = [name for name in names if store.must_look(name, self._wanted(name))]
                 if not names:
                     continue
@@ -272,17 +278,32 @@ class _Opened:
                 if (all_given and rows) or (self._limit is not None and rows >= self._limit):
                     break
         comma_first = spelled and first.delimiter != ","
-        self._targets = {name: seen[name].target(comma_first, first, name) for name in self._names}
+        self._targets = {name: seen[name].target(comma_first) for name in self._names}
 
     def tables(self, report: Callable[[Reject], None]) -> Iterator[tuple[Any, Any]]:
         """The second pass: (typed, as they came) tables of Arrow."""
         rows = 0
+        told: list[Reject] = []
+
+        def tell() -> None:
+            for reject in sorted(told, key=lambda reject: reject.line):
+                report(reject)
+            told.clear()
+
+        def note(reject: Reject) -> None:
+            told.append(reject)
+            if len(told) > 10_000:
+                tell()
+
         for store in self._stores:
-            for piece in store.pieces(report, self._names):
-                yield self._typed(piece, store.file.name, report)
+            for piece in store.pieces(note, self._names):
+                pair = self._typed(piece, store.file.name, note)
+                tell()
+                yield pair
                 rows += len(piece.table)
                 if self._limit is not None and rows >= self._limit:
                     return
+            tell()
 
     def _typed(self, piece: Piece, file: str, report: Callable[[Reject], None]) -> tuple[Any, Any]:
         import pyarrow as pa
@@ -322,9 +343,18 @@ class _Opened:
 
 
 @contextmanager
-def _opened(source: Source, *how: Any) -> Iterator[_Opened]:
+def _opened(
+    source: Source,
+    table: str | None,
+    query: str | None,
+    columns: list[str] | None,
+    types: Types,
+    limit: int | None,
+    strict: bool = True,
+) -> Iterator[_Opened]:
+    check_types(types)
     with Files(source) as files:
-        yield _Opened(files, *how)
+        yield _Opened(files, table, query, columns, types, limit, strict)
 
 
 def _store(file: TableFile, table: str | None, query: str | None) -> Any:
