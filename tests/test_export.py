@@ -419,3 +419,17 @@ def test_the_pages_programs_print_what_it_says(language, shipped):
     for command in commands:
         printed = exports.run(shipped, command.split())
     assert printed == said
+
+
+def test_a_text_is_refused_with_what_to_do(tmp_path):
+    tabular = pytest.importorskip("chainrule.tabular", reason="needs tabular_pipeline")
+    X = exports.table()[["mass", "island"]]
+    model = tabular.tabular_pipeline(
+        kinds={"island": "text"}, text_columns=3, max_iter=3, engine="numpy", random_state=0
+    )
+    exports.fit(model, X, np.arange(len(X)) % 2)
+    message = r"StringEncoder on column 'island' cannot be exported; take a text.*max_levels="
+    for suffix in ("c", "onnx"):
+        with pytest.raises(ExportError, match=message):
+            export(model, tmp_path / f"m.{suffix}", sample=X)
+    assert not list(tmp_path.iterdir())

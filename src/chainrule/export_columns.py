@@ -210,7 +210,10 @@ def _to_columns(step: Any, features: list[Feature], names: Names) -> list[Featur
     if inner != "DatetimeEncoder":
         advice = "leave the column out"
         if inner == "StringEncoder":
-            advice = "take a text of few different values as a category, or leave it out"
+            advice = (
+                "take a text of few different values as a category (kinds= and max_levels= of "
+                "tabular_pipeline), or leave it out"
+            )
         raise ExportError(f"{inner} on {_listed(features, names)} cannot be exported; {advice}")
     made: list[Feature] = []
     for feature in features:
