@@ -140,8 +140,9 @@ class MLPRegressor(RegressorMixin, MLPBase):
     quantile : float or list of float, default=None
         Level, or increasing levels, for loss='quantile'; predictions of several levels never
         cross. None is 0.5.
-    standardize : bool or 'auto', default='auto'
-        Standardise the inputs inside and, for losses on the target's own scale, the target. The
+    standardize : bool, 'auto' or 'target', default='auto'
+        Standardise the inputs inside and, for losses on the target's own scale, the target;
+        'target': the target alone. The
         result is folded into ``coefs_``, so that predictions are in the target's units; the
         losses reported are those of the standardised target. 'auto' is True, but False with
         compat='sklearn', and leaves the target alone if the loss is your own, whose scale only
@@ -166,6 +167,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
     _parameter_constraints = CONSTRAINTS | {
         "loss": [StrOptions(set(REGRESSION_LOSSES)), Loss],
         "quantile": [Interval(REAL, 0, 1, closed="neither"), list, tuple, None],
+        "standardize": [StrOptions({"auto", "target"}), "boolean"],
     }
 
     def __init__(  # type: ignore[no-untyped-def]
@@ -417,7 +419,9 @@ class MLPRegressor(RegressorMixin, MLPBase):
         own_scale = known in REGRESSION_LOSSES or self.standardize is True
         target = self._target()
         name = target.activation if isinstance(target.activation, str) else target.activation.name
-        if not (self._standardizes() and own_scale and name in ("identity", "ordered", "exp")):
+        if not (
+            self._standardizes("target") and own_scale and name in ("identity", "ordered", "exp")
+        ):
             return
         Y = np.asarray(y, np.float64).reshape(len(y), -1)
         mean = np.average(Y, axis=0, weights=weight)
