@@ -32,6 +32,7 @@ ONCE = {
     "test_digits",
     "test_displays",
     "test_docs",
+    "test_encoding",
     "test_evaluation",
     "test_golden",
     "test_inspect",

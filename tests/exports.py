@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from sklearn.compose import make_column_transformer
-from sklearn.impute import SimpleImputer
+from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     MaxAbsScaler,
@@ -47,7 +48,11 @@ def fit(model, X, y):
 
 
 def rows_of(X):
-    """Rows as lists, None where a value is missing."""
+    """Rows as lists, None where a value is missing; dates as seconds since 1970."""
+    if hasattr(X, "columns"):
+        epoch = pd.Timestamp("1970-01-01")
+        dated = X.select_dtypes("datetime").columns
+        X = X.assign(**{name: (X[name] - epoch).dt.total_seconds() for name in dated})
     values = X.to_numpy(object).tolist() if hasattr(X, "columns") else np.asarray(X).tolist()
     return [[None if v is None or v != v else v for v in row] for row in values]
 
@@ -87,6 +92,7 @@ def _classifiers():
     yield "texts", MLPClassifier((4,), **SMALL), X, names
     yield "two classes", MLPClassifier((4,), ["gelu"], loss="focal", **SMALL), X, y > 0
     yield "two texts", MLPClassifier((4,), **SMALL), X, np.array(HOSTILE)[np.minimum(y, 1)]
+    yield "wide", MLPClassifier((50, 60), **SMALL), X, y
     yield "no hidden layer", MLPClassifier((), **SMALL), X, y - 1
     yield "labels", MLPClassifier((4,), **SMALL), X, np.stack([y > 0, y > 1, X[:, 0] > 0], 1) * 1
     yield "one class", MLPClassifier((4,), **SMALL), X, np.full(len(X), "only")
@@ -192,10 +198,47 @@ def _pipelines():
     )
 
 
+DAYS = [
+    *["1900-02-28", "1900-03-01", "1970-01-01", "1969-12-31T23:59:59", "2000-02-29T12:30:01"],
+    *["2000-03-01", "2000-12-31T23:59:59", "2023-02-28", "2024-02-29T01:02:03", "2024-03-01"],
+    *["2100-02-28", "2100-03-01", "1700-01-01", "2261-12-31T00:00:59"],
+]
+
+
+def dates(n=120):
+    """Dates around which calendars go wrong, others, holes, and another column of days alone."""
+    rng = np.random.default_rng(2)
+    others = pd.to_datetime(rng.integers(-8_000_000_000, 9_000_000_000, n - len(DAYS)), unit="s")
+    when = pd.Series([*pd.to_datetime(DAYS, format="ISO8601"), *others])
+    frame = pd.DataFrame({"when": when, "day": when[::-1].dt.normalize().to_numpy()})
+    frame.loc[20::7, "when"] = pd.NaT
+    return frame.assign(mass=rng.normal(size=n))
+
+
+def _dated():
+    from skrub import ApplyToCols, DatetimeEncoder, SquashingScaler
+
+    X = dates()
+    y = np.arange(len(X)) % 3
+    circles = DatetimeEncoder(periodic_encoding="circular", add_weekday=True)
+    plain = DatetimeEncoder(resolution="second", add_weekday=True)
+    for name, encoder in (("dates on circles", circles), ("dates in parts", plain)):
+        parts = make_pipeline(ApplyToCols(encoder), SquashingScaler(), SimpleImputer())
+        marked = make_pipeline(
+            ApplyToCols(DatetimeEncoder(resolution=None)), MissingIndicator(error_on_new=False)
+        )
+        columns = make_column_transformer(
+            (parts, ["when", "day"]), (marked, ["when", "day"]), (SquashingScaler(), ["mass"])
+        )
+        yield name, make_pipeline(columns, MLPClassifier((4,), **SMALL)), X, y
+
+
 def zoo():
     """(name, fitted model, X it was fitted on) of many kinds."""
     found = []
-    for make in (_classifiers, _regressors, _pipelines):
+    makers = [_classifiers, _regressors, _pipelines]
+    makers += [_dated] if importlib.util.find_spec("skrub") else []
+    for make in makers:
         for name, model, X, y in make():
             found.append((name, fit(model, X, y), X))
     return found

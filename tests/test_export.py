@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import exports
@@ -338,6 +339,9 @@ def test_bad_arguments_say_what_to_do(tmp_path):
         export(model, tmp_path / "m.c", format="rust")
     with pytest.raises(ExportError, match="the model takes 4 columns"):
         export(model, tmp_path / "m.c", sample=X[:, :2])
+    X[3, 1] = np.inf
+    with pytest.raises(ExportError, match="column 'x1' holds an infinite number"):
+        export(model, tmp_path / "m.c", sample=X)
     (tmp_path / "m.c").write_text("mine")
     with pytest.raises(FileExistsError):
         export(model, tmp_path / "m.c", overwrite=False)
@@ -355,6 +359,24 @@ def test_a_disagreement_leaves_what_was_there(tmp_path, monkeypatch):
             export(model, tmp_path / f"m.{suffix}", sample=X)
     assert [path.name for path in tmp_path.iterdir()] == ["m.py"]
     assert (tmp_path / "m.py").read_text() == "mine"
+
+
+def test_pipelines_of_tables_are_exported(tmp_path):
+    tabular = pytest.importorskip("chainrule.tabular", reason="needs tabular_pipeline")
+    X = exports.table().assign(when=exports.dates()["when"], day="2024-02-29")
+    X["day"] = exports.dates()["day"].dt.strftime("%d/%m/%Y")
+    model = tabular.tabular_pipeline(max_iter=3, engine="numpy", random_state=0)
+    exports.fit(model, X, np.arange(len(X)) % 2)
+    for suffix in ("py", "c", "mjs", "onnx"):
+        assert export(model, tmp_path / f"m.{suffix}", sample=X) < 1e-5
+        assert export(model, tmp_path / f"m.{suffix}") < 1e-5
+    own = model.predict_proba(X)
+    module = {"__name__": "m"}
+    exec((tmp_path / "m.py").read_text(), module)
+    columns = {name: X[name].tolist() for name in module["COLUMNS"]}
+    days = [datetime.strptime(day, "%d/%m/%Y") for day in X["day"]]
+    found = module["predict_proba"](columns | {"day": days})
+    assert np.abs(found - own).max() < 1e-9
 
 
 def test_what_is_reported(tmp_path):
@@ -397,3 +419,17 @@ def test_the_pages_programs_print_what_it_says(language, shipped):
     for command in commands:
         printed = exports.run(shipped, command.split())
     assert printed == said
+
+
+def test_a_text_is_refused_with_what_to_do(tmp_path):
+    tabular = pytest.importorskip("chainrule.tabular", reason="needs tabular_pipeline")
+    X = exports.table()[["mass", "island"]]
+    model = tabular.tabular_pipeline(
+        kinds={"island": "text"}, text_columns=3, max_iter=3, engine="numpy", random_state=0
+    )
+    exports.fit(model, X, np.arange(len(X)) % 2)
+    message = r"StringEncoder on column 'island' cannot be exported; take a text.*max_levels="
+    for suffix in ("c", "onnx"):
+        with pytest.raises(ExportError, match=message):
+            export(model, tmp_path / f"m.{suffix}", sample=X)
+    assert not list(tmp_path.iterdir())

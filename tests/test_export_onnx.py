@@ -40,10 +40,11 @@ def ran(graph, X, dtype=np.float32):
     else:
         feed = {}
         for one in inputs:
-            column = X[one.name].to_numpy()[:, None]
+            column = np.array(exports.rows_of(X[[one.name]]), object)
+            own = np.float64 if one.type == "tensor(double)" else dtype
             text = one.type == "tensor(string)"
-            absent = np.array([[v is None or v != v] for v in column[:, 0]])
-            feed[one.name] = np.where(absent, "", column) if text else column.astype(dtype)
+            absent = np.array([[v is None] for v in column[:, 0]])
+            feed[one.name] = np.where(absent, "", column) if text else column.astype(own)
     names = [one.name for one in runs.get_outputs()]
     return dict(zip(names, runs.run(None, feed), strict=True))
 

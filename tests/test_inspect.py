@@ -71,7 +71,7 @@ def test_an_estimator(run, tmp_path):
     assert shown["Metrics", "rows"] == "150"
     assert shown["Metrics", "log loss"] == "0.1235  (0.1 to 0.2)"
     assert shown["Notes", "source"] == "a.csv"
-    assert shown["Notes", "rows"] == "train 120, test 30, by class (b 1)"
+    assert shown["Notes", "rows"] == "train 120, test 30, by_class (b 1)"
     assert shown["File", "SHA-256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -24,6 +24,7 @@ from sklearn.utils.multiclass import (
 )
 
 from chainrule import losses
+from chainrule.data import check_labels
 from chainrule.fitting import MLPBase, with_callbacks
 from chainrule.losses import Loss
 from chainrule.multioutput import ColumnsBinarizer, grouped_cross_entropy, grouped_softmax
@@ -114,8 +115,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     input_noise : float, default=0.0
         Deviation of normal noise on the (standardised) inputs while training.
     normalization : {'batch', 'layer'} or None, default=None
-        Normalise what goes into each hidden activation. 'batch' counts each row of a batch
-        once, whatever its weight.
+        Normalise what goes into each hidden activation.
     standardize : bool or 'auto', default='auto'
         Standardise the inputs inside; the result is folded into ``coefs_``, which apply to X as
         it is. 'auto' is True, but False with compat='sklearn'. Sparse columns are only scaled.
@@ -133,6 +133,9 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         Which hidden layer's activations `transform` gives: 0 is the first, -1 the last.
     engine : {'auto', 'numpy', 'numba'}, default='auto'
         Plain NumPy or compiled code; 'auto' decides by the amount of work.
+    n_threads : int, default=None
+        At most so many threads in `fit`; the bits do not depend on it. None: the physical cores,
+        or $OMP_NUM_THREADS if that is less. Small steps are always taken by one.
     keep_optimizer_state : bool, default=False
         Let pickles hold the optimiser's state, so that `partial_fit` goes on exactly.
     compat : {'sklearn'} or None, default=None
@@ -225,6 +228,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         callbacks=None,
         transform_layer=-1,
         engine="auto",
+        n_threads=None,
         keep_optimizer_state=False,
         compat=None,
     ):
@@ -275,6 +279,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         self.callbacks = callbacks
         self.transform_layer = transform_layer
         self.engine = engine
+        self.n_threads = n_threads
         self.keep_optimizer_state = keep_optimizer_state
         self.compat = compat
 
@@ -352,6 +357,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
 
     def _learn_target(self, y: Any, first: bool, incremental: bool) -> None:
         """Classes, learned or compared with those known."""
+        check_labels(y)
         check_classification_targets(y)
         if type_of_target(y) == "multiclass-multioutput":
             if first and not incremental:

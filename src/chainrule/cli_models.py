@@ -41,7 +41,6 @@ ABOUT_EXPORT = (
 
 SAMPLE_ROWS = 10_000
 HINTS = {
-    "onnx": "Inputs and outputs are named in the file; see docs/export.md",
     "c": "To check it where it is used: cc -std=c99 -DCHAINRULE_TEST {name} -lm && ./a.out",
     "js": "To check it where it is used: node -e "
     "\"import('./{name}').then(m => console.log(m.check()))\"",
@@ -172,7 +171,10 @@ def export(
     elif not quiet:
         print(f"{written.path}  {_size(written.path.stat().st_size)}")
         print(_agreement(written, sample))
-        print(HINTS[written.format].format(name=written.path))
+        if written.format == "onnx":
+            print(_ends(written.path))
+        else:
+            print(HINTS[written.format].format(name=written.path))
 
 
 def _written(
@@ -196,7 +198,7 @@ def _written(
     except DisagreementError as error:
         fail(str(error), FAILED)
     except (ValueError, ImportError) as error:
-        fail(str(error), BAD_INPUT)
+        fail(" ".join(str(error).split()), BAD_INPUT)
     except OSError as error:
         fail(f"{path} cannot be written: {error.strerror or error}", BAD_INPUT)
 
@@ -224,6 +226,19 @@ def _agreement(written: Exported, sample: str | None) -> str:
     of = "that were made up" if written.made_up else f"of {sample}"
     difference = f"{written.difference:.1e}"
     return f"Largest difference from the model's own predictions {difference}, on {rows} {of}"
+
+
+def _ends(path: Path) -> str:
+    """What a graph takes and gives."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    takes = f"{len(graph.input)} inputs (n, 1), named as the columns are"
+    if len(graph.input) == 1:
+        takes = (
+            f"{graph.input[0].name}, (n, {graph.input[0].type.tensor_type.shape.dim[1].dim_value})"
+        )
+    return f"It takes {takes}; gives {', '.join(one.name for one in graph.output)}"
 
 
 def _size(n: int) -> str:

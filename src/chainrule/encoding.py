@@ -101,7 +101,7 @@ def encode(value: Any, where: str, arrays: dict[str, Array]) -> Any:
     ModelFileError
         A value that cannot be stored; the message says which, and what to do.
     """
-    if value is None or isinstance(value, str | bool) or type(value) is int:
+    if value is None or type(value) in (str, bool, int):
         return value
     if type(value) is float:
         return value if math.isfinite(value) else {"$float": str(value)}
@@ -139,7 +139,7 @@ def _encode_array(value: Array, where: str, arrays: dict[str, Array]) -> Any:
         arrays[where] = np.ascontiguousarray(value).reshape(value.shape)
         return {"$array": where}
     if value.ndim == 1 and value.dtype.kind in "OU":
-        labels = value.tolist()
+        labels = [one.item() if isinstance(one, np.generic) else one for one in value.tolist()]
         for one in labels:
             if one is not None and type(one) not in (str, bool, int, float):
                 raise _cannot(where, one, "use labels that are strings or numbers")

@@ -427,8 +427,8 @@ def run_lbfgs(
     n, rules = len(X), descent.rules
     w = np.ones(n) if weight is None else weight.astype(np.float64)
     mass = float(w.sum())
-    share = (w * (rules.error_scale / mass))[:, None]
     net, batch = work.bind(n)
+    batch.share[:, 0] = w * (rules.error_scale / mass)
     nabla = np.zeros_like(work.theta)
     nabla_W, nabla_b = work.views(nabla)
     costs = np.empty(n)
@@ -439,7 +439,7 @@ def run_lbfgs(
         with np.errstate(all="ignore"):
             backprop.forward(net, batch)
             work.loss.cost(batch.z[work.L], batch.a[work.L], Y, costs)
-            backprop.output_error(net, work.loss.delta, Y, share, batch)
+            backprop.output_error(net, work.loss.delta, Y, batch)
             backprop.backward(net, batch)
             backprop.gradient(net, batch, nabla_W, nabla_b)
         total = rules.cost_scale * float(w @ costs)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.export_c_parts import AFFINE, ELEMENTWISE, LAYER_NORM, ORDERED, SAME, SOFTMAX
+from chainrule.export_c_parts import AFFINE, DATES, ELEMENTWISE, LAYER_NORM, ORDERED, SAME, SOFTMAX
 from chainrule.export_steps import (
     Activate,
     Affine,
@@ -20,6 +20,16 @@ from chainrule.export_steps import (
     Rescale,
 )
 from chainrule.export_text import c_string, check_whole, identifier, number, wrapped
+
+_PARTS = {
+    "year": "y",
+    "month": "m",
+    "day": "d",
+    "hour": "h",
+    "minute": "i",
+    "second": "s",
+    "weekday": "w",
+}
 
 
 class _Writer:
@@ -88,6 +98,9 @@ class _Writer:
                 "Columns of texts are read from texts, the others from x, both at the column's own",
                 "place; a missing text is a null pointer. Texts are UTF-8.",
             ]
+        if p.dates:
+            places = ", ".join(str(j) for j, column in enumerate(p.columns) if column.date)
+            lines.append(f"Dates (columns {places}, from 0) are seconds since 1970, UTC.")
         lines += [
             "All functions return a negative number, -1 - j, and write nothing where column j is",
             "infinite, missing or unknown and the model does not accept that. They use the stack",
@@ -129,6 +142,8 @@ class _Writer:
             names = names | {"logistic"}
         first = [name for name in ("logistic", "softplus") if name in names]
         out = [SAME] if p.texts else []
+        if p.calendar - {"sine", "cosine", "total_seconds"}:
+            out.append(DATES)
         for name in [*first, *sorted(names - {*first, "softmax"})]:
             # exp and the like are names of the library's own.
             own = name if name in first else f"act_{name}"
@@ -243,6 +258,12 @@ class _Writer:
                 u, v, w = (f"{label}_{q}[i]" for q in range(3))
                 if name == "scale":
                     lines.append(f"v = (v - {u}) * {v} + {w};")
+                elif name == "total_seconds":
+                    lines.append("v = (float)v;")
+                elif name in _PARTS:
+                    lines.append(f"v = date_part(v, '{_PARTS[name]}');")
+                elif name in ("sine", "cosine"):
+                    lines.append(f"v = {name[:3]}(6.283185307179586 * v / {u});")
                 elif name == "clip":
                     lines.append(f"v = v < {u} ? {u} : v > {v} ? {v} : v;")
                 else:

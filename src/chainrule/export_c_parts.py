@@ -78,3 +78,31 @@ static int same(const char *a, const char *b)
     return *a == *b;
 }
 """
+
+# The calendar by Gregorian periods of 400 years, counted from the first of March.
+DATES = """
+/* A part of a date in seconds since 1970, UTC. */
+static double date_part(double seconds, char part)
+{
+    double days = floor(seconds / 86400), rest = floor(seconds) - days * 86400;
+    double era = floor((days + 719468) / 146097), day = days + 719468 - era * 146097;
+    double year = floor((day - floor(day / 1460) + floor(day / 36524) - floor(day / 146096)) / 365);
+    double month;
+
+    if (part == 'w')
+        return fmod(fmod(days + 3, 7) + 7, 7) + 1;
+    if (part == 'h')
+        return floor(rest / 3600);
+    if (part == 'i')
+        return fmod(floor(rest / 60), 60);
+    if (part == 's')
+        return fmod(rest, 60);
+    day -= 365 * year + floor(year / 4) - floor(year / 100);
+    month = floor((5 * day + 2) / 153);
+    if (part == 'd')
+        return day - floor((153 * month + 2) / 5) + 1;
+    if (part == 'm')
+        return month < 10 ? month + 3 : month - 9;
+    return year + 400 * era + (month >= 10);
+}
+"""

@@ -15,6 +15,7 @@ from sklearn import compose, feature_selection, impute, pipeline, preprocessing
 
 from chainrule.export_estimator import read_estimator
 from chainrule.export_steps import (
+    CALENDAR,
     ExportError,
     Feature,
     Key,
@@ -28,9 +29,8 @@ from chainrule.fitting import MLPBase
 
 CAN = (
     "StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, skrub's SquashingScaler, "
-    "SimpleImputer, MissingIndicator, "
-    "OneHotEncoder, OrdinalEncoder and selections of columns, in Pipeline, ColumnTransformer and "
-    "FeatureUnion"
+    "SimpleImputer, MissingIndicator, OneHotEncoder, OrdinalEncoder, skrub's DatetimeEncoder in "
+    "ApplyToCols and selections of columns, in Pipeline, ColumnTransformer and FeatureUnion"
 )
 
 Names = list[str]
@@ -207,14 +207,33 @@ def _squashing(step: Any, features: list[Feature], names: Names) -> list[Feature
 
 def _to_columns(step: Any, features: list[Feature], names: Names) -> list[Feature]:
     inner = type(step.transformer).__name__
-    advice = {
-        "DatetimeEncoder": "turn dates into numbers (a year, a month, seconds) before",
-        "StringEncoder": "take a text of few different values as a category, or leave it out",
-    }
-    raise ExportError(
-        f"{inner} on {_listed(features, names)} cannot be exported; "
-        f"{advice.get(inner, 'leave the column out')}"
-    )
+    if inner != "DatetimeEncoder":
+        advice = "leave the column out"
+        if inner == "StringEncoder":
+            advice = (
+                "take a text of few different values as a category (kinds= and max_levels= of "
+                "tabular_pipeline), or leave it out"
+            )
+        raise ExportError(f"{inner} on {_listed(features, names)} cannot be exported; {advice}")
+    made: list[Feature] = []
+    for feature in features:
+        encoder = step.transformers_[names[feature.column]]
+        circles: list[Feature] = []
+        for part in encoder.extracted_features_:
+            if part not in CALENDAR or encoder.periodic_encoding == "spline":
+                how = "splines" if part in CALENDAR else f"the {part}"
+                raise ExportError(
+                    f"DatetimeEncoder with {how} on {_listed([feature], names)} cannot be "
+                    "exported; circular encoding and parts from years to seconds can"
+                )
+            one = apply(feature, (part,))
+            circle = encoder._periodic_encoders.get(part)
+            if circle is None:
+                made.append(one)
+            else:
+                circles += [apply(one, (name, float(circle.period))) for name in ("sine", "cosine")]
+        made += circles
+    return made
 
 
 def _cleaner(step: Any, features: list[Feature], names: Names) -> list[Feature]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule import activations, layers
 from chainrule.export_steps import (
+    CALENDAR,
     Activate,
     Affine,
     Certain,
@@ -100,12 +101,14 @@ def read_estimator(model: Any, features: list[Feature], names: list[str]) -> Pro
 def _columns(inputs: list[Numeric | Table], names: list[str]) -> list[Column]:
     """What the columns must hold for these features."""
     columns = [Column(name) for name in names]
-    kinds: dict[int, set[bool]] = {}
+    kinds: dict[int, set[str]] = {}
     known: dict[int, tuple[Key, ...]] = {}
     for feature in inputs:
         column = columns[feature.column]
         column.missing &= feature.missing is not None and not isnan(feature.missing)
-        text = False
+        kind = "number"
+        if isinstance(feature, Numeric) and feature.ops and feature.ops[0][0] in CALENDAR:
+            kind = "date"
         if isinstance(feature, Table):
             column.none |= feature.none
             column.labels |= feature.labels
@@ -119,15 +122,16 @@ def _columns(inputs: list[Numeric | Table], names: list[str]) -> list[Column]:
             if feature.keys != known.get(feature.column):
                 column.keys = list(dict.fromkeys([*column.keys, *feature.keys]))
                 known[feature.column] = feature.keys
-            text = any(isinstance(key, str) for key in feature.keys)
-        kinds.setdefault(feature.column, set()).add(text)
+            kind = "text" if any(isinstance(key, str) for key in feature.keys) else "number"
+        kinds.setdefault(feature.column, set()).add(kind)
     for j, found in kinds.items():
         if len(found) > 1:
+            uses = " and as a ".join(sorted(found))
             raise ExportError(
-                f"column {columns[j].name!r} is taken as a number and as a text; give each use "
-                "a column of its own"
+                f"column {columns[j].name!r} is taken as a {uses}; give each use its own column"
             )
-        columns[j].text = found.pop()
+        kind = found.pop()
+        columns[j].text, columns[j].date = kind == "text", kind == "date"
     return columns
 
 

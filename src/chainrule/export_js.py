@@ -96,7 +96,8 @@ function read(row) {
   return columns.map((name, j) => {
     if (named && !Object.prototype.hasOwnProperty.call(row, name))
       throw new RangeError(`the row has no column ${JSON.stringify(name)}`);
-    const value = named ? row[name] : row[j];
+    let value = named ? row[name] : row[j];
+    if (value instanceof Date) value = value.getTime() / 1000;
     const absent = value === null || value === undefined || Number.isNaN(value);
     if (absent && !acceptsMissing[j])
       throw new RangeError(`column ${JSON.stringify(name)} is missing`);
@@ -119,11 +120,29 @@ ARITHMETIC = """  for (const { at, from, operations, missing } of numbers) {
         for (const [name, p, q, r] of operations) {
           if (name === "scale") v = (v - p[i]) * q[i] + r[i];
           else if (name === "clip") v = Math.min(Math.max(v, p[i]), q[i]);
-          else v /= Math.sqrt(1 + (v / p[i]) ** 2); // squash
+          else if (name === "squash") v /= Math.sqrt(1 + (v / p[i]) ** 2);
+          else v = datePart(name, v, p && p[i]);
         }
       a[at[i]] = v;
     }
   }
+"""
+
+DATES = """
+/** A part of a date in seconds; or the place on a circle of a part. */
+function datePart(name, v, period) {
+  if (name === "sine") return Math.sin((2 * Math.PI * v) / period);
+  if (name === "cosine") return Math.cos((2 * Math.PI * v) / period);
+  if (name === "total_seconds") return Math.fround(v);
+  const date = new Date(Math.floor(v) * 1000);
+  if (name === "year") return date.getUTCFullYear();
+  if (name === "month") return date.getUTCMonth() + 1;
+  if (name === "day") return date.getUTCDate();
+  if (name === "hour") return date.getUTCHours();
+  if (name === "minute") return date.getUTCMinutes();
+  if (name === "second") return date.getUTCSeconds();
+  return date.getUTCDay() || 7; // weekday
+}
 """
 
 LOOKUP = """
@@ -208,14 +227,14 @@ def _functions(program: Program) -> str:
 
 
 def _features(program: Program) -> str:
-    runs, out, body = program.runs(), [], ""
+    runs, out, body = program.runs(), [DATES] if program.calendar else [], ""
     if runs:
         body += ARITHMETIC
         out.append("\n// Places of features, their columns, operations, values where missing.\n")
         out.append("const numbers = [\n")
         for run in runs:
             ops = ", ".join(
-                f"[{js_value(name)}, {', '.join(map(_numbers, parameters))}]"
+                f"[{', '.join([js_value(name), *map(_numbers, parameters)])}]"
                 for name, parameters in run.ops
             )
             out.append(
@@ -291,7 +310,9 @@ def _forward(program: Program) -> str:
 
 
 ROW = " * @param {Array|Object} row the values of columns, in their order or by their names;\n"
-ROW += " *   null, undefined or NaN where a value is missing\n"
+ROW += (
+    " *   null, undefined or NaN where a value is missing; dates as Date, or seconds since 1970\n"
+)
 
 
 def _predict(program: Program) -> str:

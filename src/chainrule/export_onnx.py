@@ -9,9 +9,11 @@ import numpy as np
 
 import chainrule
 from chainrule.export_steps import (
+    CALENDAR,
     Activate,
     Affine,
     Certain,
+    Column,
     Complement,
     Deviations,
     LayerNorm,
@@ -73,7 +75,8 @@ def features(
         return graph.add("Gather", columns[0], graph.constant(np.array(which)), axis=1)
 
     for run in program.runs():
-        parts.append(_run(graph, program, run, numbers(run.columns), dtype))
+        own = np.float64 if program.columns[run.columns[0]].date else dtype
+        parts.append(_run(graph, program, run, numbers(run.columns), own))
         order += run.at
     added = []
     for j, table in program.tables.items():
@@ -115,7 +118,13 @@ def _run(graph: Graph, program: Program, run: Run, x: str, dtype: Any) -> str:
 
     for name, parameters in run.ops:
         p = [np.asarray(values, np.float64) for values in parameters]
-        if name == "scale":
+        if name in CALENDAR:
+            x = _cast(graph, date_part(graph, name, x), dtype, FLOAT)
+            dtype = FLOAT
+        elif name in ("sine", "cosine"):
+            turns = graph.add("Mul", x, constant(2 * np.pi / p[0]))
+            x = graph.add("Sin" if name == "sine" else "Cos", turns)
+        elif name == "scale":
             # What rounding takes from the centre is given back to the shift.
             centre = p[0].astype(dtype).astype(np.float64)
             x = graph.add("Mul", graph.add("Sub", x, constant(centre)), constant(p[1]))
@@ -134,6 +143,57 @@ def _run(graph: Graph, program: Program, run: Run, x: str, dtype: Any) -> str:
     if absent is not None:
         x = graph.add("Where", absent, graph.constant(np.array(run.missing, FLOAT)), x)
     return x
+
+
+def date_part(graph: Graph, part: str, x: str) -> str:
+    """Nodes from seconds since 1970, UTC, in double precision, to a part of the date.
+
+    By Gregorian periods of 400 years, counted from the first of March.
+    """
+    if part == "total_seconds":
+        return x
+
+    def constant(value: float) -> str:
+        return graph.constant(np.array([value], np.float64))
+
+    def plus(a: str, value: float) -> str:
+        return graph.add("Add", a, constant(value))
+
+    def times(a: str, value: float) -> str:
+        return graph.add("Mul", a, constant(value))
+
+    def over(a: str, value: float) -> str:
+        return graph.add("Floor", graph.add("Div", a, constant(value)))
+
+    def less(a: str, *others: str) -> str:
+        for one in others:
+            a = graph.add("Sub", a, one)
+        return a
+
+    days = over(x, 86400)
+    rest = less(graph.add("Floor", x), times(days, 86400))
+    if part == "weekday":
+        shifted = plus(days, 3)
+        return plus(less(shifted, times(over(shifted, 7), 7)), 1)
+    if part == "hour":
+        return over(rest, 3600)
+    if part in ("minute", "second"):
+        left = over(rest, 60) if part == "minute" else rest
+        return less(left, times(over(left, 60), 60))
+    shifted = plus(days, 719468)
+    era = over(shifted, 146097)
+    day = less(shifted, times(era, 146097))
+    leap = graph.add("Add", less(day, over(day, 1460), over(day, 146096)), over(day, 36524))
+    year = over(leap, 365)
+    day = graph.add("Add", less(day, times(year, 365), over(year, 4)), over(year, 100))
+    month = over(plus(times(day, 5), 2), 153)
+    if part == "day":
+        return plus(less(day, over(plus(times(month, 153), 2), 5)), 1)
+    late = graph.add("Less", month, constant(10))
+    if part == "month":
+        return graph.add("Where", late, plus(month, 3), plus(month, -9))
+    year = graph.add("Add", year, times(era, 400))
+    return graph.add("Where", late, year, plus(year, 1))
 
 
 def _cast(graph: Graph, x: str, given: Any, wanted: Any) -> str:
@@ -306,7 +366,7 @@ def make_onnx(program: Program, dtype: str = "float32") -> Any:
     from onnx import TensorProto, checker, helper
 
     number = TensorProto.DOUBLE if dtype == "float64" else TensorProto.FLOAT
-    matrix = not program.texts
+    matrix = not (program.texts or program.dates)
     names = ["X"] if matrix else [column.name for column in program.columns]
     graph = DirectGraph([])
     names = [graph.unique(name or "column") for name in names]
@@ -339,7 +399,7 @@ def make_onnx(program: Program, dtype: str = "float32") -> Any:
         inputs = [info(names[0], number, ["n", len(program.columns)])]
     else:
         inputs = [
-            info(name, TensorProto.STRING if column.text else number, ["n", 1])
+            info(name, _tensor(column, number), ["n", 1])
             for name, column in zip(names, program.columns, strict=True)
         ]
     model = helper.make_model(
@@ -357,13 +417,22 @@ def make_onnx(program: Program, dtype: str = "float32") -> Any:
     return model
 
 
+def _tensor(column: Column, number: int) -> int:
+    """The type of a column's input; single precision would not do for dates."""
+    from onnx import TensorProto
+
+    if column.text:
+        return int(TensorProto.STRING)
+    return int(TensorProto.DOUBLE) if column.date else number
+
+
 def inputs_of(model: Any, program: Program, rows: list[list[Any]]) -> dict[str, Any]:
     """What a session of `make_onnx`'s model is fed for rows (None where a value is missing)."""
     from onnx import TensorProto
 
     given = model.graph.input
     dtype = np.float64 if given[0].type.tensor_type.elem_type == TensorProto.DOUBLE else FLOAT
-    if not program.texts:
+    if len(given) == 1 and given[0].name == "X":
         X = np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64)
         return {given[0].name: X.reshape(len(rows), -1).astype(dtype)}
     feed = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,15 @@ ACTIVATIONS = {
     "    return a / a.sum(axis=1, keepdims=True)",
 }
 
+LITERAL = 2000  # Python takes long, and much memory, to read more numbers than this in one list
+
+PACKED = '''
+
+def packed(text, dtype):
+    """Many numbers, little-endian, in base 64."""
+    return np.frombuffer(base64.b64decode(text), dtype="<f" + str(np.dtype(dtype).itemsize))
+'''
+
 HEAD = '''"""A trained model, written by chainrule: {summary}.
 
 {use}
@@ -44,12 +54,13 @@ X is a table of rows with the columns COLUMNS, in this order: a list of rows, an
 or data frame of columns by name. A missing value is None or NaN. Needs NumPy only.
 """
 
-import math
+{imports}import math
 
 import numpy as np
 
 COLUMNS = {columns}
 TEXT = {text}  # whether a column holds texts
+DATE = {date}  # dates, or seconds since 1970, UTC
 LABELS = {labels}  # whether numbers are taken as texts
 MISSING = {missing}  # whether a missing value is accepted
 '''
@@ -64,7 +75,7 @@ def columns_of(X):
             raise ValueError(f"X has no column {absent[0]!r}")
         given = [X[name] for name in COLUMNS]
     else:
-        X = np.asarray(X, object if any(TEXT) else float)
+        X = np.asarray(X, object if any(TEXT) or any(DATE) else float)
         if X.ndim != 2 or X.shape[1] != len(COLUMNS):
             raise ValueError(f"X must have {len(COLUMNS)} columns, got the shape {X.shape}")
         given = list(X.T)
@@ -75,6 +86,8 @@ def columns_of(X):
             absent = np.array([is_missing(value) for value in column], bool)
         else:
             try:
+                if DATE[j]:
+                    column = [seconds(value) for value in np.asarray(column, object)]
                 column = np.asarray(column, float)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"column {COLUMNS[j]!r} holds no numbers: {error}") from None
@@ -87,6 +100,17 @@ def columns_of(X):
             raise ValueError(f"row {row}: column {COLUMNS[j]!r} is missing")
         found.append((column, absent))
     return found
+
+
+def seconds(value):
+    """A date as seconds since 1970, UTC."""
+    if is_missing(value):
+        return math.nan
+    if isinstance(value, (int, float, np.number)):
+        return value
+    if getattr(value, "tzinfo", None) is not None:
+        return value.timestamp()
+    return (np.datetime64(value) - np.datetime64(0, "s")) / np.timedelta64(1, "s")
 
 
 def as_text(value):
@@ -111,10 +135,34 @@ ARITHMETIC = """    for at, which, operations, missing in NUMBERS:
                 x = (x - p[0]) * p[1] + p[2]
             elif name == "clip":
                 x = np.clip(x, p[0], p[1])
-            else:  # squash
+            elif name != "squash":
+                x = date_part(name, x, absent, p)
+            else:
                 x = x / np.sqrt(1 + (x / p[0]) ** 2)
         f[:, at] = np.where(absent, missing, x)
 """
+
+DATES = '''
+
+def date_part(name, x, absent, p):
+    """A part of dates in seconds; or the place on a circle of a part."""
+    if name in ("sine", "cosine"):
+        return (np.sin if name == "sine" else np.cos)(2 * np.pi * x / p[0])
+    if name == "total_seconds":
+        return x.astype("float32").astype(float)
+    s = np.floor(np.where(absent, 0, x)).astype("datetime64[s]")
+    year, month, day = (s.astype(f"datetime64[{unit}]") for unit in "YMD")
+    hms = (s - day).astype(int)
+    return {
+        "year": year.astype(int) + 1970,
+        "month": (month - year).astype(int) + 1,
+        "day": (day - month).astype(int) + 1,
+        "hour": hms // 3600,
+        "minute": hms // 60 % 60,
+        "second": hms % 60,
+        "weekday": (day.astype(int) + 3) % 7 + 1,
+    }[name].astype(float)
+'''
 
 LOOKUP = '''
 
@@ -150,29 +198,34 @@ def write_python(program: Program, rows: list[list[Any]], values: Any) -> str:
         if proba
         else "predict(X) gives the predicted numbers."
     )
-    out = [
-        HEAD.format(
-            summary=program.summary,
-            use=use,
-            columns=_list(ascii(column.name) for column in program.columns),
-            text=_list(str(column.text) for column in program.columns),
-            labels=_list(str(column.labels) for column in program.columns),
-            missing=_list(str(column.missing) for column in program.columns),
-        )
-    ]
-    if proba:
-        out.append(f"CLASSES = np.array({_list(ascii(label) for label in program.classes)})\n")
-    out.append(_features(program))
     names = program.activations
     if any(isinstance(step, Ordered) for step in program.steps) or "mish" in names:
         names |= {"softplus"}
     if "silu" in names:
         names |= {"logistic"}
-    out += [f"\n\ndef {name}(z):\n    {ACTIVATIONS[name]}\n" for name in sorted(names)]
-    out.append(_forward(program))
-    out.append(_predict(program))
-    out.append(_examples(rows, values, proba))
-    return "".join(out)
+    body = "".join(
+        [
+            _features(program),
+            *(f"\n\ndef {name}(z):\n    {ACTIVATIONS[name]}\n" for name in sorted(names)),
+            _forward(program),
+            _predict(program),
+            _examples(rows, values, proba),
+        ]
+    )
+    packed = 'packed("""' in body
+    head = HEAD.format(
+        summary=program.summary,
+        use=use,
+        imports="import base64\n" if packed else "",
+        columns=_list(ascii(column.name) for column in program.columns),
+        text=_list(str(column.text) for column in program.columns),
+        date=_list(str(column.date) for column in program.columns),
+        labels=_list(str(column.labels) for column in program.columns),
+        missing=_list(str(column.missing) for column in program.columns),
+    )
+    if proba:
+        head += f"CLASSES = np.array({_list(ascii(label) for label in program.classes)})\n"
+    return head + (PACKED + "\n\n" if packed else "") + body
 
 
 def _list(items: Any) -> str:
@@ -185,8 +238,11 @@ def _array(values: Any, dtype: str) -> str:
     values = np.asarray(values)
     if not values.size:
         return f"np.zeros({values.shape}, {dtype!r})"
-    flat = wrapped(number(v, dtype) for v in values.ravel())
     shape = f".reshape({', '.join(map(str, values.shape))})" if values.ndim > 1 else ""
+    if values.size > LITERAL:
+        data = base64.encodebytes(values.astype("<f4" if dtype == "float32" else "<f8").tobytes())
+        return f'packed("""\n{data.decode()}""", {dtype!r}){shape}'
+    flat = wrapped(number(v, dtype) for v in values.ravel())
     return f"np.array([\n{flat},\n], {dtype!r}){shape}"
 
 
@@ -228,6 +284,7 @@ def _features(program: Program) -> str:
     return (
         "\n".join(out)
         + READ
+        + (DATES if program.calendar else "")
         + (LOOKUP if program.tables else "")
         + f'\n\ndef features(columns):\n    """What goes into the first layer."""\n{body}'
         + f"    return f.astype({program.dtype!r})\n"

@@ -26,14 +26,20 @@ class DisagreementError(ExportError):
     """What was exported predicts otherwise than the model; it was not written."""
 
 
+# Parts of a date: weekdays are 1, Monday, to 7; all seconds are rounded to single precision.
+CALENDAR = ("year", "month", "day", "hour", "minute", "second", "weekday", "total_seconds")
+
+
 class Numeric(NamedTuple):
     """A feature that is arithmetic on a column's number x.
 
     Attributes
     ----------
     column : int
-    ops : tuple of ("scale", c, f, s), ("clip", low, high) or ("squash", m)
-        (x - c) f + s; min(max(x, low), high); x / √(1 + (x / m)²); one after the other.
+    ops : tuple of ("scale", c, f, s), ("clip", low, high), ("squash", m), ("sine", p), ...
+        (x - c) f + s; min(max(x, low), high); x / √(1 + (x / m)²); sin(2π x / p), "cosine"
+        likewise; one after the other. The first may be one of `CALENDAR`, without numbers, for a
+        column of dates: x is seconds since the start of 1970, UTC.
     missing : float
         The feature where x is missing; NaN if that is refused.
     """
@@ -152,8 +158,8 @@ class Column:
     Attributes
     ----------
     name : str
-    text : bool
-        It holds texts, not numbers.
+    text, date : bool
+        It holds texts; or dates, as seconds since the start of 1970, UTC.
     keys : list
         Values that are looked up.
     missing, unknown : bool
@@ -164,6 +170,7 @@ class Column:
 
     name: str
     text: bool = False
+    date: bool = False
     keys: list[Key] = field(default_factory=list)
     missing: bool = True
     unknown: bool = True
@@ -243,6 +250,17 @@ class Program:
         return any(column.text for column in self.columns)
 
     @property
+    def dates(self) -> bool:
+        """Whether any column holds dates."""
+        return any(column.date for column in self.columns)
+
+    @property
+    def calendar(self) -> set[str]:
+        """Operations on dates that occur."""
+        names = {op[0] for feature in self.numbers for op in feature.ops}
+        return names & {*CALENDAR, "sine", "cosine"}
+
+    @property
     def activations(self) -> set[str]:
         """Names of the activations that occur."""
         return {step.name for step in self.steps if isinstance(step, Activate)}
@@ -294,6 +312,8 @@ def apply(feature: Feature, op: tuple[Any, ...]) -> Numeric | Table:
         return Numeric(column, ops, missing)
     if op[0] == "mark":
         op = ("scale", 0.0, 0.0, 0.0)
+    if op[0] in CALENDAR and ops:
+        raise ExportError("a date is taken apart after other arithmetic on it; do so before")
     if op[0] == "scale" and ops and ops[-1][0] == "scale":
         _, c, f, s = ops[-1]
         ops, op = ops[:-1], ("scale", c, f * op[2], (s - op[1]) * op[2] + op[3])

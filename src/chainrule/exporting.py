@@ -277,7 +277,10 @@ def _rows(model: Any, program: Program, sample: Any) -> tuple[Any, list[list[Any
         absent = [name for name in names if name not in there]
         if absent:
             raise ExportError(f"the sample has no column {absent[0]!r}")
-        columns = [list(sample[name]) for name in names]
+        columns = [
+            _seconds(model, sample, name) if column.date else list(sample[name])
+            for name, column in zip(names, program.columns, strict=True)
+        ]
         if set(known) <= set(there):
             sample = sample[known]
     else:
@@ -298,6 +301,25 @@ def _rows(model: Any, program: Program, sample: Any) -> tuple[Any, list[list[Any
     return sample, [list(row) for row in zip(*plain, strict=True)]
 
 
+def _seconds(model: Any, sample: Any, name: str) -> list[float]:
+    """A column of dates as seconds since 1970, UTC, read as the model reads it."""
+    import pandas as pd
+
+    first = steps_first(model)
+    values = sample[name]
+    if type(first).__name__ == "TableCleaner":
+        values = first.transform(sample)[name]
+    dates = pd.to_datetime(pd.Series(list(values)), utc=True)
+    return list((dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds())
+
+
+def steps_first(model: Any) -> Any:
+    """A pipeline's first step."""
+    from chainrule.export_columns import steps_of
+
+    return steps_of(model)[0][1]
+
+
 def _plain(value: Any, column: Column) -> Any:
     if isinstance(value, str):
         if column.text:
@@ -312,6 +334,11 @@ def _plain(value: Any, column: Column) -> Any:
         return None
     number = float(value)
     if not column.text:
+        if np.isinf(number):
+            raise ExportError(
+                f"the sample's column {column.name!r} holds an infinite number, which exported "
+                "models refuse; leave that row out"
+            )
         return number
     return str(int(number)) if column.labels and number.is_integer() else str(value)
 
@@ -338,9 +365,12 @@ def made_up_rows(model: Any, program: Program, n: int) -> tuple[Any, list[list[A
                 'to be checked on: pip install "chainrule[tables]"'
             ) from None
         texts = {column.name for column in program.columns if column.text}
+        dates = {column.name for column in program.columns if column.date}
         frame = pd.DataFrame(
             {
-                name: pd.Series(values, dtype=object if name in texts else float)
+                name: pd.to_datetime(pd.Series(values, dtype=float), unit="s")
+                if name in dates
+                else pd.Series(values, dtype=object if name in texts else float)
                 for name, values in whole.items()
             }
         )
@@ -358,6 +388,9 @@ def _made_up_column(program: Program, j: int, n: int, rng: Any) -> list[Any]:
         if column.missing:
             choices.append(None)
         return [choices[i] for i in rng.integers(len(choices), size=n)]
+    if column.date:
+        values = (1.5e9 + 3e8 * rng.normal(size=n)).round().tolist()
+        return [None if column.missing and rng.random() < 0.1 else v for v in values]
     centre, width = 0.0, 1.0
     for feature in program.numbers:
         first = feature.ops[0] if feature.ops else ("none",)

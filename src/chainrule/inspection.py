@@ -95,9 +95,7 @@ def _note(value: Any) -> str:
     """What somebody noted, in as few signs as can be."""
     if isinstance(value, dict):
         parts = [
-            f"{_name(key)} ({_note(one)})"
-            if isinstance(one, dict)
-            else f"{_name(key)} {_note(one)}"
+            f"{key} ({_note(one)})" if isinstance(one, dict) else f"{key} {_note(one)}"
             for key, one in value.items()
         ]
         return ", ".join(parts) or "none"

@@ -115,8 +115,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
     input_noise : float, default=0.0
         Deviation of normal noise on the (standardised) inputs while training.
     normalization : {'batch', 'layer'} or None, default=None
-        Normalise what goes into each hidden activation. 'batch' counts each row of a batch
-        once, whatever its weight.
+        Normalise what goes into each hidden activation.
     missing : {'error', 'indicator'}, default='error'
         What to do with NaN: refuse it and name the columns, or fill in the column's mean and add
         a column that marks where.
@@ -131,6 +130,9 @@ class MLPRegressor(RegressorMixin, MLPBase):
         Which hidden layer's activations `transform` gives: 0 is the first, -1 the last.
     engine : {'auto', 'numpy', 'numba'}, default='auto'
         Plain NumPy or compiled code; 'auto' decides by the amount of work.
+    n_threads : int, default=None
+        At most so many threads in `fit`; the bits do not depend on it. None: the physical cores,
+        or $OMP_NUM_THREADS if that is less. Small steps are always taken by one.
     keep_optimizer_state : bool, default=False
         Let pickles hold the optimiser's state, so that `partial_fit` goes on exactly.
     compat : {'sklearn'} or None, default=None
@@ -217,6 +219,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
         callbacks=None,
         transform_layer=-1,
         engine="auto",
+        n_threads=None,
         keep_optimizer_state=False,
         compat=None,
     ):
@@ -266,6 +269,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
         self.callbacks = callbacks
         self.transform_layer = transform_layer
         self.engine = engine
+        self.n_threads = n_threads
         self.keep_optimizer_state = keep_optimizer_state
         self.compat = compat
 
