@@ -11,6 +11,7 @@ import codecs
 import csv
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any
 
 from chainrule.table_files import TableFile
@@ -180,8 +181,9 @@ class Csv:
         for raw, line in self._cut(report):
             rows = raw
             if line < self._start:  # the header, and what is blank above it
-                above = [row for number, row in self._numbered(raw, line) if number < self._start]
-                rows = raw[sum(map(len, above)) :]
+                numbered = self._numbered(raw, line)
+                above = takewhile(lambda each: each[0] < self._start, numbered)
+                rows = raw[sum(len(row) for _, row in above) :]
             if rows:
                 yield self._piece(rows, max(line, self._start), report, columns, blank)
 
@@ -269,7 +271,7 @@ class Csv:
             return True
         if len(self.names) == 1:
             return False
-        if raw[:1] in b"\r\n" or re.search(rb"\n[\r\n]|\r\r", raw):
+        if raw[:1] in b"\r\n" or any(ends in raw for ends in (b"\n\n", b"\n\r", b"\r\r")):
             return True
         return raw.startswith(self._header_row) or b"\n" + self._header_row in raw
 
