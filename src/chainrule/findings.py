@@ -46,7 +46,12 @@ class Finding(NamedTuple):
     advice: str
 
 
-def findings(frame: pd.DataFrame, target: str, task: str | None = None) -> list[Finding]:
+def findings(
+    frame: pd.DataFrame,
+    target: str,
+    task: str | None = None,
+    columns: list[Column] | None = None,
+) -> list[Finding]:
     """Look a table over.
 
     Parameters
@@ -56,6 +61,8 @@ def findings(frame: pd.DataFrame, target: str, task: str | None = None) -> list[
         The column to be predicted.
     task : "classification", "regression" or None, default None
         None: see :func:`chainrule.columns.task_of`.
+    columns : list of Column or None, default None
+        What :func:`chainrule.columns.kinds_of` gives; None: it is asked.
 
     Returns
     -------
@@ -72,7 +79,7 @@ def findings(frame: pd.DataFrame, target: str, task: str | None = None) -> list[
         raise TableError(f"there is no column {target!r}{suggestion(target, names)}")
     task = task or task_of(frame[target])
     frame = frame.infer_objects()
-    columns = kinds_of(frame, target)
+    columns = kinds_of(frame, target) if columns is None else columns
     found = list(_target(frame[target], target, task))
     if present(frame[target]).nunique() > 1:
         found += [
