@@ -73,15 +73,16 @@ class Csv:
 
     def _delimiter(self, lines: list[str]) -> str:
         """The sign that cuts the most lines into as many cells as the header has."""
-        best, found = (0.0, 0), ""
+        best, found = (False, 0.0, 0), ""
         for delimiter in _DELIMITERS:
             counts = self._counts(lines, delimiter)
             rest = counts[1:] or counts
             if counts and counts[0] > 1:
                 share = sum(count == counts[0] for count in rest) / len(rest)
                 cut = sum(count > 1 for count in rest) / len(rest)
-                if cut >= 0.5 and (share, counts[0]) > best:
-                    best, found = (share, counts[0]), delimiter
+                score = (self._is_tidy(lines, delimiter), share, counts[0])
+                if cut >= 0.5 and score > best:
+                    best, found = score, delimiter
                 found = found or (delimiter if cut >= 0.5 else "")
         if found:
             return found
@@ -95,6 +96,12 @@ class Csv:
                     "the first line must hold the column names, so delete a title above them"
                 )
         return ","
+
+    def _is_tidy(self, lines: list[str], delimiter: str) -> bool:
+        """Whether quotes stand around whole cells only."""
+        d, q = re.escape(delimiter), re.escape(self.quote)
+        cell = rf"(?:{q}(?:[^{q}]++|{q}{q})*+{q}|[^{q}{d}\r\n]*+)"
+        return bool(re.fullmatch(rf"(?:{cell}(?:{d}|\r\n?|\n|\Z))*+(?:{cell})?", "".join(lines)))
 
     def _counts(self, lines: list[str], delimiter: str) -> list[int]:
         counts = []
