@@ -1,5 +1,6 @@
 # Everything runs in .venv, made on first use with the versions in requirements.lock.
-# PYTHON is the interpreter that .venv is made with; ARGS goes to `make digits` and `make bench`,
+# PYTHON is the interpreter that .venv is made with; ARGS goes to `make digits`, `make bench` and
+# `make fuzz`,
 # PYTEST_ARGS to pytest (for example PYTEST_ARGS="-n 2 -k solver").
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ PROBLEM = $(shell $(VENV) problem)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help digits bench test lint format types coverage clean FORCE
+.PHONY: help digits bench fuzz test lint format types coverage clean FORCE
 
 help:
 	@echo 'make digits     learn to read handwritten digits (ARGS="--help" for options)'
@@ -25,6 +26,7 @@ help:
 	@echo 'make format     put the code in that style'
 	@echo 'make types      check types'
 	@echo 'make coverage   which lines the tests reach (compilation off)'
+	@echo 'make fuzz       change model files at random, 100,000 times (ARGS="--cases N")'
 	@echo 'make clean      remove .venv and all that was generated'
 	@echo 'PYTHON=...      the Python to use, 3.11 or newer (now: $(PYTHON))'
 
@@ -52,6 +54,9 @@ format: .venv/test.stamp
 
 types: .venv/test.stamp
 	@$(PY) -m mypy
+
+fuzz: .venv/test.stamp
+	@$(PY) scripts/fuzz_model_files.py $(ARGS)
 
 coverage: .venv/test.stamp
 	@NUMBA_DISABLE_JIT=1 $(PY) -m coverage run -m pytest -n 0 -m 'not compiled'

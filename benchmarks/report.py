@@ -71,6 +71,10 @@ def print_scaling(rows: list[Row]) -> None:
             cells = [number(by_who[who]) if who in by_who else "" for who in whos]
             lines.append([f"{value:,}", *cells, number(rate)])
         print(table([what, *whos, "GFLOP/s"], lines))
+    some = [[row["who"], number(row["median"]), row["unit"]] for row in rows if "roof" in row]
+    if some:
+        print("\nWhat the processor can do\n")
+        print(table(["what", "median", "unit"], some))
     lines = [
         [
             row["memory"],

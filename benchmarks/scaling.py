@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import threadpoolctl
 
 from benchmarks import libraries, memory, peers
 from benchmarks.steps import step_turn
@@ -15,6 +18,7 @@ from benchmarks.tasks import CASES, Case, noise_task, starting_values
 from benchmarks.timing import row, take_turns
 
 KINDS = (peers.Chainrule, peers.ChainruleOneThread, libraries.Jax)
+AT_EVERY_BATCH = (peers.ChainruleNumpy, libraries.ScikitLearn, libraries.Torch)
 
 
 def sweeps(quick: bool) -> Iterator[tuple[str, int, Case]]:
@@ -36,17 +40,48 @@ def step_times(quick: bool) -> list[dict[str, Any]]:
     for what, value, case in sweeps(quick):
         task = noise_task(case, "squared_error", "sgd")
         turns = {}
-        for kind in KINDS:
+        for kind in (*KINDS, *(AT_EVERY_BATCH if what == "batch" and not quick else ())):
             if peers.installed(*kind.needs) and kind.suits(task):
                 turn = step_turn(kind(task), 0.02 if quick else 0.06)
                 if turn is not None:
                     turns[kind.name] = turn
         W = sum(pair[0].size for pair in task.start)
         flops = 2 * case.batch * (3 * W - task.start[0][0].size)
+        # At least: W read forwards, backwards and for its step, the gradient and W written; the
+        # numbers of every layer written and read forwards and backwards; each batch read.
+        moved = 4 * (5 * W + case.batch * (4 * sum(case.sizes) + case.sizes[0]))
         for who, values in take_turns(turns, 3 if quick else 7).items():
             more = {"sizes": case.sizes, "batch": case.batch, "mflop": flops / 1e6}
+            more["flop_per_byte"] = flops / moved
             rows.append(row(who, "µs", values, grows=what, value=value, **more))
     return rows
+
+
+def roofs(quick: bool) -> list[dict[str, Any]]:
+    """What the processor can do: products of large matrices, and copying from memory."""
+    n, rounds = 1024, 3 if quick else 9
+    A, B, C = (np.ones((n, n), np.float32) for _ in range(3))
+    source, target = np.ones(1 << 25, np.float32), np.ones(1 << 25, np.float32)
+
+    def product() -> float:
+        began = time.perf_counter()
+        np.dot(A, B, C)
+        return 2e-9 * n**3 / (time.perf_counter() - began)
+
+    def copy() -> float:
+        began = time.perf_counter()
+        np.copyto(target, source)
+        return 2e-9 * source.nbytes / (time.perf_counter() - began)
+
+    rows = []
+    for threads in (1, (os.cpu_count() or 1)):
+        with threadpoolctl.threadpool_limits(threads, "blas"):
+            values = take_turns({"sgemm": product}, rounds)["sgemm"]
+        rows.append(
+            row(f"sgemm, {threads} thread{'s' * (threads > 1)}", "GFLOP/s", values, roof="products")
+        )
+    values = take_turns({"copy": copy}, rounds)["copy"]
+    return [*rows, row("copy, 1 thread", "GB/s", values, roof="memory")]
 
 
 def memory_rows(quick: bool) -> list[dict[str, Any]]:
@@ -113,4 +148,5 @@ def memory_map(quick: bool) -> list[dict[str, Any]]:
 
 def measure(quick: bool) -> list[dict[str, Any]]:
     """All of it."""
-    return step_times(quick) + memory_rows(quick) + over_time(quick) + memory_map(quick)
+    parts = (step_times, roofs, memory_rows, over_time, memory_map)
+    return [row for part in parts for row in part(quick)]

@@ -44,16 +44,16 @@ def _call_step(table, theta, nabla, state, h, t):
     functions("step", table, theta)[0](theta, nabla, state, h, t)
 
 
-def _call_forward(table, W, b, s, a, z):
-    functions("forward", table, W)[0](W, b, s, a, z)
+def _call_forward(table, W, b, s, share, a, z):
+    functions("forward", table, W)[0](W, b, s, share, a, z)
 
 
-def _call_pullback(table, W, b, s, a, delta, below):
-    functions("pullback", table, W)[0](W, b, s, a, delta, below)
+def _call_pullback(table, W, b, s, share, a, delta, below):
+    functions("pullback", table, W)[0](W, b, s, share, a, delta, below)
 
 
-def _call_gradient(table, W, b, s, a, delta, nabla_W, nabla_b):
-    functions("gradient", table, W)[0](W, b, s, a, delta, nabla_W, nabla_b)
+def _call_gradient(table, W, b, s, share, a, delta, nabla_W, nabla_b):
+    functions("gradient", table, W)[0](W, b, s, share, a, delta, nabla_W, nabla_b)
 
 
 CALLS = {name.removeprefix("_call_"): fn for name, fn in globals().items() if name[:5] == "_call"}

@@ -415,3 +415,18 @@ def test_non_finite_parameters_raise(solver):
         regress(
             solver=solver, learning_rate_init=1e300, momentum=0.0, standardize=False, max_iter=20
         ).fit(Xd, target)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["a", "b", 1, 2], r"'a' in row 0 and 1 in row 2; make them all text"),
+        ([1, 2, "c", 1], r"1 in row 0 and 'c' in row 2"),
+        (["a", "b", None, "b"], r"no label in row 2"),
+        ([1, None, 2, 1], r"no label in row 1"),
+        ([["a", 1], ["b", 1], ["a", 2], ["a", 1]], r"'a' in row 0 and 1 in row 0"),
+    ],
+)
+def test_labels_that_cannot_be_sorted_are_named(labels, said):
+    with pytest.raises(ValueError, match=said):
+        classify().fit(np.zeros((4, 2)), np.array(labels, object))

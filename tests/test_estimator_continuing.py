@@ -134,6 +134,25 @@ def test_warm_start_never_ends_below_its_best():
     assert len(estimator.validation_scores_) == len(estimator.loss_curve_) > 3
 
 
+@pytest.mark.parametrize("seed", [0, None])
+def test_warm_start_holds_out_the_same_rows_again(seed, monkeypatch):
+    held, split = [], MLPClassifier._split
+
+    def spied(*args):
+        parts = split(*args)
+        held.append(parts[1].tobytes())
+        return parts
+
+    monkeypatch.setattr(MLPClassifier, "_split", spied)
+    estimator = classify(warm_start=True, early_stopping=True, max_iter=2, random_state=seed)
+    estimator.fit(X, y).fit(X, y)
+    pickle.loads(pickle.dumps(estimator)).fit(X, y)
+    assert len(held) == 3
+    assert len(set(held)) == 1
+    estimator.set_params(warm_start=False, random_state=7).fit(X, y)
+    assert held[3] != held[0]
+
+
 # Files
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -415,3 +417,39 @@ def test_other_kinds_of_data_give_the_same(kind):
         b = regress(standardize=False, early_stopping=True).fit(make(A), yd)
         np.testing.assert_allclose(b.predict(make(A)), a.predict(A), rtol=1e-10)
         np.testing.assert_allclose(b.input_gradient(make(A)), a.input_gradient(A), rtol=1e-8)
+
+
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_fit_does_not_copy_its_data(estimator, dtype):
+    X = np.random.default_rng(0).normal(size=(20_000, 50)).astype(dtype)
+    y = (X[:, 0] > 0).astype(int)
+    model = estimator(hidden_layer_sizes=(4,), max_iter=2, engine="numpy", random_state=0)
+    model.fit(X[:500], y[:500])  # what is imported on the way
+    tracemalloc.start()
+    try:
+        model.fit(X, y)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < X.nbytes / 2
+
+
+@pytest.mark.parametrize("engine", ["numpy", pytest.param("numba", marks=pytest.mark.compiled)])
+def test_a_memory_map_is_read_where_it_lies(engine, tmp_path):
+    """The same bits as from memory, and no more of it in memory than batches."""
+    X = np.random.default_rng(0).normal(size=(20_000, 50)).astype("float32")
+    y = (X[:, 0] > 0).astype(int)
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    model = MLPClassifier((4,), max_iter=2, engine=engine, random_state=0)
+    expected = model.fit(X, y).coefs_
+    tracemalloc.start()
+    try:
+        model.fit(mapped, y)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    for ours, theirs in zip(model.coefs_, expected, strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+    assert peak < X.nbytes / 2

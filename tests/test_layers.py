@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract import close, like, run, seeds, slope, unchanged
+from contract import close, like, seeds, slope, unchanged
+from contract import run as run_piece
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -40,6 +41,14 @@ def pieces_of(layer, rng, dtype, m=5, n_in=4, n_out=3, t=0):
     return W, b, s, like(rng, (m, n_in), dtype), like(rng, (m, n_out), dtype, 1)
 
 
+def run(engine, role, fn, W, b, s, a, *rest, share=None):
+    """Call a layer's function, with equal shares unless told; the arguments but the shares."""
+    if share is None:
+        share = np.full((len(a), 1), 1 / len(a))
+    after = run_piece(engine, role, fn, W, b, s, share.astype(a.dtype), a, *rest)
+    return after[:3] + after[4:]
+
+
 def with_step(layer, n, t):
     s = np.array(layer.numbers(n), np.float64)
     s[0] = t
@@ -51,17 +60,21 @@ def with_step(layer, n, t):
 
 @each_layer
 @each_mode
-def test_gradient_and_pullback_are_the_derivatives(layer, t, engine):
+@pytest.mark.parametrize("share", [None, np.array([[0.4], [0.1], [0.2], [0.1], [0.2]])])
+def test_gradient_and_pullback_are_the_derivatives(layer, t, share, engine):
     W, b, s, a, upstream = pieces_of(layer, np.random.default_rng(5), "float64", t=t)
 
+    def call(engine, role, *rest):
+        return run(engine, role, getattr(layer, role), W, b, s, *rest, share=share)
+
     def cost(W, b, a):
-        z = run("numpy", "forward", layer.forward, W, b, s, a, np.empty_like(upstream))[4]
+        z = run(
+            "numpy", "forward", layer.forward, W, b, s, a, np.empty_like(upstream), share=share
+        )[4]
         return float((z * upstream).sum())
 
-    below = run(engine, "pullback", layer.pullback, W, b, s, a, upstream, np.empty_like(a))[5]
-    *_, nabla_W, nabla_b = run(
-        engine, "gradient", layer.gradient, W, b, s, a, upstream, np.empty_like(W), np.empty_like(b)
-    )
+    below = call(engine, "pullback", a, upstream, np.empty_like(a))[5]
+    *_, nabla_W, nabla_b = call(engine, "gradient", a, upstream, np.empty_like(W), np.empty_like(b))
     for ours, theirs in (
         (below, slope(lambda x: cost(W, b, x), a, 1e-3)),
         (nabla_W, slope(lambda x: cost(x, b, a), W, 1e-3)),
@@ -340,10 +353,37 @@ def test_batch_norm_by_definition(engine, dtype):
     expected = W * (x - x.mean(0)) / np.sqrt(x.var(0) + 0.1) + b
     assert close(after[4], expected, dtype)
     assert close(after[2][3:8], 0.75 * s[3:8] + 0.25 * x.mean(0), dtype)
-    assert close(after[2][8:], 0.75 * s[8:] + 0.25 * x.var(0, ddof=1), dtype)
+    assert close(after[2][8:], 0.75 * s[8:] + 0.25 * x.var(0), dtype)
     s[0] = 0
     still = run(engine, "forward", layer.forward, W, b, s, a, np.empty_like(a))[4]
     assert close(still, W * (x - s[3:8]) / np.sqrt(s[8:] + 0.1) + b, dtype)
+
+
+@each_layer
+@given(twice=st.integers(0, 4), seed=seeds)
+def test_a_row_of_weight_two_is_that_row_twice(layer, twice, seed):
+    """Forward, pullback and gradient, in a batch of five rows and in one of six."""
+    W, b, s, a, delta = pieces_of(layer, np.random.default_rng(seed), "float64", t=1)
+    if layer.name in ("dropout", "noise"):
+        s[0] = 0  # each row has draws of its own
+    weight = np.ones((5, 1))
+    weight[twice] = 2
+    rows = [*range(5), twice]
+    # delta carries the weight: a row of weight 2 passes on what its two copies do together.
+    one = {"share": weight / 6}, a, delta * weight
+    two = {"share": None}, a[rows], delta[rows]
+    results = []
+    for shares, x, d in (one, two):
+        z = run("numpy", "forward", layer.forward, W, b, s, x, d, **shares)
+        below = run("numpy", "pullback", layer.pullback, W, b, s, x, d, x, **shares)[5]
+        nablas = run("numpy", "gradient", layer.gradient, W, b, s, x, d, W * 0, b * 0, **shares)
+        results.append((z[4], z[2], below, *nablas[-2:]))
+    (z, own, below, *nablas), (z_two, own_two, below_two, *nablas_two) = results
+    below_two[twice] += below_two[5]
+    for left, right in zip(
+        (z, own, below, *nablas), (z_two[:5], own_two, below_two[:5], *nablas_two), strict=True
+    ):
+        np.testing.assert_allclose(left, right, rtol=1e-9, atol=1e-11)
 
 
 def test_batch_norm_of_one_row_is_its_shift(engine, dtype):
@@ -416,10 +456,10 @@ def test_running_moments_become_the_data_s(engine):
     network = Network((2, 2, 1), activation="identity", layers=[batch_norm(), AFFINE], seed=0)
     train(network, X, X[:, :1], epochs=200, batch_size=None, learning_rate=1e-6, engine=engine)
     np.testing.assert_allclose(network.own[3:5], X.mean(axis=0), rtol=1e-8)
-    np.testing.assert_allclose(network.own[5:7], X.var(axis=0, ddof=1), rtol=1e-8)
+    np.testing.assert_allclose(network.own[5:7], X.var(axis=0), rtol=1e-8)
     x = (network.forward(X).z[1] - network.b[1]) / network.W[1]
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-8)
-    np.testing.assert_allclose(x.var(axis=0), 59 / 60, rtol=1e-4)
+    np.testing.assert_allclose(x.var(axis=0), 1, rtol=1e-4)
 
 
 def test_steps_are_counted_across_epochs(engine):

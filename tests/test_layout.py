@@ -24,7 +24,7 @@ ESTIMATORS = ("MLPClassifier", "MLPRegressor")
 
 # From the ground up: a module imports only from rows above its own, or from its own.
 STOREYS = [
-    {"vecmath", "pieces", "threads", "terminal"},
+    {"vecmath", "pieces", "threads", "terminal", "container", "walk"},
     {"activations", "losses", "layers", "optimizers", "initializers", "regularizers", "data"},
     {"backprop", "schedules", "config"},
     {"engine", "network", "checking", "plan", "predictor"},
@@ -38,9 +38,12 @@ STOREYS = [
         "displays",
         "parameters",
         "prediction",
+        "encoding",
+        "resuming",
+        "trusted",
     },
-    {"epochs"},
-    {"fitting"},
+    {"epochs", "fitted"},
+    {"fitting", "persistence"},
     {
         "table_types",
         "table_files",
@@ -51,8 +54,8 @@ STOREYS = [
         "tables",
     },
     {"columns", "leaks", "findings"},
-    {"classifier", "regressor", "digits", "plotting", "report"},
-    {"cli_doctor"},
+    {"classifier", "regressor", "digits", "plotting", "report", "inspection"},
+    {"cli_models", "cli_doctor"},
     {"cli"},
 ]
 # The mathematics itself is read without any of the rest.

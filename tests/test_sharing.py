@@ -12,8 +12,20 @@ import warnings
 import numpy as np
 import pytest
 import threadpoolctl
+from hypothesis import given
+from hypothesis import strategies as st
 
-from chainrule import LAYERS, OPTIMIZERS, Activation, Network, plan, threads, train, training
+from chainrule import (
+    LAYERS,
+    OPTIMIZERS,
+    Activation,
+    MLPClassifier,
+    Network,
+    plan,
+    threads,
+    train,
+    training,
+)
 from chainrule.layers import AFFINE, batch_norm, dropout, layer_norm
 from chainrule.regularizers import Rules
 from chainrule.training import Descent
@@ -35,7 +47,7 @@ def cut_small(monkeypatch):
     """Small networks are cut into parts, as large ones are."""
     monkeypatch.setattr(training, "WORTH_SHARING", 0.0)
     monkeypatch.setattr(plan, "LEAST_ROWS", 4)
-    monkeypatch.setattr(plan, "LEAST_PRODUCTS", 200)
+    monkeypatch.setattr(plan, "LEAST_NUMBERS", 40)
     monkeypatch.setattr(plan, "SLICE", 50)
 
 
@@ -78,7 +90,7 @@ def test_any_number_of_workers_gives_the_same_bits(rules, dtype, weighted, cut_s
 def test_parts_add_up(rules, engine, weighted, monkeypatch):
     """Cut into parts or not, in either engine: the same step."""
     whole = descend("numpy", 1, rules=rules, weighted=weighted)
-    for name, value in (("LEAST_ROWS", 4), ("LEAST_PRODUCTS", 200), ("SLICE", 50)):
+    for name, value in (("LEAST_ROWS", 4), ("LEAST_NUMBERS", 40), ("SLICE", 50)):
         monkeypatch.setattr(plan, name, value)
     monkeypatch.setattr(training, "WORTH_SHARING", 0.0)
     parts = descend(engine, 3, rules=rules, weighted=weighted)
@@ -138,6 +150,12 @@ def test_a_plan_covers_everything_once(m, cut_small):
     for offset, _, size in cut.slices[0]:
         seen[offset : offset + size] += 1
     assert (seen == 1).all()
+    # A part's slices cover just that part, and where the state lies does not depend on m.
+    for i, (W, b) in enumerate(zip(cut.parts[1], cut.parts[2], strict=True)):
+        mine = cut.slices[0, cut.owned[i] : cut.owned[i + 1]]
+        assert mine[0, 0] == W[0]
+        assert mine[:, 2].sum() == W[1] * W[2] + b[1] * b[2]
+    np.testing.assert_array_equal(cut.slices, plan.make_plan(network, 8, 2, False).slices)
     rows = np.zeros(m, int)
     for first, last in zip(cut.starts[:-1], cut.starts[1:], strict=True):
         rows[first:last] += 1
@@ -300,8 +318,11 @@ def test_how_many_workers(monkeypatch, omp, busy, asked, expected):
     monkeypatch.setattr(threads, "cores", lambda: 4)
     monkeypatch.setattr(threads._process, "busy", busy)
     monkeypatch.setenv("OMP_NUM_THREADS", omp)
-    assert threads.workers_for(8, asked) == expected
-    assert threads.workers_for(1, asked) == 1
+    for parts, workers in ((8, expected), (1, 1)):
+        with threads.reserved(parts, asked) as found:
+            assert found == workers
+            assert threads._process.busy == busy + workers
+        assert threads._process.busy == busy
 
 
 def test_cores_are_those_that_may_be_used():
@@ -312,7 +333,7 @@ FIT = """
 import hashlib, sys
 sys.path.insert(0, {tests!r})
 from chainrule import plan, training
-training.WORTH_SHARING, plan.LEAST_ROWS, plan.LEAST_PRODUCTS, plan.SLICE = 0.0, 4, 200, 50
+training.WORTH_SHARING, plan.LEAST_ROWS, plan.LEAST_NUMBERS, plan.SLICE = 0.0, 4, 40, 50
 from test_sharing import descend
 if __name__ == "__main__":
     print(hashlib.sha256(descend("numba", 2)[0].tobytes()).hexdigest())
@@ -351,7 +372,7 @@ def test_another_process_gets_the_same_bits(cut_small):
 
 def hashed(n_threads):
     training.WORTH_SHARING = 0.0
-    plan.LEAST_ROWS, plan.LEAST_PRODUCTS, plan.SLICE = 4, 200, 50
+    plan.LEAST_ROWS, plan.LEAST_NUMBERS, plan.SLICE = 4, 40, 50
     return descend("numba", n_threads)[0].tobytes(), threads.default_threads()
 
 
@@ -391,3 +412,86 @@ def test_what_is_kept_of_dead_units_does_not_shrink_for_ever(optimizer, engine, 
         assert not slow.any()
         dead = moved & (size == 0)
     assert dead.sum() >= 3 * (4 + 1)
+
+
+@given(
+    cores=st.integers(1, 6),
+    fits=st.integers(1, 6),
+    order=st.lists(st.integers(0, 5), max_size=30),
+)
+def test_fits_in_threads_come_to_share_the_cores(cores, fits, order):
+    """Each begins one epoch after the other; from its second on they fill the cores, no more."""
+    running = {}
+    process = threads._Process()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "_process", process)
+        patch.setattr(threads, "default_threads", lambda: cores)
+        for fit in [*range(fits), *(f % fits for f in order), *range(fits)]:
+            if fit in running:
+                running.pop(fit)[0].__exit__(None, None, None)
+            epoch = threads.reserved(8)
+            running[fit] = epoch, epoch.__enter__()
+            assert all(workers >= 1 for _, workers in running.values())
+            assert process.busy == sum(workers for _, workers in running.values())
+            # Those that came later have one worker each, and no epoch starts beyond the cores.
+            assert process.busy <= cores + fits - 1
+        assert process.busy <= max(cores, fits)
+        for epoch, _ in running.values():
+            epoch.__exit__(None, None, None)
+    assert process.busy == 0
+
+
+class Counting(threads._Process):
+    """Remembers how many workers were at work at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.most = 0
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name == "busy":
+            self.most = max(getattr(self, "most", 0), value)
+
+
+def search(n_jobs):
+    """A grid search, each fit of which is cut into parts for as many workers as there are."""
+    joblib = pytest.importorskip("joblib")
+    from sklearn.model_selection import GridSearchCV
+
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(120, 12)), rng.integers(0, 2, 120)
+    model = MLPClassifier(20, batch_size=40, max_iter=3, engine="numba", random_state=0)
+    with joblib.parallel_config("threading"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        GridSearchCV(model, {"alpha": [0, 1e-3]}, cv=2, n_jobs=n_jobs).fit(X, y)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("n_jobs", [1, 2, 4])
+def test_a_search_with_threads_shares_the_cores(n_jobs, cut_small, monkeypatch):
+    """Three cores; each thread of the search is a worker, and may start when others have begun."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "cores", lambda: 3)
+    process = Counting()
+    monkeypatch.setattr(threads, "_process", process)
+    search(n_jobs)
+    assert 3 <= process.most <= 3 + n_jobs - 1
+    assert process.busy == 0
+
+
+def _in_a_worker(_):
+    return threads.default_threads(), threads.cores()
+
+
+def test_processes_of_a_search_share_the_cores(monkeypatch):
+    """joblib tells its workers what each may use, and we listen."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    joblib = pytest.importorskip("joblib")
+    for n_jobs in (2, 4):
+        with joblib.parallel_config("loky"):
+            told = joblib.Parallel(n_jobs=n_jobs)(
+                joblib.delayed(_in_a_worker)(None) for _ in range(n_jobs)
+            )
+        for each, cores in told:
+            assert each == max(1, min(cores, os.cpu_count() // n_jobs))

@@ -34,19 +34,25 @@ _HOMES = {
     "MLPClassifier": "classifier",
     "MLPRegressor": "regressor",
     "MLflow": "loggers",
+    "ModelFileError": "container",
     "Network": "network",
     "OPTIMIZERS": "optimizers",
     "Optimizer": "optimizers",
     "Plateau": "schedules",
     "ProgressBar": "callbacks",
+    "Resume": "resuming",
     "SCHEDULES": "schedules",
     "Schedule": "schedules",
+    "TRUSTED_TYPES": "trusted",
     "TensorBoard": "loggers",
     "find_learning_rate": "lr_finder",
     "get_config": "config",
     "gradcheck": "checking",
+    "load": "persistence",
     "load_checkpoint": "checkpoints",
     "one_hot": "data",
+    "read_header": "persistence",
+    "save": "persistence",
     "set_config": "config",
     "train": "training",
     "warm_up": "warmup",
@@ -59,6 +65,7 @@ __all__ = [
     "LOSSES",
     "OPTIMIZERS",
     "SCHEDULES",
+    "TRUSTED_TYPES",
     "Activation",
     "CSVLog",
     "Callback",
@@ -80,18 +87,23 @@ __all__ = [
     "MLPClassifier",
     "MLPRegressor",
     "MLflow",
+    "ModelFileError",
     "Network",
     "Optimizer",
     "Plateau",
     "ProgressBar",
+    "Resume",
     "Schedule",
     "TensorBoard",
     "__version__",
     "find_learning_rate",
     "get_config",
     "gradcheck",
+    "load",
     "load_checkpoint",
     "one_hot",
+    "read_header",
+    "save",
     "set_config",
     "train",
     "warm_up",
@@ -117,6 +129,7 @@ if TYPE_CHECKING:
     from chainrule.checkpoints import Checkpoint, load_checkpoint
     from chainrule.classifier import MLPClassifier
     from chainrule.config import get_config, set_config
+    from chainrule.container import ModelFileError
     from chainrule.data import one_hot
     from chainrule.displays import LossCurveDisplay, LRFinderDisplay
     from chainrule.engine import CompilationError
@@ -127,7 +140,10 @@ if TYPE_CHECKING:
     from chainrule.lr_finder import LRFinder, find_learning_rate
     from chainrule.network import Network
     from chainrule.optimizers import OPTIMIZERS, Optimizer
+    from chainrule.persistence import load, read_header, save
     from chainrule.regressor import MLPRegressor
+    from chainrule.resuming import Resume
     from chainrule.schedules import SCHEDULES, Plateau, Schedule
     from chainrule.training import DivergenceError, Epoch, History, train
+    from chainrule.trusted import TRUSTED_TYPES
     from chainrule.warmup import warm_up

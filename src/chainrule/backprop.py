@@ -33,40 +33,41 @@ class Layers(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one pass over m rows computes, by layer."""
+    """What one pass over m rows computes, by layer.
+
+    share, (m, 1), is what each row counts for in a mean: 1/m, or its weight over all weights.
+    """
 
     z: Sequence[Array]
     a: Sequence[Array]
     delta: Sequence[Array]
+    share: Array
 
 
 def forward(net: Layers, batch: Batch) -> None:
     """z^l = a^{l-1} W^l + b^l and a^l = σ^l(z^l), for l = 1 … L."""
     W, b, s, z, a = net.W, net.b, net.s, batch.z, batch.a
     for l in range(1, net.L + 1):
-        net.forward[l](W[l], b[l], s[l], a[l - 1], z[l])
+        net.forward[l](W[l], b[l], s[l], batch.share, a[l - 1], z[l])
         net.f[l](z[l], a[l])
 
 
-def output_error(
-    net: Layers, loss_delta: Callable[..., None], y: Array, scale: Array, batch: Batch
-) -> None:
+def output_error(net: Layers, loss_delta: Callable[..., None], y: Array, batch: Batch) -> None:
     """δ^L = ∂C/∂a^L ⊙ σ′(z^L)  (BP1), averaged here, once, over the rows of the batch.
 
-    scale, (m, 1), is each row's share in that average: 1/m, or its weight over all weights.
     A fused loss writes ∂C/∂z^L; its layer's pullback is then the identity.
     """
     L, z, a, delta = net.L, batch.z, batch.a, batch.delta
     loss_delta(z[L], a[L], y, delta[L])
     net.f_pullback[L](z[L], a[L], delta[L])
-    np.multiply(delta[L], scale, delta[L])
+    np.multiply(delta[L], batch.share, delta[L])
 
 
 def backward(net: Layers, batch: Batch) -> None:
     """δ^l = (δ^{l+1} W^{l+1}ᵀ) ⊙ σ′(z^l), for l = L-1 … 1  (BP2)."""
     W, b, s, z, a, delta = net.W, net.b, net.s, batch.z, batch.a, batch.delta
     for l in range(net.L - 1, 0, -1):
-        net.pullback[l + 1](W[l + 1], b[l + 1], s[l + 1], a[l], delta[l + 1], delta[l])
+        net.pullback[l + 1](W[l + 1], b[l + 1], s[l + 1], batch.share, a[l], delta[l + 1], delta[l])
         net.f_pullback[l](z[l], a[l], delta[l])
 
 
@@ -74,7 +75,7 @@ def gradient(net: Layers, batch: Batch, nabla_W: Sequence[Array], nabla_b: Seque
     """∂C/∂b^l = Σ_rows δ^l  (BP3) and ∂C/∂W^l = a^{l-1}ᵀ δ^l  (BP4), for l = 1 … L."""
     W, b, s, a, delta = net.W, net.b, net.s, batch.a, batch.delta
     for l in range(1, net.L + 1):
-        net.gradient[l](W[l], b[l], s[l], a[l - 1], delta[l], nabla_W[l], nabla_b[l])
+        net.gradient[l](W[l], b[l], s[l], batch.share, a[l - 1], delta[l], nabla_W[l], nabla_b[l])
 
 
 def descend(
@@ -101,6 +102,7 @@ def descend(
     starts: Index,
     parts: Index,
     slices: Index,
+    owned: Index,
     weight_layers: Index,
     z_flat: Array,
     a_flat: Array,
@@ -119,8 +121,8 @@ def descend(
     """Take one step for every m rows of `order`; len(order) is a multiple of m.
 
     Several workers may run this at once, on the same arrays. Each step has phases, whose items
-    they share: blocks of rows, then parts of the gradient, then slices of theta. Which worker
-    takes an item makes no difference to what comes out.
+    they share: blocks of rows, then parts of the parameters. Which worker takes an item makes no
+    difference to what comes out.
 
     Parameters
     ----------
@@ -144,16 +146,17 @@ def descend(
         Steps taken before.
     own : float64
         The layers' own numbers, flat.
-    tables, blocks, starts, parts, slices : int64
+    tables, blocks, starts, parts, slices, owned : int64
         A `plan.Plan`.
     weight_layers : int64
         The layers whose W penalties, decay and the norm limit concern.
-    z_flat, a_flat, delta_flat, y, c, penalties
-        Room for m rows of every layer, for their targets (m, n_L) and costs (m,), and for a
-        float64 number for each of the gradient's parts.
+    z_flat, a_flat, delta_flat, y, c
+        Room for m rows of every layer, for their targets (m, n_L) and costs (m,).
+    penalties : (G,) float64
+        To it are added the batches' penalties, part by part.
     total : (1,) float64
         To it is added the weighted sum of the rows' costs, each at the parameters that its batch
-        was met with, and of the batches' penalties.
+        was met with.
     X, Y : (N, n_0), (N, n_L)
         Samples and targets.
     weight : (N,) or empty
@@ -207,8 +210,10 @@ def descend(
     weighs = np.zeros(L + 1, np.bool_)
     for l in weight_layers:
         weighs[l] = True
+    clips = value_bound > 0 or norm_bound > 0
+    follows = newest > 0 and max_norm == 0
     h = hyper.copy()
-    scale = np.full((m, 1), number(error_scale / m))
+    share = np.full((m, 1), number(1 / m))
     mass = float(m)
     phase = 0
     for k in range(len(rates)):
@@ -220,7 +225,7 @@ def descend(
             mass = float(w.sum())
             if mass <= 0:
                 mass = 1.0
-            np.multiply(w.reshape(m, 1), number(error_scale / mass), scale)
+            np.multiply(w.reshape(m, 1), number(1 / mass), share)
 
         n = len(starts) - 1
         i = take(board, phase, n, -1)
@@ -229,12 +234,14 @@ def descend(
                 if len(net.s[l]) > 0:
                     net.s[l][0] = t
             first, last = starts[i], starts[i + 1]
-            batch = Batch(z[i], a[i], delta[i])
+            batch = Batch(z[i], a[i], delta[i], share[first:last])
             take_rows(X, rows[first:last], batch.a[0])
             take_rows(Y, rows[first:last], y[first:last])
             forward(net, batch)
             row_cost(batch.z[L], batch.a[L], y[first:last], c[first:last])
-            output_error(net, output_delta, y[first:last], scale[first:last], batch)
+            output_error(net, output_delta, y[first:last], batch)
+            if error_scale != 1:
+                np.multiply(batch.delta[L], number(error_scale), batch.delta[L])
             backward(net, batch)
             i = take(board, phase, n, i)
         phase += 1
@@ -245,21 +252,33 @@ def descend(
             l, first, last = parts[0, i]
             columns = a_whole[l - 1][:, first:last]
             net.gradient[l](
-                W_part[i], b_part[i], net.s[l], columns, delta_whole[l], nabla_W[i], nabla_b[i]
+                W_part[i],
+                b_part[i],
+                net.s[l],
+                share,
+                columns,
+                delta_whole[l],
+                nabla_W[i],
+                nabla_b[i],
             )
             if weighs[l] and (l2 > 0 or l1 > 0):
-                penalties[i] = penalty(W_part[i], l2, l1)
+                penalties[i] += penalty(W_part[i], l2, l1)
                 add_penalty_gradient(W_part[i], l2 / mass, l1 / mass, nabla_W[i])
-            if weighs[l] and decay > 0:
-                shrink(1 - h[0] * decay, W_part[i])
             if i == 0:
                 if len(weight) > 0:
                     c *= w
                 total[0] += cost_scale * float(c.sum())
+            if weighs[l] and decay > 0:
+                shrink(1 - h[0] * decay, W_part[i])
+            if not clips:
+                for j in range(owned[i], owned[i + 1]):
+                    take_step(theta_slice[j], nabla_slice[j], state_slice[j], h, t)
+                    if follows:
+                        follow(newest, theta_slice[j], average_slice[j])
             i = take(board, phase, n, i)
         phase += 1
 
-        if value_bound > 0 or norm_bound > 0:
+        if clips:
             i = take(board, phase, 1, -1)
             while i < 1:
                 if value_bound > 0:
@@ -268,18 +287,14 @@ def descend(
                     clip_norm(norm_bound, nabla)
                 i = take(board, phase, 1, i)
             phase += 1
-
-        n = slices.shape[1]
-        i = take(board, phase, n, -1)
-        while i < n:
-            take_step(theta_slice[i], nabla_slice[i], state_slice[i], h, t)
-            if newest > 0 and max_norm == 0:
-                follow(newest, theta_slice[i], average_slice[i])
-            if i == 0:
-                for p in penalties:
-                    total[0] += p
-            i = take(board, phase, n, i)
-        phase += 1
+            n = slices.shape[1]
+            j = take(board, phase, n, -1)
+            while j < n:
+                take_step(theta_slice[j], nabla_slice[j], state_slice[j], h, t)
+                if follows:
+                    follow(newest, theta_slice[j], average_slice[j])
+                j = take(board, phase, n, j)
+            phase += 1
 
         if max_norm > 0:
             i = take(board, phase, 1, -1)

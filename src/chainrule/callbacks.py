@@ -39,6 +39,9 @@ class Callback:
     def on_fit_end(self, estimator: Any) -> None:
         """After the last epoch, and also if the fit failed or was interrupted."""
 
+    def on_resume(self, estimator: Any, records: list[Record]) -> None:
+        """After `on_fit_begin`, if the fit goes on from a file: all records before that."""
+
 
 @dataclass(eq=False)
 class FunctionCallback(Callback):
@@ -228,6 +231,11 @@ class EarlyStopping(Callback):
         self.stopped_epoch_ = int(record["epoch"])
         return True
 
+    def on_resume(self, estimator: Any, records: list[Record]) -> None:
+        """Count as if there had been no interruption."""
+        for record in records:
+            self.on_epoch_end(estimator, record)
+
     @property
     def best_(self) -> float:
         """Best value in the last fit."""
@@ -268,7 +276,7 @@ class ProgressBar(Callback):
         from rich.progress import BarColumn, Progress, TextColumn
 
         self._epochs = self.total or int(estimator.max_iter)
-        self._done = 0
+        self._done = self._before = 0
         self._started = self._drawn = time.monotonic()
         self._progress = Progress(
             TextColumn(f"epoch {{task.completed:>{len(str(self._epochs))}.0f}}/{self._epochs}"),
@@ -287,13 +295,20 @@ class ProgressBar(Callback):
         now = time.monotonic()
         self._done += 1
         self._record = record
-        left = max(0, self._epochs - self._done) * (now - self._started) / self._done
+        done = self._before + self._done
+        left = max(0, self._epochs - done) * (now - self._started) / self._done
         self._progress.update(
-            self._task, completed=self._done, description=f"{_figures(record)}  {_clock(left)} left"
+            self._task, completed=done, description=f"{_figures(record)}  {_clock(left)} left"
         )
         if now - self._drawn >= 0.1 or self._done == 1:
             self._drawn = now
             self._progress.refresh()
+
+    def on_resume(self, estimator: Any, records: list[Record]) -> None:
+        """Begin with the epochs that are done."""
+        if self._progress is not None:
+            self._before = len(records)
+            self._progress.update(self._task, completed=self._before)
 
     def on_fit_end(self, estimator: Any) -> None:
         """Leave the bar as it stands, with the time taken."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.callbacks import Best, Callback, Record, check_monitor, check_whole, plain
+from chainrule.container import unfinished_name, whole_file
 
 CHECKPOINT_VERSION = 1
 
@@ -46,6 +47,7 @@ class Checkpoint(Callback):
     See Also
     --------
     load_checkpoint : read it.
+    Resume : keep all that a fit needs to go on after a crash.
     """
 
     path: str | os.PathLike[str]
@@ -70,7 +72,7 @@ class Checkpoint(Callback):
         path = self._path(0)
         if path.is_dir():
             raise IsADirectoryError(f"path: {path} is a folder")
-        probe = _unfinished(path)
+        probe = unfinished_name(path)
         try:
             probe.open("wb").close()
         except OSError as error:
@@ -86,21 +88,25 @@ class Checkpoint(Callback):
         epoch = int(record["epoch"])
         if (epoch + 1) % self.every:
             return
-        if self.save_best_only:
-            if self._best is None:
-                name = self.monitor
-                if name == "auto":
-                    has_one = record.get("validation_loss") is not None
-                    name = "validation_loss" if has_one else "loss"
-                self._best = Best(name, self.mode)
-            if not self._best.improves(record):
-                return
+        if self.save_best_only and not self._improves(record):
+            return
         save_checkpoint(self._path(epoch), estimator.coefs_, estimator.intercepts_, record)
         self.saved_.append(epoch)
 
+    def _improves(self, record: Record) -> bool:
+        if self._best is None:
+            name = self.monitor
+            if name == "auto":
+                has_one = record.get("validation_loss") is not None
+                name = "validation_loss" if has_one else "loss"
+            self._best = Best(name, self.mode)
+        return self._best.improves(record)
 
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
+    def on_resume(self, estimator: Any, records: list[Record]) -> None:
+        """Know what was the best so far."""
+        for record in records:
+            if (int(record["epoch"]) + 1) % self.every == 0 and self.save_best_only:
+                self._improves(record)
 
 
 def save_checkpoint(
@@ -124,21 +130,8 @@ def save_checkpoint(
     header = {"chainrule_checkpoint": CHECKPOINT_VERSION, "record": plain(record)}
     arrays: dict[str, Any] = {f"coefs_{i}": np.asarray(W) for i, W in enumerate(coefs)}
     arrays |= {f"intercepts_{i}": np.asarray(b) for i, b in enumerate(intercepts)}
-    unfinished = _unfinished(path)
-    try:
-        with unfinished.open("wb") as file:
-            np.savez(file, header=np.array(json.dumps(header)), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name too must reach the disk
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    with whole_file(path) as file:
+        np.savez(file, header=np.array(json.dumps(header)), **arrays)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:

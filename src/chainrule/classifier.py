@@ -24,6 +24,7 @@ from sklearn.utils.multiclass import (
 )
 
 from chainrule import losses
+from chainrule.data import check_labels
 from chainrule.fitting import MLPBase, with_callbacks
 from chainrule.losses import Loss
 from chainrule.multioutput import ColumnsBinarizer, grouped_cross_entropy, grouped_softmax
@@ -114,8 +115,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     input_noise : float, default=0.0
         Deviation of normal noise on the (standardised) inputs while training.
     normalization : {'batch', 'layer'} or None, default=None
-        Normalise what goes into each hidden activation. 'batch' counts each row of a batch
-        once, whatever its weight.
+        Normalise what goes into each hidden activation.
     standardize : bool or 'auto', default='auto'
         Standardise the inputs inside; the result is folded into ``coefs_``, which apply to X as
         it is. 'auto' is True, but False with compat='sklearn'. Sparse columns are only scaled.
@@ -352,6 +352,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
 
     def _learn_target(self, y: Any, first: bool, incremental: bool) -> None:
         """Classes, learned or compared with those known."""
+        check_labels(y)
         check_classification_targets(y)
         if type_of_target(y) == "multiclass-multioutput":
             if first and not incremental:

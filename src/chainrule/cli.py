@@ -21,6 +21,7 @@ import typer
 
 import chainrule
 from chainrule.cli_doctor import doctor
+from chainrule.cli_models import ABOUT_INSPECT, INSPECT_EXAMPLES, inspect
 from chainrule.report import epoch_line, last_line, print_report
 from chainrule.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
@@ -177,6 +178,11 @@ def warmup(
     except ValueError as error:
         fail(str(error), BAD_INPUT)
     print(f"Compiled in {time.perf_counter() - started:.1f} s; kept in {cache_folder()}")
+
+
+app.command(
+    help=ABOUT_INSPECT, epilog=INSPECT_EXAMPLES, short_help="Show what is in a model file."
+)(inspect)
 
 
 def _prepare(recipe: str, seed: int, options: dict[str, Any]) -> tuple[Any, list[Run]]:

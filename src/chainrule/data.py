@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -126,6 +127,32 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in INSIDE:
         level, frame = level + 1, frame.f_back  # type: ignore[assignment]
     warnings.warn(message, category, stacklevel=level)
+
+
+def check_labels(y: Array) -> None:
+    """Classes are sorted, so labels have to be all text or all numbers, and all there.
+
+    Raises
+    ------
+    ValueError
+        Names two rows whose labels differ in kind, or a row without one.
+    """
+    if y.dtype != object:
+        return
+    known: dict[str, tuple[int, Any]] = {}
+    for i, label in enumerate(y.reshape(len(y), -1)):
+        for value in label:
+            if value is None:
+                raise ValueError(f"y has no label in row {i} (None); leave the row out or label it")
+            number = isinstance(value, numbers.Number | np.bool_)
+            kind = "text" if isinstance(value, str) else "number" if number else "other"
+            known.setdefault(kind, (i, value))
+    if len(known) > 1:
+        examples = " and ".join(f"{value!r} in row {i}" for i, value in known.values())
+        raise ValueError(
+            f"y has labels of more than one kind: {examples}; make them all text, for example "
+            "with y.astype(str)"
+        )
 
 
 def one_hot(labels: ArrayLike, n_classes: int, dtype: DTypeLike = np.float64) -> Array:

@@ -33,9 +33,9 @@ logger = logging.getLogger("chainrule")
 # R matrix that is only read, V vector, H numbers in float64, F such a number, I integer,
 # A integers (addresses, row numbers), T tables of integers in three dimensions.
 ROLES = {
-    "forward": "MVHMM",  # W, b, s, a, z
-    "pullback": "MVHMMM",  # W, b, s, a, delta, below
-    "gradient": "MVHSMMV",  # W, b, s, a, delta, nabla_W, nabla_b
+    "forward": "MVHMMM",  # W, b, s, share, a, z
+    "pullback": "MVHMMMM",  # W, b, s, share, a, delta, below
+    "gradient": "MVHMSMMV",  # W, b, s, share, a, delta, nabla_W, nabla_b
     "f": "MM",  # z, a
     "f_pullback": "MMM",  # z, a, delta
     "cost": "MMMV",  # z, a, y, c
@@ -50,7 +50,7 @@ ROLES = {
     "follow": "FVV",  # newest, theta, average
 }
 FIXED_MODULES = ("numpy", "math", "cmath")  # whose contents nobody edits
-DESCEND = "AAAAAAAAAVVVVHHHIHTTATTAVVVMVHHRRVAIA"  # the arguments of backprop.descend
+DESCEND = "AAAAAAAAAVVVVHHHIHTTATTAAVVVMVHHRRVAIA"  # the arguments of backprop.descend
 
 # Not the whole of fast-math: "nnan" and "ninf" would make isfinite(nan) true.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
@@ -263,13 +263,16 @@ def numba_signature(role: str, number: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _compiling() -> Iterator[None]:
+def _compiling(unswitch: int = 50) -> Iterator[None]:
     """One compilation at a time, without Numba's hints on speed, which are for us, not for users.
 
     In an array expression Numba asks of every array in every turn of the loop whether it is
     broadcast. LLVM takes these questions out of the loop ("unswitching"), without which it
-    cannot vectorise, but by default only if there are few.
+    cannot vectorise, but only up to a limit, by default 50, since it takes time. Numba makes
+    many small objects that live as long as the compilation; Python's collector, which would
+    visit them over and over, waits.
     """
+    import gc
     import warnings
 
     from llvmlite import binding
@@ -278,11 +281,15 @@ def _compiling() -> Iterator[None]:
 
     with global_compiler_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", NumbaWarning)
-        binding.set_option("", "-unswitch-threshold=200")
+        binding.set_option("", f"-unswitch-threshold={unswitch}")
+        collects = gc.isenabled()
+        gc.disable()
         try:
             yield
         finally:
-            binding.set_option("", "-unswitch-threshold=50")  # LLVM's own
+            if collects:
+                gc.enable()
+            binding.set_option("", "-unswitch-threshold=50")
 
 
 _registered: set[Any] = set()
@@ -299,7 +306,7 @@ def _register_helpers(fn: types.FunctionType) -> None:
             continue
         _registered.add(value)
         if value not in loops.REPLACED:
-            register_jitable(value)
+            register_jitable(**loops.HELPER)(value)
             _register_helpers(value)
 
 
@@ -373,7 +380,7 @@ def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
         _register_helpers(fn)
         signature = numba_signature(role, from_dtype(dtype))
         try:
-            with _compiling():
+            with _compiling(unswitch=200):
                 compiled_fn = _cfunc(fn, signature)
         except NumbaError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -17,6 +17,7 @@ from chainrule import backprop
 from chainrule.callbacks import ProgressBar, Record, as_callbacks, on_terminal, running
 from chainrule.data import warn_user
 from chainrule.regularizers import add_penalty_gradient, penalty
+from chainrule.resuming import Resume
 from chainrule.schedules import Plateau, as_schedule
 from chainrule.training import Descent
 from chainrule.vecmath import Array, Index
@@ -258,6 +259,7 @@ def run_epochs(
     epochs: int,
     incremental: bool,
     given: tuple[Any, Any, Any],
+    resume: Resume | None = None,
 ) -> Descent:
     """Train in mini-batches and set the attributes; returns the descent to go on with."""
     n = X.shape[0]
@@ -273,7 +275,7 @@ def run_epochs(
     est.n_iter_ = 0
     with running(watch.callbacks, est) as watch.tell:
         try:
-            _loop(est, descent, watch, rates, X, Y, weight, mass, epochs, done, incremental)
+            _loop(est, descent, watch, rates, X, Y, weight, mass, epochs, done, incremental, resume)
         except KeyboardInterrupt:
             descent.restore_incomplete()
             warn_user("Training interrupted by user.")
@@ -294,10 +296,15 @@ def _loop(
     epochs: int,
     done: int,
     incremental: bool,
+    resume: Resume | None,
 ) -> None:
     n = X.shape[0]
     order = np.arange(n)
-    for epoch in range(epochs):
+    first = 0
+    if resume is not None:
+        data = (X, Y, weight, *(watch.validation or ()))
+        first, order = resume.restore(est, descent, watch, rates, order, data)
+    for epoch in range(first, epochs):
         started = time.perf_counter()
         if est.shuffle:
             order = _shuffled(est, order)
@@ -322,6 +329,8 @@ def _loop(
             est._no_improvement_count = 0
         if watch.ask_callbacks(descent, row) or watch.overtime():
             return
+        if resume is not None:
+            resume.write_state(est, descent, watch, rates, order, epoch)
     if not incremental:
         warn_user(
             f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the optimization "
@@ -418,8 +427,8 @@ def run_lbfgs(
     n, rules = len(X), descent.rules
     w = np.ones(n) if weight is None else weight.astype(np.float64)
     mass = float(w.sum())
-    share = (w * (rules.error_scale / mass))[:, None]
     net, batch = work.bind(n)
+    batch.share[:, 0] = w * (rules.error_scale / mass)
     nabla = np.zeros_like(work.theta)
     nabla_W, nabla_b = work.views(nabla)
     costs = np.empty(n)
@@ -430,7 +439,7 @@ def run_lbfgs(
         with np.errstate(all="ignore"):
             backprop.forward(net, batch)
             work.loss.cost(batch.z[work.L], batch.a[work.L], Y, costs)
-            backprop.output_error(net, work.loss.delta, Y, share, batch)
+            backprop.output_error(net, work.loss.delta, Y, batch)
             backprop.backward(net, batch)
             backprop.gradient(net, batch, nabla_W, nabla_b)
         total = rules.cost_scale * float(w @ costs)

@@ -23,6 +23,7 @@ from chainrule.epochs import NON_FINITE, run_epochs, run_lbfgs
 from chainrule.network import Network
 from chainrule.parameters import Target
 from chainrule.prediction import Prediction, norm_layers
+from chainrule.resuming import Resume, resume_of
 from chainrule.training import Descent, choose_engine
 from chainrule.vecmath import Array
 
@@ -51,6 +52,11 @@ class Validation(NamedTuple):
     Y: Array
 
 
+def _blocks_of(X: Array) -> list[slice]:
+    """Rows to take together where numbers in another dtype are made of them: no copy of X."""
+    return [slice(start, start + 1024) for start in range(0, len(X), 1024)]
+
+
 def deviation_of(X: Array, mean: Array, weight: Array | None) -> Array:
     """Standard deviation of each column, in whatever units it is; 1 where it is constant.
 
@@ -60,7 +66,7 @@ def deviation_of(X: Array, mean: Array, weight: Array | None) -> Array:
     mean : (columns,) float64
     weight : (n,) array, optional
     """
-    blocks = [slice(start, start + 1024) for start in range(0, len(X), 1024)]  # no copy of X
+    blocks = _blocks_of(X)
     largest = np.zeros_like(mean)
     for at in blocks:
         np.maximum(largest, np.abs(X[at] - mean).max(axis=0), out=largest)
@@ -90,11 +96,15 @@ class MLPBase(CallbackSupportMixin, Prediction):
         n_epochs: int = 1,
     ) -> Any:
         epochs = n_epochs if incremental else self.max_iter
+        resume = resume_of(self, incremental)
         ready = self._set_up(
-            X, y, sample_weight, X_val, y_val, sample_weight_val, incremental, epochs
+            X, y, sample_weight, X_val, y_val, sample_weight_val, incremental, epochs, resume
         )
-        run = run_lbfgs if self.solver == "lbfgs" else run_epochs
-        self._descent = run(self, *ready, epochs, incremental, (X, y, sample_weight))
+        given = X, y, sample_weight
+        if self.solver == "lbfgs":
+            self._descent = run_lbfgs(self, *ready, epochs, incremental, given)
+        else:
+            self._descent = run_epochs(self, *ready, epochs, incremental, given, resume)
         if not all(np.isfinite(p).all() for p in (*self.coefs_, *self.intercepts_)):
             raise ValueError(NON_FINITE)
         self._network()
@@ -110,6 +120,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         sample_weight_val: Any,
         incremental: bool,
         epochs: int,
+        resume: Resume | None = None,
     ) -> tuple[Descent, Any, Array, Array | None, Validation | None]:
         """Check everything; the descent, and X, Y, weights and validation set as it takes them."""
         self._check_combination()
@@ -134,6 +145,8 @@ class MLPBase(CallbackSupportMixin, Prediction):
         self._learn_target(y, first, incremental)
         if first or not incremental or self.compat == "sklearn" or not hasattr(self, "_rng"):
             self._rng = check_random_state(self.random_state)
+        if resume is not None:
+            self._rng = resume.begin(self, self._rng)
         rng = self._rng
 
         start: tuple[list[Array], list[Array]] | None = None
@@ -148,7 +161,12 @@ class MLPBase(CallbackSupportMixin, Prediction):
             self._check_validation_target(y_val)
             weight_val = self._check_weight("sample_weight_val", sample_weight_val, X_val)
         elif self.early_stopping:
-            X, X_val, y, y_val, weight, weight_val = self._split(X, y, weight, rng)
+            seed = rng
+            if self.compat != "sklearn":  # a second fit holds out the same rows as the first
+                if first or not hasattr(self, "_split_seed"):
+                    self._split_seed = int(rng.randint(2**31 - 1))
+                seed = self._split_seed
+            X, X_val, y, y_val, weight, weight_val = self._split(X, y, weight, seed)
         weight = self._class_weighted(y, weight, incremental)
         if weight is not None and not weight.sum() > 0:
             raise ValueError("the weights of the samples sum to 0: there is nothing to fit")
@@ -265,13 +283,13 @@ class MLPBase(CallbackSupportMixin, Prediction):
             raise ValueError(f"{name} is negative in row {int(np.argmax(weight < 0))}")
         return weight
 
-    def _split(self, X: Any, y: Any, weight: Array | None, rng: Any) -> list[Any]:
+    def _split(self, X: Any, y: Any, weight: Array | None, seed: Any) -> list[Any]:
         """Hold out `validation_fraction` of the rows."""
         arrays = [X, y] if weight is None else [X, y, weight]
         try:
             split = train_test_split(
                 *arrays,
-                random_state=rng,
+                random_state=seed,
                 test_size=self.validation_fraction,
                 stratify=self._strata(y),
             )
@@ -300,11 +318,13 @@ class MLPBase(CallbackSupportMixin, Prediction):
         """Means of the columns, over the values that are there."""
         if self._missing is None:
             return
-        there = (~np.isnan(X)).astype(np.float64)
-        if weight is not None:
-            there *= weight[:, None]
-        total = there.sum(axis=0)
-        sums = np.where(np.isnan(X), 0, X * there).sum(axis=0)
+        total, sums = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+        for at in _blocks_of(X):
+            there = (~np.isnan(X[at])).astype(np.float64)
+            if weight is not None:
+                there *= weight[at, None]
+            total += there.sum(axis=0)
+            sums += np.where(np.isnan(X[at]), 0, X[at] * there).sum(axis=0)
         self._missing = sums / np.where(total > 0, total, 1), self._missing[1]
 
     def _standardizes(self) -> bool:
@@ -325,7 +345,9 @@ class MLPBase(CallbackSupportMixin, Prediction):
             deviation = np.sqrt(np.maximum(variance, 0))
             deviation[~(deviation > 10 * np.finfo(X.dtype).eps * np.abs(mean))] = 1
         else:
-            offset = w @ X
+            offset = np.zeros(X.shape[1])
+            for at in _blocks_of(X):
+                offset += w[at] @ X[at]
             deviation = deviation_of(X, offset, weight)
         self._scaling = offset, deviation
 

@@ -1,14 +1,15 @@
 """Kinds of layers: how z^l comes from a^{l-1}, and how gradients go back through it.
 
 The contract of a kind. W (r, c) and b (k,) are the layer's parameters, views of theta; s (any
-length, float64) are numbers of its own that are not learned; a is its input (m, n_{l-1}), z its
-output (m, n_l), delta = ∂C/∂z:
+length, float64) are numbers of its own that are not learned; share (m, 1) is what each row counts
+for in a mean over the batch, 1/m or by weight; a is its input (m, n_{l-1}), z its output (m, n_l),
+delta = ∂C/∂z:
 
-``forward(W, b, s, a, z)``
+``forward(W, b, s, share, a, z)``
     writes z.
-``pullback(W, b, s, a, delta, below)``
+``pullback(W, b, s, share, a, delta, below)``
     writes ∂C/∂a into below, (m, n_{l-1}).
-``gradient(W, b, s, a, delta, nabla_W, nabla_b)``
+``gradient(W, b, s, share, a, delta, nabla_W, nabla_b)``
     writes ∂C/∂W and ∂C/∂b, the sums over the rows.
 If a kind has numbers of its own, s[0] is the step t, counted from 1, while training and 0 when
 predicting.
@@ -78,19 +79,21 @@ class Layer(NamedTuple):
         return self  # nothing in it changes
 
 
-def affine(W: Array, b: Array, s: Any, a: Array, z: Array) -> None:
+def affine(W: Array, b: Array, s: Any, share: Array, a: Array, z: Array) -> None:
     """z^l = a^{l-1} W^l + b^l."""
     dot(a, W, z)
     z += b
 
 
-def affine_pullback(W: Array, b: Array, s: Any, a: Array, delta: Array, below: Array) -> None:
+def affine_pullback(
+    W: Array, b: Array, s: Any, share: Array, a: Array, delta: Array, below: Array
+) -> None:
     """∂C/∂a^{l-1} = δ^l W^lᵀ: the matrix product in BP2."""
     dot(delta, W.T, below)
 
 
 def affine_gradient(
-    W: Array, b: Array, s: Any, a: Array, delta: Array, nabla_W: Array, nabla_b: Array
+    W: Array, b: Array, s: Any, share: Array, a: Array, delta: Array, nabla_W: Array, nabla_b: Array
 ) -> None:
     """∂C/∂b^l = Σ_rows δ^l (BP3) and ∂C/∂W^l = a^{l-1}ᵀ δ^l (BP4)."""
     if len(nabla_b) > 0:
@@ -104,7 +107,14 @@ def affine_shape(n_in: int, n_out: int) -> tuple[tuple[int, int], int]:
 
 
 def no_gradient(
-    W: Array, b: Array, s: Array, a: Array, delta: Array, nabla_W: Array, nabla_b: Array
+    W: Array,
+    b: Array,
+    s: Array,
+    share: Array,
+    a: Array,
+    delta: Array,
+    nabla_W: Array,
+    nabla_b: Array,
 ) -> None:
     """Nothing is learned here."""
 
@@ -126,7 +136,7 @@ def _same_width(n_in: int, n_out: int) -> None:
         raise ValueError(f"this kind of layer keeps its width; it cannot join {n_in} to {n_out}")
 
 
-def dropout_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
+def dropout_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: Array) -> None:
     """z = a ⊙ mask / (1 - p) while training, each unit kept with probability 1 - p; z = a after.
 
     Srivastava et al. (2014), scaled while training. s = [t, p, key].
@@ -139,7 +149,9 @@ def dropout_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
         copy(a, z)
 
 
-def dropout_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array) -> None:
+def dropout_pullback(
+    W: Array, b: Array, s: Array, share: Array, a: Array, delta: Array, below: Array
+) -> None:
     """∂C/∂a = δ ⊙ mask / (1 - p), the mask drawn again from the same key and step."""
     if s[0] > 0:
         random_uniform(s[2], s[0], below)
@@ -149,7 +161,7 @@ def dropout_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below
         copy(delta, below)
 
 
-def noise_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
+def noise_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: Array) -> None:
     """z = a + σ ε, ε standard normal, while training; z = a after.  s = [t, σ, key]."""
     if s[0] > 0:
         random_normal(s[2], s[0], z)
@@ -159,12 +171,14 @@ def noise_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
         copy(a, z)
 
 
-def identity_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array) -> None:
+def identity_pullback(
+    W: Array, b: Array, s: Array, share: Array, a: Array, delta: Array, below: Array
+) -> None:
     """∂C/∂a = δ."""
     copy(delta, below)
 
 
-def standardize_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
+def standardize_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: Array) -> None:
     """z = (a - μ) / σ, column by column, μ and σ fixed.  s = [t, μ of n, σ of n]."""
     n = a.shape[1]
     np.subtract(a, s[1 : 1 + n].astype(a.dtype), z)
@@ -172,13 +186,13 @@ def standardize_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> Non
 
 
 def standardize_pullback(
-    W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array
+    W: Array, b: Array, s: Array, share: Array, a: Array, delta: Array, below: Array
 ) -> None:
     """∂C/∂a = δ / σ."""
     np.divide(delta, s[1 + a.shape[1] :].astype(a.dtype), below)
 
 
-def layer_norm_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
+def layer_norm_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: Array) -> None:
     """z = W ⊙ x̂ + b with x̂ = (a - μ) / √(v + ε), μ and v the mean and variance of each row.
 
     Ba, Kiros and Hinton (2016). s = [t, ε].
@@ -188,7 +202,9 @@ def layer_norm_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None
     z += b
 
 
-def layer_norm_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array) -> None:
+def layer_norm_pullback(
+    W: Array, b: Array, s: Array, share: Array, a: Array, delta: Array, below: Array
+) -> None:
     """∂C/∂a = r (g - mean(g) - x̂ mean(g ⊙ x̂)), g = δ ⊙ W, r = 1 / √(v + ε), means by row."""
     n = a.dtype.type(a.shape[1])
     x = np.empty_like(a)
@@ -199,7 +215,14 @@ def layer_norm_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, be
 
 
 def layer_norm_gradient(
-    W: Array, b: Array, s: Array, a: Array, delta: Array, nabla_W: Array, nabla_b: Array
+    W: Array,
+    b: Array,
+    s: Array,
+    share: Array,
+    a: Array,
+    delta: Array,
+    nabla_W: Array,
+    nabla_b: Array,
 ) -> None:
     """∂C/∂W = Σ_rows δ ⊙ x̂ and ∂C/∂b = Σ_rows δ."""
     x = np.empty_like(a)
@@ -217,62 +240,79 @@ def _standardize_rows(s: Array, a: Array, x: Array) -> Array:
     return r
 
 
-def batch_norm_forward(W: Array, b: Array, s: Array, a: Array, z: Array) -> None:
+def batch_norm_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: Array) -> None:
     """z = W ⊙ x̂ + b with x̂ = (a - μ) / √(v + ε), μ and v by column.
 
-    While training μ and v are the batch's, and their running averages are kept; after, those.
-    Ioffe and Szegedy (2015). s = [t, ε, momentum, means of n, variances of n].
+    While training μ = Σ p a and v = Σ p (a - μ)² are the batch's, p the rows' shares, and their
+    running averages are kept; after, those. Ioffe and Szegedy (2015), but for the variance that
+    is kept, which is not multiplied by m / (m - 1): so it is what x̂ was divided by in training.
+    s = [t, ε, momentum, means of n, variances of n].
     """
     mu, v = np.empty(a.shape[1], a.dtype), np.empty(a.shape[1], a.dtype)
-    _column_moments(s, a, mu, v)
+    _column_moments(s, share, a, mu, v)
     n = a.shape[1]
     if s[0] > 0:
-        m = len(a)
         s[3 : 3 + n] += (1 - s[2]) * (mu - s[3 : 3 + n])
-        s[3 + n :] += (1 - s[2]) * (v * (m / max(m - 1, 1)) - s[3 + n :])
+        s[3 + n :] += (1 - s[2]) * (v - s[3 + n :])
     np.subtract(a, mu, z)
     z *= a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1]))
     z *= W
     z += b
 
 
-def batch_norm_pullback(W: Array, b: Array, s: Array, a: Array, delta: Array, below: Array) -> None:
-    """∂C/∂a = r (g - mean(g) - x̂ mean(g ⊙ x̂)), g = δ ⊙ W, means by column; else r g."""
-    n, m = a.shape[1], a.dtype.type(len(a))
+def batch_norm_pullback(
+    W: Array, b: Array, s: Array, share: Array, a: Array, delta: Array, below: Array
+) -> None:
+    """∂C/∂a = r (g - p Σ g - p x̂ Σ (g ⊙ x̂)), g = δ ⊙ W, sums by column; else r g.
+
+    p are the rows' shares in μ and v.
+    """
+    n = a.shape[1]
     mu, v = np.empty(n, a.dtype), np.empty(n, a.dtype)
-    _column_moments(s, a, mu, v)
+    _column_moments(s, share, a, mu, v)
     r = a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1]))
     np.multiply(delta, W, below)
     if s[0] > 0:
-        x = (a - mu) * r
-        g_mean, gx_mean = np.empty(n, a.dtype), np.empty(n, a.dtype)
-        column_sum(below, g_mean)
-        column_sum(below * x, gx_mean)
-        below -= g_mean / m + x * (gx_mean / m)
+        x = a - mu
+        x *= r
+        g_sum, gx_sum = np.empty(n, a.dtype), np.empty(n, a.dtype)
+        column_sum(below, g_sum)
+        column_sum(below * x, gx_sum)
+        x *= gx_sum
+        x += g_sum
+        x *= share
+        below -= x
     below *= r
 
 
 def batch_norm_gradient(
-    W: Array, b: Array, s: Array, a: Array, delta: Array, nabla_W: Array, nabla_b: Array
+    W: Array,
+    b: Array,
+    s: Array,
+    share: Array,
+    a: Array,
+    delta: Array,
+    nabla_W: Array,
+    nabla_b: Array,
 ) -> None:
     """∂C/∂W = Σ_rows δ ⊙ x̂ and ∂C/∂b = Σ_rows δ."""
     mu, v = np.empty(a.shape[1], a.dtype), np.empty(a.shape[1], a.dtype)
-    _column_moments(s, a, mu, v)
-    x = (a - mu) * (a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1])))
+    _column_moments(s, share, a, mu, v)
+    x = a - mu
+    x *= a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1]))
     column_sum(delta * x, nabla_W[0])
     column_sum(delta, nabla_b)
 
 
-def _column_moments(s: Array, a: Array, mu: Array, v: Array) -> None:
+def _column_moments(s: Array, share: Array, a: Array, mu: Array, v: Array) -> None:
     """Mean and variance of each column: the batch's while training, else the running ones."""
     n = a.shape[1]
     if s[0] > 0:
-        m = a.dtype.type(len(a))
-        column_sum(a, mu)
-        mu /= m
+        column_sum(share * a, mu)
         x = a - mu
-        column_sum(x * x, v)
-        v /= m
+        x *= x
+        x *= share
+        column_sum(x, v)
     else:
         mu[:] = s[3 : 3 + n]
         v[:] = s[3 + n :]

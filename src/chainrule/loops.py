@@ -36,20 +36,24 @@ SPINS = 2000  # looks at the board, some microseconds, before others may have th
 REPLACED: set[Callable[..., Any]] = set()  # what has a second body here
 
 
-def overload(fn: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+# For what only compiled code calls: less to compile.
+HELPER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# Without "reassoc", which would undo the two-step subtraction of k log 2.
+EXACT: dict[str, Any] = HELPER | {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
+INLINED = EXACT | {"forceinline": True}  # a loop that calls cannot be vectorised
+
+
+def overload(fn: Callable[..., Any], options: dict[str, Any] = HELPER) -> Callable[..., Any]:
     """Numba's `overload`; strict would have the annotations of both signatures agree as well."""
     REPLACED.add(fn)
-    return numba_overload(fn, strict=False, **options)  # type: ignore[no-any-return]
+    return numba_overload(fn, strict=False, jit_options=options)  # type: ignore[no-any-return]
 
-
-# Without "reassoc", which would undo the two-step subtraction of k log 2.
-EXACT: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
-INLINED = EXACT | {"forceinline": True}  # a loop that calls cannot be vectorised
 
 # log 2 in two parts, the first with trailing zero bits, so that k times it is exact.
 LOG2_E = 1.4426950408889634
 LN2_HI_64, LN2_LO_64 = 6.93145751953125e-1, 1.42860682030941723212e-6
 LN2_HI_32, LN2_LO_32 = np.float32(0.693359375), np.float32(-2.12194440e-4)
+LN2 = math.log(2)
 FACT = tuple(1 / math.factorial(n) for n in range(14))
 FACT_32 = tuple(np.float32(c) for c in FACT)
 ODD = tuple(1 / n for n in range(1, 37, 2))
@@ -65,6 +69,16 @@ def _float_of_bits(typingctx: Any, bits: Any) -> Any:
         return builder.bitcast(args[0], context.get_value_type(target))
 
     return target(bits), codegen
+
+
+@intrinsic
+def _bits_of_float(typingctx: Any, x: Any) -> Any:
+    """The bits of a double, as an integer."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], context.get_value_type(types.int64))
+
+    return types.int64(x), codegen
 
 
 @intrinsic
@@ -298,7 +312,7 @@ def _start_from(x, out):  # type: ignore[no-untyped-def]
 def _elementwise(name: str) -> None:
     """Give `vecmath.name(x, out)` its loop."""
 
-    @overload(getattr(vecmath, name), jit_options=EXACT)
+    @overload(getattr(vecmath, name), EXACT)
     def body(x: Any, out: Any) -> Any:
         formula = FORMULAS[x.dtype][name]
 
@@ -318,7 +332,7 @@ def _extremum(name: str, better: Callable[[Any, Any], Any]) -> None:
     """Give `vecmath.maximum` or `minimum` its loop; one number is taken in the array's dtype."""
     better = njit(**INLINED)(better)
 
-    @overload(getattr(vecmath, name), jit_options=EXACT)
+    @overload(getattr(vecmath, name), EXACT)
     def body(x: Any, y: Any, out: Any) -> Any:
         def by_array(x, y, out):  # type: ignore[no-untyped-def]
             if out.ctypes.data == y.ctypes.data:
@@ -343,7 +357,7 @@ _extremum("maximum", lambda x, y: x > y or x != x)
 _extremum("minimum", lambda x, y: x < y or x != x)
 
 
-@njit(fastmath={"nnan", "nsz", "reassoc"}, error_model="numpy")
+@njit(**EXACT | {"fastmath": {"nnan", "nsz", "reassoc"}})
 def _largest(row):  # type: ignore[no-untyped-def]
     """The maximum; only if no NaN may be there is the loop vectorised."""
     largest = row[0]
@@ -461,6 +475,46 @@ def _random_uniform(key: Any, t: Any, out: Any) -> Any:
         for i in range(len(flat)):
             bits = _mix(start + np.uint64(i + 1) * vecmath.GOLDEN) >> np.uint64(40)
             flat[i] = out.dtype.type(np.int64(bits)) * unit
+
+    return body
+
+
+# sin 2πs = s Σ_n T_n s^2n for |s| <= 1/4, Maclaurin's series, to 3e-16.
+SINE = tuple(
+    (-1) ** n * (2 * math.pi) ** (2 * n + 1) / math.factorial(2 * n + 1) for n in range(10)
+)
+_sine = _polynomial(SINE)
+
+
+@njit(**INLINED)
+def _normal_of(u, v):  # type: ignore[no-untyped-def]
+    """√(-2 log u) cos 2πv for 0 < u <= 1 and 0 <= v < 1, in steps that vectorise.
+
+    log u = e log 2 + log f with u = 2^e f and 3/4 <= f <= 3/2; cos 2πv = -sin 2π(1/4 - |v - 1/2|).
+    """
+    bits = _bits_of_float(u)
+    e = np.int32((bits >> 52) - 1023)
+    f = _float_of_bits((bits & np.int64(0xFFFFFFFFFFFFF)) | np.int64(1023 << 52))
+    large = f > 1.5
+    f = 0.5 * f if large else f
+    e = e + np.int32(1) if large else e
+    log_u = np.float64(np.int32(e)) * LN2 + _log1p_64(f - 1.0)
+    s = 0.25 - abs(v - 0.5)
+    return -np.sqrt(-2.0 * log_u) * s * _sine(s * s)
+
+
+@overload(vecmath.random_normal)
+def _random_normal(key: Any, t: Any, out: Any) -> Any:
+    def body(key, t, out):  # type: ignore[no-untyped-def]
+        base = _mix(np.uint64(key) + vecmath.GOLDEN)
+        first, second = _mix(base + np.uint64(2 * t)), _mix(base + np.uint64(2 * t + 1))
+        unit = 2.0**-24
+        flat = out.ravel()
+        for i in range(len(flat)):
+            at = np.uint64(i + 1) * vecmath.GOLDEN
+            u = np.float64(np.int32(_mix(first + at) >> np.uint64(40))) * unit
+            v = np.float64(np.int32(_mix(second + at) >> np.uint64(40))) * unit
+            flat[i] = _normal_of(1.0 - u, v)
 
     return body
 

@@ -98,7 +98,10 @@ def cross_entropy_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
 
 def softmax_cross_entropy(z: Array, a: Array, y: Array, c: Array) -> None:
     """C = -Σ_j y_j log softmax(z)_j = Σ_j y_j (log Σ_k e^{z_k} - z_j)."""
-    row_total(y * (row_logsumexp(z) - z), c)
+    s = np.empty_like(z)
+    np.subtract(row_logsumexp(z), z, s)
+    s *= y
+    row_total(s, c)
 
 
 def softmax_cross_entropy_delta(z: Array, a: Array, y: Array, delta: Array) -> None:

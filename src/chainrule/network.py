@@ -265,7 +265,8 @@ class Network:
         delta = (
             matrices(np.zeros(size if backward else 0, self.dtype), tables[3]) if backward else []
         )
-        return net, backprop.Batch(z, a, delta)
+        share = np.full((m, 1), 1 / m, self.dtype)
+        return net, backprop.Batch(z, a, delta, share)
 
     def forward(self, X: ArrayLike) -> backprop.Batch:
         """Run the forward pass and keep everything.
@@ -315,13 +316,13 @@ class Network:
             self._predict_blocks(given, output, rows, starts)
             return output
         enough = len(starts) if len(given) * self.theta.size > SHARED else 1
-        workers = threads.workers_for(enough, get_config()["n_threads"])
+        asked = get_config()["n_threads"]
+        with threads.one_blas_thread(), threads.reserved(enough, asked) as workers:
 
-        def work(worker: int) -> None:
-            bounds = [len(starts) * w // workers for w in (worker, worker + 1)]
-            self._predict_blocks(given, output, rows, starts[slice(*bounds)])
+            def work(worker: int) -> None:
+                bounds = [len(starts) * w // workers for w in (worker, worker + 1)]
+                self._predict_blocks(given, output, rows, starts[slice(*bounds)])
 
-        with threads.one_blas_thread():
             threads.side_by_side(work, workers, lambda: None)
         return output
 
@@ -402,8 +403,7 @@ class Network:
         nabla = np.zeros_like(self.theta)
         with np.errstate(all="ignore"):
             backprop.forward(net, batch)
-            share = np.full((len(X), 1), 1 / len(X), self.dtype)
-            backprop.output_error(net, self.loss.delta, Y, share, batch)
+            backprop.output_error(net, self.loss.delta, Y, batch)
             backprop.backward(net, batch)
             backprop.gradient(net, batch, *self.views(nabla))
         return self._mean_cost(batch, Y), nabla

@@ -1,8 +1,9 @@
 """How a step is cut into parts, by shapes alone, so that whoever takes a part gets its bits.
 
-Three things are cut: the rows of the batch, for the forward and backward pass; the rows of every
-weight matrix, for the gradient; and theta as a whole, for the optimiser's step. The cuts never
-depend on the number of workers; only which worker takes which parts does.
+Two things are cut: the rows of the batch, for the forward and backward pass; and the parameters,
+for the gradient and the optimiser's step. A part of the parameters is some rows of one weight
+matrix; its step follows on its gradient while that is still in the cache. The cuts never depend
+on the number of workers; only which worker takes which parts does.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 SLICE = 8192  # numbers of theta in one call of an optimiser: its temporaries stay in the cache
 LEAST_ROWS = 64  # fewer rows a block, and BLAS spends its time on packing W
-LEAST_PRODUCTS = 1 << 21  # multiplications in a part of a gradient
+LEAST_NUMBERS = 1 << 14  # of theta in a part
 MOST = 16  # parts of one thing
 
 
@@ -35,9 +36,12 @@ class Plan(NamedTuple):
     starts : (B + 1,) int64
         First row of each block, and m.
     parts : (3, G, 3) int64
-        Of the gradient: layer, first and last row of W; where that part of W lies; and of b.
+        Of the parameters: layer, first and last row of W; where that part of W lies; and of b,
+        which goes with the last rows.
     slices : (2, S, 3) int64
-        Of the step: where they lie in theta, and in the optimiser's state.
+        Of the parts: where they lie in theta, and in the optimiser's state.
+    owned : (G + 1,) int64
+        First slice of each part, and S.
     """
 
     tables: Index
@@ -45,6 +49,7 @@ class Plan(NamedTuple):
     starts: Index
     parts: Index
     slices: Index
+    owned: Index
 
 
 def cut(n: int, most: int) -> list[int]:
@@ -64,7 +69,8 @@ def make_plan(network: Network, m: int, slots: int, worth_cutting: bool) -> Plan
     slots : int
         The optimiser's.
     worth_cutting : bool
-        Whether rows and weights are cut at all.
+        Whether the rows are cut at all. The parameters are, whatever m: the optimiser's state
+        is laid out by their slices.
     """
     tables = network.tables(m)
     layers = network.layers[1:]
@@ -75,30 +81,29 @@ def make_plan(network: Network, m: int, slots: int, worth_cutting: bool) -> Plan
         block[:, 0] += first * block[:, 2]
         block[:, 1] = last - first
     parts: list[tuple[tuple[int, ...], ...]] = []
+    slices: list[tuple[int, int]] = []
+    owned = [0]
     for l, layer in enumerate(layers, start=1):
         (start, rows, columns), bias = tables[0, l].tolist(), tables[1, l].tolist()
         n_in = network.sizes[l - 1]
-        products = m * rows * columns
-        pieces = products // LEAST_PRODUCTS if worth_cutting and layer.by_input else 1
-        bounds = cut(rows, min(MOST, pieces)) if pieces > 1 else [0, n_in]
+        pieces = min(MOST, rows * columns // LEAST_NUMBERS) if layer.by_input else 1
+        bounds = cut(rows, pieces) if pieces > 1 else [0, n_in]
         for first, last in itertools.pairwise(bounds):
             W = (start + first * columns, last - first, columns) if pieces > 1 else tables[0, l]
-            b = bias if first == 0 else (bias[0], 0, 0)
+            b = bias if last == bounds[-1] else (bias[0], 0, 0)
             parts.append(((l, first, last), tuple(W), tuple(b)))
-    P = network.theta.size
-    bounds = cut(P, -(-P // SLICE))
-    sizes = np.diff(bounds)
+            size = W[1] * W[2] + b[1] * b[2]  # b lies behind W
+            edges = cut(size, -(-size // SLICE)) if size else [0]
+            slices += [(W[0] + lo, hi - lo) for lo, hi in itertools.pairwise(edges)]
+            owned.append(len(slices))
+    at, sizes = np.array(slices, np.int64).reshape(-1, 2).T
     ones = np.ones_like(sizes)
-    slices = np.array(
-        [
-            np.stack([bounds[:-1], ones, sizes], axis=1),
-            np.stack([np.array(bounds[:-1]) * slots, ones * slots, sizes], axis=1),
-        ]
-    )
+    both = [[at, ones, sizes], [at * slots, ones * slots, sizes]]
     return Plan(
         tables,
         np.ascontiguousarray(blocks),
         np.array(starts, np.int64),
         np.ascontiguousarray(np.array(parts, np.int64).transpose(1, 0, 2)),
-        np.ascontiguousarray(slices, np.int64),
+        np.ascontiguousarray(np.array(both, np.int64).transpose(0, 2, 1)),
+        np.array(owned, np.int64),
     )

@@ -221,7 +221,9 @@ class Prediction(TransformerMixin, Parameters):
                 batch.delta[L][np.arange(len(block)), unit] = 1
                 network.activations[L].pullback(batch.z[L], batch.a[L], batch.delta[L])
                 backprop.backward(net, batch)
-                net.pullback[1](net.W[1], net.b[1], net.s[1], block, batch.delta[1], below)
+                net.pullback[1](
+                    net.W[1], net.b[1], net.s[1], batch.share, block, batch.delta[1], below
+                )
             below *= self._unit_factor(unit)
             gradient[at] = below[:, : self.n_features_in_]
         return gradient

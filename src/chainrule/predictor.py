@@ -26,7 +26,7 @@ def make_predictor(network: Network) -> Callable[[Array], Array]:
         else:
             steps.append(_any_layer(layer.forward, network.W[l], network.b[l], s[l], network, l))
         if f is activations.relu:
-            steps.append(_relu)
+            steps.append(_relu(np.zeros(network.sizes[l], network.dtype)))
         elif f is activations.softmax:
             steps.append(_softmax(np.ones(network.sizes[l], network.dtype)))
         elif f is not activations.identity:
@@ -56,19 +56,23 @@ def _any_layer(
     forward: Callable[..., None], W: Array, b: Array, s: Any, network: Network, l: int
 ) -> Callable[[Array], Array]:
     n, dtype = network.sizes[l], network.dtype
+    share = np.ones((1, 1), dtype)
 
     def layer(a: Array) -> Array:
         z: Array = np.empty((1, n), dtype)
-        forward(W, b, s, a[np.newaxis], z)
+        forward(W, b, s, share, a[np.newaxis], z)
         row: Array = z[0]
         return row
 
     return layer
 
 
-def _relu(z: Array) -> Array:
-    np.maximum(z, 0, out=z)
-    return z
+def _relu(zeros: Array) -> Callable[[Array], Array]:
+    def relu(z: Array) -> Array:
+        np.maximum(z, zeros, out=z)  # an array is quicker than a number, which is looked at first
+        return z
+
+    return relu
 
 
 def _softmax(ones: Array) -> Callable[[Array], Array]:

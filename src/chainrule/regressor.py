@@ -115,8 +115,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
     input_noise : float, default=0.0
         Deviation of normal noise on the (standardised) inputs while training.
     normalization : {'batch', 'layer'} or None, default=None
-        Normalise what goes into each hidden activation. 'batch' counts each row of a batch
-        once, whatever its weight.
+        Normalise what goes into each hidden activation.
     missing : {'error', 'indicator'}, default='error'
         What to do with NaN: refuse it and name the columns, or fill in the column's mean and add
         a column that marks where.

@@ -109,8 +109,12 @@ def default_threads() -> int:
     return min(int(given), cores()) if given.isdigit() and int(given) > 0 else cores()
 
 
-def workers_for(most: int, asked: int | None) -> int:
-    """How many workers to start now: as asked, else by what other fits leave free.
+@contextmanager
+def reserved(most: int, asked: int | None = None) -> Iterator[int]:
+    """How many workers to start now, as asked, else by what other fits leave free.
+
+    They count as busy until the end, this thread among them: fits in several threads share the
+    cores among themselves, and each has one worker at least.
 
     Parameters
     ----------
@@ -118,9 +122,17 @@ def workers_for(most: int, asked: int | None) -> int:
         Into how many parts the work is cut.
     asked : int or None
     """
-    if most <= 1:
-        return 1
-    return max(1, min(most, asked if asked is not None else default_threads() - _process.busy))
+    process = _process
+    default = default_threads()
+    with process.lock:
+        free = asked if asked is not None else default - process.busy
+        workers = max(1, min(most, free))
+        process.busy += workers
+    try:
+        yield workers
+    finally:
+        with process.lock:
+            process.busy = max(0, process.busy - workers)
 
 
 def side_by_side(work: Callable[[int], Result], workers: int, abort: Callable[[], None]) -> Result:
@@ -151,23 +163,17 @@ def side_by_side(work: Callable[[int], Result], workers: int, abort: Callable[[]
         threading.Thread(target=guarded, args=(worker,), daemon=True)
         for worker in range(1, workers)
     ]
-    with _process.lock:
-        _process.busy += workers
     try:
-        try:
-            for thread in others:
-                thread.start()
-            result = work(0)
-        except BaseException:
-            abort()
-            raise
-        finally:
-            for thread in others:
-                if thread.ident is not None:
-                    thread.join()
+        for thread in others:
+            thread.start()
+        result = work(0)
+    except BaseException:
+        abort()
+        raise
     finally:
-        with _process.lock:
-            _process.busy -= workers
+        for thread in others:
+            if thread.ident is not None:
+                thread.join()
     if errors:
         raise errors[0]
     return result

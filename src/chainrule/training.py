@@ -27,6 +27,7 @@ from chainrule.vecmath import ABORTED, ALONE, BOARD, Array, Index
 
 WORTH_COMPILING = 2.0  # seconds of NumPy's time
 CHUNK = 0.2  # seconds between looks for Ctrl-C
+FLUSHED = 1 << 16  # numbers looked at together, so that temporaries are small
 WORTH_SHARING = 1e-3  # seconds of a step, by step_seconds, from which on workers share it
 
 
@@ -298,7 +299,9 @@ class Descent:
         Left alone, it would shrink to where numbers lose digits, and there processors are slow.
         """
         small = np.finfo(self.network.dtype).tiny ** 0.75
-        np.multiply(self.state, np.abs(self.state) >= small, self.state)
+        for k in range(0, len(self.state), FLUSHED):
+            part = self.state[k : k + FLUSHED]
+            np.multiply(part, np.abs(part) >= small, part)
 
     def _descend(
         self,
@@ -312,13 +315,12 @@ class Descent:
         plan, penalties = self._plan(m)
         if self._y.shape[1] != Y.shape[1]:  # targets may be fewer than outputs
             self._y = np.zeros((self.m, Y.shape[1]), Y.dtype)
-        workers = 1
+        most = 1
         if self.engine == "numba" and len(plan.blocks) > 1:
             most = max(len(plan.blocks), plan.parts.shape[1])
-            workers = threads.workers_for(most, self.n_threads or get_config()["n_threads"])
         board = np.zeros(BOARD, np.int64)
-        board[ALONE] = workers == 1
         total, rules = np.zeros(1), np.array(self.rules)
+        penalties[:] = 0
         no_weight = self.network.theta[:0]
 
         def work(worker: int) -> int:
@@ -352,9 +354,11 @@ class Descent:
         def abort() -> None:
             board[ABORTED] = 1
 
-        self.t = threads.side_by_side(work, workers, abort)
+        with threads.reserved(most, self.n_threads or get_config()["n_threads"]) as workers:
+            board[ALONE] = workers == 1
+            self.t = threads.side_by_side(work, workers, abort)
         self.network.own[self.network.steps_at] = 0  # from here on it predicts
-        return float(total[0])
+        return float(total[0] + penalties.sum())
 
     def _plan(self, m: int) -> tuple[Plan, Array]:
         """How a step on m rows is cut, and room for a number for each part of the gradient."""
@@ -428,12 +432,11 @@ class Descent:
             network.loss.cost(batch.z[network.L], batch.a[network.L], Y, c)
             if finite and np.isfinite(c.sum()):
                 return None
-            share = np.full((len(X), 1), 1 / len(X), network.dtype)
             found: list[tuple[int, str, Array]] = []
             for l in layers:
                 found += [(l, "z", batch.z[l]), (l, "a", batch.a[l])]
             found.append((network.L, "the cost", c))
-            backprop.output_error(net, network.loss.delta, Y, share, batch)
+            backprop.output_error(net, network.loss.delta, Y, batch)
             backprop.backward(net, batch)
             nabla_W, nabla_b = network.views(self.nabla)
             for l in reversed(layers):
