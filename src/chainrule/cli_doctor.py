@@ -140,10 +140,12 @@ def _print(
     fancy = sys.stdout.isatty()
     plain = io.StringIO()
     console = Console(highlight=False) if fancy else Console(file=plain, width=10_000)
-    size = f"{len(frame):,} rows" + (" (the first; see --rows)" if cut else "")
+    size = f"{len(frame):,} row{'s' * (len(frame) != 1)}" + (
+        " (the first; see --rows)" if cut else ""
+    )
     console.print(
         Text.assemble(
-            (f"{size}, {len(columns):,} columns to learn from. Target "),
+            f"{size}, {len(columns):,} column{'s' * (len(columns) != 1)} to learn from. Target ",
             (target, "bold"),
             f": {task}, since {reason}." if reason != "as you said" else f": {task}, {reason}.",
         )

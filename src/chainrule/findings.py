@@ -222,14 +222,14 @@ def _size(frame: pd.DataFrame, target: str, columns: list[Column]) -> Iterator[F
         yield Finding(
             "serious",
             None,
-            f"only {n:,} rows have a target",
+            f"only {n:,} row{'s have' if n != 1 else ' has'} a target",
             "a few hundred are the least to aim at",
         )
     elif n < 200:
         yield Finding(
             "warning",
             None,
-            f"only {n:,} rows have a target",
+            f"only {n:,} row{'s have' if n != 1 else ' has'} a target",
             "use cross-validation, and compare with a linear model; a small network is enough",
         )
     if used and n < 5 * len(used):
@@ -442,7 +442,7 @@ def _scales(
                 None,
                 f"the columns are of very different scale: {least!r} varies by "
                 f"{spreads[least]:.2g}, {most!r} by {spreads[most]:.2g}",
-                "scale them: chainrule train does; a bare MLPClassifier needs a StandardScaler",
+                "chainrule standardises them; scikit-learn's MLP needs a StandardScaler before it",
             )
     if task == "regression":
         try:
@@ -455,7 +455,7 @@ def _scales(
                 "note",
                 target,
                 f"the target varies by {spread:.2g}",
-                "scale it: chainrule train does; a bare MLPRegressor does not",
+                "chainrule standardises it; scikit-learn's MLPRegressor does not",
             )
 
 
