@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import random
 import struct
 from contextlib import suppress
 
 import numpy as np
 import pytest
+import tables_data
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -212,3 +214,30 @@ def test_mutated_text_never_fails_otherwise(tmp_path, kind, edits):
         else:
             with pytest.raises(TableError):
                 read(path)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".feather", ".sqlite", ".csv.gz"])
+def test_damaged_files_never_fail_otherwise(tmp_path, suffix):
+    path = tmp_path / f"t{suffix}"
+    tables_data.write("iris", path)
+    whole = path.read_bytes()
+    rng = random.Random(0)
+    failed = 0
+    for _ in range(150):
+        content = bytearray(whole)
+        at = rng.randrange(len(content))
+        match rng.randrange(3):
+            case 0:
+                content[at] ^= 1 << rng.randrange(8)
+            case 1:
+                del content[at:]
+            case 2:
+                content[at : at + 40] = rng.randbytes(rng.randrange(1, 80))
+        path.write_bytes(content)
+        try:
+            read(path)
+        except TableError as error:
+            failed += 1
+            assert str(path) in str(error)  # noqa: PT017
+            assert "\n" not in str(error)  # noqa: PT017
+    assert failed > 30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -58,7 +59,8 @@ def doctor(
     if task not in (None, "classification", "regression"):
         fail(f"--task must be classification or regression; got {task!r}", BAD_INPUT)
     try:
-        frame = read(data, table=table, query=query, limit=rows + 1)
+        with _busy(f"reading {data}"):
+            frame = read(data, table=table, query=query, limit=rows + 1)
         cut = len(frame) > rows
         frame = frame.iloc[:rows]
         if target not in frame.columns:
@@ -75,8 +77,9 @@ def doctor(
         found_task, reason = task_and_reason(frame[target])
         if task is not None:
             found_task, reason = task, "as you said"
-        found = findings(frame, target, found_task)
-        columns = kinds_of(frame, target)
+        with _busy(f"looking at {len(frame):,} rows"):
+            columns = kinds_of(frame, target)
+            found = findings(frame, target, found_task, columns)
     except KeyboardInterrupt:
         fail("stopped", INTERRUPTED)
     except (TableError, ImportError, ValueError) as error:
@@ -87,6 +90,16 @@ def doctor(
         _print(frame, target, found_task, reason, cut, columns, found)
     if any(each.severity == "serious" for each in found):
         raise typer.Exit(FAILED)
+
+
+def _busy(what: str) -> AbstractContextManager[Any]:
+    """Says on a terminal what is going on."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+    from rich.markup import escape
+
+    return Console(file=sys.stderr).status(escape(what))
 
 
 def _as_object(
@@ -127,10 +140,12 @@ def _print(
     fancy = sys.stdout.isatty()
     plain = io.StringIO()
     console = Console(highlight=False) if fancy else Console(file=plain, width=10_000)
-    size = f"{len(frame):,} rows" + (" (the first; see --rows)" if cut else "")
+    size = f"{len(frame):,} row{'s' * (len(frame) != 1)}" + (
+        " (the first; see --rows)" if cut else ""
+    )
     console.print(
         Text.assemble(
-            (f"{size}, {len(columns):,} columns to learn from. Target "),
+            f"{size}, {len(columns):,} column{'s' * (len(columns) != 1)} to learn from. Target ",
             (target, "bold"),
             f": {task}, since {reason}." if reason != "as you said" else f": {task}, {reason}.",
         )

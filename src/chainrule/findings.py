@@ -46,7 +46,12 @@ class Finding(NamedTuple):
     advice: str
 
 
-def findings(frame: pd.DataFrame, target: str, task: str | None = None) -> list[Finding]:
+def findings(
+    frame: pd.DataFrame,
+    target: str,
+    task: str | None = None,
+    columns: list[Column] | None = None,
+) -> list[Finding]:
     """Look a table over.
 
     Parameters
@@ -56,6 +61,8 @@ def findings(frame: pd.DataFrame, target: str, task: str | None = None) -> list[
         The column to be predicted.
     task : "classification", "regression" or None, default None
         None: see :func:`chainrule.columns.task_of`.
+    columns : list of Column or None, default None
+        What :func:`chainrule.columns.kinds_of` gives; None: it is asked.
 
     Returns
     -------
@@ -72,7 +79,7 @@ def findings(frame: pd.DataFrame, target: str, task: str | None = None) -> list[
         raise TableError(f"there is no column {target!r}{suggestion(target, names)}")
     task = task or task_of(frame[target])
     frame = frame.infer_objects()
-    columns = kinds_of(frame, target)
+    columns = kinds_of(frame, target) if columns is None else columns
     found = list(_target(frame[target], target, task))
     if present(frame[target]).nunique() > 1:
         found += [
@@ -215,14 +222,14 @@ def _size(frame: pd.DataFrame, target: str, columns: list[Column]) -> Iterator[F
         yield Finding(
             "serious",
             None,
-            f"only {n:,} rows have a target",
+            f"only {n:,} row{'s have' if n != 1 else ' has'} a target",
             "a few hundred are the least to aim at",
         )
     elif n < 200:
         yield Finding(
             "warning",
             None,
-            f"only {n:,} rows have a target",
+            f"only {n:,} row{'s have' if n != 1 else ' has'} a target",
             "use cross-validation, and compare with a linear model; a small network is enough",
         )
     if used and n < 5 * len(used):
@@ -435,7 +442,7 @@ def _scales(
                 None,
                 f"the columns are of very different scale: {least!r} varies by "
                 f"{spreads[least]:.2g}, {most!r} by {spreads[most]:.2g}",
-                "scale them: chainrule train does; a bare MLPClassifier needs a StandardScaler",
+                "chainrule standardises them; scikit-learn's MLP needs a StandardScaler before it",
             )
     if task == "regression":
         try:
@@ -448,7 +455,7 @@ def _scales(
                 "note",
                 target,
                 f"the target varies by {spread:.2g}",
-                "scale it: chainrule train does; a bare MLPRegressor does not",
+                "chainrule standardises it; scikit-learn's MLPRegressor does not",
             )
 
 

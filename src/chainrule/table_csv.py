@@ -11,6 +11,7 @@ import codecs
 import csv
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any
 
 from chainrule.table_files import TableFile
@@ -72,15 +73,16 @@ class Csv:
 
     def _delimiter(self, lines: list[str]) -> str:
         """The sign that cuts the most lines into as many cells as the header has."""
-        best, found = (0.0, 0), ""
+        best, found = (False, 0.0, 0), ""
         for delimiter in _DELIMITERS:
             counts = self._counts(lines, delimiter)
             rest = counts[1:] or counts
             if counts and counts[0] > 1:
                 share = sum(count == counts[0] for count in rest) / len(rest)
                 cut = sum(count > 1 for count in rest) / len(rest)
-                if cut >= 0.5 and (share, counts[0]) > best:
-                    best, found = (share, counts[0]), delimiter
+                score = (self._is_tidy(lines, delimiter), share, counts[0])
+                if cut >= 0.5 and score > best:
+                    best, found = score, delimiter
                 found = found or (delimiter if cut >= 0.5 else "")
         if found:
             return found
@@ -94,6 +96,12 @@ class Csv:
                     "the first line must hold the column names, so delete a title above them"
                 )
         return ","
+
+    def _is_tidy(self, lines: list[str], delimiter: str) -> bool:
+        """Whether quotes stand around whole cells only."""
+        d, q = re.escape(delimiter), re.escape(self.quote)
+        cell = rf"(?:{q}(?:[^{q}]++|{q}{q})*+{q}|[^{q}{d}\r\n]*+)"
+        return bool(re.fullmatch(rf"(?:{cell}(?:{d}|\r\n?|\n|\Z))*+(?:{cell})?", "".join(lines)))
 
     def _counts(self, lines: list[str], delimiter: str) -> list[int]:
         counts = []
@@ -180,8 +188,9 @@ class Csv:
         for raw, line in self._cut(report):
             rows = raw
             if line < self._start:  # the header, and what is blank above it
-                above = [row for number, row in self._numbered(raw, line) if number < self._start]
-                rows = raw[sum(map(len, above)) :]
+                numbered = self._numbered(raw, line)
+                above = takewhile(lambda each: each[0] < self._start, numbered)
+                rows = raw[sum(len(row) for _, row in above) :]
             if rows:
                 yield self._piece(rows, max(line, self._start), report, columns, blank)
 
@@ -269,7 +278,7 @@ class Csv:
             return True
         if len(self.names) == 1:
             return False
-        if raw[:1] in b"\r\n" or re.search(rb"\n[\r\n]|\r\r", raw):
+        if raw[:1] in b"\r\n" or any(ends in raw for ends in (b"\n\n", b"\n\r", b"\r\r")):
             return True
         return raw.startswith(self._header_row) or b"\n" + self._header_row in raw
 

@@ -21,7 +21,8 @@ class Typed:
         self._table, self._query = table, query
         with self._guarded():
             schema = self._schema()
-        self.names = unique_names(list(schema.names), file.name)
+            names = list(schema.names)
+        self.names = unique_names(names, file.name)
         for field in schema:
             _check(field, file.name)
         empty = schema.empty_table()
@@ -78,9 +79,10 @@ class _Guarded:
         if error is None or isinstance(error, TableError):
             return
         module = type(error).__module__.split(".")[0]
-        if module in ("pyarrow", "_duckdb", "duckdb") or isinstance(error, OSError):
+        damaged = module == "pyarrow" or isinstance(error, OSError | UnicodeDecodeError)
+        if damaged or module in ("_duckdb", "duckdb"):
             what = str(error).splitlines()[0] if str(error) else type(error).__name__
-            if module == "pyarrow" or isinstance(error, OSError):
+            if damaged:
                 what = f"it is damaged or cut short ({what.rstrip('.')}); copy it again"
             raise TableError(f"{self._file.name}: {what}") from error
 

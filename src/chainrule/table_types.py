@@ -25,8 +25,8 @@ _PATTERNS = {
     "year first": r"^(?P<y>\d{4})[/.](?P<m>\d{1,2})[/.](?P<d>\d{1,2})" + _TIME,
     "day first": r"^(?P<d>\d{1,2})[/.-](?P<m>\d{1,2})[/.-](?P<y>\d{4})" + _TIME,
     "month first": r"^(?P<m>\d{1,2})[/.-](?P<d>\d{1,2})[/.-](?P<y>\d{4})" + _TIME,
-    "comma": r"^[+-]?(?:\d{1,3}(?:[. '\x{a0}\x{202f}]\d{3})+|\d+)?(?:,\d+)?$",
-    "thousands": r"^[+-]?(?:\d{1,3}(?:[, '\x{a0}\x{202f}]\d{3})+|\d+)(?:\.\d+)?$",
+    "comma": r"^[+-]?(?:[1-9]\d{0,2}(?:[. '\x{a0}\x{202f}]\d{3})+|\d+)?(?:,\d+)?$",
+    "thousands": r"^[+-]?(?:[1-9]\d{0,2}(?:[, '\x{a0}\x{202f}]\d{3})+|\d+)(?:\.\d+)?$",
 }
 DATES = ("iso", "zoned", "year first", "day first", "month first")
 _STYLES = {
@@ -203,7 +203,8 @@ class Guess:
             except MisfitError:
                 alive.discard("number")
             else:
-                alive &= {"number", "thousands"}
+                dotted = "comma" in alive and _fits(cells, _PATTERNS["comma"])  # 1.234
+                alive &= {"number", "thousands", "comma"} if dotted else {"number", "thousands"}
                 return
         if not any(sign.isdigit() for sign in cells[0].as_py()):
             alive &= {"boolean"}  # the rest all have digits
@@ -215,7 +216,7 @@ class Guess:
             except MisfitError:
                 alive.discard(style)
 
-    def result(self, comma_first: bool) -> ColumnType:
+    def result(self, comma_first: bool, comma_seen: bool = False) -> ColumnType:
         """What it is.
 
         Parameters
@@ -223,6 +224,8 @@ class Guess:
         comma_first : bool
             Whether `1,234` is a little more than 1 (as where cells are separated by semicolons)
             rather than a thousand.
+        comma_seen : bool, default False
+            Whether other columns have decimal commas, so that `1.234` is a thousand.
         """
         if not self._seen and self._says_missing and self._wanted is None:
             return ColumnType("text", "")
@@ -236,6 +239,9 @@ class Guess:
         order = ["boolean", "integer", "number", "comma", "thousands", *DATES]
         if not comma_first:
             order[3], order[4] = order[4], order[3]
+        if comma_seen and "comma" in alive and "integer" not in alive:
+            order.remove("comma")
+            order.insert(0, "comma")
         if self._huge and self._wanted is None and "integer" not in alive:
             alive = alive - _NUMERIC
         for style in order:

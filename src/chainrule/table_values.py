@@ -234,6 +234,7 @@ class Sqlite:
             self.names = unique_names([each[0] for each in cursor.description], file.name)
 
     def _connection(self) -> Any:
+        # Immutable: no lock is needed, so that a folder may be one that cannot be written.
         uri = f"file:{quote(str(self.file.path.absolute()))}?mode=ro&immutable=1"
         if any(
             self.file.path.with_name(self.file.path.name + end).exists()
@@ -257,7 +258,7 @@ class Sqlite:
         try:
             cursor = connection.cursor()
             return cursor.execute(sql)
-        except (sqlite3.Error, sqlite3.Warning) as error:
+        except (sqlite3.Error, sqlite3.Warning, UnicodeDecodeError) as error:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> TableError:
@@ -268,7 +269,7 @@ class Sqlite:
             what = f"{what.rstrip('.')} the query must be one SELECT".replace(
                 "time the", "time: the"
             )
-        elif "malformed" in what or "not a database" in what:
+        elif "malformed" in what or "not a database" in what or "codec" in what:
             what += "; the file is damaged or not SQLite"
         return TableError(f"{self.file.name}: {what}")
 
@@ -290,7 +291,7 @@ class Sqlite:
             while True:
                 try:
                     row = next(cursor, None)
-                except sqlite3.Error as error:
+                except (sqlite3.Error, UnicodeDecodeError) as error:
                     raise self._failed(error) from error
                 if row is None:
                     return

@@ -189,14 +189,14 @@ class _Seen:
         if arrow not in self._arrow and arrow != pa.null():
             self._arrow.append(arrow)
 
-    def target(self, comma_first: bool) -> _Target:
+    def target(self, comma_first: bool, comma_seen: bool = False) -> _Target:
         import pyarrow as pa
 
         if self._wanted is not None:
-            kind = self._guess.result(comma_first)
+            kind = self._guess.result(comma_first, comma_seen)
             return _Target(kind, arrow_type(kind), True)
         if self._spelled:
-            kind = self._guess.result(comma_first)
+            kind = self._guess.result(comma_first, comma_seen)
             return _Target(kind, arrow_type(kind), self._missing or self._guess.missing)
         if not self._arrow:
             return _Target(None, pa.float64(), self._missing)
@@ -278,7 +278,11 @@ class _Opened:
                 if (all_given and rows) or (self._limit is not None and rows >= self._limit):
                     break
         comma_first = spelled and first.delimiter != ","
-        self._targets = {name: seen[name].target(comma_first) for name in self._names}
+        targets = {name: seen[name].target(comma_first) for name in self._names}
+        styles = {target.kind.style for target in targets.values() if target.kind is not None}
+        if "comma" in styles:
+            targets = {name: seen[name].target(comma_first, True) for name in self._names}
+        self._targets = targets
 
     def tables(self, report: Callable[[Reject], None]) -> Iterator[tuple[Any, Any]]:
         """The second pass: (typed, as they came) tables of Arrow."""
