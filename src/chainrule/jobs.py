@@ -28,7 +28,8 @@ from chainrule.tabular import tabular_pipeline
 if TYPE_CHECKING:
     from chainrule.resuming import Resume
 
-TOO_FEW = "too small to fit a truncated SVD"  # skrub's remark on short texts
+# Remarks that help nobody here: skrub's on short texts, ours on tables of fewer rows than a batch.
+IDLE = ("too small to fit a truncated SVD", "`batch_size`")
 STOPPED = "Training interrupted by user."
 OnEpoch = Callable[[str, int, Mapping[str, Any]], Any]  # (part, most epochs, record)
 
@@ -285,7 +286,7 @@ def _fit(
     used_up = f"all {mlp.max_iter} epochs were used; more may do better (--max-iter)"
     for text in said:
         about = used_up if "Maximum iterations" in text else text
-        if text != STOPPED and TOO_FEW not in text:
+        if text != STOPPED and not any(idle in text for idle in IDLE):
             notices.append(about)
     return model, STOPPED in said
 
