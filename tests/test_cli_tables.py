@@ -365,6 +365,16 @@ def test_targets_that_teach_nothing(run, tmp_path, rows, message):
     assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
 
 
+@pytest.mark.parametrize("target", ["a", "b"])
+def test_a_dozen_rows_can_be_learnt_from(run, tmp_path, target):
+    lines = [f"{i}.5,{'xy'[i % 2]},{i % 2}{i}" for i in range(12)]
+    (tmp_path / "t.csv").write_text("a,b,c\n" + "\n".join(lines) + "\n")
+    code, out, err = run("train", "t.csv", "-t", target, "--max-iter", 20, "-q")
+    assert code == 0, err
+    assert "9 rows are too few to hold some out to stop by" in err
+    assert out.endswith("on 3 rows\n")
+
+
 def test_rows_without_a_target_are_counted_and_leaks_warned_of(folder, run, tmp_path):
     where, _ = folder
     frame = pd.read_csv(where / "penguins.csv")

@@ -177,13 +177,13 @@ def train(
         rows = preparing.prepare(
             frame, settings["target"], task=settings["task"], ignore=settings["ignore"]
         )
-        model = jobs.make(rows, chosen, settings["seed"])
         plan = jobs.split(
             rows,
             test_fraction=settings["test_fraction"],
             folds=settings["cv"],
             seed=settings["seed"],
         )
+        model = jobs.make(rows, chosen, plan, settings["seed"])
         warned = _leaks(frame.drop(columns=settings["ignore"]), rows)
     silent = quiet or as_json
     if not silent:
@@ -411,7 +411,8 @@ def _show_result(out: Path, curve: Path, trained: Trained) -> None:
     screen = console(sys.stdout)
     mlp, rows = trained.model[-1], trained.rows
     best = ""
-    if mlp.best_iteration_ is not None and mlp.best_iteration_ != mlp.n_iter_:
+    stopped_by_rows = mlp.validation_scores_ is not None  # else the last epoch is the model
+    if stopped_by_rows and mlp.best_iteration_ not in (None, mlp.n_iter_):
         best = f"; epoch {mlp.best_iteration_} did best and was kept"
     epochs = "1 epoch" if mlp.n_iter_ == 1 else f"{mlp.n_iter_} epochs"
     screen.print(f"Trained on {rows['train']:,} rows: {epochs}, {trained.seconds:.1f} s{best}.")

@@ -64,57 +64,6 @@ class Trained:
     seconds: float
 
 
-def make(table: Table, given: Mapping[str, Any], seed: int) -> Any:
-    """The pipeline for a table, unfitted; its parameters are checked.
-
-    Parameters
-    ----------
-    table : Table
-    given : dict of str to anything
-        Parameters of the MLP.
-    seed : int
-
-    Raises
-    ------
-    ValueError
-        A parameter is wrong, or goes with the other task.
-    """
-    given = dict(given)
-    for name in given:
-        tasks = parameters()[name].tasks
-        if table.task not in tasks:
-            raise ValueError(f"{option(name)} goes with {tasks[0]}; this is {table.task}")
-    weights = given.get("class_weight")
-    if isinstance(weights, Mapping):
-        by_name = {str(name): name for name in np.unique(table.y).tolist()}
-        unknown = [str(name) for name in weights if str(name) not in by_name]
-        if unknown:
-            raise ValueError(f"--class-weight: there is no class {listed(unknown)}")
-        given["class_weight"] = {by_name[str(name)]: weights[name] for name in weights}
-    model = tabular_pipeline(table.task, kinds=table.kinds, random_state=seed, **given)
-    estimator = model[-1]
-    for name, value in given.items():
-        _check_name(name, value, estimator._parameter_constraints[name])
-    try:
-        estimator._validate_params()
-        estimator._check_combination()
-    except ValueError as error:
-        message = str(error).replace(f" of {type(estimator).__name__}", "")
-        message = re.sub(r"(,| or) an instance of '(chainrule\.[\w.]*|list|tuple)'", "", message)
-        message = re.sub(r"The '(\w+)' parameter", lambda name: option(name[1]), message)
-        raise ValueError(message) from None
-    return model
-
-
-def _check_name(name: str, value: Any, constraints: list[Any]) -> None:
-    """Refuse a name that is none of a parameter's, and suggest the nearest."""
-    options = [known for each in constraints for known in getattr(each, "options", ())]
-    names = sorted(known for known in options if isinstance(known, str))
-    for each in value if isinstance(value, tuple) else (value,):
-        if isinstance(each, str) and names and each not in names and str not in constraints:
-            raise ValueError(f"{option(name)} cannot be {each!r}; {suggest(each, names)}")
-
-
 class Plan(NamedTuple):
     """Which rows to train on, and which to test on.
 
@@ -173,6 +122,67 @@ def split(
             f"--test-fraction {test_fraction:g} of {len(every)} rows cannot be held out: {error}"
         ) from None
     return Plan([(np.sort(rows), np.sort(held))], folds=False)
+
+
+def make(table: Table, given: Mapping[str, Any], plan: Plan, seed: int) -> Any:
+    """The pipeline for a table, unfitted; its parameters are checked.
+
+    Parameters
+    ----------
+    table : Table
+    given : dict of str to anything
+        Parameters of the MLP.
+    plan : Plan
+        As :func:`split` gives it. With too few rows to hold some out to stop by, training goes
+        on to the end, and the table's notices say so.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        A parameter is wrong, or goes with the other task.
+    """
+    given = dict(given)
+    for name in given:
+        tasks = parameters()[name].tasks
+        if table.task not in tasks:
+            raise ValueError(f"{option(name)} goes with {tasks[0]}; this is {table.task}")
+    weights = given.get("class_weight")
+    if isinstance(weights, Mapping):
+        by_name = {str(name): name for name in np.unique(table.y).tolist()}
+        unknown = [str(name) for name in weights if str(name) not in by_name]
+        if unknown:
+            raise ValueError(f"--class-weight: there is no class {listed(unknown)}")
+        given["class_weight"] = {by_name[str(name)]: weights[name] for name in weights}
+    fewest = min(len(rows) for rows, _ in plan.parts)
+    fraction = given.get("validation_fraction", 0.1)
+    needed = max(2, len(np.unique(table.y)) if table.task == "classification" else 2)
+    known = "early_stopping" not in given and isinstance(fraction, float)
+    if known and np.ceil(fraction * fewest) < needed:
+        given["early_stopping"] = False
+        table.notices.append(f"{fewest:,} rows are too few to hold some out to stop by")
+    model = tabular_pipeline(table.task, kinds=table.kinds, random_state=seed, **given)
+    estimator = model[-1]
+    for name, value in given.items():
+        _check_name(name, value, estimator._parameter_constraints[name])
+    try:
+        estimator._validate_params()
+        estimator._check_combination()
+    except ValueError as error:
+        message = str(error).replace(f" of {type(estimator).__name__}", "")
+        message = re.sub(r"(,| or) an instance of '(chainrule\.[\w.]*|list|tuple)'", "", message)
+        message = re.sub(r"The '(\w+)' parameter", lambda name: option(name[1]), message)
+        raise ValueError(message) from None
+    return model
+
+
+def _check_name(name: str, value: Any, constraints: list[Any]) -> None:
+    """Refuse a name that is none of a parameter's, and suggest the nearest."""
+    options = [known for each in constraints for known in getattr(each, "options", ())]
+    names = sorted(known for known in options if isinstance(known, str))
+    for each in value if isinstance(value, tuple) else (value,):
+        if isinstance(each, str) and names and each not in names and str not in constraints:
+            raise ValueError(f"{option(name)} cannot be {each!r}; {suggest(each, names)}")
 
 
 def train(
