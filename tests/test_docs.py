@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,9 @@ PAGES = sorted(
     if page.exists()
 )
 WITH_EXAMPLES = [page for page in PAGES if ">>> " in page.read_text(encoding="utf-8")]
+
+# Pages whose ```console blocks are run, command by command, in one folder.
+IN_A_CONSOLE = [ROOT / "docs" / "from-csv-to-production.md"]
 
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
@@ -75,6 +81,52 @@ def test_examples_give_what_the_page_says(page: Path) -> None:
     failures, tried = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert tried > 0
     assert failures == 0
+
+
+def _commands(page: Path) -> list[tuple[str, str]]:
+    """(command, what it prints according to the page) of the console blocks; pip is left out."""
+    found = []
+    for block in re.findall(
+        r"^```console\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M
+    ):
+        for typed, printed in re.findall(r"^\$ (.*\n(?:> .*\n)*)((?:(?!\$ ).*\n)*)", block, re.M):
+            command = re.sub(r"^> ", "", typed, flags=re.M)
+            if not command.startswith("pip "):
+                found.append((command, printed))
+    return found
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the pages are written for a POSIX shell")
+@pytest.mark.parametrize("page", IN_A_CONSOLE, ids=_name)
+def test_commands_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    """Spaces at the ends of lines aside; "..." stands for anything."""
+    for package in ("palmerpenguins", "skrub", "onnxruntime"):
+        pytest.importorskip(package, reason="the page needs the extras")
+    commands = _commands(page)
+    assert len(commands) > 5
+    path = tmp_path / ".bin"
+    path.mkdir()
+    for name, module in (("chainrule", "-m chainrule"), ("python", "")):
+        script = path / name
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n', encoding="utf-8")
+        script.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}", "COLUMNS": "80"}
+    for command, printed in commands:
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}"
+        seen = re.sub(r" +$", "", done.stdout, flags=re.M)
+        pattern = ".*?".join(re.escape(part) for part in printed.rstrip("\n").split("..."))
+        assert re.fullmatch(pattern, seen.rstrip("\n"), re.S), f"$ {command}\n{seen}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

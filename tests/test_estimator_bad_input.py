@@ -398,6 +398,7 @@ def test_layers_and_outputs_out_of_range():
             estimator.input_gradient(X, output=output)
     with pytest.raises(ValueError, match="no hidden layer"):
         classify(hidden_layer_sizes=()).fit(X, y).transform(X)
+    assert "transform" in dir(classify(hidden_layer_sizes=()).fit(X, y))
     with pytest.raises(ValueError, match="gaussian"):
         regress().fit(Xd, yd).predict(Xd, return_std=True)
 

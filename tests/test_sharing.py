@@ -480,6 +480,26 @@ def test_a_search_with_threads_shares_the_cores(n_jobs, cut_small, monkeypatch):
     assert process.busy == 0
 
 
+@pytest.mark.compiled
+def test_an_estimator_takes_no_more_threads_than_asked(cut_small, monkeypatch):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(120, 12)), rng.integers(0, 2, 120)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "cores", lambda: 3)
+    most, weights = [], []
+    for n_threads in (None, 1, 2):
+        process = Counting()
+        monkeypatch.setattr(threads, "_process", process)
+        model = MLPClassifier(20, batch_size=40, max_iter=2, engine="numba", random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.set_params(n_threads=n_threads).fit(X, y)
+        most.append(process.most)
+        weights.append(model.coefs_[0].tobytes())
+    assert most == [3, 1, 2]
+    assert len(set(weights)) == 1
+
+
 def _in_a_worker(_):
     return threads.default_threads(), threads.cores()
 

@@ -45,6 +45,7 @@ _HOMES = {
     "Schedule": "schedules",
     "TRUSTED_TYPES": "trusted",
     "TensorBoard": "loggers",
+    "export": "exporting",
     "find_learning_rate": "lr_finder",
     "get_config": "config",
     "gradcheck": "checking",
@@ -54,6 +55,7 @@ _HOMES = {
     "read_header": "persistence",
     "save": "persistence",
     "set_config": "config",
+    "tabular_pipeline": "tabular",
     "train": "training",
     "warm_up": "warmup",
 }
@@ -96,6 +98,7 @@ __all__ = [
     "Schedule",
     "TensorBoard",
     "__version__",
+    "export",
     "find_learning_rate",
     "get_config",
     "gradcheck",
@@ -105,6 +108,7 @@ __all__ = [
     "read_header",
     "save",
     "set_config",
+    "tabular_pipeline",
     "train",
     "warm_up",
 ]
@@ -133,6 +137,7 @@ if TYPE_CHECKING:
     from chainrule.data import one_hot
     from chainrule.displays import LossCurveDisplay, LRFinderDisplay
     from chainrule.engine import CompilationError
+    from chainrule.exporting import export
     from chainrule.initializers import INITIALIZERS, Initializer
     from chainrule.layers import LAYERS, Layer
     from chainrule.loggers import CSVLog, JSONLinesLog, MLflow, TensorBoard
@@ -144,6 +149,7 @@ if TYPE_CHECKING:
     from chainrule.regressor import MLPRegressor
     from chainrule.resuming import Resume
     from chainrule.schedules import SCHEDULES, Plateau, Schedule
+    from chainrule.tabular import tabular_pipeline
     from chainrule.training import DivergenceError, Epoch, History, train
     from chainrule.trusted import TRUSTED_TYPES
     from chainrule.warmup import warm_up

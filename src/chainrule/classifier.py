@@ -133,6 +133,9 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         Which hidden layer's activations `transform` gives: 0 is the first, -1 the last.
     engine : {'auto', 'numpy', 'numba'}, default='auto'
         Plain NumPy or compiled code; 'auto' decides by the amount of work.
+    n_threads : int, default=None
+        At most so many threads in `fit`; the bits do not depend on it. None: the physical cores,
+        or $OMP_NUM_THREADS if that is less. Small steps are always taken by one.
     keep_optimizer_state : bool, default=False
         Let pickles hold the optimiser's state, so that `partial_fit` goes on exactly.
     compat : {'sklearn'} or None, default=None
@@ -225,6 +228,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         callbacks=None,
         transform_layer=-1,
         engine="auto",
+        n_threads=None,
         keep_optimizer_state=False,
         compat=None,
     ):
@@ -275,6 +279,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         self.callbacks = callbacks
         self.transform_layer = transform_layer
         self.engine = engine
+        self.n_threads = n_threads
         self.keep_optimizer_state = keep_optimizer_state
         self.compat = compat
 

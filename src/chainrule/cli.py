@@ -21,7 +21,9 @@ import typer
 
 import chainrule
 from chainrule.cli_doctor import doctor
-from chainrule.cli_models import ABOUT_INSPECT, INSPECT_EXAMPLES, inspect
+from chainrule.cli_models import ABOUT_EXPORT, ABOUT_INSPECT, INSPECT_EXAMPLES, export, inspect
+from chainrule.cli_tables import evaluate, predict
+from chainrule.cli_train import train
 from chainrule.report import epoch_line, last_line, print_report
 from chainrule.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
@@ -39,7 +41,7 @@ ABOUT_DIGITS = (
 )
 
 app = typer.Typer(
-    add_completion=False,
+    add_completion=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="The multilayer perceptron, derived by hand, compiled, and practical.",
@@ -72,7 +74,12 @@ def _options(
     pass
 
 
+app.command()(train)
+app.command()(evaluate)
+app.command()(predict)
 app.command()(doctor)
+app.command(help=ABOUT_INSPECT, epilog=INSPECT_EXAMPLES)(inspect)
+app.command(help=ABOUT_EXPORT)(export)
 
 
 @app.command(help=ABOUT_DIGITS)
@@ -178,11 +185,6 @@ def warmup(
     except ValueError as error:
         fail(str(error), BAD_INPUT)
     print(f"Compiled in {time.perf_counter() - started:.1f} s; kept in {cache_folder()}")
-
-
-app.command(
-    help=ABOUT_INSPECT, epilog=INSPECT_EXAMPLES, short_help="Show what is in a model file."
-)(inspect)
 
 
 def _prepare(recipe: str, seed: int, options: dict[str, Any]) -> tuple[Any, list[Run]]:

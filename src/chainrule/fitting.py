@@ -327,8 +327,11 @@ class MLPBase(CallbackSupportMixin, Prediction):
             sums += np.where(np.isnan(X[at]), 0, X[at] * there).sum(axis=0)
         self._missing = sums / np.where(total > 0, total, 1), self._missing[1]
 
-    def _standardizes(self) -> bool:
-        return self.compat != "sklearn" if self.standardize == "auto" else bool(self.standardize)
+    def _standardizes(self, what: str = "inputs") -> bool:
+        """Whether the inputs, or the target, are standardised."""
+        if self.standardize == "auto":
+            return bool(self.compat != "sklearn")
+        return what == "target" if self.standardize == "target" else bool(self.standardize)
 
     def _learn_scales(self, X: Any, weight: Array | None) -> None:
         """Means and deviations of the input columns; a sparse X keeps its zeros, so no means."""
@@ -358,7 +361,8 @@ class MLPBase(CallbackSupportMixin, Prediction):
         network = self._design(X.shape[1], target, rng)
         optimizer, hyper = self._optimizer()
         engine = choose_engine(self.engine, network, n, m, n_epochs)
-        return Descent(network, optimizer, hyper, m, engine, self._rules(target))
+        rules = self._rules(target)
+        return Descent(network, optimizer, hyper, m, engine, rules, n_threads=self.n_threads)
 
     def _batch_rows(self, n: int) -> int:
         if self.batch_size == "auto":

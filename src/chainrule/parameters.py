@@ -80,6 +80,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "callbacks": [list, tuple, None],
     "transform_layer": [INT],
     "engine": [StrOptions({"auto", "numpy", "numba"})],
+    "n_threads": [Interval(INT, 1, None, closed="left"), None],
     "keep_optimizer_state": ["boolean"],
     "compat": [StrOptions({"sklearn"}), None],
 }

@@ -183,11 +183,15 @@ class Prediction(TransformerMixin, Parameters):
         """
         check_is_fitted(self)
         stem = type(self).__name__.lower()
-        return np.array([f"{stem}{j}" for j in range(self._n_features_out)], dtype=object)
+        n = self._hidden()[self._hidden_index()]
+        return np.array([f"{stem}{j}" for j in range(n)], dtype=object)
 
     @property
     def _n_features_out(self) -> int:
-        return self._hidden()[self._hidden_index()]
+        try:
+            return self._hidden()[self._hidden_index()]
+        except ValueError as error:  # dir() asks for every attribute
+            raise AttributeError(str(error)) from None
 
     def input_gradient(self, X: Any, output: int | None = None) -> Array:
         """Gradient of an output with respect to the inputs, row by row.

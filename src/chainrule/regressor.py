@@ -130,6 +130,9 @@ class MLPRegressor(RegressorMixin, MLPBase):
         Which hidden layer's activations `transform` gives: 0 is the first, -1 the last.
     engine : {'auto', 'numpy', 'numba'}, default='auto'
         Plain NumPy or compiled code; 'auto' decides by the amount of work.
+    n_threads : int, default=None
+        At most so many threads in `fit`; the bits do not depend on it. None: the physical cores,
+        or $OMP_NUM_THREADS if that is less. Small steps are always taken by one.
     keep_optimizer_state : bool, default=False
         Let pickles hold the optimiser's state, so that `partial_fit` goes on exactly.
     compat : {'sklearn'} or None, default=None
@@ -137,8 +140,9 @@ class MLPRegressor(RegressorMixin, MLPBase):
     quantile : float or list of float, default=None
         Level, or increasing levels, for loss='quantile'; predictions of several levels never
         cross. None is 0.5.
-    standardize : bool or 'auto', default='auto'
-        Standardise the inputs inside and, for losses on the target's own scale, the target. The
+    standardize : bool, 'auto' or 'target', default='auto'
+        Standardise the inputs inside and, for losses on the target's own scale, the target;
+        'target': the target alone. The
         result is folded into ``coefs_``, so that predictions are in the target's units; the
         losses reported are those of the standardised target. 'auto' is True, but False with
         compat='sklearn', and leaves the target alone if the loss is your own, whose scale only
@@ -163,6 +167,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
     _parameter_constraints = CONSTRAINTS | {
         "loss": [StrOptions(set(REGRESSION_LOSSES)), Loss],
         "quantile": [Interval(REAL, 0, 1, closed="neither"), list, tuple, None],
+        "standardize": [StrOptions({"auto", "target"}), "boolean"],
     }
 
     def __init__(  # type: ignore[no-untyped-def]
@@ -214,6 +219,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
         callbacks=None,
         transform_layer=-1,
         engine="auto",
+        n_threads=None,
         keep_optimizer_state=False,
         compat=None,
     ):
@@ -263,6 +269,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
         self.callbacks = callbacks
         self.transform_layer = transform_layer
         self.engine = engine
+        self.n_threads = n_threads
         self.keep_optimizer_state = keep_optimizer_state
         self.compat = compat
 
@@ -412,7 +419,9 @@ class MLPRegressor(RegressorMixin, MLPBase):
         own_scale = known in REGRESSION_LOSSES or self.standardize is True
         target = self._target()
         name = target.activation if isinstance(target.activation, str) else target.activation.name
-        if not (self._standardizes() and own_scale and name in ("identity", "ordered", "exp")):
+        if not (
+            self._standardizes("target") and own_scale and name in ("identity", "ordered", "exp")
+        ):
             return
         Y = np.asarray(y, np.float64).reshape(len(y), -1)
         mean = np.average(Y, axis=0, weights=weight)

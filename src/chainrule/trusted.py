@@ -118,7 +118,10 @@ FUNCTIONS = (
     "skrub._table_vectorizer._created_by_predicate",
     "skrub.selectors._selectors._cardinality_below",
 )
-OTHER_TYPES = ("scipy.interpolate._bsplines.BSpline",)
+OTHER_TYPES = (
+    "chainrule.tabular.TableCleaner",
+    "scipy.interpolate._bsplines.BSpline",
+)
 SCALARS = (
     "builtins.bool",
     "builtins.float",

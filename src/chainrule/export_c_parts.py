@@ -1,0 +1,108 @@
+"""Pieces of C that exported models are put together from."""
+
+# σ(z) of a number; F stands for the suffix of functions of that type.
+ELEMENTWISE = {
+    "relu": "z > 0 ? z : 0",
+    "leaky_relu": "z > 0 ? z : (real)0.01 * z",
+    "elu": "z > 0 ? z : expm1F(z)",
+    "selu": "(real)1.0507009873554805 * (z > 0 ? z : (real)1.6732632423543772 * expm1F(z))",
+    "gelu": "z * (1 + erfF(z * (real)0.70710678118654752)) / 2",
+    "silu": "z * logistic(z)",
+    "mish": "z * tanhF(softplus(z))",
+    "softplus": "(z > 0 ? z : 0) + log1pF(expF(-fabsF(z)))",
+    "tanh": "tanhF(z)",
+    "logistic": "z >= 0 ? 1 / (1 + expF(-z)) : expF(z) / (1 + expF(z))",
+    "exp": "expF(z)",
+}
+
+AFFINE = """
+/* z = a W + b */
+static void affine(const real *a, int n, const real *W, const real *b, int m, real *z)
+{
+    int i, j;
+    for (j = 0; j < m; j++)
+        z[j] = b[j];
+    for (i = 0; i < n; i++)
+        for (j = 0; j < m; j++)
+            z[j] += a[i] * W[(long)i * m + j];
+}
+"""
+
+SOFTMAX = """
+static void softmax(real *a, int n)
+{
+    real largest = a[0], sum = 0;
+    int i;
+    for (i = 1; i < n; i++)
+        if (a[i] > largest)
+            largest = a[i];
+    for (i = 0; i < n; i++)
+        sum += a[i] = expF(a[i] - largest);
+    for (i = 0; i < n; i++)
+        a[i] /= sum;
+}
+"""
+
+LAYER_NORM = """
+static void layer_norm(real *a, int n, const real *scale, const real *shift, real epsilon)
+{
+    real mean = 0, variance = 0;
+    int i;
+    for (i = 0; i < n; i++)
+        mean += a[i] / n;
+    for (i = 0; i < n; i++)
+        variance += (a[i] - mean) * (a[i] - mean) / n;
+    for (i = 0; i < n; i++)
+        a[i] = (a[i] - mean) / sqrtF(variance + epsilon) * scale[i] + shift[i];
+}
+"""
+
+ORDERED = """
+/* In runs of n, each value above the last. */
+static void ordered(real *a, int size, int n)
+{
+    int i;
+    for (i = 0; i < size; i++)
+        if (i % n)
+            a[i] = a[i - 1] + softplus(a[i]);
+}
+"""
+
+SAME = """
+static int same(const char *a, const char *b)
+{
+    while (*a && *a == *b) {
+        a++;
+        b++;
+    }
+    return *a == *b;
+}
+"""
+
+# The calendar by Gregorian periods of 400 years, counted from the first of March.
+DATES = """
+/* A part of a date in seconds since 1970, UTC. */
+static double date_part(double seconds, char part)
+{
+    double days = floor(seconds / 86400), rest = floor(seconds) - days * 86400;
+    double era = floor((days + 719468) / 146097), day = days + 719468 - era * 146097;
+    double year = floor((day - floor(day / 1460) + floor(day / 36524) - floor(day / 146096)) / 365);
+    double month;
+
+    if (part == 'w')
+        return fmod(fmod(days + 3, 7) + 7, 7) + 1;
+    if (part == 'h')
+        return floor(rest / 3600);
+    if (part == 'i')
+        return fmod(floor(rest / 60), 60);
+    if (part == 's')
+        return fmod(rest, 60);
+    day -= 365 * year + floor(year / 4) - floor(year / 100);
+    month = floor((5 * day + 2) / 153);
+    if (part == 'd')
+        return day - floor((153 * month + 2) / 5) + 1;
+    if (part == 'm')
+        return month < 10 ? month + 3 : month - 9;
+    return year + 400 * era + (month >= 10);
+}
+"""

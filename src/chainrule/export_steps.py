@@ -1,0 +1,358 @@
+"""What a fitted model computes, as a list of plain steps: what every exported format is made from.
+
+A row comes in as columns, each a number or a text. Each feature is made from one column; the
+features are a vector that runs through the steps; what comes out are the model's values:
+probabilities of the classes, or predicted numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import isnan, nan, sqrt
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from chainrule.vecmath import Array
+
+Key: TypeAlias = str | float
+
+
+class ExportError(ValueError):
+    """Something that cannot be exported, and what can be done about it."""
+
+
+class DisagreementError(ExportError):
+    """What was exported predicts otherwise than the model; it was not written."""
+
+
+# Parts of a date: weekdays are 1, Monday, to 7; all seconds are rounded to single precision.
+CALENDAR = ("year", "month", "day", "hour", "minute", "second", "weekday", "total_seconds")
+
+
+class Numeric(NamedTuple):
+    """A feature that is arithmetic on a column's number x.
+
+    Attributes
+    ----------
+    column : int
+    ops : tuple of ("scale", c, f, s), ("clip", low, high), ("squash", m), ("sine", p), ...
+        (x - c) f + s; min(max(x, low), high); x / √(1 + (x / m)²); sin(2π x / p), "cosine"
+        likewise; one after the other. The first may be one of `CALENDAR`, without numbers, for a
+        column of dates: x is seconds since the start of 1970, UTC.
+    missing : float
+        The feature where x is missing; NaN if that is refused.
+    """
+
+    column: int
+    ops: tuple[tuple[Any, ...], ...] = ()
+    missing: float = nan
+
+
+class Table(NamedTuple):
+    """A feature that is looked up by a column's value.
+
+    Attributes
+    ----------
+    column : int
+    keys : tuple of text or number
+        The values that are known.
+    usual : float
+        The feature for a key that is not in `values`.
+    values : dict of {key: float}
+    unknown, missing : float or None
+        The feature for a value that is no key, and where there is none; None if that is refused.
+    none : bool
+        Whether the model's own missing value is None, and not NaN.
+    labels : bool
+        As in `Raw`.
+    """
+
+    column: int
+    keys: tuple[Key, ...]
+    usual: float
+    values: dict[Key, float]
+    unknown: float | None
+    missing: float | None
+    none: bool = False
+    labels: bool = False
+
+
+class Raw(NamedTuple):
+    """A column as it comes.
+
+    Attributes
+    ----------
+    column : int
+    fill : text or number, optional
+        Stands in for a missing value.
+    labels : bool
+        Numbers are taken as the texts that they are written as, empty texts as missing.
+    """
+
+    column: int
+    fill: Key | None = None
+    labels: bool = False
+
+
+Feature: TypeAlias = Numeric | Table | Raw
+
+
+class Affine(NamedTuple):
+    """z = a W + b."""
+
+    W: Array
+    b: Array
+
+
+class LayerNorm(NamedTuple):
+    """z = scale ⊙ (a - μ) / √(v + ε) + shift, μ and v the mean and variance of a."""
+
+    scale: Array
+    shift: Array
+    epsilon: float
+
+
+class Activate(NamedTuple):
+    """a = σ(z), elementwise; softmax over all of z."""
+
+    name: str
+
+
+class Ordered(NamedTuple):
+    """In runs of n: a_1 = z_1, a_j = a_{j-1} + softplus(z_j)."""
+
+    n: int
+
+
+class Rescale(NamedTuple):
+    """a ⊙ factor + shift."""
+
+    factor: Array
+    shift: Array
+
+
+class Complement(NamedTuple):
+    """The probability p of the second class becomes [1 - p, p]."""
+
+
+class Certain(NamedTuple):
+    """The only class has probability 1."""
+
+
+class Deviations(NamedTuple):
+    """Behind k means, logs of variances v become deviations exp(v / 2)."""
+
+    k: int
+
+
+Step: TypeAlias = (
+    Affine | LayerNorm | Activate | Ordered | Rescale | Complement | Certain | Deviations
+)
+
+
+@dataclass
+class Column:
+    """A column of the input.
+
+    Attributes
+    ----------
+    name : str
+    text, date : bool
+        It holds texts; or dates, as seconds since the start of 1970, UTC.
+    keys : list
+        Values that are looked up.
+    missing, unknown : bool
+        Whether a missing value, or one that is not among the keys, is accepted.
+    none, labels : bool
+        As in `Table`.
+    """
+
+    name: str
+    text: bool = False
+    date: bool = False
+    keys: list[Key] = field(default_factory=list)
+    missing: bool = True
+    unknown: bool = True
+    none: bool = False
+    labels: bool = False
+
+
+class Run(NamedTuple):
+    """Features with the same operations: lists over the features.
+
+    Attributes
+    ----------
+    at, columns : list of int
+        Their places, and the columns that they are made from.
+    ops : list of (name, parameters)
+        As in `Numeric`; each parameter a list.
+    missing : list of float
+    """
+
+    at: list[int]
+    columns: list[int]
+    ops: list[tuple[str, list[list[float]]]]
+    missing: list[float]
+
+
+@dataclass
+class Program:
+    """What a model computes.
+
+    Attributes
+    ----------
+    columns : list of Column
+    numbers : list of Numeric
+        The features that go into the first step.
+    tables : dict of {int: (keys + 2, units) array}
+        What a column that is looked up adds to what comes out of the first step: a row for each
+        of its keys, for an unknown value, and for a missing one.
+    steps : list of Step
+        The first is an `Affine`.
+    kind : {"classes", "labels", "numbers"}
+        The values are probabilities of classes that exclude each other, of labels that do not,
+        or predictions.
+    classes : list of str or int
+        Empty for numbers.
+    value_names : list of str
+    n_targets, n_levels : int
+        Predicted numbers are n_targets groups of n_levels quantiles; 1 for a single prediction.
+    deviations : bool
+        Whether the second half of the values are standard deviations.
+    dtype : str
+        'float32' or 'float64': the model's own arithmetic.
+    """
+
+    columns: list[Column]
+    numbers: list[Numeric]
+    tables: dict[int, Array]
+    steps: list[Step]
+    kind: str
+    classes: list[Any]
+    value_names: list[str]
+    n_targets: int
+    n_levels: int
+    deviations: bool
+    dtype: str
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a few words without any name from the data."""
+        hidden = [len(step.b) for step in self.steps if isinstance(step, Affine)][:-1]
+        units = f"hidden units {', '.join(map(str, hidden))}" if hidden else "no hidden layer"
+        what = {"classes": "classifier", "labels": "classifier of several labels"}
+        return f"{what.get(self.kind, 'regressor')}, {len(self.columns)} columns, {units}"
+
+    @property
+    def texts(self) -> bool:
+        """Whether any column holds texts."""
+        return any(column.text for column in self.columns)
+
+    @property
+    def dates(self) -> bool:
+        """Whether any column holds dates."""
+        return any(column.date for column in self.columns)
+
+    @property
+    def calendar(self) -> set[str]:
+        """Operations on dates that occur."""
+        names = {op[0] for feature in self.numbers for op in feature.ops}
+        return names & {*CALENDAR, "sine", "cosine"}
+
+    @property
+    def activations(self) -> set[str]:
+        """Names of the activations that occur."""
+        return {step.name for step in self.steps if isinstance(step, Activate)}
+
+    def runs(self) -> list[Run]:
+        """Features that are arithmetic, those with the same operations together."""
+        groups: dict[tuple[str, ...], list[tuple[int, Numeric]]] = {}
+        for at, feature in enumerate(self.numbers):
+            groups.setdefault(tuple(op[0] for op in feature.ops), []).append((at, feature))
+        return [
+            Run(
+                [at for at, _ in group],
+                [feature.column for _, feature in group],
+                [
+                    (name, [list(p) for p in zip(*(f.ops[k][1:] for _, f in group), strict=True)])
+                    for k, name in enumerate(names)
+                ],
+                [feature.missing for _, feature in group],
+            )
+            for names, group in groups.items()
+        ]
+
+    def leave_out_unused(self) -> None:
+        """Leave out the columns that no feature is made from."""
+        used = sorted({feature.column for feature in self.numbers} | set(self.tables))
+        place = {old: new for new, old in enumerate(used)}
+        self.columns = [self.columns[j] for j in used]
+        self.numbers = [f._replace(column=place[f.column]) for f in self.numbers]
+        self.tables = {place[j]: table for j, table in self.tables.items()}
+
+
+def apply(feature: Feature, op: tuple[Any, ...]) -> Numeric | Table:
+    """A feature after one more operation; see `Numeric`, and ("fill", v) and ("mark",)."""
+    feature = as_number(feature)
+    if isinstance(feature, Table):
+        return Table(
+            feature.column,
+            feature.keys,
+            _on_number(feature.usual, op),
+            {key: _on_number(value, op) for key, value in feature.values.items()},
+            None if feature.unknown is None else _on_number(feature.unknown, op),
+            None if feature.missing is None else _on_number(feature.missing, op),
+            feature.none,
+            feature.labels,
+        )
+    column, ops, missing = feature
+    missing = _on_number(missing, op)
+    if op[0] == "fill":
+        return Numeric(column, ops, missing)
+    if op[0] == "mark":
+        op = ("scale", 0.0, 0.0, 0.0)
+    if op[0] in CALENDAR and ops:
+        raise ExportError("a date is taken apart after other arithmetic on it; do so before")
+    if op[0] == "scale" and ops and ops[-1][0] == "scale":
+        _, c, f, s = ops[-1]
+        ops, op = ops[:-1], ("scale", c, f * op[2], (s - op[1]) * op[2] + op[3])
+    return Numeric(column, (*ops, op), missing)
+
+
+def as_number(feature: Feature) -> Numeric | Table:
+    """A column as it comes, taken as a number."""
+    if not isinstance(feature, Raw):
+        return feature
+    if isinstance(feature.fill, str) or feature.labels:
+        raise ExportError(
+            f"column {feature.column} (from 0) is a text that is taken as a number; encode it first"
+        )
+    return Numeric(feature.column, (), nan if feature.fill is None else feature.fill)
+
+
+def _on_number(x: float, op: tuple[Any, ...]) -> float:
+    name, *args = op
+    if isnan(x):
+        return float(args[0]) if name == "fill" else 1.0 if name == "mark" else nan
+    if name == "fill":
+        return x
+    if name == "mark":
+        return 0.0
+    if name == "scale":
+        return float((x - args[0]) * args[1] + args[2])
+    if name == "clip":
+        return float(min(max(x, args[0]), args[1]))
+    return x / sqrt(1 + (x / args[0]) ** 2)
+
+
+def largest_difference(proba: bool, found: Array, expected: Array) -> float:
+    """Largest difference; of predicted numbers as a part of each column's largest."""
+    if found.shape != expected.shape:
+        raise ExportError(f"the exported model gives {found.shape} values, not {expected.shape}")
+    size: Any = 1.0
+    if not proba:
+        size = np.abs(expected).max(axis=0)
+        size = np.where(size > 0, size, 1.0)
+    difference = np.abs(np.asarray(found, float) - expected) / size
+    return float(np.nan_to_num(difference, nan=np.inf).max())

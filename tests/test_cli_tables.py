@@ -1,0 +1,599 @@
+"""The commands train, evaluate and predict, on files as people have them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import chainrule
+from chainrule import MLPClassifier, MLPRegressor, options
+from chainrule.cli import app
+
+pd = pytest.importorskip("pandas", reason="tables are an extra")
+pytest.importorskip("skrub", reason="tables are an extra")
+
+import tables_data  # noqa: E402
+
+QUICK = ("--engine", "numpy", "--max-iter", "30")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run the command line inside this process; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*arguments, stdin=None):
+        result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout, result.stderr
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with penguins.csv, and a model of them."""
+    where = tmp_path_factory.mktemp("penguins")
+    tables_data.penguins().to_csv(where / "penguins.csv", index=False)
+    runner = CliRunner()
+    done = runner.invoke(
+        app,
+        [
+            *("train", str(where / "penguins.csv"), "--target", "species"),
+            *("--engine", "numpy", "--output", str(where / "model.chainrule")),
+        ],
+    )
+    assert done.exit_code == 0, done.stderr
+    return where, done.stdout
+
+
+def test_train_shows_the_columns_and_how_good_it_is(folder):
+    where, out = folder
+    assert "species: 3 classes (Adelie 152, Gentoo 124, Chinstrap 68)" in out
+    assert re.search(r"^bill_length_mm +numeric +2 +164", out, re.MULTILINE)
+    assert re.search(r"^island +categorical +3", out, re.MULTILINE)
+    line = re.search(r"^accuracy +(0\.9\d+|1\.0+) +\S+ to \S+ +(0\.\d+) +(\S+)", out, re.MULTILINE)
+    assert line is not None
+    assert float(line[2]) < 0.5 < float(line[1])
+    assert re.search(r"^Model +\S*model\.chainrule$", out, re.MULTILINE)
+    assert (where / "model-curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_model_is_what_python_would_train(folder):
+    """Same rows, same parameters, same seed: the same bits."""
+    from sklearn.model_selection import train_test_split
+
+    where, _ = folder
+    X = chainrule.tables.read(where / "penguins.csv")
+    y = X.pop("species").to_numpy(object)
+    rows, held = train_test_split(np.arange(len(y)), test_size=0.2, random_state=0, stratify=y)
+    rows = np.sort(rows)
+    ours = chainrule.tabular_pipeline(random_state=0, engine="numpy").fit(X.iloc[rows], y[rows])
+    stored = chainrule.load(where / "model.chainrule")
+    np.testing.assert_array_equal(ours.predict_proba(X), stored.predict_proba(X))
+    told = chainrule.read_header(where / "model.chainrule")["metadata"]
+    assert told["metrics"]["accuracy"]["value"] == ours.score(X.iloc[held], y[held])
+    assert told["rows"] == {"train": len(rows), "test": len(held)}
+    assert told["target"] == "species"
+    assert stored[-1].callbacks is None
+
+
+def test_predict_keeps_rows_and_columns_and_adds_its_own(folder, run):
+    where, _ = folder
+    text = (where / "penguins.csv").read_text()
+    code, out, err = run("predict", where / "model.chainrule", where / "penguins.csv")
+    assert (code, err) == (0, "")
+    given = [line.split(",") for line in text.splitlines()]
+    lines = [line.split(",") for line in out.splitlines()]
+    added = ["prediction", "probability_Adelie", "probability_Chinstrap", "probability_Gentoo"]
+    assert lines[0] == given[0] + added
+    assert [line[: len(given[0])] for line in lines] == given  # to the byte
+    model = chainrule.load(where / "model.chainrule")
+    X = pd.read_csv(where / "penguins.csv")
+    assert [line[-4] for line in lines[1:]] == model.predict(X).tolist()
+    chances = np.array([line[-3:] for line in lines[1:]], float)
+    np.testing.assert_allclose(chances, model.predict_proba(X), rtol=1e-9)
+
+
+def test_predict_writes_parquet_and_reads_what_it_is_given(folder, run, tmp_path, monkeypatch):
+    where, _ = folder
+    frame = pd.read_csv(where / "penguins.csv").drop(columns="species")
+    frame.to_parquet("p.parquet")
+    frame.to_json("p.jsonl", orient="records", lines=True)
+    monkeypatch.setattr("chainrule.predicting.MOST_ROWS", 50)  # seven blocks
+    for source in ("p.parquet", "p.jsonl"):
+        code, _, err = run(
+            "predict", where / "model.chainrule", source, "-o", "o.parquet", "--force"
+        )
+        assert code == 0, err
+        seen = pd.read_parquet("o.parquet")
+        assert list(seen)[: len(list(frame))] == list(frame)
+        model = chainrule.load(where / "model.chainrule")
+        assert seen["prediction"].tolist() == model.predict(frame).tolist()
+    code, out, _ = run("predict", where / "model.chainrule", "-", stdin=frame.to_csv(index=False))
+    assert code == 0
+    assert out.count("\n") == 345
+
+
+def test_what_is_wrong_with_a_table_to_predict_is_named(folder, run, tmp_path):
+    where, _ = folder
+    model, frame = where / "model.chainrule", pd.read_csv(where / "penguins.csv")
+    frame.drop(columns=["sex", "year"]).to_csv("short.csv", index=False)
+    code, out, err = run("predict", model, "short.csv", "-o", "o.csv")
+    assert (code, out) == (2, "")
+    assert "columns are missing that the model needs: 'sex', 'year'" in err
+    frame.assign(extra=1, more="x").to_csv("long.csv", index=False)
+    code, out, err = run("predict", model, "long.csv")
+    assert code == 0
+    assert "does not know are only passed on: 'extra', 'more'" in err
+    frame.assign(prediction=1).to_csv("twice.csv", index=False)
+    code, out, err = run("predict", model, "twice.csv", "-o", "o.csv")
+    assert (code, out) == (2, "")
+    assert "columns 'prediction' already" in err
+    (tmp_path / "o.csv").write_text("mine")
+    code, _, err = run("predict", model, where / "penguins.csv", "-o", "o.csv")
+    assert code == 2
+    assert "o.csv exists" in err
+    assert (tmp_path / "o.csv").read_text() == "mine"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "long.csv",
+        "o.csv",
+        "short.csv",
+        "twice.csv",
+    ]
+
+
+def test_a_row_that_cannot_be_read_is_named_or_goes_to_the_rejects(folder, run, tmp_path):
+    where, _ = folder
+    lines = (where / "penguins.csv").read_text().splitlines()
+    lines[7] = lines[7].replace(lines[7].split(",")[2], "heavy")
+    lines[20] += ",one,too,many"
+    (tmp_path / "bad.csv").write_text("\n".join(lines) + "\n")
+    code, out, err = run("predict", where / "model.chainrule", "bad.csv", "-o", "o.csv")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert re.search(r"line (8, column 'bill_length_mm'|21)", err)
+    assert not (tmp_path / "o.csv").exists()
+    code, _, err = run(
+        "predict", where / "model.chainrule", "bad.csv", "-o", "o.csv", "--rejects", "r.csv"
+    )
+    assert code == 0
+    assert "2 rows could not be read; see r.csv" in err
+    rejected = pd.read_csv("r.csv")
+    assert sorted(rejected["line"]) == [8, 21]
+    assert rejected["row"].str.contains("heavy").sum() == 1
+    assert len(pd.read_csv("o.csv")) == 342
+    code, _, err = run(
+        "predict", where / "model.chainrule", "bad.csv", "-o", "o2.csv", "--rejects", "r.csv"
+    )
+    assert code == 2
+    assert "r.csv exists" in err
+
+
+def test_new_levels_and_holes_are_predicted(folder, run):
+    where, _ = folder
+    frame = pd.read_csv(where / "penguins.csv").head(4)
+    frame["island"] = ["Atlantis", None, "", "日本"]
+    frame["body_mass_g"] = [None, None, 1e9, -5]
+    code, out, err = run("predict", where / "model.chainrule", "-", stdin=frame.to_csv(index=False))
+    assert (code, err) == (0, "")
+    assert pd.read_csv(io.StringIO(out))["prediction"].notna().all()
+
+
+def test_a_table_without_rows_gives_one(folder, run):
+    where, _ = folder
+    head = (where / "penguins.csv").read_text().splitlines()[0]
+    code, out, _ = run("predict", where / "model.chainrule", "-", stdin=head + "\n")
+    assert code == 0
+    assert out.splitlines() == [
+        f"{head},prediction,probability_Adelie,probability_Chinstrap,probability_Gentoo"
+    ]
+
+
+def test_evaluate_says_what_scikit_learn_says_and_draws_a_page(folder, run, tmp_path):
+    from sklearn import metrics
+
+    where, _ = folder
+    model = where / "model.chainrule"
+    code, out, err = run(
+        "evaluate", model, where / "penguins.csv", "--json", "--report", "report.html"
+    )
+    assert (code, err) == (0, "")
+    seen = json.loads(out)
+    X = pd.read_csv(where / "penguins.csv")
+    stored = chainrule.load(model)
+    said, chances = stored.predict(X), stored.predict_proba(X)
+    got = {name: each["value"] for name, each in seen["metrics"].items()}
+    assert got["accuracy"] == pytest.approx(metrics.accuracy_score(X["species"], said))
+    assert got["log_loss"] == pytest.approx(metrics.log_loss(X["species"], chances))
+    assert seen["confusion"] == metrics.confusion_matrix(X["species"], said).tolist()
+    assert seen["classes"] == ["Adelie", "Chinstrap", "Gentoo"]
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 2  # calibration, learning curve
+    code, out, _ = run("evaluate", model, where / "penguins.csv")
+    assert code == 0
+    assert re.search(r"^Adelie +152 +[01]\.\d{3}", out, re.MULTILINE)
+    assert "came true" in out
+    code, _, err = run("evaluate", model, where / "penguins.csv", "--report", "report.html")
+    assert code == 2
+    assert "report.html exists" in err
+
+
+def test_evaluate_counts_classes_it_does_not_know_as_mistaken(folder, run):
+    where, _ = folder
+    frame = pd.read_csv(where / "penguins.csv")
+    frame.loc[:9, "species"] = "Emperor"
+    frame.loc[10:12, "species"] = None
+    code, out, err = run(
+        "evaluate", where / "model.chainrule", "-", "--json", stdin=frame.to_csv(index=False)
+    )
+    assert code == 0
+    assert "10 rows count as mistaken: the model does not know their classes 'Emperor'" in err
+    assert "3 of 344 rows left out" in err
+    assert json.loads(out)["n"] == 341
+    code, _, err = run(
+        "evaluate",
+        where / "model.chainrule",
+        "-",
+        stdin=frame.drop(columns="species").to_csv(index=False),
+    )
+    assert code == 2
+    assert "a column is missing that the model needs: 'species'" in err
+
+
+@pytest.mark.parametrize("name", sorted(tables_data.TASKS))
+def test_bundled_sets_with_holes_dates_and_unicode(name, run, tmp_path):
+    source = tmp_path / f"{name}.csv.gz" if name == "wine" else tmp_path / f"{name}.csv"
+    tables_data.write(name, source)
+    code, out, err = run("train", source, "-t", "target", "--json", "--engine", "numpy")
+    assert code == 0, err
+    seen = json.loads(out)
+    assert seen["task"] == tables_data.TASKS[name]
+    first = next(iter(seen["evaluation"]["metrics"]))
+    ours = seen["evaluation"]["metrics"][first]["value"]
+    trivial = seen["baselines"]["trivial"][first]
+    assert ours > trivial + 0.2 if first == "accuracy" else ours < 0.9 * trivial
+    kinds = {column["name"]: column["kind"] for column in seen["columns"]}
+    assert kinds["visited"] == "date"
+    assert kinds["member"] == "identifier"
+    assert "not used, only names rows: 'member'" in err
+    code, out, err = run("predict", "model.chainrule", source)
+    assert code == 0, err
+
+
+def test_quantiles_folds_and_a_file_of_settings(run, tmp_path):
+    tables_data.write("diabetes", tmp_path / "d.parquet")
+    (tmp_path / "s.toml").write_text(
+        'target = "target"\ncv = 3\nloss = "quantile"\nquantile = [0.1, 0.5, 0.9]\n'
+        'hidden-layer-sizes = [20, 10]\nmax_iter = 5\nengine = "numpy"\nignore = ["city"]\n'
+    )
+    code, out, err = run("train", "d.parquet", "--config", "s.toml", "--json", "--max-iter", 30)
+    assert code == 0, err
+    seen = json.loads(out)
+    assert seen["rows"]["train"] == seen["rows"]["test"] == seen["evaluation"]["n"]
+    assert 0.5 < seen["evaluation"]["metrics"]["coverage"]["value"] < 1
+    assert "city" not in [column["name"] for column in seen["columns"]]
+    mlp = chainrule.load("model.chainrule")[-1]
+    assert (mlp.hidden_layer_sizes, mlp.max_iter) == ((20, 10), 30)
+    code, out, _ = run("predict", "model.chainrule", "d.parquet", "-o", "o.parquet")
+    added = pd.read_parquet("o.parquet").iloc[:, -4:]
+    assert list(added) == ["prediction", "quantile_0.1", "quantile_0.5", "quantile_0.9"]
+    assert (added["quantile_0.1"] <= added["quantile_0.9"]).all()
+    assert (added["prediction"] == added["quantile_0.5"]).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("max_itr = 3", "no setting 'max_itr'; did you mean 'max_iter'?"),
+        ("random_state = 3", "random_state cannot be set here; use --seed"),
+        ("target = 3", "target cannot be 3"),
+        ("a = [", "is no TOML"),
+        ("test_fraction = 2", "test_fraction is from 0 to 0.9, not 2"),
+        ('activation = "rellu"', "--activation cannot be 'rellu'; did you mean 'relu'?"),
+    ],
+)
+def test_bad_settings(folder, run, tmp_path, settings, message):
+    (tmp_path / "s.toml").write_text(settings)
+    where, _ = folder
+    target = [] if "target" in settings else ["-t", "species"]
+    code, out, err = run("train", where / "penguins.csv", *target, "--config", "s.toml")
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["s.toml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-t", "specis"], "no target 'specis'; did you mean 'species'?"),
+        ([], "--target"),
+        (["-t", "species", "--ignore", "yaer"], "to ignore 'yaer'; did you mean 'year'?"),
+        (["-t", "species", "--ignore", "species"], "'species' is the target"),
+        (["-t", "species", "--quantile", "0.5"], "--quantile goes with regression"),
+        (["-t", "species", "--max-iter", "x"], "--max-iter must be an int"),
+        (["-t", "species", "--class-weight", '{"Adele": 2}'], "there is no class 'Adele'"),
+        (["-t", "species", "--class-weight", "{Adele"], "--class-weight: this is no JSON"),
+        (["-t", "species", "--cv", "400"], "--cv must be from 2 to 68"),
+        (["-t", "species", "--cv", "3", "--test-fraction", "0.1"], "give one of them"),
+        (["-t", "species", "--task", "clustering"], "not 'clustering'"),
+        (["-t", "species", "--task", "regression"], "'species' is no number in row 1: 'Adelie'"),
+        (["-t", "species", "-o", "."], "is a folder"),
+        (["-t", "species", "--learning-rate", "adaptive"], "use learning_rate='plateau'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_trained_is_said_in_one_line(folder, run, tmp_path, arguments, message):
+    where, _ = folder
+    code, out, err = run("train", where / "penguins.csv", *arguments)
+    assert (code, out) == (2, ""), err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a,b\n1,x\n2,x\n3,x\n", "'x' in every row; there is nothing to learn"),
+        ("a,b\n" + "1,x\n" * 9 + "2,y\n" * 9 + "3,z\n", "fewer than 3 rows.*'z'"),
+        ("a,b\n" + "1,\n" * 9, "no rows with a value of 'b'"),
+        ("a,b\n" + "1,x\n1,y\n" * 20, "no column left to predict 'b' from"),
+        ("a,b\n" + "1,7\n2,7\n" * 20, "'7' in every row|7 in every row"),
+    ],
+)
+def test_targets_that_teach_nothing(run, tmp_path, rows, message):
+    (tmp_path / "t.csv").write_text(rows)
+    code, out, err = run("train", "t.csv", "-t", "b")
+    assert (code, out) == (2, "")
+    assert re.search(message, err), err
+    assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_rows_without_a_target_are_counted_and_leaks_warned_of(folder, run, tmp_path):
+    where, _ = folder
+    frame = pd.read_csv(where / "penguins.csv")
+    frame["latin"] = frame["species"].map(str.upper)
+    frame.loc[[3, 50], "species"] = None
+    frame.to_csv("p.csv", index=False)
+    code, _, err = run("train", "p.csv", "-t", "species", *QUICK, "--quiet")
+    assert code == 0
+    assert "2 of 344 rows left out, without a value of 'species' (the first is row 4)" in err
+    assert re.search(r"'latin' .*leave it out with --ignore", err)
+    assert "bill_length_mm" not in err
+
+
+def test_nothing_is_overwritten_without_force(folder, run, tmp_path):
+    where, _ = folder
+    for name in ("model.chainrule", "model-curve.png"):
+        (tmp_path / name).write_text("mine")
+        code, _, err = run("train", where / "penguins.csv", "-t", "species", *QUICK)
+        assert code == 2
+        assert f"{name} exists" in err
+        assert (tmp_path / name).read_text() == "mine"
+        code, _, err = run("train", where / "penguins.csv", "-t", "species", *QUICK, "--force")
+        assert code == 0, err
+        for path in tmp_path.iterdir():
+            path.unlink()
+
+
+def test_the_seed_decides_everything(folder, run):
+    where, _ = folder
+    lines = []
+    for seed in (1, 1, 2):
+        code, out, _ = run(
+            *("train", where / "penguins.csv", "-t", "species", *QUICK),
+            *("--seed", seed, "--force", "--json"),
+        )
+        assert code == 0
+        seen = json.loads(out)
+        seen.pop("seconds")
+        lines.append(seen)
+    assert lines[0] == lines[1] != lines[2]
+
+
+def test_class_weights_reach_the_network(folder, run):
+    where, _ = folder
+    weights = '{"Adelie": 3, "Gentoo": 0.5}'
+    code, _, err = run(
+        "train", where / "penguins.csv", "-t", "species", *QUICK, "--class-weight", weights
+    )
+    assert code == 0, err
+    assert chainrule.load("model.chainrule")[-1].class_weight == {"Adelie": 3, "Gentoo": 0.5}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT to send")
+def test_ctrl_c_keeps_what_was_learnt(folder, tmp_path):
+    where, _ = folder
+    log = tmp_path / "started"
+    code = (
+        "import pathlib, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from chainrule import jobs\n"
+        "fit = jobs._fit\n"
+        "def loud(model, table, rows, part, on_epoch, notices):\n"
+        "    def tell(part, most, record):\n"
+        f"        pathlib.Path({str(log)!r}).write_text('.' * record['epoch'])\n"
+        "    return fit(model, table, rows, part, tell, notices)\n"
+        "jobs._fit = loud\n"
+        "from chainrule.cli import main\n"
+        "sys.argv = ['chainrule', *sys.argv[1:]]\n"
+        "main()\n"
+    )
+    arguments = ["train", str(where / "penguins.csv"), "-t", "species", "--engine", "numpy"]
+    arguments += ["--max-iter", "1000000", "--n-iter-no-change", "1000000"]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for _ in range(600):
+            if log.exists() and log.stat().st_size > 3:
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "stopped by Ctrl-C; this is the model as trained so far" in err
+    assert "accuracy" in out
+    chainrule.load(tmp_path / "model.chainrule").predict(pd.read_csv(where / "penguins.csv"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL to send")
+def test_a_training_that_is_killed_goes_on_to_the_same_bits(folder, run, tmp_path):
+    where, _ = folder
+    options = ("-t", "species", "--engine", "numpy", "--max-iter", "40", "--quiet")
+    code, whole, _ = run("train", where / "penguins.csv", *options, "-o", "whole.chainrule")
+    assert code == 0
+    kill = (
+        "import os, signal, sys\n"
+        "from chainrule.resuming import Resume\n"
+        "write = Resume.write_state\n"
+        "def mortal(self, est, descent, watch, rates, order, epoch):\n"
+        "    write(self, est, descent, watch, rates, order, epoch)\n"
+        "    if epoch == 20: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Resume.write_state = mortal\n"
+        "from chainrule.cli import main\n"
+        "main()\n"
+    )
+    command = ["train", str(where / "penguins.csv"), *options, "--checkpoint-every", "7"]
+    done = subprocess.run(
+        [sys.executable, "-c", kill, *command], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (tmp_path / "model.chainrule").exists()
+    code, _, err = run(*command)
+    assert code == 2
+    assert "model.state exists; go on from it with --resume" in err
+    code, again, err = run(*command, "--resume", "model.state")
+    assert code == 0, err
+    assert again == whole.replace("whole", "model")
+    X = pd.read_csv(where / "penguins.csv")
+    models = [chainrule.load(name) for name in ("whole.chainrule", "model.chainrule")]
+    np.testing.assert_array_equal(*(model.predict_proba(X) for model in models))
+    assert not (tmp_path / "model.state").exists()
+
+
+def test_what_cannot_be_resumed_is_said(folder, run, tmp_path):
+    where, _ = folder
+    command = ("train", where / "penguins.csv", "-t", "species", *QUICK)
+    code, _, err = run(*command, "--resume", "none.state")
+    assert (code, "no file none.state" in err) == (2, True)
+    code, _, err = run(*command, "--cv", 3, "--checkpoint-every", 2)
+    assert (code, "not with --cv" in err) == (2, True)
+    (tmp_path / "some.state").write_text("nothing")
+    code, _, err = run(*command, "--resume", "some.state")
+    assert (code, err.splitlines()[-1].startswith("chainrule: ")) == (1, True)
+    assert (tmp_path / "some.state").read_text() == "nothing"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")
+def test_piped_output_is_plain_and_a_terminal_gets_a_bar(folder, tmp_path):
+    import pty
+
+    master, slave = pty.openpty()
+    where, _ = folder
+    command = [sys.executable, "-m", "chainrule", "train", str(where / "penguins.csv")]
+    command += ["-t", "species", *QUICK]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=slave, env=environment
+    ) as process:
+        os.close(slave)
+        seen = b""
+        while True:
+            try:
+                block = os.read(master, 65536)
+            except OSError:  # how Linux says that the other end is closed
+                break
+            if not block:
+                break
+            seen += block
+        out = process.stdout.read()
+    os.close(master)
+    assert process.returncode == 0
+    assert re.search(rb"training.*epoch \d+ of at most 30", seen)
+    assert b"held out" in seen
+    assert b"\x1b" not in out
+
+
+# Parameters as options.
+
+
+def test_every_parameter_is_an_option_or_left_out_for_a_reason():
+    found = options.parameters()
+    for estimator, task in ((MLPClassifier, "classification"), (MLPRegressor, "regression")):
+        for name, value in estimator().get_params().items():
+            if name in options.LEFT_OUT:
+                continue
+            assert task in found[name].tasks, name
+            changed = name in options.TABLE_DEFAULTS or name == "loss"
+            assert changed or found[name].default == value, name
+            assert found[name].about, name
+    grouped = [name for names in options.GROUPS.values() for name in names]
+    assert len(set(grouped)) == len(grouped)
+    assert set(grouped) <= set(found)
+    assert set(options.ABOUT) <= set(found)
+
+
+def test_help_has_the_groups_the_defaults_and_examples(run):
+    code, out, _ = run("train", "--help")
+    assert code == 0
+    for group in options.GROUPS:
+        assert f"─ {group} ─" in out
+    assert "chainrule train penguins.csv --target species" in out
+    assert "--hidden-layer-sizes" in out
+    flat = " ".join(re.sub(r"[│\s]+", " ", out).split())
+    assert "Most epochs; for lbfgs, most iterations (default: 500)." in flat
+    for command in ("evaluate", "predict"):
+        assert f"chainrule {command} model.chainrule" in run(command, "--help")[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("64,32", (64, 32)),
+        ("100", 100),
+        ("0.5", 0.5),
+        ("1e-3", 0.001),
+        ("none", None),
+        ("true", True),
+        ("relu,tanh", ("relu", "tanh")),
+        ("balanced", "balanced"),
+        ('{"a": 1}', {"a": 1}),
+        ([0.1, 0.9], (0.1, 0.9)),
+        (7, 7),
+    ],
+)
+def test_values_of_options(text, value):
+    assert options.value_of("alpha", text) == value
+
+
+def test_no_hidden_layers_can_be_asked_for():
+    assert options.value_of("hidden_layer_sizes", "none") == ()
+
+
+def test_settings_are_read_as_toml_reads_them(tmp_path):
+    text = 'alpha = 0.5\nclass-weight = {a = 2}\nactivation = ["relu", "tanh"]\n'
+    (tmp_path / "s.toml").write_text(text)
+    found = options.read_config(tmp_path / "s.toml", {})
+    assert found == {name.replace("-", "_"): v for name, v in tomllib.loads(text).items()}
+    with pytest.raises(ValueError, match="cannot be read"):
+        options.read_config(tmp_path / "none.toml", {})

@@ -1,0 +1,292 @@
+"""A pipeline takes raw data frames: holes, categories, dates, text; and is stored whole."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import cross_val_score, cross_validate
+from sklearn.utils import get_tags
+
+import chainrule
+from chainrule import MLPClassifier, MLPRegressor, tabular_pipeline
+from chainrule.cells import CellError, as_dates, as_frame, as_numbers, as_strings, spelling
+from chainrule.options import TABLE_DEFAULTS
+from chainrule.tabular import TableCleaner
+
+pd = pytest.importorskip("pandas", reason="tables are an extra")
+pytest.importorskip("skrub", reason="tables are an extra")
+
+QUICK = {"engine": "numpy", "random_state": 0}
+
+
+def table(n=240, seed=0):
+    """A frame of every kind of column, with holes, and a target that follows from it."""
+    rng = np.random.default_rng(seed)
+    size = rng.normal(5, 2, n)
+    colour = rng.choice(["red", "blue", "grün"], n)
+    when = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 8000, n), "h")
+    frame = pd.DataFrame(
+        {
+            "size": np.where(rng.random(n) < 0.1, np.nan, size),
+            "colour": np.where(rng.random(n) < 0.1, None, colour),
+            "new": rng.random(n) < 0.5,
+            "when": when.strftime("%d.%m.%Y"),
+            "words": [
+                " ".join(rng.choice(["salt", "sea", "sunset", "sandcastle", "surfing"], 5))
+                for _ in size
+            ],
+            "code": [f"K{j:03d}" for j in rng.integers(0, 60, n)],
+            "always": "x",
+            "number": np.arange(n),
+        }
+    )
+    y = np.where((size > 5) ^ (colour == "red"), "yes", "no")
+    return frame, y, size + 3 * (colour == "red")
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    X, y, _ = table()
+    return tabular_pipeline(**QUICK).fit(X, y)
+
+
+def test_it_learns_from_every_kind_of_column(fitted):
+    X, y, _ = table(seed=1)
+    assert fitted.score(X, y) > 0.75
+    kinds = fitted["clean"].kinds_
+    assert kinds == {
+        "size": "numeric",
+        "colour": "categorical",
+        "new": "categorical",
+        "when": "date",
+        "words": "text",
+        "code": "categorical",
+        "always": "constant",
+        "number": "identifier",
+    }
+    assert fitted["clean"].many_levels_ == ["code"]
+    names = list(fitted[:-1].get_feature_names_out())
+    assert len(names) == fitted["mlp"].n_features_in_
+    for name in ("categorical__colour_missing", "numeric__missingindicator_size"):
+        assert name in names
+    assert not any("always" in name or "number" in name for name in names)
+
+
+def test_it_does_better_than_a_linear_model_where_there_is_more_to_learn():
+    X, y, _ = table(600)
+    ours = cross_val_score(tabular_pipeline(**QUICK), X, y, cv=3)
+    linear = cross_val_score(tabular_pipeline(LogisticRegression(max_iter=500)), X, y, cv=3)
+    assert ours.mean() > linear.mean() + 0.1
+
+
+def test_a_regression_in_large_units():
+    X, _, z = table(400)
+    model = tabular_pipeline("regression", **QUICK)
+    assert cross_val_score(model, X, 1e6 + 1e4 * z, cv=3).mean() > 0.5
+
+
+def test_unknown_levels_and_holes_where_there_were_none_are_no_errors(fitted):
+    X, _, _ = table(5)
+    X["colour"] = ["mauve", "red", None, "", "  "]
+    X["new"] = pd.Series([True, None, False, True, None], dtype="boolean")
+    X["when"] = [None, "31.12.2031", None, "", "01.02.2020"]
+    X["words"] = [None, "", "sea", "日本", "x"]
+    X["size"] = [np.inf, -np.inf, 1e300, np.nan, None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        chances = fitted.predict_proba(X)
+    assert np.isfinite(chances).all()
+
+
+def test_order_of_columns_and_others_do_not_matter(fitted):
+    X, _, _ = table(seed=1)
+    expected = fitted.predict_proba(X)
+    shuffled = X[X.columns[::-1]].assign(other=1)
+    np.testing.assert_array_equal(fitted.predict_proba(shuffled), expected)
+    np.testing.assert_array_equal(
+        np.concatenate([fitted.predict_proba(X[i : i + 60]) for i in range(0, 240, 60)]).round(12),
+        expected.round(12),
+    )
+    with pytest.raises(ValueError, match=r"columns are missing .* 'size', 'code'; there are"):
+        fitted.predict(X.drop(columns=["size", "code"]))
+
+
+def test_polars_is_as_good_as_pandas(fitted):
+    polars = pytest.importorskip("polars")
+    X, _, _ = table(seed=1)
+    frame = polars.from_pandas(X)
+    expected = fitted.predict_proba(X)
+    np.testing.assert_array_equal(fitted.predict_proba(frame), expected)
+    np.testing.assert_array_equal(fitted.predict_proba(frame.lazy()), expected)
+
+
+def test_stored_and_read_again_it_predicts_the_same_bits(fitted, tmp_path):
+    chainrule.save(fitted, tmp_path / "m.chainrule")
+    again = chainrule.load(tmp_path / "m.chainrule")
+    X, _, _ = table(seed=1)
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
+    assert again["clean"].kinds_ == fitted["clean"].kinds_
+    columns = chainrule.read_header(tmp_path / "m.chainrule")["columns"]
+    assert {"name": "when", "kind": "date"} in columns
+
+
+def test_scikit_learns_tools_take_it():
+    X, y, _ = table(120)
+    model = tabular_pipeline(**QUICK, dropout=0.2)
+    copy = clone(model)
+    assert copy.get_params()["mlp__dropout"] == 0.2
+    found = cross_validate(copy, X, y, cv=2, scoring=["accuracy", "roc_auc"], return_estimator=True)
+    assert np.isfinite(found["test_roc_auc"]).all()
+    frame = clone(model).set_output(transform="pandas").fit(X, y)[:-1].transform(X)
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame) == list(model.fit(X, y)[:-1].get_feature_names_out())
+    tags = get_tags(TableCleaner()).input_tags
+    assert tags.string
+    assert tags.allow_nan
+
+
+def test_kinds_can_be_given():
+    X, y, _ = table()
+    model = tabular_pipeline(kinds={"number": "numeric", "words": "identifier"}, **QUICK).fit(X, y)
+    assert model["clean"].kinds_["number"] == "numeric"
+    assert "numeric__number" in model[:-1].get_feature_names_out()
+    assert not any("words" in name for name in model[:-1].get_feature_names_out())
+    with pytest.raises(
+        ValueError, match=r"kinds\['size'\] must be one of numeric, .*; got 'nmeric'"
+    ):
+        tabular_pipeline(kinds={"size": "nmeric"}).fit(X, y)
+
+
+def test_an_estimator_of_ones_own():
+    X, _, z = table(120)
+    assert tabular_pipeline(Ridge()).fit(X, z).score(X, z) > 0.3
+    own = MLPClassifier(max_iter=5, engine="numpy")
+    assert [name for name, _ in tabular_pipeline(own).steps] == ["clean", "encode", "mlp"]
+    with pytest.raises(TypeError, match="max_iter: set parameters of your own estimator"):
+        tabular_pipeline(Ridge(), max_iter=3)
+    with pytest.raises(ValueError, match="'classification' or 'regression', or an estimator"):
+        tabular_pipeline("classifcation")
+    with pytest.raises(TypeError, match="made"):
+        tabular_pipeline(Ridge)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"solver": "lbfgs"}, {"hidden_layer_sizes": ()}, {"early_stopping": False}],
+    ids=str,
+)
+def test_defaults_give_way_to_what_does_not_go_with_them(given):
+    X, y, _ = table(80)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # few iterations
+        tabular_pipeline(**{**QUICK, "max_iter": 5, **given}).fit(X, y)
+
+
+def test_the_command_tells_the_pipelines_defaults():
+    for task, standardize in (("classification", False), ("regression", "target")):
+        mlp = tabular_pipeline(task)[-1]
+        expected = TABLE_DEFAULTS | {"standardize": standardize}
+        assert {name: getattr(mlp, name) for name in TABLE_DEFAULTS} == expected
+        plain = type(mlp)().get_params()
+        changed = {name for name, value in mlp.get_params().items() if value != plain[name]}
+        assert changed == set(TABLE_DEFAULTS)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_the_target_alone_is_standardised(solver):
+    """As by hand; inputs of very different sizes stay so."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 3)) * [1, 3, 0.1]
+    y = 1e4 + 50 * X[:, 0]
+    options = {"solver": solver, "max_iter": 20, "random_state": 0, "engine": "numpy"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        inside = MLPRegressor(standardize="target", **options).fit(X, y)
+        by_hand = MLPRegressor(standardize=False, **options).fit(X, (y - y.mean()) / y.std())
+    np.testing.assert_allclose(inside.predict(X), by_hand.predict(X) * y.std() + y.mean())
+    np.testing.assert_allclose(inside.coefs_[0], by_hand.coefs_[0])
+    with pytest.raises(ValueError, match="standardize"):
+        MLPClassifier(standardize="target").fit(X, y > 1e4)
+
+
+def test_what_cannot_be_learnt_from_is_said():
+    with pytest.raises(ValueError, match=r"no column left .*'a' \(constant\)"):
+        TableCleaner().fit(pd.DataFrame({"a": [1] * 30}))
+    with pytest.raises(ValueError, match="no rows"):
+        TableCleaner().fit(pd.DataFrame({"a": []}))
+    with pytest.raises(ValueError, match="of the same name: 'a'; rename"):
+        TableCleaner().fit(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+def test_a_cell_of_another_kind_is_named(fitted):
+    X, _, _ = table(20)
+    spoilt = X.assign(size=[*["1"] * 17, "two", "3", "4"])
+    with pytest.raises(CellError, match="column 'size', row 17: 'two' is no number") as caught:
+        fitted.predict(spoilt)
+    assert (caught.value.column, caught.value.row, caught.value.value) == ("size", 17, "two")
+    spoilt = X.assign(when=["31.12.2024"] * 19 + ["2024"])
+    with pytest.raises(CellError, match=r"row 19: '2024' is no date \(day first\)"):
+        fitted.predict(spoilt)
+
+
+# The cells, one by one.
+
+
+def test_numbers_come_from_anything():
+    from datetime import timedelta
+    from decimal import Decimal
+
+    for values, expected in [
+        (["1", " 2.5 ", "", "NA", None], [1, 2.5, np.nan, np.nan, np.nan]),
+        (["1.234,5", "-2"], [1234.5, -2]),
+        (pd.array([True, None], dtype="boolean"), [1, np.nan]),
+        ([Decimal("1.5"), None], [1.5, np.nan]),
+        ([2**70, -1], [2.0**70, -1]),
+        (pd.array([1, None], dtype="Int64"), [1, np.nan]),
+        (pd.Series([timedelta(minutes=1), None]), [60, np.nan]),
+    ]:
+        column = pd.Series(values, name="a")
+        np.testing.assert_array_equal(as_numbers(column, spelling(column)), expected)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.one_of(st.integers(-(2**53), 2**53), st.none()), min_size=1))
+def test_whole_numbers_are_the_same_strings_in_any_type(values):
+    plain = as_strings(pd.Series(values, dtype=object), "missing")
+    floats = as_strings(pd.Series(values, dtype=float), "missing")
+    nullable = as_strings(pd.Series(values, dtype="Int64"), "missing")
+    assert plain.tolist() == floats.tolist() == nullable.tolist()
+    assert plain.tolist() == ["missing" if v is None else str(v) for v in values]
+
+
+@pytest.mark.parametrize(
+    ("written", "style"),
+    [
+        (["2024-12-31", "2023-01-02"], "iso"),
+        (["2024-12-31T10:00:00+02:00", "2024-12-31 08:00:00Z"], "zoned"),
+        (["31.12.2024", "02.01.2023"], "day first"),
+        (["12/31/2024", "01/02/2023"], "month first"),
+    ],
+)
+def test_dates_are_read_as_they_are_written(written, style):
+    column = pd.Series([*written, None, ""])
+    assert spelling(column) == style
+    dates = as_dates(column, style)
+    assert dates.dt.tz is None
+    assert dates.isna().tolist() == [False, False, True, True]
+    assert dates.iloc[0].strftime("%Y-%m-%d") == "2024-12-31"
+    if "Z" in written[1]:
+        assert dates.iloc[0] == dates.iloc[1] == pd.Timestamp("2024-12-31 08:00")
+
+
+def test_frames_come_from_arrays_too():
+    assert list(as_frame(np.zeros((2, 3)))) == ["x0", "x1", "x2"]
+    frame = pd.DataFrame({1: [1], "b": [2]})
+    assert list(as_frame(frame)) == ["1", "b"]
+    assert list(frame) == [1, "b"]  # the user's is left alone
