@@ -49,6 +49,7 @@ STOREYS = [
         "table_files",
         "table_csv",
         "table_stores",
+        "table_opening",
         "table_values",
         "table_writing",
         "tables",
