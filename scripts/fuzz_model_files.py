@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from chainrule import MLPClassifier, MLPRegressor, ModelFileError, Network, load, save
-from chainrule.container import SUMS, frame_of, sums_of, write_container
+from chainrule.files.container import SUMS, frame_of, sums_of, write_container
 
 SECONDS = 2.0  # of the processor's time, for a case
 MEMORY = 1 << 29  # bytes that a case may add

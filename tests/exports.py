@@ -25,9 +25,9 @@ from sklearn.preprocessing import (
 )
 
 from chainrule import ACTIVATIONS, MLPClassifier, MLPRegressor, losses
-from chainrule.export_columns import read_model
-from chainrule.export_python import write_python
-from chainrule.exporting import made_up_rows, own_values
+from chainrule.exports.columns import read_model
+from chainrule.exports.exporting import made_up_rows, own_values
+from chainrule.exports.python import write_python
 
 # What would be code, or end a string, if it were written down carelessly.
 HOSTILE = [

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import chainrule
 from chainrule import digits, engine
 from chainrule.cli import app
-from chainrule.report import _times
+from chainrule.commands.report import _times
 
 PICTURES = ["confusion.png", "curves.png", "mistakes.png", "samples.png"]
 LINE = re.compile(r"Epoch (\d+): (\d+)/360  accuracy = (0\.\d{1,4}|1\.0)")

@@ -17,8 +17,9 @@ import pytest
 from typer.testing import CliRunner
 
 import chainrule
-from chainrule import MLPClassifier, MLPRegressor, options
+from chainrule import MLPClassifier, MLPRegressor
 from chainrule.cli import app
+from chainrule.commands import options
 
 pd = pytest.importorskip("pandas", reason="tables are an extra")
 pytest.importorskip("skrub", reason="tables are an extra")
@@ -113,7 +114,7 @@ def test_predict_writes_parquet_and_reads_what_it_is_given(folder, run, tmp_path
     frame = pd.read_csv(where / "penguins.csv").drop(columns="species")
     frame.to_parquet("p.parquet")
     frame.to_json("p.jsonl", orient="records", lines=True)
-    monkeypatch.setattr("chainrule.predicting.MOST_ROWS", 50)  # seven blocks
+    monkeypatch.setattr("chainrule.commands.predicting.MOST_ROWS", 50)  # seven blocks
     for source in ("p.parquet", "p.jsonl"):
         code, _, err = run(
             "predict", where / "model.chainrule", source, "-o", "o.parquet", "--force"
@@ -435,12 +436,12 @@ def test_ctrl_c_keeps_what_was_learnt(folder, tmp_path):
         "import pathlib, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from contextlib import contextmanager\n"
-        "from chainrule import cli_train\n"
+        "from chainrule.commands import train\n"
         "@contextmanager\n"
         "def loud(silent):\n"
         f"    log = pathlib.Path({str(log)!r})\n"
         "    yield lambda part, most, record: log.write_text('.' * record['epoch'])\n"
-        "cli_train._progress = loud\n"
+        "train._progress = loud\n"
         "from chainrule.cli import main\n"
         "sys.argv = ['chainrule', *sys.argv[1:]]\n"
         "main()\n"
@@ -475,7 +476,7 @@ def test_a_training_that_is_killed_goes_on_to_the_same_bits(folder, run, tmp_pat
     assert code == 0
     kill = (
         "import os, signal, sys\n"
-        "from chainrule.resuming import Resume\n"
+        "from chainrule.files.resuming import Resume\n"
         "write = Resume.write_state\n"
         "def mortal(self, est, descent, watch, rates, order, epoch):\n"
         "    write(self, est, descent, watch, rates, order, epoch)\n"

@@ -11,10 +11,10 @@ import tables_data
 from typer.testing import CliRunner
 
 from chainrule.cli import app
-from chainrule.columns import kinds_of, task_and_reason, task_of
-from chainrule.findings import findings
-from chainrule.leaks import leaks
-from chainrule.tables import TableError, read
+from chainrule.tables.columns import kinds_of, task_and_reason, task_of
+from chainrule.tables.findings import findings
+from chainrule.tables.leaks import leaks
+from chainrule.tables.reading import TableError, read
 
 pd = tables_data.pd
 N = 400

@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as arrays_of
 from test_persistence import same
 
 from chainrule import activations, layers, losses, schedules
-from chainrule.container import ModelFileError
-from chainrule.encoding import MAKERS, TABLES, decode, encode
+from chainrule.files.container import ModelFileError
+from chainrule.files.encoding import MAKERS, TABLES, decode, encode
 
 
 def there_and_back(value):

@@ -22,10 +22,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from chainrule import ACTIVATIONS, Activation, MLPClassifier, MLPRegressor, export
-from chainrule.export_columns import read_model
-from chainrule.export_steps import DisagreementError, ExportError
-from chainrule.export_text import c_string, identifier, js_value, number
-from chainrule.exporting import write_export
+from chainrule.exports.columns import read_model
+from chainrule.exports.exporting import write_export
+from chainrule.exports.steps import DisagreementError, ExportError
+from chainrule.exports.text import c_string, identifier, js_value, number
 
 needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="needs node")

@@ -18,8 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from chainrule import ACTIVATIONS, MLPClassifier, MLPRegressor, export
-from chainrule.export_columns import read_model
-from chainrule.export_steps import DisagreementError, ExportError
+from chainrule.exports.columns import read_model
+from chainrule.exports.steps import DisagreementError, ExportError
 
 onnx = pytest.importorskip("onnx", reason="needs onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")

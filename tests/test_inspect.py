@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from chainrule import Network, save
 from chainrule.cli import app
-from chainrule.inspection import curve, duration, listed, said, size
+from chainrule.files.inspection import curve, duration, listed, said, size
 
 
 @pytest.fixture

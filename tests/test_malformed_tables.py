@@ -24,7 +24,7 @@ import pytest
 pd = pytest.importorskip("pandas", reason="tables need pandas")
 pa = pytest.importorskip("pyarrow", reason="tables need pyarrow")
 
-from chainrule.tables import TableError, blocks, read  # noqa: E402
+from chainrule.tables.reading import TableError, blocks, read  # noqa: E402
 
 NAN = float("nan")
 GOOD = b"a,b\n1,x\n2,y\n"
@@ -446,9 +446,9 @@ def test_large(tmp_path, case):
     make(path)
     code = (
         "import sys\n"
-        "from chainrule import table_files\n"
-        "from chainrule.tables import TableError, blocks\n"
-        "if 'rows' in sys.argv[2]: table_files._MOST_UNPACKED >>= 3\n"
+        "from chainrule.tables import files\n"
+        "from chainrule.tables.reading import TableError, blocks\n"
+        "if 'rows' in sys.argv[2]: files._MOST_UNPACKED >>= 3\n"
         "try:\n"
         "    for block in blocks(sys.argv[1]): pass\n"
         "except TableError as error: print(error)\n"

@@ -19,7 +19,7 @@ from models import classifier, fitted
 
 from chainrule import ModelFileError, load, read_header, save
 from chainrule.checkpoints import save_checkpoint
-from chainrule.container import SUMS, sums_of, write_container
+from chainrule.files.container import SUMS, sums_of, write_container
 
 ROOT = Path(__file__).parent.parent
 
@@ -117,7 +117,7 @@ def test_a_bomb_is_not_blown_up(tmp_path):
     assert path.stat().st_size < 500_000
     code = (
         "import resource, sys, chainrule\n"
-        "from chainrule import persistence\n"
+        "from chainrule.files import persistence\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         f"try: chainrule.load({str(path)!r})\n"
         "except chainrule.ModelFileError as error: print(error)\n"

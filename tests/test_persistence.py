@@ -240,7 +240,7 @@ def test_the_old_file_survives_a_failure(broken, tmp_path, monkeypatch):
     elif broken == "fsync":
         monkeypatch.setattr(os, "fsync", fail)
     else:
-        monkeypatch.setattr("chainrule.container.write_container", fail)
+        monkeypatch.setattr("chainrule.files.container.write_container", fail)
     with pytest.raises(OSError, match="no space left"):
         save(fitted(regressor()), path)
     monkeypatch.undo()

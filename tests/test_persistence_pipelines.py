@@ -45,7 +45,7 @@ from sklearn.preprocessing import (
 
 import chainrule
 from chainrule import MLPClassifier, MLPRegressor, ModelFileError, load, read_header, save
-from chainrule.container import SUMS, sums_of, write_container
+from chainrule.files.container import SUMS, sums_of, write_container
 
 SMALL = {"hidden_layer_sizes": (4,), "max_iter": 3, "random_state": 0, "engine": "numpy"}
 

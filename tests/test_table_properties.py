@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 pd = pytest.importorskip("pandas", reason="tables need pandas")
 pytest.importorskip("pyarrow", reason="tables need pyarrow")
 
-from chainrule.table_types import MISSING  # noqa: E402
-from chainrule.tables import TableError, blocks, read, types_of, writer  # noqa: E402
+from chainrule.tables.reading import TableError, blocks, read, types_of, writer  # noqa: E402
+from chainrule.tables.types import MISSING  # noqa: E402
 
 common = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

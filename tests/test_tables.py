@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tables_data
 
-from chainrule.tables import TableError, blocks, read, types_of, writer
+from chainrule.tables.reading import TableError, blocks, read, types_of, writer
 
 pd = tables_data.pd
 
@@ -193,7 +193,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
 def test_standard_output_and_input(tmp_path):
     code = (
         "import sys\n"
-        "from chainrule.tables import blocks, writer\n"
+        "from chainrule.tables.reading import blocks, writer\n"
         "with writer('-', sys.argv[1]) as out:\n"
         "    for block in blocks('-', rows=10): out.write(block)\n"
     )

@@ -25,8 +25,9 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_every_module_and_the_mark_of_types(unpacked: Path) -> None:
     source = ROOT / "src" / "chainrule"
-    expected = {path.name for path in source.glob("*.py")} | {"py.typed"}
-    assert {path.name for path in (unpacked / "chainrule").iterdir()} == expected
+    expected = {path.relative_to(source) for path in source.rglob("*.py")} | {Path("py.typed")}
+    package = unpacked / "chainrule"
+    assert {path.relative_to(package) for path in package.rglob("*") if path.is_file()} == expected
     (metadata,) = unpacked.glob("*.dist-info")
     assert "Requires-Python: >=3.11" in (metadata / "METADATA").read_text()
     assert "chainrule = chainrule.cli:main" in (metadata / "entry_points.txt").read_text()

@@ -34,26 +34,26 @@ _HOMES = {
     "MLPClassifier": "classifier",
     "MLPRegressor": "regressor",
     "MLflow": "loggers",
-    "ModelFileError": "container",
+    "ModelFileError": "files.container",
     "Network": "network",
     "OPTIMIZERS": "optimizers",
     "Optimizer": "optimizers",
     "Plateau": "schedules",
     "ProgressBar": "callbacks",
-    "Resume": "resuming",
+    "Resume": "files.resuming",
     "SCHEDULES": "schedules",
     "Schedule": "schedules",
-    "TRUSTED_TYPES": "trusted",
+    "TRUSTED_TYPES": "files.trusted",
     "TensorBoard": "loggers",
-    "export": "exporting",
+    "export": "exports.exporting",
     "find_learning_rate": "lr_finder",
     "get_config": "config",
     "gradcheck": "checking",
-    "load": "persistence",
+    "load": "files.persistence",
     "load_checkpoint": "checkpoints",
     "one_hot": "data",
-    "read_header": "persistence",
-    "save": "persistence",
+    "read_header": "files.persistence",
+    "save": "files.persistence",
     "set_config": "config",
     "tabular_pipeline": "tabular",
     "train": "training",
@@ -133,11 +133,14 @@ if TYPE_CHECKING:
     from chainrule.checkpoints import Checkpoint, load_checkpoint
     from chainrule.classifier import MLPClassifier
     from chainrule.config import get_config, set_config
-    from chainrule.container import ModelFileError
     from chainrule.data import one_hot
     from chainrule.displays import LossCurveDisplay, LRFinderDisplay
     from chainrule.engine import CompilationError
-    from chainrule.exporting import export
+    from chainrule.exports.exporting import export
+    from chainrule.files.container import ModelFileError
+    from chainrule.files.persistence import load, read_header, save
+    from chainrule.files.resuming import Resume
+    from chainrule.files.trusted import TRUSTED_TYPES
     from chainrule.initializers import INITIALIZERS, Initializer
     from chainrule.layers import LAYERS, Layer
     from chainrule.loggers import CSVLog, JSONLinesLog, MLflow, TensorBoard
@@ -145,11 +148,8 @@ if TYPE_CHECKING:
     from chainrule.lr_finder import LRFinder, find_learning_rate
     from chainrule.network import Network
     from chainrule.optimizers import OPTIMIZERS, Optimizer
-    from chainrule.persistence import load, read_header, save
     from chainrule.regressor import MLPRegressor
-    from chainrule.resuming import Resume
     from chainrule.schedules import SCHEDULES, Plateau, Schedule
     from chainrule.tabular import tabular_pipeline
     from chainrule.training import DivergenceError, Epoch, History, train
-    from chainrule.trusted import TRUSTED_TYPES
     from chainrule.warmup import warm_up

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.callbacks import Best, Callback, Record, check_monitor, check_whole, plain
-from chainrule.container import unfinished_name, whole_file
+from chainrule.files.container import unfinished_name, whole_file
 
 CHECKPOINT_VERSION = 1
 

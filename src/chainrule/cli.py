@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import chainrule
-from chainrule.cli_doctor import doctor
-from chainrule.cli_models import ABOUT_EXPORT, ABOUT_INSPECT, INSPECT_EXAMPLES, export, inspect
-from chainrule.cli_tables import evaluate, predict
-from chainrule.cli_train import train
-from chainrule.report import epoch_line, last_line, print_report
-from chainrule.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
+from chainrule.commands.doctor import doctor
+from chainrule.commands.models import ABOUT_EXPORT, ABOUT_INSPECT, INSPECT_EXAMPLES, export, inspect
+from chainrule.commands.report import epoch_line, last_line, print_report
+from chainrule.commands.tables import evaluate, predict
+from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
+from chainrule.commands.train import train
 
 if TYPE_CHECKING:
     from chainrule.digits import Record, Result, Run

@@ -16,8 +16,8 @@ from sklearn.utils import shuffle
 from chainrule import backprop
 from chainrule.callbacks import ProgressBar, Record, as_callbacks, on_terminal, running
 from chainrule.data import warn_user
+from chainrule.files.resuming import Resume
 from chainrule.regularizers import add_penalty_gradient, penalty
-from chainrule.resuming import Resume
 from chainrule.schedules import Plateau, as_schedule
 from chainrule.training import Descent
 from chainrule.vecmath import Array, Index

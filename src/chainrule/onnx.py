@@ -13,9 +13,9 @@ import numpy as np
 from sklearn.compose import ColumnTransformer
 
 from chainrule.classifier import MLPClassifier
-from chainrule.export_estimator import read_estimator
-from chainrule.export_onnx import features, forward, labels
-from chainrule.export_steps import (
+from chainrule.exports.estimator import read_estimator
+from chainrule.exports.graph import features, forward, labels
+from chainrule.exports.steps import (
     ExportError,
     Program,
     Raw,
@@ -40,7 +40,7 @@ except ImportError as error:
 
 
 class _Container:
-    """skl2onnx's container as `export_onnx.Graph`."""
+    """skl2onnx's container as `chainrule.exports.graph.Graph`."""
 
     def __init__(self, scope: Any, container: Any) -> None:
         self.scope, self.container = scope, container

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from chainrule.cells import as_dates, as_frame, as_numbers, as_strings, listed, spelling
 from chainrule.classifier import MLPClassifier
-from chainrule.columns import KINDS, kinds_of
 from chainrule.regressor import MLPRegressor
+from chainrule.tables.cells import as_dates, as_frame, as_numbers, as_strings, listed, spelling
+from chainrule.tables.columns import KINDS, kinds_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,9 +45,9 @@ class TableCleaner(
     Parameters
     ----------
     kinds : dict of str to str, default=None
-        Kinds of columns that you know better: one of ``chainrule.columns.KINDS`` by name; a
+        Kinds of columns that you know better: one of ``chainrule.tables.columns.KINDS`` by name; a
         column of kind "constant" or "identifier" is dropped. Others are found by
-        ``chainrule.columns.kinds_of``.
+        ``chainrule.tables.columns.kinds_of``.
     max_levels : int, default=40
         Categories of more levels are given as text.
 

@@ -1,0 +1,1 @@
+"""The commands, and what they do; :mod:`chainrule.cli` puts them together."""

@@ -1,0 +1,323 @@
+"""What the command train does: from rows to a trained, evaluated pipeline.
+
+Nothing is printed here.
+Every error that a user can cause is a ValueError with a message for them.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from chainrule.commands.options import option, parameters
+from chainrule.commands.predicting import judge, predict_frame
+from chainrule.commands.preparing import Table
+from chainrule.data import suggest
+from chainrule.evaluation import RESAMPLES, Evaluation
+from chainrule.tables.cells import listed
+from chainrule.tabular import tabular_pipeline
+
+if TYPE_CHECKING:
+    from chainrule.files.resuming import Resume
+
+# Remarks that help nobody here: skrub's on short texts, ours on tables of fewer rows than a batch.
+IDLE = ("too small to fit a truncated SVD", "`batch_size`")
+STOPPED = "Training interrupted by user."
+OnEpoch = Callable[[str, int, Mapping[str, Any]], Any]  # (part, most epochs, record)
+
+
+@dataclass
+class Trained:
+    """What :func:`train` gives.
+
+    Attributes
+    ----------
+    model : Pipeline
+        Of a holdout, what was trained beside the rows held out; after folds, what was trained on
+        all rows.
+    evaluation : Evaluation
+        On the rows held out, or on all rows, each predicted by the fold that did not see it.
+    baselines : dict of str to dict of str to float
+        Metrics of the trivial and of the linear model on the same rows.
+    rows : dict of str to int
+        "train" and "test".
+    interrupted : bool
+    notices : list of str
+    seconds : float
+        That the training took.
+    """
+
+    model: Any
+    evaluation: Evaluation | None
+    baselines: dict[str, dict[str, float]]
+    rows: dict[str, int]
+    interrupted: bool
+    notices: list[str]
+    seconds: float
+
+
+class Plan(NamedTuple):
+    """Which rows to train on, and which to test on.
+
+    Attributes
+    ----------
+    parts : list of (rows, rows)
+        Once, or for each fold.
+    folds : bool
+    """
+
+    parts: list[tuple[NDArray[Any], NDArray[Any]]]
+    folds: bool
+
+
+def split(
+    table: Table, *, test_fraction: float = 0.2, folds: int | None = None, seed: int = 0
+) -> Plan:
+    """Hold rows out, or make folds; of each class as many.
+
+    Parameters
+    ----------
+    table : Table
+    test_fraction : float, default=0.2
+        0: none, and no evaluation.
+    folds : int or None, default=None
+        Cross-validation instead.
+    seed : int, default=0
+
+    Raises
+    ------
+    ValueError
+        There are too few rows.
+    """
+    from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+
+    every = np.arange(len(table.y))
+    classes = table.task == "classification"
+    if folds is not None:
+        fewest = int(np.unique(table.y, return_counts=True)[1].min()) if classes else len(every)
+        if not 2 <= folds <= fewest:
+            of_what = "rows of the rarest class" if classes else "rows"
+            raise ValueError(f"--cv must be from 2 to {fewest}, the {of_what}; got {folds}")
+        how = (StratifiedKFold if classes else KFold)(folds, shuffle=True, random_state=seed)
+        return Plan(list(how.split(every, table.y)), folds=True)
+    if test_fraction == 0:
+        return Plan([(every, every[:0])], folds=False)
+    try:
+        rows, held = train_test_split(
+            every,
+            test_size=test_fraction,
+            random_state=seed,
+            stratify=table.y if classes else None,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"--test-fraction {test_fraction:g} of {len(every)} rows cannot be held out: {error}"
+        ) from None
+    return Plan([(np.sort(rows), np.sort(held))], folds=False)
+
+
+def make(table: Table, given: Mapping[str, Any], plan: Plan, seed: int) -> Any:
+    """The pipeline for a table, unfitted; its parameters are checked.
+
+    Parameters
+    ----------
+    table : Table
+    given : dict of str to anything
+        Parameters of the MLP.
+    plan : Plan
+        As :func:`split` gives it. With too few rows to hold some out to stop by, training goes
+        on to the end, and the table's notices say so.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        A parameter is wrong, or goes with the other task.
+    """
+    given = dict(given)
+    for name in given:
+        tasks = parameters()[name].tasks
+        if table.task not in tasks:
+            raise ValueError(f"{option(name)} goes with {tasks[0]}; this is {table.task}")
+    weights = given.get("class_weight")
+    if isinstance(weights, Mapping):
+        by_name = {str(name): name for name in np.unique(table.y).tolist()}
+        unknown = [str(name) for name in weights if str(name) not in by_name]
+        if unknown:
+            raise ValueError(f"--class-weight: there is no class {listed(unknown)}")
+        given["class_weight"] = {by_name[str(name)]: weights[name] for name in weights}
+    fewest = min(len(rows) for rows, _ in plan.parts)
+    fraction = given.get("validation_fraction", 0.1)
+    needed = max(2, len(np.unique(table.y)) if table.task == "classification" else 2)
+    known = "early_stopping" not in given and isinstance(fraction, float)
+    if known and np.ceil(fraction * fewest) < needed:
+        given["early_stopping"] = False
+        table.notices.append(f"{fewest:,} rows are too few to hold some out to stop by")
+    model = tabular_pipeline(table.task, kinds=table.kinds, random_state=seed, **given)
+    estimator = model[-1]
+    for name, value in given.items():
+        _check_name(name, value, estimator._parameter_constraints[name])
+    try:
+        estimator._validate_params()
+        estimator._check_combination()
+    except ValueError as error:
+        message = str(error).replace(f" of {type(estimator).__name__}", "")
+        message = re.sub(r"(,| or) an instance of '(chainrule\.[\w.]*|list|tuple)'", "", message)
+        message = re.sub(r"The '(\w+)' parameter", lambda name: option(name[1]), message)
+        raise ValueError(message) from None
+    return model
+
+
+def _check_name(name: str, value: Any, constraints: list[Any]) -> None:
+    """Refuse a name that is none of a parameter's, and suggest the nearest."""
+    options = [known for each in constraints for known in getattr(each, "options", ())]
+    names = sorted(known for known in options if isinstance(known, str))
+    for each in value if isinstance(value, tuple) else (value,):
+        if isinstance(each, str) and names and each not in names and str not in constraints:
+            raise ValueError(f"{option(name)} cannot be {each!r}; {suggest(each, names)}")
+
+
+def train(
+    table: Table,
+    model: Any,
+    plan: Plan,
+    *,
+    seed: int = 0,
+    on_epoch: OnEpoch | None = None,
+    keep: Resume | None = None,
+) -> Trained:
+    """Fit a pipeline to a table, and compare it with a trivial and a linear model.
+
+    Ctrl-C ends it early, with what was trained until then.
+
+    Parameters
+    ----------
+    table : Table
+    model : Pipeline
+        As :func:`make` gives it.
+    plan : Plan
+        As :func:`split` gives it; after folds, the pipeline is fitted to all rows.
+    seed : int, default=0
+        Of the intervals.
+    on_epoch : callable (part, most epochs, record), optional
+        Called after each epoch; `part` says of what.
+    keep : Resume, optional
+        Keeps the state of the training in a file; not with folds.
+    """
+    started = time.perf_counter()
+    notices = [*table.notices]
+    tested: list[NDArray[Any]] = []
+    predictions: dict[str, list[Any]] = {"": [], "trivial": [], "linear": []}
+    interrupted, final, rows = False, model, np.arange(len(table.y))
+    for i, (rows, held) in enumerate(plan.parts):
+        part = f"fold {i + 1} of {len(plan.parts)}" if plan.folds else "training"
+        final, interrupted = _fit(clone(model), table, rows, part, on_epoch, notices, keep)
+        if interrupted and plan.folds:
+            break
+        try:
+            parts = _with_baselines(final, table, rows) if len(held) else {}
+            said = {name: predict_frame(each, table.X.iloc[held]) for name, each in parts.items()}
+        except KeyboardInterrupt:
+            interrupted = True
+            break
+        if said:
+            tested.append(held)
+            for name, parts_of in predictions.items():
+                parts_of.append(said[name])
+    if plan.folds and not interrupted:
+        rows = np.arange(len(table.y))
+        final, interrupted = _fit(clone(model), table, rows, "all rows", on_epoch, notices)
+    seconds = time.perf_counter() - started
+    found: dict[str, Evaluation] = {}
+    truth = table.y[np.concatenate([np.empty(0, np.int64), *tested])]
+    if tested:
+        try:
+            found = _judged(final, truth, predictions, seed)
+        except KeyboardInterrupt:
+            interrupted = True
+    return Trained(
+        model=final,
+        evaluation=found.pop("", None),
+        baselines={
+            name: {metric: e.value for metric, e in evaluation.metrics.items()}
+            for name, evaluation in found.items()
+        },
+        rows={"train": len(rows), "test": len(truth)},
+        interrupted=interrupted,
+        notices=list(dict.fromkeys(notices)),
+        seconds=seconds,
+    )
+
+
+def _judged(
+    model: Any, truth: NDArray[Any], predictions: Mapping[str, list[Any]], seed: int
+) -> dict[str, Evaluation]:
+    """The evaluations of the model (under "") and of the baselines, these without intervals."""
+    found = {}
+    for name, parts in predictions.items():
+        predicted = np.concatenate([part[0] for part in parts])
+        chances = None if parts[0][1] is None else np.concatenate([part[1] for part in parts])
+        resamples = 0 if name else RESAMPLES
+        found[name] = judge(model, truth, predicted, chances, seed=seed, resamples=resamples)
+    return found
+
+
+def _fit(
+    model: Any,
+    table: Table,
+    rows: NDArray[Any],
+    part: str,
+    on_epoch: OnEpoch | None,
+    notices: list[str],
+    keep: Resume | None = None,
+) -> tuple[Any, bool]:
+    """Fit; whether Ctrl-C ended it. Warnings become notices."""
+    mlp = model[-1]
+    mlp.callbacks = [] if keep is None else [keep]
+    if on_epoch is not None:
+
+        def tell(estimator: Any, record: Mapping[str, Any]) -> None:
+            on_epoch(part, estimator.max_iter, record)
+
+        mlp.callbacks.append(tell)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(table.X.iloc[rows], table.y[rows])
+    mlp.callbacks = None
+    said = [str(warning.message) for warning in caught]
+    used_up = f"all {mlp.max_iter} epochs were used; more may do better (--max-iter)"
+    for text in said:
+        about = used_up if "Maximum iterations" in text else text
+        if text != STOPPED and not any(idle in text for idle in IDLE):
+            notices.append(about)
+    return model, STOPPED in said
+
+
+def _with_baselines(model: Any, table: Table, rows: NDArray[Any]) -> dict[str, Any]:
+    """The model, and beside it a trivial and a linear one behind the same preprocessing."""
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import Pipeline
+
+    classes = table.task == "classification"
+    trivial = DummyClassifier(strategy="prior") if classes else DummyRegressor()
+    linear = LogisticRegression(max_iter=500) if classes else Ridge()
+    steps = model.steps[:-1]
+    Z = model[:-1].transform(table.X.iloc[rows])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a linear model that has not converged is one
+        for each in (trivial, linear):
+            each.fit(Z, table.y[rows])
+    return {
+        "": model,
+        "trivial": Pipeline([*steps, ("model", trivial)]),
+        "linear": Pipeline([*steps, ("model", linear)]),
+    }

@@ -1,0 +1,424 @@
+"""What the commands predict and evaluate do: a stored model on a table, in blocks of rows.
+
+Nothing is printed here. Every error that a user can cause is a ValueError with a message for
+them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.evaluation import RESAMPLES, Evaluation, evaluate_classes, evaluate_numbers
+from chainrule.tables.cells import as_numbers, as_strings, listed
+from chainrule.tables.columns import present
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from chainrule.tables.reading import Reject
+
+MOST_ROWS = 32768  # in a block
+MOST_NUMBERS = 4_000_000  # that a block may become before the network
+
+
+@dataclass
+class Stored:
+    """A model from a file, and what its file says about the columns.
+
+    Attributes
+    ----------
+    path : str
+    estimator : estimator or Pipeline
+    target : str or None
+        None where the file does not say.
+    needed : dict of str to (str or None)
+        Names of the columns that it needs, and their types for `chainrule.tables.read`.
+    target_type : str or None
+    known : set of str
+        Columns that it was trained beside, and does not need.
+    """
+
+    path: str
+    estimator: Any
+    target: str | None
+    needed: dict[str, str | None]
+    target_type: str | None = None
+    known: set[str] = field(default_factory=set)
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether it predicts classes."""
+        return hasattr(self.estimator, "classes_")
+
+
+def open_model(path: str | os.PathLike[str]) -> Stored:
+    """Read a model that predicts from tables.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Raises
+    ------
+    ValueError
+        It is no model's file, or the model does not know the names of its columns.
+    """
+    from chainrule.files.persistence import load, read_header
+
+    model, header = load(path), read_header(path)
+    first = model[0] if hasattr(model, "steps") else model
+    if hasattr(first, "kinds_"):
+        names = list(first.get_feature_names_out())
+    else:
+        names = [str(name) for name in getattr(model, "feature_names_in_", [])]
+    if not names or not hasattr(model, "predict"):
+        raise ValueError(
+            f"{os.fspath(path)} does not know the names of its columns, so it cannot be matched "
+            "with a table; fit it to a data frame, or predict with it in Python"
+        )
+    told = header.get("metadata") or {}
+    types = told.get("types") or {}
+    kinds = getattr(first, "kinds_", {})
+    needed = {name: _type(types.get(name), kinds.get(name, "numeric")) for name in names}
+    return Stored(
+        path=os.fspath(path),
+        estimator=model,
+        target=told.get("target"),
+        needed=needed,
+        target_type=told.get("target_type"),
+        known={*types, *told.get("ignored", ())},
+    )
+
+
+def _type(trained: str | None, kind: str) -> str | None:
+    """What a column is read as: any number where there were integers."""
+    return "number" if kind == "numeric" or trained == "integer" else trained
+
+
+@dataclass
+class Counts:
+    """How many rows were predicted and rejected, and which columns the model does not know."""
+
+    rows: int = 0
+    rejected: int = 0
+    unknown: list[str] = field(default_factory=list)
+
+
+def predict_file(
+    stored: Stored,
+    source: Any,
+    out: str,
+    *,
+    format: str | None = None,
+    rejects: str | None = None,
+    overwrite: bool = False,
+    table: str | None = None,
+    query: str | None = None,
+    on_block: Callable[[Counts], Any] | None = None,
+) -> Counts:
+    """Add predictions to a table, in bounded memory.
+
+    Parameters
+    ----------
+    stored : Stored
+    source : str, path or list of them
+        As for `chainrule.tables.read`.
+    out : str
+        A CSV or Parquet file; "-" is standard output.
+    format : {"csv", "parquet"} or None, default=None
+        None: by the suffix.
+    rejects : str or None, default=None
+        A new CSV file for rows that cannot be read. None: such a row is an error.
+    overwrite : bool, default=False
+        Whether `out` may exist.
+    table, query : str or None, default=None
+        Of a database.
+    on_block : callable (Counts), optional
+        Called after each block of rows.
+
+    Raises
+    ------
+    ValueError
+        A column is missing or of another type, a row cannot be read, or a file cannot be written.
+        No half-written file is left.
+    """
+    from chainrule.tables.reading import writer
+
+    counts = Counts()
+    with writer(out, format, overwrite=overwrite) as file:
+        for typed, text in _blocks(stored, source, {}, rejects, counts, table, query):
+            frame = text.copy(deep=False)
+            added = predictions(stored.estimator, typed[list(stored.needed)])
+            taken = [name for name in added if name in frame]
+            if taken:
+                raise ValueError(
+                    f"the table has columns {listed(taken)} already; rename them, or leave them out"
+                )
+            for name, values in added.items():
+                frame[name] = values
+            file.write(frame)
+            counts.rows += len(frame)
+            if on_block is not None:
+                on_block(counts)
+    return counts
+
+
+def _blocks(
+    stored: Stored,
+    source: Any,
+    more: dict[str, str | None],
+    rejects: str | None,
+    counts: Counts,
+    table: str | None,
+    query: str | None,
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """(typed, as they came) blocks of a table that has the columns needed."""
+    from chainrule.tables.reading import blocks
+
+    wanted = {**stored.needed, **more}
+    where: dict[str, Any] = {"table": table, "query": query}
+    types: dict[str, str] = {name: type for name, type in wanted.items() if type is not None}
+    if source != "-":  # with a type for every column, the table is read once, not twice
+        head = blocks(source, rows=1, types="text", rejects=lambda reject: None, **where)
+        names = list(next(head))
+        head.close()  # type: ignore[attr-defined]
+        _check_columns(stored, names, wanted)
+        types = (
+            {name: types.get(name, "text") for name in names}
+            if len(types) == len(wanted)
+            else types
+        )
+    counting = _Counting(rejects, counts)
+    with counting:
+        first = True
+        for typed, text in blocks(
+            source,
+            rows=_block_rows(stored.estimator),
+            types=types,
+            rejects=None if rejects is None else counting,
+            with_text=True,
+            **where,
+        ):
+            if first:
+                _check_columns(stored, list(typed), wanted)
+                spare = {*wanted, *stored.known, stored.target}
+                counts.unknown = [name for name in typed if name not in spare]
+            first = False
+            yield typed, text
+
+
+def _block_rows(model: Any) -> int:
+    """Rows in a block: fewer where they become many numbers."""
+    last = model[-1] if hasattr(model, "steps") else model
+    width = max(getattr(last, "n_features_in_", 1), 1)
+    return int(np.clip(MOST_NUMBERS // width, 64, MOST_ROWS))
+
+
+def _check_columns(stored: Stored, names: list[str], wanted: dict[str, str | None]) -> None:
+    absent = [name for name in wanted if name not in names]
+    if absent:
+        raise ValueError(
+            f"{'columns are' if len(absent) > 1 else 'a column is'} missing that the model needs: "
+            f"{listed(absent)}; the table has {listed(names)}"
+        )
+
+
+class _Counting:
+    """Writes rejected rows to a new CSV file, and counts them."""
+
+    def __init__(self, path: str | None, counts: Counts) -> None:
+        self._path, self._counts = path, counts
+
+    def __enter__(self) -> None:
+        if self._path is None:
+            return
+        import csv
+
+        try:
+            self._file = open(self._path, "x", encoding="utf-8", newline="")
+        except FileExistsError:
+            raise ValueError(f"{self._path} exists; choose another file for the rejects") from None
+        except OSError as error:
+            raise ValueError(f"{self._path} cannot be written: {error.strerror}") from None
+        self._lines = csv.writer(self._file, lineterminator="\n")
+        self._lines.writerow(["file", "line", "column", "message", "row"])
+
+    def __call__(self, reject: Reject) -> None:
+        self._counts.rejected += 1
+        self._lines.writerow(reject)
+
+    def __exit__(self, *details: object) -> None:
+        if self._path is not None:
+            self._file.close()
+
+
+def predictions(model: Any, X: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """What is added to rows: a column by its name.
+
+    Parameters
+    ----------
+    model : estimator or Pipeline
+    X : pandas.DataFrame of shape (n, columns)
+
+    Returns
+    -------
+    dict of str to (n,) array
+        "prediction", and "probability_<class>" of a classifier; "quantile_<level>" of a regressor
+        with several, whose middle one is the prediction; "deviation" of one with loss "gaussian".
+    """
+    if not len(X):
+        X = X.reindex([0])  # estimators take no empty tables
+        return {name: values[:0] for name, values in predictions(model, X).items()}
+    values, chances = predict_frame(model, X)
+    if chances is not None:
+        return {"prediction": values} | {
+            f"probability_{name}": chances[:, j] for j, name in enumerate(model.classes_)
+        }
+    levels = quantile_levels(model)
+    if levels:
+        middle = values[:, len(levels) // 2]
+        return {"prediction": middle} | {
+            f"quantile_{level:g}": values[:, j] for j, level in enumerate(levels)
+        }
+    added = {"prediction": values}
+    last = model[-1] if hasattr(model, "steps") else model
+    if getattr(last, "loss", None) == "gaussian":
+        Z = model[:-1].transform(X) if hasattr(model, "steps") else X
+        added["deviation"] = last.predict(Z, return_std=True)[1]
+    return added
+
+
+def predict_frame(model: Any, X: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """(predictions, probabilities or None for a regressor)."""
+    if not hasattr(model, "classes_"):
+        return model.predict(X), None
+    chances = model.predict_proba(X)
+    return model.classes_[chances.argmax(axis=1)], chances
+
+
+@dataclass
+class Judged:
+    """An evaluation, and what it is of.
+
+    Attributes
+    ----------
+    evaluation : Evaluation
+    truth, predicted : (n,) arrays
+        Of several quantiles, the middle one.
+    notices : list of str
+    """
+
+    evaluation: Evaluation
+    truth: NDArray[Any]
+    predicted: NDArray[Any]
+    notices: list[str]
+
+
+def evaluate_file(
+    stored: Stored,
+    source: Any,
+    *,
+    target: str | None = None,
+    seed: int = 0,
+    table: str | None = None,
+    query: str | None = None,
+) -> Judged:
+    """Judge a model by a table that has the target.
+
+    Parameters
+    ----------
+    stored : Stored
+    source : str, path or list of them
+    target : str or None, default=None
+        None: as the model's file says.
+    seed : int, default=0
+        Of the resamples.
+    table, query : str or None, default=None
+        Of a database.
+
+    Raises
+    ------
+    ValueError
+        A column is missing or of another type, or a row cannot be read.
+    """
+    target = target or stored.target
+    if target is None:
+        raise ValueError(f"{stored.path} does not say what it predicts; name the target")
+    kind: str | None = stored.target_type if target == stored.target else None
+    kind = kind if stored.is_classifier else "number"
+    truths, predicted = [], []
+    chances: list[Any] = []
+    counts, missing = Counts(), 0
+    for typed, _ in _blocks(stored, source, {target: kind}, None, counts, table, query):
+        there = typed.index.isin(present(typed[target]).index)
+        missing += int((~there).sum())
+        rows = typed[there]
+        if len(rows):
+            column = rows[target]
+            values, chance = predict_frame(stored.estimator, rows[list(stored.needed)])
+            truths.append(as_strings(column, "") if stored.is_classifier else as_numbers(column))
+            predicted.append(values)
+            chances.append(chance)
+    if not truths:
+        raise ValueError(f"there are no rows with a value of {target!r} to evaluate on")
+    truth, said = np.concatenate(truths), np.concatenate(predicted)
+    notices = []
+    if missing:
+        rows_of = f"{missing:,} of {missing + len(truth):,} rows"
+        notices.append(f"{rows_of} left out, without a value of {target!r}")
+    if not stored.is_classifier:
+        if not np.isfinite(truth).all():
+            raise ValueError(f"the target {target!r} has values that are not finite")
+        evaluation = judge(stored.estimator, truth, said, None, seed=seed)
+        middle = said if said.ndim == 1 else said[:, said.shape[1] // 2]
+        return Judged(evaluation, truth, middle, notices)
+    names = np.array([str(name) for name in stored.estimator.classes_.tolist()], dtype=object)
+    said = names[np.searchsorted(stored.estimator.classes_, said)]
+    strange = sorted(set(truth.tolist()) - set(names.tolist()))
+    if strange:
+        n = int(np.isin(truth, strange).sum())
+        notices.append(
+            f"{n:,} rows count as mistaken: the model does not know their classes {listed(strange)}"
+        )
+    evaluation = evaluate_classes(truth, said, np.concatenate(chances), names, seed=seed)
+    return Judged(evaluation, truth, said, notices)
+
+
+def judge(
+    model: Any,
+    truth: Any,
+    predicted: Any,
+    chances: Any,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Evaluation:
+    """Evaluate predictions of a model.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted; for its classes, or its quantile levels.
+    truth, predicted : (n,) arrays
+    chances : (n, n_classes) array or None
+        None: a regression.
+    seed : int, default=0
+    resamples : int, default=1000
+    """
+    how: dict[str, Any] = {"seed": seed, "resamples": resamples}
+    if chances is None:
+        return evaluate_numbers(truth, predicted, levels=quantile_levels(model), **how)
+    return evaluate_classes(truth, predicted, chances, model.classes_, **how)
+
+
+def quantile_levels(model: Any) -> tuple[float, ...]:
+    """Quantiles that a fitted regressor predicts, if it predicts several; else ()."""
+    last = model[-1] if hasattr(model, "steps") else model
+    levels: tuple[float, ...] = last._levels() if hasattr(last, "_levels") else ()
+    return levels if len(levels) > 1 else ()

@@ -1,0 +1,181 @@
+"""From a table to rows to learn from: the target, the task, the kinds of columns.
+
+What is left out is told, never done in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.tables.cells import CellError, as_numbers, as_strings, listed, spelling
+from chainrule.tables.columns import Column, kinds_of, present, task_of
+from chainrule.tabular import MAX_LEVELS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEWEST = 3  # rows of a class: to learn from, to stop by, to test on
+
+
+@dataclass
+class Table:
+    """Rows to learn from.
+
+    Attributes
+    ----------
+    X : pandas.DataFrame
+        Without the target and what is ignored.
+    y : (n,) array
+        Labels (str or int), or numbers.
+    target, task : str
+    columns : list of Column
+    types, target_type : dict of str to str, str
+        Types of X's columns, and of the target, as `chainrule.tables.read` takes them.
+    notices : list of str
+        What was left out, and why.
+    """
+
+    X: pd.DataFrame
+    y: NDArray[Any]
+    target: str
+    task: str
+    columns: list[Column]
+    types: dict[str, str]
+    target_type: str
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Kind of each column."""
+        return {column.name: column.kind for column in self.columns}
+
+
+def prepare(
+    frame: pd.DataFrame, target: str, *, task: str | None = None, ignore: Sequence[str] = ()
+) -> Table:
+    """Split a table in columns to learn from and a target; say what is left out.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    target : str
+        Name of the column to predict.
+    task : {"classification", "regression"} or None, default=None
+        None: by the target.
+    ignore : sequence of str, default=()
+        Columns to leave out.
+
+    Raises
+    ------
+    ValueError
+        There is no such column, or nothing to learn.
+    """
+    from chainrule.tables.reading import types_of
+
+    for name, what in ((target, "target"), *((name, "column to ignore") for name in ignore)):
+        if name not in frame:
+            raise ValueError(f"there is no {what} {name!r}{_nearest(name, list(frame))}")
+    if task not in (None, "classification", "regression"):
+        raise ValueError(f"the task is classification or regression, not {task!r}")
+    if target in ignore:
+        raise ValueError(f"{target!r} is the target; it cannot be ignored")
+    frame = frame.reset_index(drop=True)
+    notices = []
+    there = frame.index.isin(present(frame[target]).index)
+    if not there.all():
+        without = int((~there).sum())
+        notices.append(
+            f"{without:,} of {len(there):,} rows left out, without a value of {target!r} "
+            f"(the first is row {int(np.argmin(there)) + 1:,})"
+        )
+        frame = frame[there].reset_index(drop=True)
+    if not len(frame):
+        raise ValueError(f"there are no rows with a value of {target!r} to learn from")
+    task = task or task_of(frame[target])
+    y = labels(frame[target]) if task == "classification" else _numbers(frame[target])
+    if task == "classification":
+        _check_classes(y, target)
+    X = frame.drop(columns=[target, *ignore])
+    columns = [
+        column._replace(note=column.note or "many levels: encoded as text")
+        if column.kind == "categorical" and column.distinct > MAX_LEVELS
+        else column
+        for column in kinds_of(X)
+    ]
+    for kind, why in (("constant", "the same in every row"), ("identifier", "only names rows")):
+        names = [column.name for column in columns if column.kind == kind]
+        if names:
+            notices.append(f"not used, {why}: {listed(names)}")
+    if all(column.kind in ("constant", "identifier") for column in columns):
+        raise ValueError(f"there is no column left to predict {target!r} from")
+    types = types_of(frame[[target, *X]])
+    return Table(X, y, target, task, columns, types, types.pop(target), notices)
+
+
+def labels(column: pd.Series) -> NDArray[Any]:
+    """A column's classes: integers where all are whole numbers, else strings.
+
+    Parameters
+    ----------
+    column : pandas.Series of shape (n,)
+    """
+    import pandas as pd
+
+    is_ = pd.api.types
+    if is_.is_numeric_dtype(column.dtype) and not is_.is_bool_dtype(column.dtype):
+        numbers = as_numbers(column)
+        if np.all(np.isfinite(numbers) & (numbers == np.round(numbers)) & (abs(numbers) < 2**53)):
+            return numbers.astype(np.int64)
+    return as_strings(column, "")
+
+
+def _numbers(column: pd.Series) -> NDArray[np.float64]:
+    try:
+        numbers = as_numbers(column, spelling(column))
+    except CellError as error:
+        raise ValueError(
+            f"the target {error.column!r} is no number in row {error.row + 1:,}: {error.value!r}. "
+            "With --task classification its values are classes"
+        ) from None
+    if not np.isfinite(numbers).all():
+        row = int(np.argmin(np.isfinite(numbers)))
+        raise ValueError(
+            f"the target {column.name!r} is {numbers[row]} in row {row + 1:,}; leave such rows out"
+        )
+    if np.ptp(numbers) == 0:
+        raise ValueError(
+            f"the target {column.name!r} is {numbers[0]:g} in every row; there is nothing to learn"
+        )
+    return numbers
+
+
+def _check_classes(y: NDArray[Any], target: str) -> None:
+    classes, counts = np.unique(y, return_counts=True)
+    if len(classes) == 1:
+        raise ValueError(
+            f"the target {target!r} is {str(classes[0])!r} in every row; there is nothing to learn"
+        )
+    rare = classes[counts < FEWEST]
+    if len(rare) > len(classes) / 2:
+        raise ValueError(
+            f"the target {target!r} has {len(classes)} classes, and most of them fewer than "
+            f"{FEWEST} rows; if it is a number, use --task regression"
+        )
+    if len(rare):
+        raise ValueError(
+            f"classes of {target!r} with fewer than {FEWEST} rows, too few to learn from and to "
+            f"test on: {listed([str(name) for name in rare])}. Leave these rows out, or merge "
+            "classes"
+        )
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; the columns are {listed(names)}"

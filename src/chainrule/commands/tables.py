@@ -1,0 +1,242 @@
+"""The commands evaluate and predict, and what they share with train."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
+
+if TYPE_CHECKING:
+    from chainrule.commands.predicting import Counts
+
+DATA = (
+    "CSV, Parquet, Arrow or JSON lines: a file, a folder, a pattern; a DuckDB or SQLite file; - "
+    "is standard input."
+)
+Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA, show_default=False)]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A .chainrule file.")]
+TableName = Annotated[
+    str | None, typer.Option("--table", help="Of a database: which table.", show_default=False)
+]
+Query = Annotated[
+    str | None, typer.Option("--query", help="Of a database: a SELECT.", show_default=False)
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object, and nothing else, to stdout.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the last line only.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace files that exist.")]
+
+
+@contextmanager
+def bad_input() -> Iterator[None]:
+    """End the command on whatever is wrong with what the user gave."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        fail(one_line(error), BAD_INPUT)
+    except KeyboardInterrupt:
+        fail("stopped before there was anything to keep", INTERRUPTED)
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def note(notice: str) -> None:
+    """Say something on stderr that does not end the command."""
+    print(f"Note: {' '.join(notice.split())}", file=sys.stderr)
+
+
+def check_new(paths: list[Path], force: bool) -> None:
+    """See, before anything takes time, that the files can be written."""
+    for path in paths:
+        if str(path) == "-":
+            raise ValueError("this cannot go to standard output; name a file")
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; name a file with --output")
+        if os.path.lexists(path) and not force:
+            raise ValueError(f"{path} exists; choose another --output, or replace it with --force")
+    folder = paths[0].parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(
+            f"the folder {folder} cannot be written: {error.strerror or error}. Choose another "
+            "with --output"
+        ) from None
+
+
+def predict(
+    model: Model,
+    data: Data,
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="A .csv or .parquet file; - is stdout."
+        ),
+    ] = "-",
+    format: Annotated[
+        str | None,
+        typer.Option(help="csv or parquet (default: by the file's name).", show_default=False),
+    ] = None,
+    rejects: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Put rows that cannot be read there, with the reason, and go on.",
+            show_default=False,
+        ),
+    ] = None,
+    table: TableName = None,
+    query: Query = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes on stderr.")] = False,
+    force: Force = False,
+) -> None:
+    """Add predictions to a table of any size, with probabilities or quantiles.
+
+    A column "prediction" is added. Rows keep their order, and columns what is in them. A row that
+    cannot be read ends it, with the line's number, unless there is a file for --rejects; a file
+    half written is never left.
+
+    Try:
+
+      chainrule predict model.chainrule new.csv -o predicted.csv
+
+      chainrule predict model.chainrule "2024/*.parquet" -o predicted.parquet --rejects bad.csv
+
+      cat new.csv | chainrule predict model.chainrule - | head
+    """
+    watched = sys.stderr.isatty() and output != "-" and not quiet
+    try:
+        with bad_input():
+            from chainrule.commands import predicting
+            from chainrule.tables.cells import listed
+
+            stored = predicting.open_model(model)
+            counts = predicting.predict_file(
+                stored,
+                data,
+                output,
+                format=format,
+                rejects=rejects,
+                overwrite=force,
+                table=table,
+                query=query,
+                on_block=_show_rows if watched else None,
+            )
+    except BrokenPipeError:
+        os._exit(0)
+    if quiet:
+        return
+    if counts.unknown:
+        note(f"columns that the model does not know are only passed on: {listed(counts.unknown)}")
+    if counts.rejected:
+        note(f"{counts.rejected:,} rows could not be read; see {rejects}")
+    if output != "-":
+        note(f"{counts.rows:,} rows predicted; they are in {output}")
+
+
+def _show_rows(counts: Counts) -> None:
+    """Tell, in one line of a terminal, how far it is; what is said later overwrites it."""
+    print(f"{counts.rows:,} rows\r", end="", file=sys.stderr, flush=True)
+
+
+def evaluate(
+    model: Model,
+    data: Data,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            "-t",
+            help="The column predicted (default: as the model says).",
+            show_default=False,
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html", help="Write a page with pictures there.", show_default=False
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="For the bootstrap.")] = 0,
+    table: TableName = None,
+    query: Query = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    force: Force = False,
+) -> None:
+    """Judge a model by a table that has the target: metrics with intervals, and where it errs.
+
+    Try:
+
+      chainrule evaluate model.chainrule test.csv
+
+      chainrule evaluate model.chainrule test.csv --report report.html
+
+      chainrule evaluate model.chainrule test.csv --json
+    """
+    with bad_input():
+        from chainrule.commands import predicting
+
+        if report is not None:
+            check_new([report], force)
+        stored = predicting.open_model(model)
+        judged = predicting.evaluate_file(
+            stored, data, target=target, seed=seed, table=table, query=query
+        )
+    for notice in judged.notices:
+        note(notice)
+    evaluation = judged.evaluation
+    if report is not None:
+        from chainrule.evaluation_report import write_page
+
+        regression = evaluation.task == "regression"
+        try:
+            write_page(
+                report,
+                evaluation,
+                title=f"How well {target or stored.target} is predicted",
+                facts={"Model": model.name, "Data": data},
+                y=judged.truth if regression else None,
+                predicted=judged.predicted if regression else None,
+                model=stored.estimator,
+            )
+        except OSError as error:
+            fail(f"{report} cannot be written: {error.strerror or error}", FAILED)
+    if as_json:
+        from chainrule.callbacks import plain
+
+        found = {"model": str(model), "target": target or stored.target, **evaluation.as_dict()}
+        print(json.dumps(plain(found | {"notices": judged.notices}), allow_nan=False))
+        return
+    from chainrule.commands import evaluation_text as text
+
+    if quiet:
+        print(text.verdict(evaluation))
+        return
+    screen = text.console(sys.stdout)
+    screen.print(f"{evaluation.n:,} rows of {data}\n", soft_wrap=True)
+    text.print_metrics(screen, evaluation, {})
+    screen.print()
+    if evaluation.task == "classification":
+        text.print_classes(screen, evaluation)
+        text.print_calibration(screen, evaluation)
+    else:
+        text.print_residuals(screen, evaluation)
+    if report is not None:
+        screen.print(f"\nReport  {report}", soft_wrap=True)

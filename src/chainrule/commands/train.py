@@ -1,0 +1,439 @@
+"""The command train."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chainrule.commands.options import parameters, read_config, value_of, with_parameters
+from chainrule.commands.tables import (
+    AsJson,
+    Data,
+    Force,
+    Query,
+    Quiet,
+    TableName,
+    bad_input,
+    check_new,
+    note,
+    one_line,
+)
+from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
+
+if TYPE_CHECKING:
+    from chainrule.commands.jobs import Trained
+    from chainrule.commands.preparing import Table
+    from chainrule.files.resuming import Resume
+
+# What --config may hold beside the model's parameters, and of which type.
+SETTINGS: dict[str, tuple[type, ...]] = {
+    "target": (str,),
+    "output": (str,),
+    "task": (str,),
+    "test_fraction": (float, int),
+    "cv": (int,),
+    "ignore": (list,),
+    "seed": (int,),
+    "table": (str,),
+    "query": (str,),
+}
+
+
+@with_parameters
+def train(
+    data: Data,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", "-t", help="The column to predict.", show_default=False),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where the model goes (default: model.chainrule).",
+            show_default=False,
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="classification or regression (default: by the target).", show_default=False
+        ),
+    ] = None,
+    test_fraction: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=0.9,
+            help="Part of the rows held out to evaluate on; 0: none (default: 0.2).",
+            show_default=False,
+        ),
+    ] = None,
+    cv: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            metavar="K",
+            help="Evaluate in K folds instead, then train on all rows.",
+            show_default=False,
+        ),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Do not use it; may be repeated.", show_default=False),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="For starting values, splits, the order of rows (default: 0).",
+            show_default=False,
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml", help="Settings; options overrule them.", show_default=False
+        ),
+    ] = None,
+    table: TableName = None,
+    query: Query = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Keep the state of the training in a file beside the model, every N epochs.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CHECKPOINT",
+            help="Go on from such a file, with the same data and options.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    force: Force = False,
+    **given: Any,
+) -> None:
+    """Train a model on a table, evaluate it on rows held out, and store it.
+
+    Kinds of columns are found out and shown, holes and new categories provided for. The model is
+    compared with a trivial and a linear one. Ctrl-C stops early and keeps what was learnt.
+
+    Try:
+
+      chainrule train penguins.csv --target species
+
+      chainrule train sales.parquet -t price -o price.chainrule --cv 5 --ignore id
+
+      chainrule train shop.duckdb --table orders -t amount --loss quantile --quantile 0.1,0.5,0.9
+
+      chainrule train data.csv --config settings.toml --hidden-layer-sizes 64,32
+
+      chainrule train data.csv -t y --checkpoint-every 10
+
+      chainrule train data.csv -t y --resume model.state
+    """
+    own = {
+        "target": target,
+        "output": output,
+        "task": task,
+        "test_fraction": test_fraction,
+        "cv": cv,
+        "ignore": ignore or None,
+        "seed": seed,
+        "table": table,
+        "query": query,
+    }
+    with bad_input():
+        settings, chosen = _settings(config, own, given)
+        if settings["target"] is None:
+            fail("name the column to predict with --target", BAD_INPUT)
+        if settings["cv"] is not None and test_fraction is not None:
+            fail("--cv evaluates without --test-fraction; give one of them", BAD_INPUT)
+        out = Path(settings["output"])
+        check_new([out], force)
+        curve = out.with_name(f"{out.stem}-curve.png")
+        check_new([curve], force)
+        keep = _keeper(out, checkpoint_every, resume, settings["cv"], force)
+        from chainrule.commands import jobs, preparing
+        from chainrule.engine import CompilationError
+        from chainrule.tables import reading as tables
+
+        frame = tables.read(data, table=settings["table"], query=settings["query"])
+        rows = preparing.prepare(
+            frame, settings["target"], task=settings["task"], ignore=settings["ignore"]
+        )
+        plan = jobs.split(
+            rows,
+            test_fraction=settings["test_fraction"],
+            folds=settings["cv"],
+            seed=settings["seed"],
+        )
+        model = jobs.make(rows, chosen, plan, settings["seed"])
+        warned = _leaks(frame.drop(columns=settings["ignore"]), rows)
+    silent = quiet or as_json
+    if not silent:
+        _show_table(data, rows)
+    for notice in [*rows.notices, *warned]:
+        note(notice)
+    try:
+        with _progress(quiet) as advance:
+            trained = jobs.train(
+                rows, model, plan, seed=settings["seed"], on_epoch=advance, keep=keep
+            )
+    except KeyboardInterrupt:
+        fail("stopped before there was anything to keep", INTERRUPTED)
+    except (ValueError, MemoryError, CompilationError) as error:
+        fail(one_line(error), FAILED)
+    for notice in trained.notices:
+        if notice not in rows.notices:
+            note(notice)
+    try:
+        _store(out, curve, data, rows, trained, settings, chosen)
+    except (OSError, ValueError) as error:
+        fail(f"the model could not be stored: {one_line(error)}", FAILED)
+    if as_json:
+        print(json.dumps(_as_object(out, curve, rows, trained, warned), allow_nan=False))
+    elif quiet:
+        print(_last_line(out, trained))
+    else:
+        _show_result(out, curve, trained)
+    if trained.interrupted:
+        more = "" if keep is None else f"; go on with --resume {keep.path} --force"
+        fail(f"stopped by Ctrl-C; this is the model as trained so far{more}", INTERRUPTED)
+    if keep is not None:
+        Path(keep.path).unlink(missing_ok=True)
+
+
+def _keeper(
+    out: Path, every: int | None, resume: Path | None, folds: int | None, force: bool
+) -> Resume | None:
+    """What keeps the state of the training, if that is asked for."""
+    if every is None and resume is None:
+        return None
+    from chainrule.files.resuming import Resume
+
+    if folds is not None:
+        raise ValueError("--checkpoint-every and --resume go with rows held out, not with --cv")
+    if resume is not None:
+        if not resume.is_file():
+            raise ValueError(f"--resume: there is no file {resume}")
+        return Resume(resume, every=every or 1)
+    assert every is not None
+    path = out.with_name(f"{out.stem}.state")
+    if path.exists() and not force:
+        raise ValueError(f"{path} exists; go on from it with --resume, or replace it with --force")
+    return Resume(path, every=every, resume=False)
+
+
+def _settings(
+    config: Path | None, own: Mapping[str, Any], given: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what the command is to do, parameters of the model): options over --config over defaults."""
+    found = {} if config is None else read_config(config, SETTINGS)
+    for name, types in SETTINGS.items():
+        value = found.get(name)
+        if value is not None and (not isinstance(value, types) or isinstance(value, bool)):
+            raise ValueError(f"{config}: {name} cannot be {value!r}")
+    defaults: dict[str, Any] = {
+        "output": "model.chainrule",
+        "test_fraction": 0.2,
+        "ignore": [],
+        "seed": 0,
+    }
+    settings = {
+        name: next((v for v in (own[name], found.get(name)) if v is not None), defaults.get(name))
+        for name in SETTINGS
+    }
+    held = float(settings["test_fraction"] or 0)
+    if not 0 <= held <= 0.9:
+        raise ValueError(f"test_fraction is from 0 to 0.9, not {held:g}")
+    chosen = {name: value_of(name, found[name]) for name in parameters() if name in found}
+    chosen |= {name: value_of(name, text) for name, text in given.items() if text is not None}
+    return settings, chosen
+
+
+def _leaks(frame: Any, rows: Table) -> list[str]:
+    """Warnings about columns that give the target away."""
+    from chainrule.tables.leaks import leaks
+
+    return [
+        f"{leak.column!r} {leak.how}. If it is made from the target, or known only after it, "
+        "leave it out with --ignore"
+        for leak in leaks(frame, rows.target, rows.task)
+    ]
+
+
+@contextmanager
+def _progress(silent: bool) -> Iterator[Callable[[str, int, Mapping[str, Any]], None] | None]:
+    """What to call after each epoch: moves a bar on stderr, if that is a terminal."""
+    if silent or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    started = time.monotonic()
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("epoch {task.completed} of at most {task.total}  {task.fields[figures]}"),
+        console=Console(file=sys.stderr, highlight=False),
+        transient=True,
+        auto_refresh=False,
+    )
+    with bar:
+        drawn = [started - 1]
+        task = bar.add_task("", total=None, figures="")
+
+        def advance(part: str, most: int, record: Mapping[str, Any]) -> None:
+            figures = f"loss {record['loss']:.4g}"
+            if record.get("validation_loss") is not None:
+                figures += f"  held out {record['validation_loss']:.4g}"
+            done = int(record["epoch"]) + 1
+            bar.update(task, description=part, total=most, completed=done, figures=figures)
+            if time.monotonic() - drawn[0] >= 0.1:
+                drawn[0] = time.monotonic()
+                bar.refresh()
+
+        yield advance
+
+
+def _show_table(data: str, rows: Table) -> None:
+    import numpy as np
+
+    from chainrule.commands.evaluation_text import console, print_columns, shown
+    from chainrule.evaluation_report import number
+
+    out = console(sys.stdout)
+    out.print(f"{len(rows.y):,} rows of {data}")
+    if rows.task == "classification":
+        classes, counts = np.unique(rows.y, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        most = ", ".join(f"{shown(classes[j])} {counts[j]:,}" for j in order[:6])
+        more = f", and {len(classes) - 6} more" if len(classes) > 6 else ""
+        out.print(f"{shown(rows.target)}: {len(classes)} classes ({most}{more})", soft_wrap=True)
+    else:
+        low, middle, high = np.quantile(rows.y, [0, 0.5, 1])
+        out.print(
+            f"{shown(rows.target)}: numbers from {number(low)} to {number(high)}, "
+            f"median {number(middle)}",
+            soft_wrap=True,
+        )
+    out.print()
+    print_columns(out, rows.columns)
+    out.print()
+
+
+def _store(
+    out: Path,
+    curve: Path,
+    data: str,
+    rows: Table,
+    trained: Trained,
+    settings: Mapping[str, Any],
+    chosen: Mapping[str, Any],
+) -> None:
+    from chainrule.evaluation_report import learning_curve, png, write_whole
+    from chainrule.files.persistence import save
+
+    metrics = {} if trained.evaluation is None else trained.evaluation.as_dict()["metrics"]
+    metadata = {
+        "task": rows.task,
+        "target": rows.target,
+        "target_type": rows.target_type,
+        "types": rows.types,
+        "ignored": settings["ignore"],
+        "data": Path(data).name,
+        "rows": trained.rows,
+        "seed": settings["seed"],
+        "evaluated": "folds" if settings["cv"] else "held out",
+        "metrics": metrics,
+        "baselines": trained.baselines,
+        "given": dict(chosen),
+    }
+    save(trained.model, out, metadata=metadata)
+    figure = learning_curve(trained.model)
+    if figure is not None:
+        write_whole(curve, png(figure))
+
+
+def _as_object(
+    out: Path, curve: Path, rows: Table, trained: Trained, warned: list[str]
+) -> dict[str, Any]:
+    from chainrule.callbacks import plain
+
+    mlp = trained.model[-1]
+    evaluation = {} if trained.evaluation is None else trained.evaluation.as_dict()
+    found = {
+        "model": str(out),
+        "learning_curve": str(curve),
+        "task": rows.task,
+        "target": rows.target,
+        "rows": trained.rows,
+        "columns": [dict(column._asdict()) for column in rows.columns],
+        "evaluation": evaluation,
+        "baselines": trained.baselines,
+        "epochs": mlp.n_iter_,
+        "best_epoch": mlp.best_iteration_,
+        "interrupted": trained.interrupted,
+        "notices": [*trained.notices, *warned],
+        "seconds": trained.seconds,
+    }
+    return plain(found)  # type: ignore[no-any-return]
+
+
+def _last_line(out: Path, trained: Trained) -> str:
+    from chainrule.commands.evaluation_text import verdict
+
+    if trained.evaluation is None:
+        return f"{out}: trained on {trained.rows['train']:,} rows, not evaluated"
+    return f"{out}: {verdict(trained.evaluation)}"
+
+
+def _show_result(out: Path, curve: Path, trained: Trained) -> None:
+    from chainrule.commands.evaluation_text import (
+        console,
+        print_classes,
+        print_metrics,
+        print_residuals,
+    )
+
+    screen = console(sys.stdout)
+    mlp, rows = trained.model[-1], trained.rows
+    best = ""
+    stopped_by_rows = mlp.validation_scores_ is not None  # else the last epoch is the model
+    if stopped_by_rows and mlp.best_iteration_ not in (None, mlp.n_iter_):
+        best = f"; epoch {mlp.best_iteration_} did best and was kept"
+    epochs = "1 epoch" if mlp.n_iter_ == 1 else f"{mlp.n_iter_} epochs"
+    screen.print(f"Trained on {rows['train']:,} rows: {epochs}, {trained.seconds:.1f} s{best}.")
+    if trained.evaluation is None:
+        screen.print("Nothing was held out to evaluate on.")
+    else:
+        folds = rows["test"] == rows["train"]
+        where = "rows, each predicted without having been learnt" if folds else "rows held out"
+        screen.print(f"On {rows['test']:,} {where}:\n")
+        print_metrics(screen, trained.evaluation, trained.baselines)
+        screen.print()
+        if trained.evaluation.task == "classification":
+            print_classes(screen, trained.evaluation)
+        else:
+            print_residuals(screen, trained.evaluation)
+    screen.print()
+    screen.print(f"Learning curve  {curve}", soft_wrap=True)
+    screen.print(f"Model           {out}", soft_wrap=True)

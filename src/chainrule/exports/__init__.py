@@ -1,0 +1,1 @@
+"""Models as programs of their own: ONNX, C, JavaScript, NumPy alone."""

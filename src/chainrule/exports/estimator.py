@@ -1,0 +1,240 @@
+"""An estimator as steps: its attributes read once, for every exported format."""
+
+from __future__ import annotations
+
+from math import isnan
+from typing import Any
+
+import numpy as np
+
+from chainrule import activations, layers
+from chainrule.exports.steps import (
+    CALENDAR,
+    Activate,
+    Affine,
+    Certain,
+    Column,
+    Complement,
+    Deviations,
+    ExportError,
+    Feature,
+    Key,
+    LayerNorm,
+    Numeric,
+    Ordered,
+    Program,
+    Rescale,
+    Step,
+    Table,
+    apply,
+    as_number,
+)
+from chainrule.multioutput import grouped_softmax
+from chainrule.network import Network
+from chainrule.vecmath import Array
+
+
+def read_estimator(model: Any, features: list[Feature], names: list[str]) -> Program:
+    """What a fitted MLPClassifier or MLPRegressor computes from these features.
+
+    Parameters
+    ----------
+    model : MLPClassifier or MLPRegressor
+    features : list of Feature
+        As many as the model has input columns.
+    names : list of str
+        Of the columns that the features are made from.
+
+    Raises
+    ------
+    ExportError
+        Something in the model that has no equivalent outside, named.
+    """
+    if len(features) != model.n_features_in_:
+        raise ExportError(
+            f"the steps before {type(model).__name__} give {len(features)} features; it was "
+            f"fitted on {model.n_features_in_}"
+        )
+    inputs: list[Numeric | Table] = [as_number(feature) for feature in features]
+    if model._missing is not None:
+        means, marked = model._missing
+        marks = [apply(features[j], ("mark",)) for j in marked]
+        filled = [apply(f, ("fill", float(v))) for f, v in zip(features, means, strict=True)]
+        inputs = filled + marks
+    steps = network_steps(model._network())
+    scaling = getattr(model, "_scaling", None)
+    if scaling is not None:
+        # The standardisation is folded into the first layer; taken out again, numbers far from
+        # zero lose nothing where arithmetic is in single precision.
+        offset, deviation = (np.asarray(v, np.float64) for v in scaling)
+        first = steps[0]
+        assert isinstance(first, Affine)
+        steps[0] = Affine(first.W * deviation[:, None], first.b + offset @ first.W)
+        inputs = [
+            apply(feature, ("scale", float(c), float(1 / d), 0.0))
+            for feature, c, d in zip(inputs, offset, deviation, strict=True)
+        ]
+    columns = _columns(inputs, names)
+    first = steps[0]
+    assert isinstance(first, Affine)
+    looked_up: dict[int, list[tuple[Table, Array]]] = {}
+    for at, feature in enumerate(inputs):
+        if isinstance(feature, Table):
+            looked_up.setdefault(feature.column, []).append((feature, first.W[at]))
+    places = [at for at, feature in enumerate(inputs) if isinstance(feature, Numeric)]
+    steps[0] = Affine(first.W[places], first.b)
+    program = Program(
+        columns,
+        [feature for feature in inputs if isinstance(feature, Numeric)],
+        {j: _contributions(columns[j], parts) for j, parts in sorted(looked_up.items())},
+        steps,
+        **_output(model, steps),
+        dtype=model._dtype.name,
+    )
+    for step in program.steps:
+        for part in step:
+            if isinstance(part, np.ndarray) and not np.isfinite(part).all():
+                raise ExportError("the model's parameters are not all finite; fit it anew")
+    return program
+
+
+def _columns(inputs: list[Numeric | Table], names: list[str]) -> list[Column]:
+    """What the columns must hold for these features."""
+    columns = [Column(name) for name in names]
+    kinds: dict[int, set[str]] = {}
+    known: dict[int, tuple[Key, ...]] = {}
+    for feature in inputs:
+        column = columns[feature.column]
+        column.missing &= feature.missing is not None and not isnan(feature.missing)
+        kind = "number"
+        if isinstance(feature, Numeric) and feature.ops and feature.ops[0][0] in CALENDAR:
+            kind = "date"
+        if isinstance(feature, Table):
+            column.none |= feature.none
+            column.labels |= feature.labels
+            column.unknown &= feature.unknown is not None and not isnan(feature.unknown)
+            strange = [key for key in feature.keys if isnan(feature.values.get(key, feature.usual))]
+            if strange:
+                raise ExportError(
+                    f"column {column.name!r}: the category {strange[0]!r} becomes a missing "
+                    "value that nothing fills; add a SimpleImputer after the encoder"
+                )
+            if feature.keys != known.get(feature.column):
+                column.keys = list(dict.fromkeys([*column.keys, *feature.keys]))
+                known[feature.column] = feature.keys
+            kind = "text" if any(isinstance(key, str) for key in feature.keys) else "number"
+        kinds.setdefault(feature.column, set()).add(kind)
+    for j, found in kinds.items():
+        if len(found) > 1:
+            uses = " and as a ".join(sorted(found))
+            raise ExportError(
+                f"column {columns[j].name!r} is taken as a {uses}; give each use its own column"
+            )
+        kind = found.pop()
+        columns[j].text, columns[j].date = kind == "text", kind == "date"
+    return columns
+
+
+def _contributions(column: Column, parts: list[tuple[Table, Array]]) -> Array:
+    """What a column's looked-up features add to z, by key, if unknown, if missing.
+
+    For one-hot features these are rows of the weights: nothing is multiplied with zeros.
+    """
+    row = {key: k for k, key in enumerate(column.keys)}
+    n = len(row)
+    total = np.zeros((n + 2, len(parts[0][1])))
+    for table, weights in parts:
+        total += table.usual * weights
+        others: dict[int, float | None] = {row[key]: value for key, value in table.values.items()}
+        others |= {n: table.unknown, n + 1: table.missing}
+        if len(table.keys) != n:  # keys of another table of this column's
+            own = set(table.keys)
+            others |= {k: table.unknown for key, k in row.items() if key not in own}
+        for k, value in others.items():
+            if value is not None and not isnan(value):  # else it is never looked up
+                total[k] += (value - table.usual) * weights
+    return total
+
+
+def network_steps(network: Network) -> list[Step]:
+    """The layers of a prediction network, batch normalisation folded into the layer below."""
+    steps: list[Step] = []
+    own = network.own
+    for l in range(1, network.L + 1):
+        layer, activation = network.layers[l], network.activations[l]
+        W, b = (np.asarray(p, np.float64) for p in (network.W[l], network.b[l]))
+        start, _, n = network.parameter_tables[2, l]
+        s = np.asarray(own[start : start + n], np.float64)
+        if layer.forward is layers.affine:
+            steps.append(Affine(W, b))
+        elif layer.forward is layers.layer_norm_forward:
+            steps.append(LayerNorm(W[0], b, float(s[1])))
+        elif layer.forward is layers.batch_norm_forward:
+            width = len(b)
+            mean, variance = s[3 : 3 + width], s[3 + width :]
+            factor = W[0] / np.sqrt(variance + s[1])
+            below = steps.pop()
+            assert isinstance(below, Affine)
+            steps.append(Affine(below.W * factor, (below.b - mean) * factor + b))
+        else:
+            raise ExportError(f"a layer of the kind {layer.name!r} cannot be exported")
+        known = activations.ACTIVATIONS.get(activation.name)
+        made_by = activation.made_by
+        if known is not None and known.f is activation.f:
+            if activation.name != "identity":
+                steps.append(Activate(activation.name))
+        elif made_by and made_by[0] is activations.ordered:
+            steps.append(Ordered(int(made_by[1])))
+        elif made_by and made_by[0] is grouped_softmax:
+            raise ExportError(
+                "a classifier of several class targets cannot be exported; fit one for each target"
+            )
+        else:
+            raise ExportError(
+                f"the activation {activation.name!r} is your own, which cannot be exported; "
+                f"those that can: {', '.join(sorted(activations.ACTIVATIONS))}"
+            )
+    return steps
+
+
+def _output(model: Any, steps: list[Step]) -> dict[str, Any]:
+    """Add the steps from the network's outputs to the model's values, and say what they are."""
+    numbers = {"n_targets": 1, "n_levels": 1, "deviations": False}
+    if hasattr(model, "classes_"):
+        classes = [_plain(label) for label in np.asarray(model.classes_)]
+        binarizer = model._label_binarizer
+        several = binarizer.y_type_ == "multilabel-indicator"
+        if len(classes) == 1 and not several:
+            if model.compat == "sklearn":
+                raise ExportError("there is only one class; fit without compat='sklearn'")
+            steps.append(Certain())
+        elif model.n_outputs_ == 1:
+            steps.append(Complement())
+        kind = "labels" if several else "classes"
+        return {"kind": kind, "classes": classes, "value_names": list(map(str, classes)), **numbers}
+    k, levels = model.n_outputs_, model._levels()
+    targets = [f"target_{j}" for j in range(k)] if k > 1 else ["target"]
+    names = targets
+    if len(levels) > 1:
+        numbers["n_levels"] = len(levels)
+        names = [f"{target}_{level:g}" for target in targets for level in levels]
+        if model._y_scale is not None:
+            mean, deviation = (np.repeat(v, len(levels)) for v in model._y_scale)
+            steps.append(Rescale(np.asarray(deviation, float), np.asarray(mean, float)))
+    elif model._target().loss.name == "gaussian":
+        numbers["deviations"] = True
+        names = targets + [f"{target}_deviation" for target in targets]
+        steps.append(Deviations(k))
+    return {"kind": "numbers", "classes": [], "value_names": names, **numbers | {"n_targets": k}}
+
+
+def _plain(label: Any) -> str | int:
+    """A class label as a plain text or whole number."""
+    if isinstance(label, str):
+        return str(label)
+    try:
+        if float(label) == int(label):
+            return int(label)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ExportError(f"the class label {label!r} is neither a text nor a whole number")

@@ -1,0 +1,448 @@
+"""A model as an ONNX graph; the same nodes serve skl2onnx's converters in `chainrule.onnx`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Protocol
+
+import numpy as np
+
+import chainrule
+from chainrule.exports.steps import (
+    CALENDAR,
+    Activate,
+    Affine,
+    Certain,
+    Column,
+    Complement,
+    Deviations,
+    LayerNorm,
+    Ordered,
+    Program,
+    Rescale,
+    Run,
+    Step,
+)
+
+OPSET, ML_OPSET, IR_VERSION = 17, 3, 8  # since 2022: what most runtimes read
+ML = "ai.onnx.ml"
+FLOAT = np.float32
+
+
+class Graph(Protocol):
+    """A graph being made: directly, or in skl2onnx's container."""
+
+    def add(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Add a node with one output; its name."""
+
+    def constant(self, values: Any) -> str:
+        """Add a constant array; its name."""
+
+
+def features(
+    graph: Graph, program: Program, columns: list[str], matrix: bool, dtype: Any
+) -> tuple[str | None, list[int], list[str]]:
+    """Nodes from the columns to the features and to what is looked up.
+
+    Parameters
+    ----------
+    graph : Graph
+    program : Program
+    columns : list of str
+        The (n, 1) tensor of each column; or all numbers in one tensor, if `matrix`.
+    matrix : bool
+    dtype : NumPy type of the numbers
+        The features themselves are float32.
+
+    Returns
+    -------
+    a : str or None
+        The features that are arithmetic, None if there are none.
+    order : list of int
+        Their places in `Program.numbers`.
+    added : list of str
+        What is to be added to what comes out of the first step.
+    """
+    parts: list[str] = []
+    order: list[int] = []
+
+    def numbers(which: list[int]) -> str:
+        if not matrix:
+            given = [columns[j] for j in which]
+            return given[0] if len(given) == 1 else graph.add("Concat", *given, axis=1)
+        if which == list(range(len(program.columns))):
+            return columns[0]
+        return graph.add("Gather", columns[0], graph.constant(np.array(which)), axis=1)
+
+    for run in program.runs():
+        own = np.float64 if program.columns[run.columns[0]].date else dtype
+        parts.append(_run(graph, program, run, numbers(run.columns), own))
+        order += run.at
+    added = []
+    for j, table in program.tables.items():
+        column = program.columns[j]
+        n = len(column.keys)
+        rows = table.astype(FLOAT)
+        rows[n] = rows[n] if column.unknown else np.nan
+        rows[n + 1] = rows[n + 1] if column.missing else np.nan
+        codes = list(range(n))
+        x = numbers([j])
+        if column.text:
+            texts = list(map(str, column.keys))
+            if "" not in texts:  # a text that is missing
+                texts.append("")
+                codes.append(n + 1)
+            keys: dict[str, Any] = {"keys_strings": texts}
+        else:
+            keys = {"keys_floats": list(map(float, column.keys))}
+            given, x = x, _cast(graph, x, dtype, FLOAT)
+        code = graph.add("LabelEncoder", x, domain=ML, values_int64s=codes, default_int64=n, **keys)
+        if not column.text:
+            absent = graph.constant(np.array([n + 1]))
+            code = graph.add("Where", graph.add("IsNaN", given), absent, code)
+        flat = graph.add("Reshape", code, graph.constant(np.array([-1])))
+        added.append(graph.add("Gather", graph.constant(rows), flat, axis=0))
+    if len(parts) > 1:
+        parts = [graph.add("Concat", *parts, axis=1)]
+    return (parts[0] if parts else None), order, added
+
+
+def _run(graph: Graph, program: Program, run: Run, x: str, dtype: Any) -> str:
+    """Nodes of features with the same operations."""
+    absent = None
+    if any(program.columns[j].missing for j in run.columns):
+        absent = graph.add("IsNaN", x)
+
+    def constant(values: Any) -> str:
+        return graph.constant(np.asarray(values, dtype))
+
+    for name, parameters in run.ops:
+        p = [np.asarray(values, np.float64) for values in parameters]
+        if name in CALENDAR:
+            x = _cast(graph, date_part(graph, name, x), dtype, FLOAT)
+            dtype = FLOAT
+        elif name in ("sine", "cosine"):
+            turns = graph.add("Mul", x, constant(2 * np.pi / p[0]))
+            x = graph.add("Sin" if name == "sine" else "Cos", turns)
+        elif name == "scale":
+            # What rounding takes from the centre is given back to the shift.
+            centre = p[0].astype(dtype).astype(np.float64)
+            x = graph.add("Mul", graph.add("Sub", x, constant(centre)), constant(p[1]))
+            shift = p[2] + (centre - p[0]) * p[1]
+            if shift.any():
+                x = graph.add("Add", x, constant(shift))
+        elif name == "clip":
+            x = graph.add("Min", graph.add("Max", x, constant(p[0])), constant(p[1]))
+        else:  # squash
+            part = graph.add("Div", x, constant(p[0]))
+            root = graph.add(
+                "Sqrt", graph.add("Add", graph.add("Mul", part, part), constant([1.0]))
+            )
+            x = graph.add("Div", x, root)
+    x = _cast(graph, x, dtype, FLOAT)
+    if absent is not None:
+        x = graph.add("Where", absent, graph.constant(np.array(run.missing, FLOAT)), x)
+    return x
+
+
+def date_part(graph: Graph, part: str, x: str) -> str:
+    """Nodes from seconds since 1970, UTC, in double precision, to a part of the date.
+
+    By Gregorian periods of 400 years, counted from the first of March.
+    """
+    if part == "total_seconds":
+        return x
+
+    def constant(value: float) -> str:
+        return graph.constant(np.array([value], np.float64))
+
+    def plus(a: str, value: float) -> str:
+        return graph.add("Add", a, constant(value))
+
+    def times(a: str, value: float) -> str:
+        return graph.add("Mul", a, constant(value))
+
+    def over(a: str, value: float) -> str:
+        return graph.add("Floor", graph.add("Div", a, constant(value)))
+
+    def less(a: str, *others: str) -> str:
+        for one in others:
+            a = graph.add("Sub", a, one)
+        return a
+
+    days = over(x, 86400)
+    rest = less(graph.add("Floor", x), times(days, 86400))
+    if part == "weekday":
+        shifted = plus(days, 3)
+        return plus(less(shifted, times(over(shifted, 7), 7)), 1)
+    if part == "hour":
+        return over(rest, 3600)
+    if part in ("minute", "second"):
+        left = over(rest, 60) if part == "minute" else rest
+        return less(left, times(over(left, 60), 60))
+    shifted = plus(days, 719468)
+    era = over(shifted, 146097)
+    day = less(shifted, times(era, 146097))
+    leap = graph.add("Add", less(day, over(day, 1460), over(day, 146096)), over(day, 36524))
+    year = over(leap, 365)
+    day = graph.add("Add", less(day, times(year, 365), over(year, 4)), over(year, 100))
+    month = over(plus(times(day, 5), 2), 153)
+    if part == "day":
+        return plus(less(day, over(plus(times(month, 153), 2), 5)), 1)
+    late = graph.add("Less", month, constant(10))
+    if part == "month":
+        return graph.add("Where", late, plus(month, 3), plus(month, -9))
+    year = graph.add("Add", year, times(era, 400))
+    return graph.add("Where", late, year, plus(year, 1))
+
+
+def _cast(graph: Graph, x: str, given: Any, wanted: Any) -> str:
+    if given == wanted:
+        return x
+    from onnx import helper
+
+    return graph.add("Cast", x, to=helper.np_dtype_to_tensor_dtype(np.dtype(wanted)))
+
+
+def forward(graph: Graph, steps: list[Step], start: tuple[str | None, list[int], list[str]]) -> str:
+    """Nodes from what `features` gives to values, (n, values), in float32."""
+
+    def constant(values: Any) -> str:
+        return graph.constant(np.asarray(values, FLOAT))
+
+    given, order, added = start
+    first = steps[0]
+    assert isinstance(first, Affine)
+    a = constant(first.b)
+    if given is not None:
+        a = graph.add("Add", graph.add("MatMul", given, constant(first.W[order])), a)
+    for one in added:
+        a = graph.add("Add", a, one)
+    for step in steps[1:]:
+        if isinstance(step, Affine):
+            a = graph.add("Add", graph.add("MatMul", a, constant(step.W)), constant(step.b))
+        elif isinstance(step, LayerNorm):
+            n = len(step.scale)
+            mean = constant(np.full((n, 1), 1 / n))
+            a = graph.add("Sub", a, graph.add("MatMul", a, mean))
+            variance = graph.add("MatMul", graph.add("Mul", a, a), mean)
+            root = graph.add("Sqrt", graph.add("Add", variance, constant([step.epsilon])))
+            a = graph.add("Mul", graph.add("Div", a, root), constant(step.scale))
+            a = graph.add("Add", a, constant(step.shift))
+        elif isinstance(step, Activate):
+            a = _activate(graph, step.name, a)
+        elif isinstance(step, Ordered):
+            n_out = len(steps[-1].factor) if isinstance(steps[-1], Rescale) else _width(steps)
+            first = np.arange(n_out) % step.n == 0
+            mixed = graph.add("Where", graph.constant(first), a, graph.add("Softplus", a))
+            group = np.arange(n_out) // step.n
+            summing = np.triu(group[:, None] == group)
+            a = graph.add("MatMul", mixed, constant(summing))
+        elif isinstance(step, Rescale):
+            a = graph.add("Mul", a, constant(step.factor))
+            a = graph.add("Add", a, constant(step.shift))
+        elif isinstance(step, Complement):
+            a = graph.add("Concat", graph.add("Sub", constant([1.0]), a), a, axis=1)
+        elif isinstance(step, Certain):
+            a = graph.add("Add", graph.add("Mul", a, constant([0.0])), constant([1.0]))
+        elif isinstance(step, Deviations):
+            half = np.arange(step.k)
+            means = graph.add("Gather", a, graph.constant(half), axis=1)
+            logs = graph.add("Gather", a, graph.constant(half + step.k), axis=1)
+            deviations = graph.add("Exp", graph.add("Mul", logs, constant([0.5])))
+            a = graph.add("Concat", means, deviations, axis=1)
+    return a
+
+
+def _width(steps: list[Step]) -> int:
+    return next(len(step.b) for step in reversed(steps) if isinstance(step, Affine))
+
+
+def _activate(graph: Graph, name: str, z: str) -> str:
+    def constant(value: float) -> str:
+        return graph.constant(np.array([value], FLOAT))
+
+    plain = {
+        "relu": "Relu",
+        "elu": "Elu",
+        "selu": "Selu",
+        "softplus": "Softplus",
+        "tanh": "Tanh",
+        "logistic": "Sigmoid",
+        "exp": "Exp",
+    }
+    if name in plain:
+        return graph.add(plain[name], z)
+    if name == "leaky_relu":
+        return graph.add("LeakyRelu", z, alpha=0.01)
+    if name == "softmax":
+        return graph.add("Softmax", z, axis=1)
+    if name == "silu":
+        return graph.add("Mul", z, graph.add("Sigmoid", z))
+    if name == "mish":
+        return graph.add("Mul", z, graph.add("Tanh", graph.add("Softplus", z)))
+    erf = graph.add("Erf", graph.add("Mul", z, constant(2**-0.5)))  # gelu
+    half = graph.add("Mul", z, constant(0.5))
+    return graph.add("Mul", half, graph.add("Add", erf, constant(1.0)))
+
+
+def labels(graph: Graph, program: Program, values: str, classes: Any) -> str:
+    """Nodes from probabilities to labels: (n,), or (n, labels) of 0 and 1."""
+    from onnx import TensorProto
+
+    if program.kind == "labels":
+        above = graph.add("Greater", values, graph.constant(np.array([0.5], FLOAT)))
+        return graph.add("Cast", above, to=TensorProto.INT64)
+    best = graph.add("ArgMax", values, axis=1, keepdims=0)
+    return graph.add("Gather", graph.constant(classes), best, axis=0)
+
+
+class DirectGraph:
+    """A graph made with the onnx package alone; names are kept apart from those given."""
+
+    def __init__(self, taken: list[str]) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.taken = set(taken)
+
+    def unique(self, stem: str) -> str:
+        """A name that nothing has yet."""
+        name, k = stem, 0
+        while name in self.taken or not name:
+            k += 1
+            name = f"{stem}_{k}"
+        self.taken.add(name)
+        return name
+
+    def add(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Add a node with one output; its name."""
+        from onnx import helper
+
+        name = self.unique(f"{op.lower()}_{len(self.nodes)}")
+        self.nodes.append(helper.make_node(op, inputs, [name], domain=domain, **attributes))
+        return name
+
+    def constant(self, values: Any) -> str:
+        """Add a constant array; its name."""
+        from onnx import helper, numpy_helper
+
+        name = self.unique(f"constant_{len(self.constants)}")
+        if isinstance(values, list) and values and isinstance(values[0], str):
+            from onnx import TensorProto
+
+            data = [text.encode() for text in values]
+            self.constants.append(helper.make_tensor(name, TensorProto.STRING, [len(data)], data))
+        else:
+            self.constants.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def rename(self, old: str, new: str) -> str:
+        """Give an output its name."""
+        self.nodes.append(self._identity(old, name := self.unique(new)))
+        return name
+
+    def _identity(self, old: str, new: str) -> Any:
+        from onnx import helper
+
+        return helper.make_node("Identity", [old], [new])
+
+
+def make_onnx(program: Program, dtype: str = "float32") -> Any:
+    """The model as an ``onnx.ModelProto``.
+
+    Parameters
+    ----------
+    program : Program
+    dtype : {'float32', 'float64'}
+        Of the numbers that go in. The network itself is in float32.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Inputs: ``X``, (n, columns), if all columns are numbers; else one (n, 1) tensor for each
+        column, by its name, a missing text being empty. Outputs: ``label`` and
+        ``probabilities``; or ``variable``, (n, values), and ``deviation`` if one is predicted.
+    """
+    from onnx import TensorProto, checker, helper
+
+    number = TensorProto.DOUBLE if dtype == "float64" else TensorProto.FLOAT
+    matrix = not (program.texts or program.dates)
+    names = ["X"] if matrix else [column.name for column in program.columns]
+    graph = DirectGraph([])
+    names = [graph.unique(name or "column") for name in names]
+    begun = features(graph, program, names, matrix, np.dtype(dtype).type)
+    values = forward(graph, program.steps, begun)
+    n_values = len(program.value_names)
+    info = helper.make_tensor_value_info
+    outputs = []
+    if program.kind != "numbers":
+        texts = any(isinstance(label, str) for label in program.classes)
+        classes = list(map(str, program.classes)) if texts else np.array(program.classes, np.int64)
+        chosen = labels(graph, program, values, classes)
+        kind = TensorProto.STRING if texts and program.kind == "classes" else TensorProto.INT64
+        shape: list[Any] = ["n", n_values] if program.kind == "labels" else ["n"]
+        outputs.append(info(graph.rename(chosen, "label"), kind, shape))
+        given = graph.rename(values, "probabilities")
+        outputs.append(info(given, TensorProto.FLOAT, ["n", n_values]))
+    else:
+        parts = {"variable": n_values}
+        if program.deviations:
+            parts = {"variable": program.n_targets, "deviation": program.n_targets}
+        start = 0
+        for name, n in parts.items():
+            part = values
+            if len(parts) > 1:
+                part = graph.add("Gather", values, graph.constant(np.arange(n) + start), axis=1)
+            outputs.append(info(graph.rename(part, name), TensorProto.FLOAT, ["n", n]))
+            start += n
+    if matrix:
+        inputs = [info(names[0], number, ["n", len(program.columns)])]
+    else:
+        inputs = [
+            info(name, _tensor(column, number), ["n", 1])
+            for name, column in zip(names, program.columns, strict=True)
+        ]
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, "chainrule", inputs, outputs, graph.constants),
+        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(ML, ML_OPSET)],
+        producer_name="chainrule",
+        producer_version=chainrule.__version__,
+        ir_version=IR_VERSION,
+    )
+    about: dict[str, Any] = {"columns": [column.name for column in program.columns]}
+    if program.classes:
+        about["classes"] = program.classes
+    helper.set_model_props(model, {key: json.dumps(value) for key, value in about.items()})
+    checker.check_model(model)
+    return model
+
+
+def _tensor(column: Column, number: int) -> int:
+    """The type of a column's input; single precision would not do for dates."""
+    from onnx import TensorProto
+
+    if column.text:
+        return int(TensorProto.STRING)
+    return int(TensorProto.DOUBLE) if column.date else number
+
+
+def inputs_of(model: Any, program: Program, rows: list[list[Any]]) -> dict[str, Any]:
+    """What a session of `make_onnx`'s model is fed for rows (None where a value is missing)."""
+    from onnx import TensorProto
+
+    given = model.graph.input
+    dtype = np.float64 if given[0].type.tensor_type.elem_type == TensorProto.DOUBLE else FLOAT
+    if len(given) == 1 and given[0].name == "X":
+        X = np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64)
+        return {given[0].name: X.reshape(len(rows), -1).astype(dtype)}
+    feed = {}
+    for j, (column, one) in enumerate(zip(program.columns, given, strict=True)):
+        values = [row[j] for row in rows]
+        if column.text:
+            feed[one.name] = np.array([["" if v is None else str(v)] for v in values], object)
+        else:
+            double = one.type.tensor_type.elem_type == TensorProto.DOUBLE
+            feed[one.name] = np.array(
+                [[np.nan if v is None else v] for v in values], np.float64 if double else FLOAT
+            )
+    return feed

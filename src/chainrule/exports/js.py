@@ -1,0 +1,387 @@
+"""A model as one ES module, for browsers and Node, without dependencies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.exports.steps import (
+    Activate,
+    Affine,
+    Certain,
+    Complement,
+    Deviations,
+    LayerNorm,
+    Ordered,
+    Program,
+    Rescale,
+)
+from chainrule.exports.text import check_whole, js_value, number, wrapped
+
+ELEMENTWISE = {
+    "relu": "Math.max(z, 0)",
+    "leaky_relu": "z > 0 ? z : 0.01 * z",
+    "elu": "z > 0 ? z : Math.expm1(z)",
+    "selu": "1.0507009873554805 * (z > 0 ? z : 1.6732632423543772 * Math.expm1(z))",
+    "gelu": "(z * (1 + erf(z * Math.SQRT1_2))) / 2",
+    "silu": "z * logistic(z)",
+    "mish": "z * Math.tanh(softplus(z))",
+    "softplus": "Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)))",
+    "tanh": "Math.tanh(z)",
+    "logistic": "z >= 0 ? 1 / (1 + Math.exp(-z)) : Math.exp(z) / (1 + Math.exp(z))",
+    "exp": "Math.exp(z)",
+}
+
+ERF = """
+/** The error function, by its series of positive terms 2ⁿ x²ⁿ⁺¹ / (1 · 3 · … · (2n + 1)). */
+function erf(x) {
+  if (Math.abs(x) > 6) return Math.sign(x);
+  let term = x, sum = x;
+  for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(sum); n++) {
+    term *= (2 * x * x) / (2 * n + 1);
+    sum += term;
+  }
+  return ((2 * sum) / Math.sqrt(Math.PI)) * Math.exp(-x * x);
+}
+"""
+
+SOFTMAX = """
+function softmax(z) {
+  const largest = Math.max(...z);
+  const e = z.map((v) => Math.exp(v - largest));
+  const sum = e.reduce((s, v) => s + v, 0);
+  return e.map((v) => v / sum);
+}
+"""
+
+AFFINE = """
+/** a W + b; W row by row. */
+function affine(a, W, b) {
+  const z = Float64Array.from(b);
+  for (let i = 0, at = 0; i < a.length; i++)
+    for (let j = 0; j < z.length; j++, at++) z[j] += a[i] * W[at];
+  return z;
+}
+"""
+
+LAYER_NORM = """
+function layerNorm(a, scale, shift, epsilon) {
+  const mean = a.reduce((s, v) => s + v, 0) / a.length;
+  const variance = a.reduce((s, v) => s + (v - mean) ** 2, 0) / a.length;
+  return a.map((v, i) => ((v - mean) / Math.sqrt(variance + epsilon)) * scale[i] + shift[i]);
+}
+"""
+
+ORDERED = """
+/** In runs of n, each value above the last. */
+function ordered(z, n) {
+  for (let i = 0; i < z.length; i++) if (i % n) z[i] = z[i - 1] + softplus(z[i]);
+  return z;
+}
+"""
+
+READ = """
+/** Numbers as the texts that they are written as. */
+function textOf(value) {
+  if (typeof value === "boolean") return value ? "True" : "False";
+  return String(value);
+}
+
+/** The row's values in the order of columns, checked: numbers, or texts; NaN or null if missing. */
+function read(row) {
+  const named = !(Array.isArray(row) || ArrayBuffer.isView(row));
+  if (!named && row.length !== columns.length)
+    throw new RangeError(`a row has ${columns.length} values, got ${row.length}`);
+  return columns.map((name, j) => {
+    if (named && !Object.prototype.hasOwnProperty.call(row, name))
+      throw new RangeError(`the row has no column ${JSON.stringify(name)}`);
+    let value = named ? row[name] : row[j];
+    if (value instanceof Date) value = value.getTime() / 1000;
+    const absent = value === null || value === undefined || Number.isNaN(value);
+    if (absent && !acceptsMissing[j])
+      throw new RangeError(`column ${JSON.stringify(name)} is missing`);
+    if (isText[j]) return absent ? null : isLabel[j] ? textOf(value) : value;
+    if (absent) return NaN;
+    if (typeof value !== "number" && typeof value !== "boolean")
+      throw new TypeError(`column ${JSON.stringify(name)} holds no number`);
+    if (!Number.isFinite(Number(value)))
+      throw new RangeError(`column ${JSON.stringify(name)} is infinite`);
+    return Number(value);
+  });
+}
+"""
+
+ARITHMETIC = """  for (const { at, from, operations, missing } of numbers) {
+    for (let i = 0; i < at.length; i++) {
+      let v = x[from[i]];
+      if (Number.isNaN(v)) v = missing[i];
+      else
+        for (const [name, p, q, r] of operations) {
+          if (name === "scale") v = (v - p[i]) * q[i] + r[i];
+          else if (name === "clip") v = Math.min(Math.max(v, p[i]), q[i]);
+          else if (name === "squash") v /= Math.sqrt(1 + (v / p[i]) ** 2);
+          else v = datePart(name, v, p && p[i]);
+        }
+      a[at[i]] = v;
+    }
+  }
+"""
+
+DATES = """
+/** A part of a date in seconds; or the place on a circle of a part. */
+function datePart(name, v, period) {
+  if (name === "sine") return Math.sin((2 * Math.PI * v) / period);
+  if (name === "cosine") return Math.cos((2 * Math.PI * v) / period);
+  if (name === "total_seconds") return Math.fround(v);
+  const date = new Date(Math.floor(v) * 1000);
+  if (name === "year") return date.getUTCFullYear();
+  if (name === "month") return date.getUTCMonth() + 1;
+  if (name === "day") return date.getUTCDate();
+  if (name === "hour") return date.getUTCHours();
+  if (name === "minute") return date.getUTCMinutes();
+  if (name === "second") return date.getUTCSeconds();
+  return date.getUTCDay() || 7; // weekday
+}
+"""
+
+LOOKUP = """
+/** Adds to z what the columns that are looked up give. */
+function addLookedUp(x, z) {
+  for (const { column, keys, acceptsUnknown, rows } of tables) {
+    const v = x[column];
+    let code = v === null || Number.isNaN(v) ? keys.length + 1 : keys.indexOf(v);
+    if (code < 0) code = keys.length;
+    if (code === keys.length && !acceptsUnknown)
+      throw new RangeError(`column ${JSON.stringify(columns[column])} has an unknown value`);
+    for (let k = 0; k < z.length; k++) z[k] += rows[code * z.length + k];
+  }
+  return z;
+}
+"""
+
+
+def write_js(program: Program, rows: list[list[Any]], values: Any) -> str:
+    """The text of the module.
+
+    Parameters
+    ----------
+    program : Program
+    rows : list of list
+        Example rows, None where a value is missing.
+    values : (rows, values) array
+        What the model gives for them.
+    """
+    proba = program.kind != "numbers"
+    out = [
+        f"// A trained model, written by chainrule: {program.summary}.\n",
+        "// An ES module without dependencies: import { predict } from it. It checks itself on\n",
+        "// example rows: check() gives the largest difference.\n\n",
+        "/** Names of the columns of a row, in order. */\n",
+        f"export const columns = {_list(js_value(c.name) for c in program.columns)};\n",
+        f"const isText = {_list(js_value(c.text) for c in program.columns)};\n",
+        "// whether numbers are taken as texts\n",
+        f"const isLabel = {_list(js_value(c.labels) for c in program.columns)};\n",
+        f"const acceptsMissing = {_list(js_value(c.missing) for c in program.columns)};\n",
+    ]
+    if proba:
+        check_whole(program.classes, 53, "JavaScript")
+        out += [
+            "\n/** The classes, in the order of their probabilities. */\n",
+            f"export const classes = {_list(js_value(c) for c in program.classes)};\n",
+        ]
+    out += [_functions(program), READ, _features(program), _forward(program), _predict(program)]
+    out.append(_examples(rows, values, proba))
+    return "".join(out)
+
+
+def _list(items: Any) -> str:
+    items = list(items)
+    short = f"[{', '.join(items)}]"
+    return short if len(short) < 80 else f"[\n{wrapped(items, '  ')},\n]"
+
+
+def _numbers(values: Any, dtype: str = "float64") -> str:
+    flat = np.asarray(values, float).ravel()
+    return _list("NaN" if np.isnan(v) else number(v, dtype) for v in flat)
+
+
+def _functions(program: Program) -> str:
+    names = program.activations
+    ordered = any(isinstance(step, Ordered) for step in program.steps)
+    names |= {"softplus"} if ordered or "mish" in names else set()
+    names |= {"logistic"} if "silu" in names else set()
+    out = [ERF] if "gelu" in names else []
+    out += [
+        f"\nfunction {name}(z) {{\n  return {ELEMENTWISE[name]};\n}}\n"
+        for name in sorted(names - {"softmax"})
+    ]
+    out.append(AFFINE)
+    if "softmax" in names:
+        out.append(SOFTMAX)
+    if any(isinstance(step, LayerNorm) for step in program.steps):
+        out.append(LAYER_NORM)
+    if ordered:
+        out.append(ORDERED)
+    return "".join(out)
+
+
+def _features(program: Program) -> str:
+    runs, out, body = program.runs(), [DATES] if program.calendar else [], ""
+    if runs:
+        body += ARITHMETIC
+        out.append("\n// Places of features, their columns, operations, values where missing.\n")
+        out.append("const numbers = [\n")
+        for run in runs:
+            ops = ", ".join(
+                f"[{', '.join([js_value(name), *map(_numbers, parameters)])}]"
+                for name, parameters in run.ops
+            )
+            out.append(
+                f"  {{ at: {_list(map(str, run.at))}, from: {_list(map(str, run.columns))},\n"
+                f"    operations: [{ops}],\n    missing: {_numbers(run.missing)} }},\n"
+            )
+        out.append("];\n")
+    if program.tables:
+        out.append(
+            "\n// What is added for each key, for an unknown value, for a missing one.\n"
+            "const tables = [\n"
+        )
+        for j, table in program.tables.items():
+            column = program.columns[j]
+            out.append(
+                f"  {{ column: {j}, acceptsUnknown: {js_value(column.unknown)},\n"
+                f"    keys: {_list(js_value(key) for key in column.keys)},\n"
+                f"    rows: {_numbers(table, program.dtype)} }},\n"
+            )
+        out.append("];\n" + LOOKUP)
+    return (
+        "".join(out)
+        + "\n/** What goes into the first layer. */\nfunction features(x) {\n"
+        + f"  const a = new Float64Array({len(program.numbers)});\n{body}  return a;\n}}\n"
+    )
+
+
+def _forward(program: Program) -> str:
+    dtype, constants, body, k = program.dtype, [], [], 0
+    for step in program.steps:
+        if isinstance(step, Affine):
+            k += 1
+            constants += [
+                f"const W{k} = new Float64Array({_numbers(step.W, dtype)});\n",
+                f"const b{k} = {_numbers(step.b, dtype)};\n",
+            ]
+            body.append(f"a = affine(a, W{k}, b{k});")
+            if k == 1 and program.tables:
+                body.append("a = addLookedUp(x, a);")
+        elif isinstance(step, LayerNorm):
+            constants += [
+                f"const scale{k} = {_numbers(step.scale, dtype)};\n",
+                f"const shift{k} = {_numbers(step.shift, dtype)};\n",
+            ]
+            body.append(f"a = layerNorm(a, scale{k}, shift{k}, {number(step.epsilon)});")
+        elif isinstance(step, Activate):
+            body.append(
+                "a = softmax(a);"
+                if step.name == "softmax"
+                else f"a = a.map((z) => {step.name}(z));"
+            )
+        elif isinstance(step, Ordered):
+            body.append(f"a = ordered(a, {step.n});")
+        elif isinstance(step, Rescale):
+            constants += [
+                f"const factor = {_numbers(step.factor)};\n",
+                f"const shift = {_numbers(step.shift)};\n",
+            ]
+            body.append("a = a.map((v, i) => v * factor[i] + shift[i]);")
+        elif isinstance(step, Complement):
+            body.append("a = [1 - a[0], a[0]];")
+        elif isinstance(step, Certain):
+            body.append("a = [1];")
+        elif isinstance(step, Deviations):
+            body.append(f"a = a.map((v, i) => (i < {step.k} ? v : Math.exp(v / 2)));")
+    lines = "".join(f"  {line}\n" for line in body)
+    return (
+        "\n"
+        + "".join(constants)
+        + "\n/** All that the model gives for a row. */\nfunction values(row) {\n"
+        + f"  const x = read(row);\n  let a = features(x);\n{lines}  return Array.from(a);\n}}\n"
+    )
+
+
+ROW = " * @param {Array|Object} row the values of columns, in their order or by their names;\n"
+ROW += (
+    " *   null, undefined or NaN where a value is missing; dates as Date, or seconds since 1970\n"
+)
+
+
+def _predict(program: Program) -> str:
+    proba = (
+        "\n/**\n * Probabilities of the classes.\n"
+        + ROW
+        + " * @returns {number[]} in the order of classes\n"
+        + " */\nexport function predictProba(row) {\n  return values(row);\n}\n"
+    )
+    if program.kind == "classes":
+        kind = "string" if any(isinstance(c, str) for c in program.classes) else "number"
+        return proba + (
+            f"\n/**\n * The most probable class.\n{ROW} * @returns {{{kind}}}\n */\n"
+            "export function predict(row) {\n  const p = values(row);\n"
+            "  return classes[p.indexOf(Math.max(...p))];\n}\n"
+        )
+    if program.kind == "labels":
+        return proba + (
+            f"\n/**\n * 1 for each label that is more probable than not.\n{ROW}"
+            " * @returns {number[]}\n */\nexport function predict(row) {\n"
+            "  return values(row).map((p) => (p > 0.5 ? 1 : 0));\n}\n"
+        )
+    k, q = program.n_targets, program.n_levels
+    kind, inner = "number[]", "values(row)"
+    if program.deviations:
+        kind, inner = (
+            ("number", "values(row)[0]") if k == 1 else (kind, f"values(row).slice(0, {k})")
+        )
+    elif k == q == 1:
+        kind, inner = "number", "values(row)[0]"
+    elif k > 1 and q > 1:
+        kind = "number[][]"
+        inner = f"Array.from({{ length: {k} }}, (_, t) => v.slice({q} * t, {q} * (t + 1)))"
+    setup = "  const v = values(row);\n" if "v.slice" in inner else ""
+    out = (
+        f"\n/**\n * The prediction.\n{ROW} * @returns {{{kind}}}\n */\n"
+        f"export function predict(row) {{\n{setup}  return {inner};\n}}\n"
+    )
+    if program.deviations:
+        part = "values(row)[1]" if k == 1 else f"values(row).slice({k})"
+        out += (
+            f"\n/**\n * The predicted standard deviation.\n{ROW} * @returns {{{kind}}}\n */\n"
+            f"export function predictStd(row) {{\n  return {part};\n}}\n"
+        )
+    return out
+
+
+def _examples(rows: list[list[Any]], values: Any, proba: bool) -> str:
+    given = "".join(f"  {_list(js_value(value) for value in row)},\n" for row in rows)
+    expected = "".join(f"  {_numbers(row)},\n" for row in np.asarray(values))
+    size = "1" if proba else "Math.max(...exampleValues.map((e) => Math.abs(e[j]))) || 1"
+    return f"""
+// Rows, and what the model gave for them when it was written.
+const exampleRows = [
+{given}];
+const exampleValues = [
+{expected}];
+
+/** Largest difference on the example rows, as a part of the largest value. */
+export function check() {{
+  const found = exampleRows.map(values);
+  let worst = 0;
+  for (let j = 0; j < exampleValues[0].length; j++) {{
+    const size = {size};
+    for (let r = 0; r < found.length; r++) {{
+      const d = Math.abs(found[r][j] - exampleValues[r][j]) / size;
+      if (!(d <= worst)) worst = d;
+    }}
+  }}
+  return worst;
+}}
+"""

@@ -1,0 +1,363 @@
+"""Resuming: all that a fit needs to go on after a crash, and to end in the same bits.
+
+A network's numbers and the optimiser's, the generator of random numbers, the curves, the best
+parameters so far, and what schedules and stopping rules remember. It is kept in a container like
+a model file's, without pickle, and read as suspiciously.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.callbacks import Callback, as_callbacks, check_whole
+from chainrule.files.container import (
+    MAX_BYTES,
+    ModelFileError,
+    pack,
+    parsed,
+    unfinished_name,
+    unpacked,
+)
+from chainrule.files.encoding import decode, encode
+from chainrule.training import Descent
+from chainrule.vecmath import Array, Index
+
+FORMAT, VERSION = "chainrule training state", 1
+MOST = 500_000  # parts of the JSON: some for each epoch
+LIMITS = {"state.json": 1 << 26, "arrays.safetensors": MAX_BYTES}
+# What a fit goes on with as well under another value of.
+FREE = ("callbacks", "verbose", "time_limit", "keep_optimizer_state", "transform_layer")
+# Attributes of an estimator that change from epoch to epoch, the parameters apart.
+CHANGING = (
+    "n_iter_",
+    "t_",
+    "loss_",
+    "loss_curve_",
+    "validation_loss_curve_",
+    "validation_scores_",
+    "best_validation_score_",
+    "best_loss_",
+    "best_iteration_",
+    "history_",
+    "_no_improvement_count",
+    "_rate",
+)
+
+PLATEAU = ("current", "best", "waited", "reductions")
+
+
+@dataclass(eq=False)
+class Resume(Callback):
+    """Keep the whole state of a fit in a file, and go on from there after a crash.
+
+    While the file is there, `fit` with the same parameters and data goes on where the file was
+    written, and ends in the same bits as if nothing had happened. So: run the same program
+    again. When the fitted model is kept, remove the file.
+
+    Parameters
+    ----------
+    path : str or path
+        Written anew each time, under another name first, so that at any moment there is a whole
+        file or none.
+    every : int, default 1
+        Write after every so-manieth epoch; a crash loses that many at most.
+    resume : bool, default True
+        Go on from the file if it is there. False: start afresh and replace it.
+
+    Attributes
+    ----------
+    resumed_from_ : int
+        Epochs that the last fit found done; 0 if it started afresh.
+
+    Raises
+    ------
+    ValueError
+        From `fit`: the file is no such file, is damaged, or belongs to a fit with other
+        parameters or data; or the fit cannot be resumed (solver='lbfgs', warm_start=True,
+        partial_fit).
+
+    Notes
+    -----
+    The other callbacks are told what happened (``Callback.on_resume``): early stopping counts on,
+    logs go on below what they hold. With random_state=None the resumed fit draws what the first
+    one would have drawn. Seconds are those that were really used.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sklearn.datasets import load_iris
+    >>> from chainrule import MLPClassifier, Resume
+    >>> X, y = load_iris(return_X_y=True)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     keep = Resume(f"{folder}/fit.state", every=10)
+    ...     model = MLPClassifier(callbacks=[keep], max_iter=500, random_state=0).fit(X, y)
+    >>> keep.resumed_from_
+    0
+    """
+
+    path: str | os.PathLike[str]
+    every: int = 1
+    resume: bool = True
+
+    def __post_init__(self) -> None:
+        check_whole("every", self.every)
+        os.fspath(self.path)
+
+    def begin(self, est: Any, rng: Any) -> Any:
+        """Before a fit draws anything: read the file, if there is one.
+
+        Parameters
+        ----------
+        est : estimator
+        rng : RandomState
+            What the fit would draw from.
+
+        Returns
+        -------
+        RandomState
+            What it shall draw from.
+        """
+        path = Path(self.path)
+        if est.solver == "lbfgs" or est.warm_start:
+            what = "solver='lbfgs'" if est.solver == "lbfgs" else "warm_start=True"
+            raise ValueError(f"callbacks: a fit with {what} cannot be resumed; take Resume off")
+        if path.is_dir():
+            raise IsADirectoryError(f"callbacks: the path of Resume, {path}, is a folder")
+        self._clear(path)
+        self.resumed_from_ = 0
+        self._found = self._read() if self.resume and path.exists() else None
+        if self._found is not None:
+            start = self._found[0]["rng_start"]
+            if est.random_state is None:  # NumPy's own belongs to all
+                rng = start
+            else:
+                rng.set_state(start.get_state(legacy=False))
+        self._start = np.random.RandomState()
+        self._start.set_state(rng.get_state(legacy=False))
+        return rng
+
+    def _clear(self, path: Path) -> None:
+        """Remove what a killed process left unfinished; see that the folder can be written."""
+        try:
+            for part in path.parent.glob(f".{path.name}.*.part"):
+                part.unlink(missing_ok=True)
+            probe = unfinished_name(path)
+            probe.open("wb").close()
+            probe.unlink()
+        except OSError as error:
+            raise type(error)(
+                f"callbacks: the state of the fit cannot be written to {path}: {error.strerror}"
+            ) from error
+
+    def restore(
+        self, est: Any, descent: Descent, watch: Any, rates: Any, order: Index, data: Iterable[Any]
+    ) -> tuple[int, Index]:
+        """When a fit is about to begin its epochs: put back what the file holds.
+
+        Parameters
+        ----------
+        est, descent, watch, rates :
+            As the epochs take them.
+        order : int64 array
+            Of the rows.
+        data : iterable of arrays, sparse matrices or None
+            All that is learned from.
+
+        Returns
+        -------
+        int
+            Epochs that are done.
+        order : int64 array
+        """
+        self._belongs: dict[str, Any] = {
+            "parameters": _parameters(est),
+            "data": fingerprint(data),
+            "engine": descent.engine,
+        }
+        if self._found is None:
+            return 0, order
+        state, arrays = self._found
+        self._found = None
+        self._compare(state["belongs"], rates)
+        places = [*_learned(descent), descent.state, descent.hyper]
+        kept = [arrays.get(f"descent.{i}", np.zeros(0)) for i in range(len(places))]
+        best = state["best"]
+        for place, array in zip(places, kept, strict=True):
+            if place.shape != array.shape or place.dtype != array.dtype:
+                raise self._other("its network has another shape")
+            place[...] = array
+        if best is not None:
+            if [a.shape for a in best] != [a.shape for a in places[:3]]:
+                raise self._other("its best parameters have another shape")
+            watch.best = best
+        descent.t = state["t"]
+        vars(est).update(state["attributes"])
+        est._rng.set_state(state["rng"].get_state(legacy=False))
+        rates.current = state["rate"]
+        if rates.plateau is not None:
+            vars(rates.plateau).update(state["plateau"])
+        watch.started = time.monotonic() - state["seconds"]
+        if state["order"] is not None:
+            if not np.array_equal(np.sort(state["order"]), np.arange(len(order))):
+                raise self._other("it has other rows")
+            order = state["order"]
+        self.resumed_from_ = int(est.n_iter_)
+        for callback in watch.callbacks:
+            callback.on_resume(est, list(est.history_))
+        return self.resumed_from_, order
+
+    def _compare(self, belongs: dict[str, Any], rates: Any) -> None:
+        told: dict[str, Any] = belongs["parameters"]
+        mine: dict[str, Any] = self._belongs["parameters"]
+        free = {*FREE, *(["max_iter"] if rates.schedule is None or rates.plateau else [])}
+        other = [name for name in mine if name not in free and told.get(name) != mine[name]]
+        if other or set(told) != set(mine):
+            raise self._other(f"its fit has another {other[0] if other else 'set of parameters'}")
+        if belongs["data"] != self._belongs["data"]:
+            raise self._other("its fit has other data (X, y, weights or validation set)")
+        if belongs["engine"] != self._belongs["engine"]:
+            raise self._other(f"its fit ran on the engine {belongs['engine']!r}")
+
+    def _other(self, what: str) -> ValueError:
+        return ValueError(
+            f"{os.fspath(self.path)} belongs to another fit: {what}. Remove it, or give Resume "
+            "another path, to start afresh"
+        )
+
+    def write_state(
+        self, est: Any, descent: Descent, watch: Any, rates: Any, order: Index, epoch: int
+    ) -> None:
+        """At the end of an epoch: write the file, if it is time to."""
+        if (epoch + 1) % self.every:
+            return
+        import safetensors.numpy
+
+        places = [*_learned(descent), descent.state, descent.hyper]
+        arrays: dict[str, Array] = {f"descent.{i}": a.copy() for i, a in enumerate(places)}
+        plateau = rates.plateau
+        state = {
+            "belongs": self._belongs,
+            "rng_start": self._start,
+            "rng": est._rng,
+            "t": descent.t,
+            "attributes": {name: vars(est)[name] for name in CHANGING},
+            "best": watch.best,
+            "rate": rates.current,
+            "plateau": plateau and {name: getattr(plateau, name) for name in PLATEAU},
+            "seconds": time.monotonic() - watch.started,
+            "order": order if est.compat == "sklearn" and est.shuffle else None,
+        }
+        text = {"format": FORMAT, "version": VERSION, "state": encode(state, "state", arrays)}
+        members = {
+            "state.json": json.dumps(text, allow_nan=False).encode(),
+            "arrays.safetensors": safetensors.numpy.save(arrays),
+        }
+        pack(members, Path(self.path))
+
+    def _read(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """What the file holds."""
+        import safetensors.numpy
+
+        name = os.fspath(self.path)
+        with unpacked(self.path, LIMITS) as (names, read):
+            if names != list(LIMITS):
+                raise ModelFileError(f"{name} is no state of a fit: it holds {', '.join(names)}")
+            text, data = (read(one) for one in names)
+        try:
+            found = parsed(text, MOST, 10 * MOST)
+            if (found["format"], found["version"]) != (FORMAT, VERSION):
+                raise ModelFileError(f"it is of version {found['version']}, not {VERSION}")
+            arrays = safetensors.numpy.load(data)
+            state = decode(found["state"], arrays)
+            _check(state)
+            return state, arrays
+        except Exception as error:  # anything in it may be wrong
+            raise ModelFileError(
+                f"{name} is no state of a fit that can be read: {error}"
+            ) from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        hidden = ("_found", "_start", "_belongs")
+        return {name: value for name, value in vars(self).items() if name not in hidden}
+
+
+def _check(state: Any) -> None:
+    """Whether a state has the parts that `write_state` gives it."""
+    generators = isinstance(state["rng_start"], np.random.RandomState) and isinstance(
+        state["rng"], np.random.RandomState
+    )
+    best, order, plateau = state["best"], state["order"], state["plateau"]
+    numbers = all(isinstance(state[name], int | float) for name in ("t", "rate", "seconds"))
+    parts = {
+        "rng": generators,
+        "numbers": numbers,
+        "attributes": set(state["attributes"]) == set(CHANGING),
+        "curves": all(
+            isinstance(state["attributes"][n], list) for n in ("loss_curve_", "history_")
+        ),
+        "epochs": type(state["attributes"]["n_iter_"]) is int
+        and state["attributes"]["n_iter_"] > 0,
+        "best": best is None
+        or (len(best) == 3 and all(isinstance(one, np.ndarray) for one in best)),
+        "order": order is None or (isinstance(order, np.ndarray) and order.dtype == np.int64),
+        "plateau": plateau is None or set(plateau) == set(PLATEAU),
+        "belongs": set(state["belongs"]) == {"parameters", "data", "engine"},
+    }
+    for name, good in parts.items():
+        if not good:
+            raise ModelFileError(f"its {name} is not what it should be")
+
+
+def resume_of(est: Any, incremental: bool) -> Resume | None:
+    """The Resume among an estimator's callbacks, if there is one."""
+    found = [one for one in as_callbacks(est.callbacks) if isinstance(one, Resume)]
+    if not found:
+        return None
+    if incremental:
+        raise ValueError("callbacks: partial_fit cannot be resumed; take Resume off")
+    if len(found) > 1:
+        raise ValueError(f"callbacks: one Resume is enough, there are {len(found)}")
+    return found[0]
+
+
+def _learned(descent: Descent) -> list[Array]:
+    return [descent.network.theta, descent.network.own, descent.average]
+
+
+def _parameters(est: Any) -> dict[str, Any]:
+    """Parameters in a form that can be compared; Python functions by their names."""
+    told = {}
+    for name, value in est.get_params(deep=False).items():
+        arrays: dict[str, Array] = {}
+        if name == "random_state":  # what it leads to is kept itself
+            continue
+        try:
+            told[name] = [encode(value, name, arrays), fingerprint(arrays.values())]
+        except ModelFileError:
+            told[name] = [str(getattr(value, "name", type(value).__name__)), ""]
+    return told
+
+
+def fingerprint(data: Iterable[Any]) -> str:
+    """A sum over arrays and sparse matrices, by their numbers, dtypes and shapes."""
+    total = hashlib.blake2b(digest_size=16)
+    for one in data:
+        parts = (one.data, one.indices, one.indptr) if hasattr(one, "indptr") else (one,)
+        total.update(repr(getattr(one, "shape", None)).encode())
+        for part in parts:
+            array = np.ascontiguousarray(part)
+            total.update(array.dtype.str.encode())
+            if array.dtype == object:
+                total.update(repr(array.tolist()).encode())
+            else:
+                total.update(array.reshape(-1).view(np.uint8).data)
+    return total.hexdigest()

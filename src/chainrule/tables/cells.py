@@ -1,0 +1,200 @@
+"""Cells of a data frame: whatever types they come in, numbers, dates or strings go out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.tables.types import DATES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NUMBERS = ("number", "comma", "thousands")
+
+
+class CellError(ValueError):
+    """A cell that is not of its column's kind.
+
+    Attributes
+    ----------
+    column : str
+    row : int
+        From 0, in the frame at hand.
+    value : str
+    """
+
+    def __init__(self, column: str, row: int, value: Any, expected: str) -> None:
+        self.column, self.row, self.value = column, row, str(value)[:60]
+        super().__init__(
+            f"column {column!r}, row {row}: {self.value!r} is no {expected}, which the column "
+            "holds elsewhere; correct the cell or leave it empty"
+        )
+
+
+def listed(names: list[str]) -> str:
+    """Names for a message; of many the first twenty."""
+    shown = ", ".join(map(repr, names[:20]))
+    return shown if len(names) <= 20 else f"{shown} and {len(names) - 20} more"
+
+
+def as_frame(X: Any) -> pd.DataFrame:
+    """A table as a pandas frame whose column names are strings, all different.
+
+    Parameters
+    ----------
+    X : data frame (pandas, polars, pyarrow, ...) or array of shape (n_samples, n_features)
+
+    Raises
+    ------
+    ValueError
+        Two columns have the same name.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError('data frames need pandas: pip install "chainrule[tables]"') from error
+    if hasattr(X, "collect") and not isinstance(X, pd.DataFrame):  # polars, lazy
+        X = X.collect()
+    if not isinstance(X, pd.DataFrame):
+        if hasattr(X, "to_pandas"):
+            X = X.to_pandas()
+        else:
+            X = pd.DataFrame(np.asarray(X))
+            X.columns = [f"x{j}" for j in range(X.shape[1])]
+    names = [str(name) for name in X.columns]
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
+    if twice:
+        raise ValueError(f"columns of the same name: {listed(twice)}; rename them")
+    frame: pd.DataFrame = X.set_axis(names, axis=1) if list(X.columns) != names else X
+    return frame
+
+
+def spelling(column: pd.Series) -> str | None:
+    """How a column of text spells its numbers or dates, as in `chainrule.tables.types`.
+
+    Parameters
+    ----------
+    column : pandas.Series of shape (n,)
+
+    Returns
+    -------
+    str or None
+        Such as "comma" or "day first"; None if it is no text, or spells neither.
+    """
+    from chainrule.tables.columns import present, spelled_as
+
+    if not _is_text(column):
+        return None
+    there = present(column)
+    found = spelled_as(there) if len(there) else None
+    return None if found is None else found.style
+
+
+def _is_text(column: pd.Series) -> bool:
+    from pandas.api import types
+
+    return not (
+        types.is_numeric_dtype(column.dtype)
+        or types.is_datetime64_any_dtype(column.dtype)
+        or types.is_timedelta64_dtype(column.dtype)
+    )
+
+
+def _parsed(column: pd.Series, type: str, style: str) -> Any:
+    """Texts as an Arrow array of numbers or dates; CellError on the first that is none."""
+    import pyarrow as pa
+
+    from chainrule.tables.types import ColumnType, convert
+
+    texts = [None if gone else str(cell) for cell, gone in zip(column, column.isna(), strict=True)]
+    parsed, wrong = convert(pa.array(texts, pa.string()), ColumnType(type, style))
+    if wrong:
+        row = int(wrong[0])
+        what = type if style in (type, "iso", "zoned") else f"{type} ({style})"
+        raise CellError(str(column.name), row, texts[row], what)
+    return parsed
+
+
+def as_numbers(column: pd.Series, style: str | None = None) -> NDArray[np.float64]:
+    """A column as float64, NaN where there is no number.
+
+    Parameters
+    ----------
+    column : pandas.Series of shape (n,)
+    style : str or None, default=None
+        How numbers are spelled that come as text; see :func:`spelling`.
+
+    Raises
+    ------
+    CellError
+        Something in it is no number.
+    """
+    from pandas.api import types
+
+    if _is_text(column):
+        parsed = _parsed(column, "number", style if style in NUMBERS else "number")
+        texts: NDArray[np.float64] = np.array(parsed.to_numpy(zero_copy_only=False), np.float64)
+        return texts
+    if types.is_timedelta64_dtype(column.dtype):
+        column = column.dt.total_seconds()
+    numbers: NDArray[np.float64] = column.to_numpy(np.float64, copy=True, na_value=np.nan)
+    return numbers
+
+
+def as_dates(column: pd.Series, style: str | None = None) -> Any:
+    """A column as datetime64 in UTC, NaT where there is no date.
+
+    Parameters
+    ----------
+    column : pandas.Series of shape (n,)
+    style : str or None, default=None
+        How dates are spelled that come as text; see :func:`spelling`.
+
+    Raises
+    ------
+    CellError
+        Something in it is no date.
+    """
+    import pandas as pd
+
+    values = column
+    if not pd.api.types.is_datetime64_any_dtype(column.dtype):
+        style = style if style in DATES else spelling(column)
+        parsed = _parsed(column, "date", style if style in DATES else "iso")
+        values = pd.Series(parsed.to_pandas().to_numpy(), index=column.index)
+    return pd.to_datetime(values, utc=True).dt.tz_localize(None)
+
+
+def as_strings(column: pd.Series, missing: str) -> NDArray[Any]:
+    """A column as strings; equal values are equal strings, whatever type they came in.
+
+    Parameters
+    ----------
+    column : pandas.Series of shape (n,)
+    missing : str
+        What stands for a missing or empty value.
+
+    Returns
+    -------
+    (n,) object array of str
+    """
+    import pandas as pd
+
+    try:
+        codes, values = pd.factorize(column)
+    except TypeError:  # lists and the like
+        codes, values = pd.factorize(column.map(str, na_action="ignore"))
+    labels = [_label(value) or missing for value in values]
+    strings: NDArray[Any] = np.array([*labels, missing], dtype=object)[codes]
+    return strings
+
+
+def _label(value: Any) -> str:
+    """A value as a string; whole numbers without a point, however they are stored."""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)

@@ -1,0 +1,222 @@
+"""What a table's columns are: numbers, categories, dates, texts; which task a target asks for."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from chainrule.tables.types import ColumnType, Guess
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = ("numeric", "categorical", "date", "text", "constant", "identifier")
+
+_FEW = 20  # rows; with fewer, that all values differ says nothing
+_ID_NAME = re.compile(
+    r"(?i)^(?:column_1|unnamed: ?0|index|rownames?|__index_level_0__)$"
+    r"|(?:^|[_\s.-])(?:id|uuid|key)$"
+)
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    Attributes
+    ----------
+    name : str
+    kind : one of KINDS
+        "constant" and "identifier" columns tell nothing about new rows; they are left out.
+    missing, distinct : int
+        How many cells are missing; how many values there are besides.
+    note : str
+        Why, or what is odd about it; "" if nothing is.
+    """
+
+    name: str
+    kind: str
+    missing: int
+    distinct: int
+    note: str
+
+
+def kinds_of(frame: pd.DataFrame, target: str | None = None) -> list[Column]:
+    """Find what each column is.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    target : str or None, default None
+        A column that is left out of the result.
+
+    Returns
+    -------
+    list of Column
+        In the frame's order.
+    """
+    return [
+        _column(str(name), frame.iloc[:, i].infer_objects())
+        for i, name in enumerate(frame.columns)
+        if target is None or name != target
+    ]
+
+
+def _column(name: str, cells: pd.Series) -> Column:
+    import pandas.api.types as is_
+
+    there = present(cells)
+    missing = len(cells) - len(there)
+    try:
+        distinct = int(there.nunique())
+    except TypeError:  # lists and the like
+        there = there.astype(str)
+        distinct = int(there.nunique())
+    if distinct <= 1:
+        note = f"always {shown(there.iloc[0])}" if distinct else "all missing"
+        return Column(name, "constant", missing, distinct, note)
+    dtype = cells.dtype
+    if is_.is_bool_dtype(dtype):
+        kind, note = "categorical", ""
+    elif is_.is_datetime64_any_dtype(dtype):
+        kind, note = "date", ""
+    elif is_.is_numeric_dtype(dtype):
+        kind, note = _number_kind(name, there, distinct)
+    elif str(dtype) == "category":
+        kind, note = "categorical", ""
+    else:
+        kind, note = _text_kind(there, distinct)
+    return Column(name, kind, missing, distinct, note)
+
+
+def present(cells: pd.Series) -> pd.Series:
+    """The cells that are there; blank texts are not."""
+    import pandas.api.types as is_
+
+    there = cells.dropna()
+    if is_.is_object_dtype(there.dtype) or is_.is_string_dtype(there.dtype):
+        blank = there.astype(str).str.strip() == ""
+        there = there[~blank.to_numpy(bool)]
+    return there
+
+
+def _number_kind(name: str, there: pd.Series, distinct: int) -> tuple[str, str]:
+    n = len(there)
+    if n < _FEW or distinct < 0.95 * n:
+        return "numeric", ""
+    numbers = there.astype(float)
+    if not (numbers % 1 == 0).all():
+        return "numeric", ""
+    if (numbers.diff().iloc[1:] == 1).mean() >= 0.95:
+        return "identifier", "counts the rows"
+    if _ID_NAME.search(name):
+        return "identifier", "another whole number in nearly every row"
+    return "numeric", ""
+
+
+def _text_kind(there: pd.Series, distinct: int) -> tuple[str, str]:
+    spelling = spelled_as(there)
+    if spelling is not None and spelling.type == "date":
+        return "date", "written as text"
+    if spelling is not None and spelling.style in ("integer", "number"):
+        return "numeric", "written as text"
+    n = len(there)
+    values = there.astype(str)
+    if are_numbers(values.iloc[:: max(n // 1000, 1)]).mean() > 0.5:
+        return "categorical", "not all of its cells are numbers" if spelling is None else ""
+    if distinct > max(_FEW, 0.5 * n) or distinct > 200:
+        sample = values.iloc[:: max(n // 2000, 1)]
+        words = float(sample.str.count(r"\S+").mean())
+        if words >= 4:
+            return "text", f"{words:.0f} words on average"
+        if distinct >= 0.98 * n and n >= _FEW:
+            return "identifier", f"another value in {'nearly ' * (distinct < n)}every row"
+    if distinct > 0.5 * n and n >= _FEW:
+        return "categorical", "hardly any value comes twice"
+    return "categorical", ""
+
+
+def spelled_as(there: pd.Series) -> ColumnType | None:
+    """What texts spell, if all of them spell a number, a date or true and false; else None."""
+    import pyarrow as pa
+
+    sample = there.iloc[:: max(len(there) // 1000, 1)]
+    for cells in (sample, there):  # most are settled by a few
+        guess = Guess()
+        guess.update(pa.array(cells.astype(str).tolist(), pa.string()))
+        found = guess.result(comma_first=True)
+        if found.type == "text":
+            return None
+    return found
+
+
+def are_numbers(texts: pd.Series) -> pd.Series:
+    """Which texts are numbers as one writes them: 12, -1.5, 3,5 or 1e6, but not 007."""
+    number = texts.str.fullmatch(r"\s*[+-]?(?:[1-9]\d*|0)?(?:[.,]\d+)?(?:[eE][+-]?\d+)?\s*")
+    return number & texts.str.contains(r"\d")
+
+
+def ambiguous_dates(there: pd.Series) -> bool:
+    """Whether all texts are dates, but 03/04/2024 may start with the day or the month."""
+    import pyarrow as pa
+
+    guess = Guess("date")
+    guess.update(pa.array(there.astype(str).tolist(), pa.string()))
+    return guess.result(comma_first=True).style == "ambiguous"
+
+
+def task_of(target: pd.Series) -> str:
+    """Which task a target asks for.
+
+    Parameters
+    ----------
+    target : pandas.Series
+
+    Returns
+    -------
+    "classification" or "regression"
+    """
+    return task_and_reason(target)[0]
+
+
+def task_and_reason(target: pd.Series) -> tuple[str, str]:
+    """Which task a target asks for, and why, in words.
+
+    Texts, categories, truth values, two numbers, and at most ten whole numbers that come ten
+    times each on average are classes; other numbers are numbers.
+
+    Parameters
+    ----------
+    target : pandas.Series
+
+    Returns
+    -------
+    (str, str)
+        "classification" or "regression"; the reason.
+    """
+    import numpy as np
+    import pandas.api.types as is_
+
+    there = present(target)
+    values = there.astype(str) if there.dtype == object else there
+    distinct = int(values.nunique())
+    if is_.is_bool_dtype(target.dtype):
+        return "classification", "it is true or false"
+    if is_.is_datetime64_any_dtype(target.dtype):
+        return "classification", "it holds dates"
+    if not is_.is_numeric_dtype(target.dtype):
+        return "classification", f"it holds {distinct:,} different texts"
+    if distinct <= 2:
+        return "classification", f"it has {distinct} value{'s' * (distinct != 1)}"
+    numbers = there.astype(float).to_numpy()
+    whole = bool(np.all(np.isfinite(numbers) & (numbers == np.floor(numbers))))
+    if not whole:
+        return "regression", "it holds numbers that are not whole"
+    if distinct <= 10 and distinct * 10 <= len(there):
+        return "classification", f"it has only {distinct} whole numbers, each many times"
+    return "regression", f"it holds {distinct:,} different whole numbers"
+
+
+def shown(value: Any) -> str:
+    """A value as it is put into a sentence."""
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."

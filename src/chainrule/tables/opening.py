@@ -1,0 +1,340 @@
+"""A source opened: what its columns are is seen in a first pass, its rows come in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from chainrule.tables.csv import Csv, column_error
+from chainrule.tables.files import Files, Source, TableFile
+from chainrule.tables.stores import Arrow, DuckDB, Parquet, Typed
+from chainrule.tables.types import (
+    ColumnType,
+    Guess,
+    Piece,
+    Reject,
+    TableError,
+    arrow_type,
+    check_types,
+    convert,
+)
+from chainrule.tables.values import JsonLines, Sqlite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Types = str | Mapping[str, str] | None
+
+
+class _Target(NamedTuple):
+    """What a column becomes: of cells of text by `kind`, of others by a cast."""
+
+    kind: ColumnType | None
+    arrow: Any
+    nullable: bool
+
+
+class _Seen:
+    """What the first pass saw of a column."""
+
+    def __init__(self, wanted: str | None, spelled: bool, may_date: bool) -> None:
+        self._wanted = wanted
+        self._spelled = spelled  # CSV: nothing but text, whatever it means
+        self._may_date = may_date  # JSON lines, SQLite: a text may be a date
+        self._guess = Guess(wanted) if spelled or wanted else Guess(styles=("iso", "zoned"))
+        self._arrow: list[Any] = []
+        self._missing = False
+
+    def update(self, column: Any) -> None:
+        import pyarrow as pa
+
+        self._missing |= column.null_count > 0
+        if column.null_count < len(column):
+            self.update_type(column.type)
+        if column.type == pa.string() and not self._guess.settled:
+            for chunk in column.chunks:
+                self._guess.update(chunk)
+
+    def update_type(self, arrow: Any) -> None:
+        import pyarrow as pa
+
+        if arrow not in self._arrow and arrow != pa.null():
+            self._arrow.append(arrow)
+
+    def target(self, comma_first: bool, comma_seen: bool = False) -> _Target:
+        import pyarrow as pa
+
+        if self._wanted is not None:
+            kind = self._guess.result(comma_first, comma_seen)
+            return _Target(kind, arrow_type(kind), True)
+        if self._spelled:
+            kind = self._guess.result(comma_first, comma_seen)
+            return _Target(kind, arrow_type(kind), self._missing or self._guess.missing)
+        if not self._arrow:
+            return _Target(None, pa.float64(), self._missing)
+        if self._arrow == [pa.string()] and self._may_date:
+            kind = self._guess.result(comma_first)
+            if kind.type == "date":
+                return _Target(kind, arrow_type(kind), self._missing)
+        arrow = self._arrow[0]
+        for other in self._arrow[1:]:
+            arrow = _common(arrow, other)
+        return _Target(None, arrow, self._missing)
+
+
+def _common(one: Any, other: Any) -> Any:
+    """The type that holds both."""
+    import pyarrow as pa
+    import pyarrow.types as is_
+
+    if one == other:
+        return one
+    if is_.is_timestamp(one) and is_.is_timestamp(other) and one.tz == other.tz:
+        return pa.timestamp("us", one.tz)
+    if is_.is_integer(one) and is_.is_integer(other):
+        return pa.int64()
+    if all(is_.is_integer(each) or is_.is_floating(each) for each in (one, other)):
+        return pa.float64()
+    return pa.string()
+
+
+class OpenTable:
+    """A source whose columns are known; see :func:`opened`."""
+
+    def __init__(
+        self,
+        files: list[TableFile],
+        table: str | None,
+        query: str | None,
+        columns: list[str] | None,
+        types: Types,
+        limit: int | None,
+        strict: bool = True,
+    ) -> None:
+        self._on_look = raise_it if strict else _ignore
+        self._stores = [_store(file, table, query) for file in files]
+        first = self._stores[0]
+        for other in self._stores[1:]:
+            _same_columns(first, other)
+        for name in columns or []:
+            if name not in first.names:
+                raise column_error(name, first.names, first.file.name)
+        self._names: list[str] = first.names if columns is None else columns
+        self._types = types
+        self._limit = limit
+        self._look()
+
+    def _wanted(self, name: str) -> str | None:
+        return self._types.get(name) if isinstance(self._types, Mapping) else self._types
+
+    def _look(self) -> None:
+        """The first pass."""
+        first = self._stores[0]
+        spelled = isinstance(first, Csv)
+        may_date = not isinstance(first, Typed)
+        seen = {name: _Seen(self._wanted(name), spelled, may_date) for name in self._names}
+        all_given = all(self._wanted(name) for name in self._names)
+        for store in self._stores:
+            rows = 0
+            names = self._names
+            if isinstance(store, Typed):
+                for name in names:
+                    seen[name].update_type(store.types[name])
+                names = [name for name in names if store.must_look(name, self._wanted(name))]
+                if not names:
+                    continue
+            for piece in store.pieces(_ignore if all_given else self._on_look, names):
+                for name in names:
+                    seen[name].update(piece.table[name])
+                rows += len(piece.table)
+                if (all_given and rows) or (self._limit is not None and rows >= self._limit):
+                    break
+        comma_first = spelled and first.delimiter != ","
+        targets = {name: seen[name].target(comma_first) for name in self._names}
+        styles = {target.kind.style for target in targets.values() if target.kind is not None}
+        if "comma" in styles:
+            targets = {name: seen[name].target(comma_first, True) for name in self._names}
+        self._targets = targets
+
+    def tables(self, report: Callable[[Reject], None]) -> Iterator[tuple[Any, Any]]:
+        """The second pass: (typed, as they came) tables of Arrow."""
+        rows = 0
+        told: list[Reject] = []
+
+        def tell() -> None:
+            for reject in sorted(told, key=lambda reject: reject.line):
+                report(reject)
+            told.clear()
+
+        def note(reject: Reject) -> None:
+            told.append(reject)
+            if len(told) > 10_000:
+                tell()
+
+        for store in self._stores:
+            for piece in store.pieces(note, self._names):
+                pair = self._typed(piece, store.file.name, note)
+                tell()
+                yield pair
+                rows += len(piece.table)
+                if self._limit is not None and rows >= self._limit:
+                    return
+            tell()
+
+    def _typed(self, piece: Piece, file: str, report: Callable[[Reject], None]) -> tuple[Any, Any]:
+        import pyarrow as pa
+
+        cells: dict[str, Any] = {}
+        wrong: dict[int, tuple[str, str]] = {}
+        for name in self._names:
+            target, column = self._targets[name], piece.table[name]
+            try:
+                cells[name], bad = _cells(column, target)
+            except pa.ArrowException as error:
+                raise TableError(f"{file}, column {name!r}: {error}") from error
+            for i in bad:
+                wrong.setdefault(i, (name, _misfit(column[i].as_py(), target.kind)))
+        typed, text = pa.table(cells), piece.table
+        if wrong:
+            for i in sorted(wrong):
+                line, row = piece.where(i)
+                report(Reject(file, line, *wrong[i], row))
+            keep = pa.array([i not in wrong for i in range(len(typed))])
+            typed, text = typed.filter(keep), text.filter(keep)
+        return typed, text
+
+    def empty(self) -> Any:
+        """A table without rows."""
+        import pyarrow as pa
+
+        return pa.table({n: pa.array([], t.arrow) for n, t in self._targets.items()})
+
+    def frame(self, table: Any, start: int) -> pd.DataFrame:
+        """A data frame of a typed table; its index begins at `start`."""
+        return _frame(table, start, [n for n in self._names if self._targets[n].nullable])
+
+    def text_frame(self, table: Any, start: int) -> pd.DataFrame:
+        """A data frame of a table as it came."""
+        return _frame(table, start, self._names)
+
+
+@contextmanager
+def opened(
+    source: Source,
+    table: str | None,
+    query: str | None,
+    columns: list[str] | None,
+    types: Types,
+    limit: int | None,
+    strict: bool = True,
+) -> Iterator[OpenTable]:
+    """Open a source; a context manager, since what is piped in is kept meanwhile.
+
+    Parameters
+    ----------
+    source, table, query, columns, types, limit
+        See :func:`chainrule.tables.read`.
+    strict : bool, default True
+        Whether a row that cannot be read is an error in the first pass already.
+    """
+    check_types(types)
+    with Files(source) as files:
+        yield OpenTable(files, table, query, columns, types, limit, strict)
+
+
+def _store(file: TableFile, table: str | None, query: str | None) -> Any:
+    if file.format not in ("sqlite", "duckdb"):
+        if table is not None or query is not None:
+            raise TableError(
+                f"{file.name} is no database; table and query are for DuckDB and SQLite files"
+            )
+        kinds = {"csv": Csv, "json lines": JsonLines, "parquet": Parquet}
+        return kinds.get(file.format, Arrow)(file)
+    if table is not None and query is not None:
+        raise TableError(f"{file.name}: give a table or a query, not both")
+    return (Sqlite if file.format == "sqlite" else DuckDB)(file, table, query)
+
+
+def _same_columns(first: Any, other: Any) -> None:
+    lacks = [name for name in first.names if name not in set(other.names)]
+    more = [name for name in other.names if name not in set(first.names)]
+    if lacks or more:
+        parts = [f"it lacks {_some(lacks)}"] if lacks else []
+        parts += [f"it has {_some(more)} besides"] if more else []
+        raise TableError(
+            f"{other.file.name} has other columns than {first.file.name}: {' and '.join(parts)}"
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+
+
+def _cells(column: Any, target: _Target) -> tuple[Any, list[int]]:
+    """(the column as its target's type, places of cells that are not of it)."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = target.kind
+    if kind is None or (column.type != pa.string() and kind.type != "text"):
+        try:
+            return pc.cast(column, target.arrow), []
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            if kind is None:
+                raise
+    if column.type != pa.string():
+        column = pc.cast(column, pa.string())
+    parts, bad, start = [], [], 0
+    for chunk in column.chunks:
+        part, wrong = convert(chunk, kind)
+        parts.append(part)
+        bad += [start + i for i in wrong]
+        start += len(chunk)
+    return pa.chunked_array(parts, target.arrow), bad
+
+
+_IN_WORDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "date": "a date",
+}
+
+
+def _misfit(cell: Any, kind: ColumnType | None) -> str:
+    assert kind is not None
+    shown = str(cell)
+    shown = repr(shown if len(shown) <= 40 else shown[:37] + "...")
+    if kind.style == "ambiguous":
+        return f"{shown} may start with the day or the month; write it as 2024-12-31"
+    like = f" (as {kind.style!r} reads it)" if kind.style in ("day first", "month first") else ""
+    return f"{shown} is not {_IN_WORDS[kind.type]}{like}; mend it, or leave the cell empty"
+
+
+def _frame(table: Any, start: int, nullable: list[str]) -> pd.DataFrame:
+    """A data frame; integers and truth values of these columns are pandas' nullable ones."""
+    import pandas as pd
+    import pyarrow as pa
+
+    special = {
+        getattr(pa, name.lower())(): getattr(pd, name + "Dtype")()
+        for name in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
+    } | {pa.bool_(): pd.BooleanDtype()}
+    chosen = [name for name in nullable if table.schema.field(name).type in special]
+    rest = [name for name in table.column_names if name not in set(chosen)]
+    frame = table.select(rest).to_pandas()
+    if chosen:
+        other = table.select(chosen).to_pandas(types_mapper=special.get)
+        frame = pd.concat([frame, other], axis=1)[table.column_names]
+    frame.index = pd.RangeIndex(start, start + len(table))
+    return frame
+
+
+def raise_it(reject: Reject) -> None:
+    """Make an error of a row that cannot be read."""
+    raise reject.error()
+
+
+def _ignore(reject: Reject) -> None:
+    """The second pass tells of it."""

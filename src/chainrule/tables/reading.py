@@ -1,0 +1,189 @@
+"""Tables from files, whole or in blocks, and back: CSV, Parquet, Arrow, JSON lines, databases.
+
+A table goes through twice, once to see what its columns are and once to read it, so that every
+block has the same types. No row is ever left out: one that cannot be read is an error that names
+its line, or goes to the rejects.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from chainrule.tables.files import Source
+from chainrule.tables.opening import Types, opened, raise_it
+from chainrule.tables.types import Reject, TableError
+from chainrule.tables.writing import Writer, writer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Reject", "TableError", "Writer", "blocks", "read", "types_of", "writer"]
+
+
+def read(
+    source: Source,
+    *,
+    table: str | None = None,
+    query: str | None = None,
+    columns: list[str] | None = None,
+    types: Types = None,
+    limit: int | None = None,
+) -> pd.DataFrame:
+    """Read a table.
+
+    Parameters
+    ----------
+    source : str, path, or a list of them
+        A file, a folder, a pattern such as `"data/*.csv"`, or `"-"` for standard input. CSV
+        (delimiter, encoding, decimal comma and packing are found out), Parquet, Arrow, JSON
+        lines, or a DuckDB or SQLite file. Several files must have the same columns.
+    table, query : str or None, default None
+        Of a database: which table, or a SELECT.
+    columns : list of str or None, default None
+        Only these, in this order; None: all.
+    types : str, dict or None, default None
+        "integer", "number", "boolean", "date" or "text", for all columns or by name. A column
+        without one gets the first of these that all its cells fit. Integers and truth values
+        are pandas' nullable ones if some are missing or if the type was given.
+    limit : int or None, default None
+        At most so many rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    TableError
+        The table cannot be read. The message names the file, the place and what to do.
+    """
+    import pyarrow as pa
+
+    _needs_pandas()
+    with opened(source, table, query, columns, types, limit) as whole_table:
+        parts = [typed for typed, _ in whole_table.tables(raise_it)]
+        whole = pa.concat_tables(parts) if parts else whole_table.empty()
+        return whole_table.frame(whole if limit is None else whole.slice(0, limit), 0)
+
+
+def blocks(
+    source: Source,
+    *,
+    rows: int = 65536,
+    table: str | None = None,
+    query: str | None = None,
+    types: Types = None,
+    rejects: str | os.PathLike[str] | Callable[[Reject], None] | None = None,
+    with_text: bool = False,
+) -> Iterator[Any]:
+    """Read a table in blocks of rows, in order, in bounded memory.
+
+    Joined, the blocks are what :func:`read` returns; the index goes on from block to block. A
+    table without rows gives one block without rows.
+
+    Parameters
+    ----------
+    source, table, query, types
+        As for :func:`read`. With a type for every column the table is read only once.
+    rows : int, default 65536
+        In a block; the last may have fewer.
+    rejects : path, callable (Reject) -> None, or None, default None
+        Where rows go that cannot be read: a new CSV file with the columns file, line, column,
+        message and row. None: such a row is an error.
+    with_text : bool, default False
+        Yield pairs (block, the same rows with all cells as they came, those of CSV as text).
+
+    Yields
+    ------
+    pandas.DataFrame
+
+    Raises
+    ------
+    TableError
+        As for :func:`read`; the file for the rejects exists.
+    """
+    if rows < 1:
+        raise ValueError(f"rows must be at least 1; got {rows}")
+    _needs_pandas()
+    how = (source, table, query, None, types, None, rejects is None)
+    with opened(*how) as whole_table, _reporter(rejects) as report:
+        done = 0
+        for typed, text in _regrouped(whole_table.tables(report), rows):
+            frame = whole_table.frame(typed, done)
+            yield (frame, whole_table.text_frame(text, done)) if with_text else frame
+            done += len(typed)
+        if not done:
+            frame = whole_table.frame(whole_table.empty(), 0)
+            yield (frame, frame) if with_text else frame
+
+
+def types_of(frame: pd.DataFrame) -> dict[str, str]:
+    """The types, as :func:`read` takes them, of a frame's columns."""
+    import pandas.api.types as is_
+
+    found = {}
+    for name in frame.columns:
+        dtype = frame[name].dtype
+        if is_.is_bool_dtype(dtype):
+            found[name] = "boolean"
+        elif is_.is_integer_dtype(dtype):
+            found[name] = "integer"
+        elif is_.is_numeric_dtype(dtype):
+            found[name] = "number"
+        elif is_.is_datetime64_any_dtype(dtype):
+            found[name] = "date"
+        else:
+            found[name] = "text"
+    return found
+
+
+def _regrouped(tables: Iterator[tuple[Any, Any]], rows: int) -> Iterator[tuple[Any, Any]]:
+    """The same rows in tables of `rows` rows, the last of fewer."""
+    import pyarrow as pa
+
+    kept: list[tuple[Any, Any]] = []
+    count = 0
+    for pair in tables:
+        kept.append(pair)
+        count += len(pair[0])
+        if count < rows:
+            continue
+        typed = pa.concat_tables([each for each, _ in kept])
+        text = pa.concat_tables([each for _, each in kept], promote_options="permissive")
+        while len(typed) >= rows:
+            yield typed[:rows], text[:rows]
+            typed, text = typed[rows:], text[rows:]
+        kept, count = [(typed, text)], len(typed)
+    if count:
+        typed = pa.concat_tables([each for each, _ in kept])
+        yield typed, pa.concat_tables([each for _, each in kept], promote_options="permissive")
+
+
+@contextmanager
+def _reporter(rejects: Any) -> Iterator[Callable[[Reject], None]]:
+    if rejects is None or callable(rejects):
+        yield rejects or raise_it
+        return
+    try:
+        file = open(rejects, "x", encoding="utf-8", newline="")  # noqa: SIM115
+    except FileExistsError as error:
+        raise TableError(f"{os.fspath(rejects)} exists; choose another file") from error
+    except OSError as error:
+        what = error.strerror or error
+        raise TableError(f"{os.fspath(rejects)} cannot be written: {what}") from error
+    with file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(Reject._fields)
+        yield lines.writerow
+
+
+def _needs_pandas() -> None:
+    try:
+        import pandas  # noqa: F401
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f'tables need {error.name}: pip install "chainrule[tables]"') from error

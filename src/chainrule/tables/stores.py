@@ -1,0 +1,235 @@
+"""Tables whose columns have types of their own: Parquet, Arrow, DuckDB."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from chainrule.tables.files import TableFile
+from chainrule.tables.types import Piece, Report, TableError, chosen, unique_names
+
+_ROWS = 8192  # rows in a piece
+
+
+class Typed:
+    """Parquet, Arrow or DuckDB: columns whose types are known before a row is read."""
+
+    def __init__(self, file: TableFile, table: str | None = None, query: str | None = None) -> None:
+        self.file = file
+        self._table, self._query = table, query
+        with self._guarded():
+            schema = self._schema()
+            names = list(schema.names)
+        self.names = unique_names(names, file.name)
+        for field in schema:
+            _check(field, file.name)
+        empty = schema.empty_table()
+        self.types = {name: _plain(empty[name]).type for name in self.names}
+
+    def must_look(self, name: str, wanted: str | None) -> bool:
+        """Whether a first pass is needed: for missing integers, and for texts to be converted."""
+        import pyarrow as pa
+        import pyarrow.types as is_
+
+        kind = self.types[name]
+        if wanted is not None:
+            return bool(kind == pa.string() and wanted != "text")
+        return bool(is_.is_integer(kind) or is_.is_boolean(kind))
+
+    def _guarded(self) -> Any:
+        return _Guarded(self.file)
+
+    def _schema(self) -> Any:
+        raise NotImplementedError
+
+    def _batches(self, columns: list[str] | None) -> Iterator[Any]:
+        raise NotImplementedError
+
+    def pieces(self, report: Report, columns: list[str] | None = None) -> Iterator[Piece]:
+        """The rows in order."""
+        import pyarrow as pa
+
+        first = 1
+        batches = self._batches(columns)
+        while True:
+            with self._guarded():
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                batch.validate(full=True)
+                table = pa.Table.from_batches([batch])
+                names = self.names if columns is None else columns
+                table = pa.table({name: _plain(table[name]) for name in names})
+            yield Piece(table, _placed(table, first))
+            first += len(table)
+
+
+class _Guarded:
+    """Turns the engines' errors into ours."""
+
+    def __init__(self, file: TableFile) -> None:
+        self._file = file
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        if error is None or isinstance(error, TableError):
+            return
+        module = type(error).__module__.split(".")[0]
+        damaged = module == "pyarrow" or isinstance(error, OSError | UnicodeDecodeError)
+        if damaged or module in ("_duckdb", "duckdb"):
+            what = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if damaged:
+                what = f"it is damaged or cut short ({what.rstrip('.')}); copy it again"
+            raise TableError(f"{self._file.name}: {what}") from error
+
+
+def _check(field: Any, file: str) -> None:
+    import pyarrow.types as is_
+
+    kind = field.type
+    if is_.is_dictionary(kind):
+        kind = kind.value_type
+    good = (
+        is_.is_integer(kind)
+        or is_.is_floating(kind)
+        or is_.is_decimal(kind)
+        or is_.is_boolean(kind)
+        or is_.is_string(kind)
+        or is_.is_large_string(kind)
+        or is_.is_string_view(kind)
+        or is_.is_timestamp(kind)
+        or is_.is_date(kind)
+        or is_.is_null(kind)
+    )
+    if not good:
+        raise TableError(
+            f"{file}, column {field.name!r}: it holds values of type {kind}; a table has numbers, "
+            "texts, dates and truth values, so leave the column out or write its parts as columns"
+        )
+
+
+def _plain(column: Any) -> Any:
+    """The same in the types that we hand on: no dictionaries, decimals, days or string views."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as is_
+
+    kind = column.type
+    if is_.is_dictionary(kind):
+        column = pc.cast(column, kind.value_type)
+        kind = column.type
+    if is_.is_decimal(kind):
+        exact = kind.scale == 0 and kind.precision <= 18
+        return pc.cast(column, pa.int64() if exact else pa.float64())
+    if is_.is_date(kind):
+        return pc.cast(column, pa.timestamp("us"))
+    if is_.is_large_string(kind) or is_.is_string_view(kind):
+        return pc.cast(column, pa.string())
+    return column
+
+
+def _placed(table: Any, first: int) -> Callable[[int], tuple[int, str]]:
+    return lambda i: (first + i, _row(table, i))
+
+
+def _row(table: Any, i: int) -> str:
+    cells = [column[i].as_py() for column in table.columns]
+    return "|".join("" if cell is None else str(cell) for cell in cells)
+
+
+class Parquet(Typed):
+    """A Parquet file, a few pages of it at a time."""
+
+    def _file(self) -> Any:
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(str(self.file.path), buffer_size=1 << 20, pre_buffer=False)
+
+    def _schema(self) -> Any:
+        with self._file() as file:
+            return file.schema_arrow
+
+    def _batches(self, columns: list[str] | None) -> Iterator[Any]:
+        with self._file() as file:
+            yield from file.iter_batches(_ROWS, columns=columns, use_threads=False)
+
+
+class Arrow(Typed):
+    """An Arrow (Feather) file or stream."""
+
+    def _open(self) -> Any:
+        import pyarrow as pa
+
+        source = pa.memory_map(str(self.file.path))
+        if self.file.format == "arrow stream":
+            return pa.ipc.open_stream(source)
+        return pa.ipc.open_file(source)
+
+    def _schema(self) -> Any:
+        return self._open().schema
+
+    def _batches(self, columns: list[str] | None) -> Iterator[Any]:
+        reader = self._open()
+        if self.file.format == "arrow stream":
+            whole: Iterator[Any] = iter(reader)
+        else:
+            whole = (reader.get_batch(i) for i in range(reader.num_record_batches))
+        for batch in whole:
+            chosen = batch if columns is None else batch.select(columns)
+            for start in range(0, len(batch), _ROWS):
+                yield chosen.slice(start, _ROWS)
+
+
+class DuckDB(Typed):
+    """A table or a query of a DuckDB file, opened for reading only, without its extensions."""
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        import duckdb
+
+        with tempfile.TemporaryDirectory(prefix="chainrule-") as folder:
+            settings: Any = {
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "allow_community_extensions": "false",
+                "enable_external_access": "false",  # but for the temporary directory
+                "lock_configuration": "true",
+                "threads": "1",
+                "memory_limit": "300MB",
+                "temp_directory": folder,
+            }
+            with duckdb.connect(str(self.file.path), read_only=True, config=settings) as connection:
+                yield connection
+
+    def _reader(self, connection: Any, rows: int) -> Any:
+        import duckdb
+
+        sql = self._query
+        if sql is not None:
+            statements = connection.extract_statements(sql)
+            if [each.type for each in statements] != [duckdb.StatementType.SELECT]:
+                raise TableError(f"{self.file.name}: the query must be one SELECT")
+        else:
+            found = connection.sql(
+                "SELECT table_name FROM information_schema.tables "
+                "WHERE table_schema = 'main' ORDER BY table_name"
+            ).fetchall()
+            name = chosen(self._table, [row[0] for row in found], self.file.name)
+            sql = f'SELECT * FROM "{name.replace(chr(34), chr(34) * 2)}"'
+        relation = connection.sql(sql)
+        if relation is None:
+            raise TableError(f"{self.file.name}: the query gives no table; it must be one SELECT")
+        read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
+        return read(rows)
+
+    def _schema(self) -> Any:
+        with self._connection() as connection:
+            return self._reader(connection, 1).schema
+
+    def _batches(self, columns: list[str] | None) -> Iterator[Any]:
+        with self._connection() as connection:
+            yield from self._reader(connection, _ROWS)
