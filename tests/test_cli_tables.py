@@ -333,6 +333,7 @@ def test_bad_settings(folder, run, tmp_path, settings, message):
         (["-t", "species", "--task", "clustering"], "not 'clustering'"),
         (["-t", "species", "--task", "regression"], "'species' is no number in row 1: 'Adelie'"),
         (["-t", "species", "-o", "."], "is a folder"),
+        (["-t", "species", "-o", "-"], "name a file"),
         (["-t", "species", "--learning-rate", "adaptive"], "use learning_rate='plateau'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -364,13 +365,23 @@ def test_targets_that_teach_nothing(run, tmp_path, rows, message):
     assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
 
 
+@pytest.mark.parametrize("target", ["a", "b"])
+def test_a_dozen_rows_can_be_learnt_from(run, tmp_path, target):
+    lines = [f"{i}.5,{'xy'[i % 2]},{i % 2}{i}" for i in range(12)]
+    (tmp_path / "t.csv").write_text("a,b,c\n" + "\n".join(lines) + "\n")
+    code, out, err = run("train", "t.csv", "-t", target, "--max-iter", 20, "-q")
+    assert code == 0, err
+    assert "9 rows are too few to hold some out to stop by" in err
+    assert out.endswith("on 3 rows\n")
+
+
 def test_rows_without_a_target_are_counted_and_leaks_warned_of(folder, run, tmp_path):
     where, _ = folder
     frame = pd.read_csv(where / "penguins.csv")
     frame["latin"] = frame["species"].map(str.upper)
-    frame.loc[[3, 50], "species"] = None
-    frame.to_csv("p.csv", index=False)
-    code, _, err = run("train", "p.csv", "-t", "species", *QUICK, "--quiet")
+    frame.loc[[3, 50], "species"] = [None, "  "]
+    frame.to_parquet("p.parquet")
+    code, _, err = run("train", "p.parquet", "-t", "species", *QUICK, "--quiet")
     assert code == 0
     assert "2 of 344 rows left out, without a value of 'species' (the first is row 4)" in err
     assert re.search(r"'latin' .*leave it out with --ignore", err)
@@ -423,13 +434,13 @@ def test_ctrl_c_keeps_what_was_learnt(folder, tmp_path):
     code = (
         "import pathlib, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from chainrule import jobs\n"
-        "fit = jobs._fit\n"
-        "def loud(model, table, rows, part, on_epoch, notices):\n"
-        "    def tell(part, most, record):\n"
-        f"        pathlib.Path({str(log)!r}).write_text('.' * record['epoch'])\n"
-        "    return fit(model, table, rows, part, tell, notices)\n"
-        "jobs._fit = loud\n"
+        "from contextlib import contextmanager\n"
+        "from chainrule import cli_train\n"
+        "@contextmanager\n"
+        "def loud(silent):\n"
+        f"    log = pathlib.Path({str(log)!r})\n"
+        "    yield lambda part, most, record: log.write_text('.' * record['epoch'])\n"
+        "cli_train._progress = loud\n"
         "from chainrule.cli import main\n"
         "sys.argv = ['chainrule', *sys.argv[1:]]\n"
         "main()\n"
@@ -444,7 +455,7 @@ def test_ctrl_c_keeps_what_was_learnt(folder, tmp_path):
         text=True,
     ) as process:
         for _ in range(600):
-            if log.exists() and log.stat().st_size > 3:
+            if process.poll() is not None or (log.exists() and log.stat().st_size > 3):
                 break
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
@@ -532,6 +543,69 @@ def test_piped_output_is_plain_and_a_terminal_gets_a_bar(folder, tmp_path):
     assert re.search(rb"training.*epoch \d+ of at most 30", seen)
     assert b"held out" in seen
     assert b"\x1b" not in out
+
+
+def test_models_saved_from_python_predict_too(run, tmp_path):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"b": rng.normal(size=60), "a": rng.integers(0, 9, 60)})
+    y = np.where(X["a"] > 4, 2, 1)
+    X.assign(y=y).to_csv("d.csv", index=False)
+    options = {"early_stopping": True, "max_iter": 999, "engine": "numpy", "random_state": 0}
+    plain = MLPClassifier(**options).fit(X, y)
+    pipeline = chainrule.tabular_pipeline("classification", engine="numpy", random_state=0)
+    for model in (plain, pipeline.fit(X, y)):
+        chainrule.save(model, "m.chainrule")
+        code, out, err = run("predict", "m.chainrule", "d.csv", "--quiet")
+        assert (code, err) == (0, "")
+        seen = pd.read_csv(io.StringIO(out))
+        assert seen["prediction"].tolist() == model.predict(X).tolist()
+        code, _, err = run("evaluate", "m.chainrule", "d.csv")
+        assert (code, "does not say what it predicts; name the target" in err) == (2, True)
+        code, out, _ = run("evaluate", "m.chainrule", "d.csv", "-t", "y", "--json")
+        assert json.loads(out)["metrics"]["accuracy"]["value"] == model.score(X, y)
+    chainrule.save(MLPRegressor(**options).fit(X.to_numpy(), y), "n.chainrule")
+    code, _, err = run("predict", "n.chainrule", "d.csv")
+    assert (code, "does not know the names of its columns" in err) == (2, True)
+    (tmp_path / "junk").write_bytes(b"junk")
+    code, _, err = run("predict", "junk", "d.csv")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_deviations_of_a_gaussian_regressor(run, tmp_path):
+    tables_data.write("diabetes", tmp_path / "d.csv")
+    code, _, err = run("train", "d.csv", "-t", "target", "--loss", "gaussian", *QUICK, "-q")
+    assert code == 0, err
+    code, out, _ = run("predict", "model.chainrule", "d.csv")
+    seen = pd.read_csv(io.StringIO(out))
+    assert list(seen)[-2:] == ["prediction", "deviation"]
+    assert (seen["deviation"] > 0).all()
+
+
+HOSTILE = ["[red]no[/red]", "a\x1b[31mb", "日本語", "x" * 200]
+
+
+def test_names_from_the_data_steer_nothing(run, tmp_path):
+    """Neither markup nor control signs nor lengths; in files they are as they were."""
+    rng = np.random.default_rng(0)
+    names = np.array(HOSTILE, dtype=object)[np.arange(200) % 4]
+    frame = pd.DataFrame({"[bold]a[/bold]": np.arange(200) % 4 + rng.normal(0, 0.1, 200)})
+    frame["b\x1b[0m"] = rng.normal(size=200)
+    frame["=y"] = names
+    frame.to_csv("h.csv", index=False)
+    code, out, err = run("train", "h.csv", "-t", "=y", "--engine", "numpy")
+    assert code == 0, err
+    assert "\x1b" not in out + err
+    assert "[red]no[/red]" in out
+    assert "[bold]a[/bold]" in out
+    assert max(map(len, out.splitlines())) <= 250
+    code, out, err = run("evaluate", "model.chainrule", "h.csv", "--report", "h.html")
+    assert code == 0
+    assert "\x1b" not in out + err
+    assert "日本語" in (tmp_path / "h.html").read_text(encoding="utf-8")
+    code, out, _ = run("predict", "model.chainrule", "h.csv")
+    seen = pd.read_csv(io.StringIO(out))
+    assert seen["=y"].tolist() == names.tolist()
+    assert [f"probability_{name}" for name in sorted(HOSTILE)] == list(seen)[-4:]
 
 
 # Parameters as options.

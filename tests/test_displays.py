@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import matplotlib as mpl
 import numpy as np
@@ -123,7 +124,25 @@ def test_from_estimator_with_a_history_and_in_a_pipeline():
     for given in (est, Fitted(steps=[("scale", None), ("mlp", est)])):
         display = LossCurveDisplay.from_estimator(given)
         assert display.lines_[0].get_ydata().tolist() == [record["loss"] for record in HISTORY]
-        assert display.best_epoch == 3
+        assert display.best_epoch == 2
+
+
+def test_the_dot_is_at_the_best_epoch_of_a_fit():
+    from chainrule import MLPClassifier
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    y = (X[:, 0] + rng.normal(size=60) > 0).astype(int)
+    held = {"X_val": X[:20], "y_val": y[:20]}
+    est = MLPClassifier(max_iter=30, learning_rate_init=0.05, scoring="loss", random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        est.fit(X[20:], y[20:], **held)
+    ax = LossCurveDisplay.from_estimator(est).ax_
+    dots = [line.get_xydata()[0] for line in ax.lines if line.get_marker() == "o"]
+    best = int(np.argmin(est.validation_loss_curve_))
+    assert 0 < best < 29
+    assert [best, est.validation_loss_curve_[best]] in [dot.tolist() for dot in dots]
 
 
 def test_from_scikit_learns_estimator():

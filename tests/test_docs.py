@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -96,35 +96,45 @@ def _commands(page: Path) -> list[tuple[str, str]]:
     return found
 
 
+def _run(command: str, folder: Path) -> tuple[int, str]:
+    """(exit code, all that is printed): our commands in this process, others by the shell."""
+    if command.startswith("chainrule "):
+        from typer.testing import CliRunner
+
+        from chainrule.cli import app
+
+        result = CliRunner().invoke(app, shlex.split(command)[1:])
+        return result.exit_code, result.output
+    command = re.sub("^python ", f"{shlex.quote(sys.executable)} ", command)
+    done = subprocess.run(
+        command,
+        shell=True,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="the pages are written for a POSIX shell")
 @pytest.mark.parametrize("page", IN_A_CONSOLE, ids=_name)
-def test_commands_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
+def test_commands_print_what_the_page_says(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Spaces at the ends of lines aside; "..." stands for anything."""
     for package in ("palmerpenguins", "skrub", "onnxruntime"):
         pytest.importorskip(package, reason="the page needs the extras")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     commands = _commands(page)
     assert len(commands) > 5
-    path = tmp_path / ".bin"
-    path.mkdir()
-    for name, module in (("chainrule", "-m chainrule"), ("python", "")):
-        script = path / name
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n', encoding="utf-8")
-        script.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}", "COLUMNS": "80"}
     for command, printed in commands:
-        done = subprocess.run(
-            command,
-            shell=True,
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}"
-        seen = re.sub(r" +$", "", done.stdout, flags=re.M)
+        code, output = _run(command, tmp_path)
+        assert code == 0, f"{command}\n{output}"
+        seen = re.sub(r" +$", "", output, flags=re.M)
         pattern = ".*?".join(re.escape(part) for part in printed.rstrip("\n").split("..."))
         assert re.fullmatch(pattern, seen.rstrip("\n"), re.S), f"$ {command}\n{seen}"
 

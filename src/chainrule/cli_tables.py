@@ -16,7 +16,7 @@ import typer
 from chainrule.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
 if TYPE_CHECKING:
-    pass
+    from chainrule.predicting import Counts
 
 DATA = (
     "CSV, Parquet, Arrow or JSON lines: a file, a folder, a pattern; a DuckDB or SQLite file; - "
@@ -63,6 +63,8 @@ def note(notice: str) -> None:
 def check_new(paths: list[Path], force: bool) -> None:
     """See, before anything takes time, that the files can be written."""
     for path in paths:
+        if str(path) == "-":
+            raise ValueError("this cannot go to standard output; name a file")
         if path.is_dir():
             raise ValueError(f"{path} is a folder; name a file with --output")
         if os.path.lexists(path) and not force:
@@ -118,9 +120,11 @@ def predict(
 
       cat new.csv | chainrule predict model.chainrule - | head
     """
+    watched = sys.stderr.isatty() and output != "-" and not quiet
     try:
         with bad_input():
             from chainrule import predicting
+            from chainrule.cells import listed
 
             stored = predicting.open_model(model)
             counts = predicting.predict_file(
@@ -132,23 +136,23 @@ def predict(
                 overwrite=force,
                 table=table,
                 query=query,
+                on_block=_show_rows if watched else None,
             )
     except BrokenPipeError:
         os._exit(0)
     if quiet:
         return
     if counts.unknown:
-        note(f"columns that the model does not know are only passed on: {_names(counts.unknown)}")
+        note(f"columns that the model does not know are only passed on: {listed(counts.unknown)}")
     if counts.rejected:
         note(f"{counts.rejected:,} rows could not be read; see {rejects}")
     if output != "-":
         note(f"{counts.rows:,} rows predicted; they are in {output}")
 
 
-def _names(names: list[str]) -> str:
-    from chainrule.cells import listed
-
-    return listed(names)
+def _show_rows(counts: Counts) -> None:
+    """Tell, in one line of a terminal, how far it is; what is said later overwrites it."""
+    print(f"{counts.rows:,} rows\r", end="", file=sys.stderr, flush=True)
 
 
 def evaluate(

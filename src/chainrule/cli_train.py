@@ -144,7 +144,9 @@ def train(
 
       chainrule train data.csv --config settings.toml --hidden-layer-sizes 64,32
 
-      chainrule train data.csv -t y --checkpoint-every 10; after a crash add --resume model.state
+      chainrule train data.csv -t y --checkpoint-every 10
+
+      chainrule train data.csv -t y --resume model.state
     """
     own = {
         "target": target,
@@ -169,18 +171,19 @@ def train(
         check_new([curve], force)
         keep = _keeper(out, checkpoint_every, resume, settings["cv"], force)
         from chainrule import jobs, preparing, tables
+        from chainrule.engine import CompilationError
 
         frame = tables.read(data, table=settings["table"], query=settings["query"])
         rows = preparing.prepare(
             frame, settings["target"], task=settings["task"], ignore=settings["ignore"]
         )
-        model = jobs.make(rows, chosen, settings["seed"])
         plan = jobs.split(
             rows,
             test_fraction=settings["test_fraction"],
             folds=settings["cv"],
             seed=settings["seed"],
         )
+        model = jobs.make(rows, chosen, plan, settings["seed"])
         warned = _leaks(frame.drop(columns=settings["ignore"]), rows)
     silent = quiet or as_json
     if not silent:
@@ -194,7 +197,7 @@ def train(
             )
     except KeyboardInterrupt:
         fail("stopped before there was anything to keep", INTERRUPTED)
-    except ValueError as error:
+    except (ValueError, MemoryError, CompilationError) as error:
         fail(one_line(error), FAILED)
     for notice in trained.notices:
         if notice not in rows.notices:
@@ -314,20 +317,21 @@ def _show_table(data: str, rows: Table) -> None:
     import numpy as np
 
     from chainrule.evaluation_report import number
-    from chainrule.evaluation_text import console, print_columns
+    from chainrule.evaluation_text import console, print_columns, shown
 
     out = console(sys.stdout)
     out.print(f"{len(rows.y):,} rows of {data}")
     if rows.task == "classification":
         classes, counts = np.unique(rows.y, return_counts=True)
         order = np.argsort(-counts, kind="stable")
-        shown = ", ".join(f"{classes[j]} {counts[j]:,}" for j in order[:6])
+        most = ", ".join(f"{shown(classes[j])} {counts[j]:,}" for j in order[:6])
         more = f", and {len(classes) - 6} more" if len(classes) > 6 else ""
-        out.print(f"{rows.target}: {len(classes)} classes ({shown}{more})", soft_wrap=True)
+        out.print(f"{shown(rows.target)}: {len(classes)} classes ({most}{more})", soft_wrap=True)
     else:
         low, middle, high = np.quantile(rows.y, [0, 0.5, 1])
         out.print(
-            f"{rows.target}: numbers from {number(low)} to {number(high)}, median {number(middle)}",
+            f"{shown(rows.target)}: numbers from {number(low)} to {number(high)}, "
+            f"median {number(middle)}",
             soft_wrap=True,
         )
     out.print()
@@ -407,7 +411,8 @@ def _show_result(out: Path, curve: Path, trained: Trained) -> None:
     screen = console(sys.stdout)
     mlp, rows = trained.model[-1], trained.rows
     best = ""
-    if mlp.best_iteration_ is not None and mlp.best_iteration_ != mlp.n_iter_:
+    stopped_by_rows = mlp.validation_scores_ is not None  # else the last epoch is the model
+    if stopped_by_rows and mlp.best_iteration_ not in (None, mlp.n_iter_):
         best = f"; epoch {mlp.best_iteration_} did best and was kept"
     epochs = "1 epoch" if mlp.n_iter_ == 1 else f"{mlp.n_iter_} epochs"
     screen.print(f"Trained on {rows['train']:,} rows: {epochs}, {trained.seconds:.1f} s{best}.")

@@ -107,6 +107,7 @@ class LossCurveDisplay:
         """
         last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
         best = getattr(last, "best_iteration_", None)
+        best = None if best is None else best - 1  # it counts from 1, epochs from 0
         history = getattr(last, "history_", None)
         if history:
             return cls.from_history(history, ax=ax, best_epoch=best, **plot_options)

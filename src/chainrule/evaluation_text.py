@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 12  # in the confusion matrix; of more, the commonest mistakes are listed
 MOST_MISTAKES = 8
+LONGEST = 40  # signs of a name
 MOST_COLUMNS = 40  # in the table of columns; the rest are counted
 
 
@@ -39,11 +40,17 @@ def _table(*heads: str, left: int = 1) -> Table:
     return table
 
 
+def shown(value: Any) -> str:
+    """A name from the data, short, and without control signs that would steer a terminal."""
+    text = "".join(c if c.isprintable() else "�" for c in str(value))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
 def _text(value: Any) -> Any:
-    """A cell as it is: no markup, and no control signs that would move the cursor."""
+    """A cell that is not taken for markup."""
     from rich.text import Text
 
-    return Text("".join(c if c.isprintable() else "�" for c in str(value)))
+    return Text(shown(value))
 
 
 def print_columns(out: Console, columns: Sequence[Any]) -> None:
@@ -111,7 +118,7 @@ def print_classes(out: Console, evaluation: Evaluation) -> None:
     names, counts = evaluation.classes, evaluation.confusion
     widths = sum(max(len(name), 4) + 2 for name in names) + max(map(len, names)) + 12
     if len(names) <= MOST_CLASSES and widths <= out.width:
-        matrix = _table("is \\ taken for", *(str(_text(name)) for name in names))
+        matrix = _table("is \\ taken for", *map(shown, names))
         for name, row in zip(names, counts, strict=True):
             matrix.add_row(_text(name), *(f"{n:,}" if n else "·" for n in row))
         out.print(matrix)
@@ -123,7 +130,7 @@ def print_classes(out: Console, evaluation: Evaluation) -> None:
         if i != j and n
     ]
     for n, truth, said in sorted(mistakes, reverse=True)[:MOST_MISTAKES]:
-        out.print(_text(f"{truth} was taken for {said}: {n:,} rows"))
+        out.print(f"{shown(truth)} was taken for {shown(said)}: {n:,} rows", soft_wrap=True)
 
 
 def print_calibration(out: Console, evaluation: Evaluation) -> None:
@@ -137,8 +144,8 @@ def print_calibration(out: Console, evaluation: Evaluation) -> None:
     if not evaluation.calibration:
         return
     two = len(evaluation.classes) == 2
-    what = f"of {evaluation.classes[1]}" if two else "of the likeliest class"
-    table = _table(str(_text(f"probability {what}")), "came true", "rows")
+    what = f"of {shown(evaluation.classes[1])}" if two else "of the likeliest class"
+    table = _table(f"probability {what}", "came true", "rows")
     for each in evaluation.calibration:
         cells = (f"{each['predicted']:.3f}", f"{each['observed']:.3f}", f"{each['rows']:,}")
         table.add_row(*cells)

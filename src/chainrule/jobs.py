@@ -28,7 +28,8 @@ from chainrule.tabular import tabular_pipeline
 if TYPE_CHECKING:
     from chainrule.resuming import Resume
 
-TOO_FEW = "too small to fit a truncated SVD"  # skrub's remark on short texts
+# Remarks that help nobody here: skrub's on short texts, ours on tables of fewer rows than a batch.
+IDLE = ("too small to fit a truncated SVD", "`batch_size`")
 STOPPED = "Training interrupted by user."
 OnEpoch = Callable[[str, int, Mapping[str, Any]], Any]  # (part, most epochs, record)
 
@@ -48,8 +49,6 @@ class Trained:
         Metrics of the trivial and of the linear model on the same rows.
     rows : dict of str to int
         "train" and "test".
-    truth, predicted : arrays
-        Of the rows evaluated.
     interrupted : bool
     notices : list of str
     seconds : float
@@ -60,62 +59,9 @@ class Trained:
     evaluation: Evaluation | None
     baselines: dict[str, dict[str, float]]
     rows: dict[str, int]
-    truth: NDArray[Any]
-    predicted: NDArray[Any]
     interrupted: bool
     notices: list[str]
     seconds: float
-
-
-def make(table: Table, given: Mapping[str, Any], seed: int) -> Any:
-    """The pipeline for a table, unfitted; its parameters are checked.
-
-    Parameters
-    ----------
-    table : Table
-    given : dict of str to anything
-        Parameters of the MLP.
-    seed : int
-
-    Raises
-    ------
-    ValueError
-        A parameter is wrong, or goes with the other task.
-    """
-    given = dict(given)
-    for name in given:
-        tasks = parameters()[name].tasks
-        if table.task not in tasks:
-            raise ValueError(f"{option(name)} goes with {tasks[0]}; this is {table.task}")
-    weights = given.get("class_weight")
-    if isinstance(weights, Mapping):
-        by_name = {str(name): name for name in np.unique(table.y).tolist()}
-        unknown = [str(name) for name in weights if str(name) not in by_name]
-        if unknown:
-            raise ValueError(f"--class-weight: there is no class {listed(unknown)}")
-        given["class_weight"] = {by_name[str(name)]: weights[name] for name in weights}
-    model = tabular_pipeline(table.task, kinds=table.kinds, random_state=seed, **given)
-    estimator = model[-1]
-    for name, value in given.items():
-        _check_name(name, value, estimator._parameter_constraints[name])
-    try:
-        estimator._validate_params()
-        estimator._check_combination()
-    except ValueError as error:
-        message = str(error).replace(f" of {type(estimator).__name__}", "")
-        message = re.sub(r"(,| or) an instance of '(chainrule\.[\w.]*|list|tuple)'", "", message)
-        message = re.sub(r"The '(\w+)' parameter", lambda name: option(name[1]), message)
-        raise ValueError(message) from None
-    return model
-
-
-def _check_name(name: str, value: Any, constraints: list[Any]) -> None:
-    """Refuse a name that is none of a parameter's, and suggest the nearest."""
-    options = [known for each in constraints for known in getattr(each, "options", ())]
-    names = sorted(known for known in options if isinstance(known, str))
-    for each in value if isinstance(value, tuple) else (value,):
-        if isinstance(each, str) and names and each not in names and str not in constraints:
-            raise ValueError(f"{option(name)} cannot be {each!r}; {suggest(each, names)}")
 
 
 class Plan(NamedTuple):
@@ -178,6 +124,67 @@ def split(
     return Plan([(np.sort(rows), np.sort(held))], folds=False)
 
 
+def make(table: Table, given: Mapping[str, Any], plan: Plan, seed: int) -> Any:
+    """The pipeline for a table, unfitted; its parameters are checked.
+
+    Parameters
+    ----------
+    table : Table
+    given : dict of str to anything
+        Parameters of the MLP.
+    plan : Plan
+        As :func:`split` gives it. With too few rows to hold some out to stop by, training goes
+        on to the end, and the table's notices say so.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        A parameter is wrong, or goes with the other task.
+    """
+    given = dict(given)
+    for name in given:
+        tasks = parameters()[name].tasks
+        if table.task not in tasks:
+            raise ValueError(f"{option(name)} goes with {tasks[0]}; this is {table.task}")
+    weights = given.get("class_weight")
+    if isinstance(weights, Mapping):
+        by_name = {str(name): name for name in np.unique(table.y).tolist()}
+        unknown = [str(name) for name in weights if str(name) not in by_name]
+        if unknown:
+            raise ValueError(f"--class-weight: there is no class {listed(unknown)}")
+        given["class_weight"] = {by_name[str(name)]: weights[name] for name in weights}
+    fewest = min(len(rows) for rows, _ in plan.parts)
+    fraction = given.get("validation_fraction", 0.1)
+    needed = max(2, len(np.unique(table.y)) if table.task == "classification" else 2)
+    known = "early_stopping" not in given and isinstance(fraction, float)
+    if known and np.ceil(fraction * fewest) < needed:
+        given["early_stopping"] = False
+        table.notices.append(f"{fewest:,} rows are too few to hold some out to stop by")
+    model = tabular_pipeline(table.task, kinds=table.kinds, random_state=seed, **given)
+    estimator = model[-1]
+    for name, value in given.items():
+        _check_name(name, value, estimator._parameter_constraints[name])
+    try:
+        estimator._validate_params()
+        estimator._check_combination()
+    except ValueError as error:
+        message = str(error).replace(f" of {type(estimator).__name__}", "")
+        message = re.sub(r"(,| or) an instance of '(chainrule\.[\w.]*|list|tuple)'", "", message)
+        message = re.sub(r"The '(\w+)' parameter", lambda name: option(name[1]), message)
+        raise ValueError(message) from None
+    return model
+
+
+def _check_name(name: str, value: Any, constraints: list[Any]) -> None:
+    """Refuse a name that is none of a parameter's, and suggest the nearest."""
+    options = [known for each in constraints for known in getattr(each, "options", ())]
+    names = sorted(known for known in options if isinstance(known, str))
+    for each in value if isinstance(value, tuple) else (value,):
+        if isinstance(each, str) and names and each not in names and str not in constraints:
+            raise ValueError(f"{option(name)} cannot be {each!r}; {suggest(each, names)}")
+
+
 def train(
     table: Table,
     model: Any,
@@ -206,35 +213,36 @@ def train(
         Keeps the state of the training in a file; not with folds.
     """
     started = time.perf_counter()
-    every = np.arange(len(table.y))
     notices = [*table.notices]
-    splits, folds = plan
+    tested: list[NDArray[Any]] = []
     predictions: dict[str, list[Any]] = {"": [], "trivial": [], "linear": []}
-    tested: list[Any] = []
-    interrupted = False
-    final = model
-    for i, (rows, held) in enumerate(splits):
-        part = f"fold {i + 1} of {len(splits)}" if folds else "training"
+    interrupted, final, rows = False, model, np.arange(len(table.y))
+    for i, (rows, held) in enumerate(plan.parts):
+        part = f"fold {i + 1} of {len(plan.parts)}" if plan.folds else "training"
         final, interrupted = _fit(clone(model), table, rows, part, on_epoch, notices, keep)
-        if len(held) and not (interrupted and folds):
-            tested.append(held)
-            for name, fitted in _with_baselines(final, table, rows).items():
-                predictions[name].append(predict_frame(fitted, table.X.iloc[held]))
-        if interrupted:
+        if interrupted and plan.folds:
             break
-    if folds and not interrupted:
-        final, interrupted = _fit(clone(model), table, every, "all rows", on_epoch, notices)
-    rows, held = (every, every) if folds else splits[0]
+        try:
+            parts = _with_baselines(final, table, rows) if len(held) else {}
+            said = {name: predict_frame(each, table.X.iloc[held]) for name, each in parts.items()}
+        except KeyboardInterrupt:
+            interrupted = True
+            break
+        if said:
+            tested.append(held)
+            for name, parts_of in predictions.items():
+                parts_of.append(said[name])
+    if plan.folds and not interrupted:
+        rows = np.arange(len(table.y))
+        final, interrupted = _fit(clone(model), table, rows, "all rows", on_epoch, notices)
+    seconds = time.perf_counter() - started
     found: dict[str, Evaluation] = {}
-    truth, said = table.y[:0], table.y[:0]
+    truth = table.y[np.concatenate([np.empty(0, np.int64), *tested])]
     if tested:
-        truth = table.y[np.concatenate(tested)]
-        for name, parts in predictions.items():
-            predicted = np.concatenate([part[0] for part in parts])
-            chances = None if parts[0][1] is None else np.concatenate([part[1] for part in parts])
-            resamples = 0 if name else RESAMPLES
-            found[name] = judge(final, truth, predicted, chances, seed=seed, resamples=resamples)
-            said = predicted if name == "" else said
+        try:
+            found = _judged(final, truth, predictions, seed)
+        except KeyboardInterrupt:
+            interrupted = True
     return Trained(
         model=final,
         evaluation=found.pop("", None),
@@ -242,13 +250,24 @@ def train(
             name: {metric: e.value for metric, e in evaluation.metrics.items()}
             for name, evaluation in found.items()
         },
-        rows={"train": len(rows), "test": len(np.concatenate(tested)) if tested else 0},
-        truth=truth,
-        predicted=said,
+        rows={"train": len(rows), "test": len(truth)},
         interrupted=interrupted,
         notices=list(dict.fromkeys(notices)),
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
     )
+
+
+def _judged(
+    model: Any, truth: NDArray[Any], predictions: Mapping[str, list[Any]], seed: int
+) -> dict[str, Evaluation]:
+    """The evaluations of the model (under "") and of the baselines, these without intervals."""
+    found = {}
+    for name, parts in predictions.items():
+        predicted = np.concatenate([part[0] for part in parts])
+        chances = None if parts[0][1] is None else np.concatenate([part[1] for part in parts])
+        resamples = 0 if name else RESAMPLES
+        found[name] = judge(model, truth, predicted, chances, seed=seed, resamples=resamples)
+    return found
 
 
 def _fit(
@@ -277,8 +296,8 @@ def _fit(
     used_up = f"all {mlp.max_iter} epochs were used; more may do better (--max-iter)"
     for text in said:
         about = used_up if "Maximum iterations" in text else text
-        if text != STOPPED and TOO_FEW not in text:
-            notices.append(about if part == "training" else f"{part}: {about}")
+        if text != STOPPED and not any(idle in text for idle in IDLE):
+            notices.append(about)
     return model, STOPPED in said
 
 

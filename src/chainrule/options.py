@@ -74,6 +74,7 @@ TABLE_DEFAULTS: dict[str, Any] = {
     "n_iter_no_change": 20,
     "scoring": "loss",
     "learning_rate_init": 0.002,
+    "batch_size": 32,
     "dropout": 0.1,
     "standardize": None,  # false, or "target" in a regression
 }
@@ -89,7 +90,7 @@ ABOUT = {
     "solver": "The optimiser: adam, adamw, sgd, nadam, lion and others, or lbfgs on all rows",
     "learning_rate": "How the step size changes: constant, invscaling, plateau, cosine and others",
     "learning_rate_init": "The step size that training starts with",
-    "batch_size": "Rows in a mini-batch; auto is 200, or all if there are fewer",
+    "batch_size": "Rows in a mini-batch; auto: 200, or all if there are fewer",
     "loss": "For classes log_loss or focal; for numbers squared_error, absolute_error, huber, "
     "log_cosh, quantile, poisson, gamma, tweedie or gaussian",
     "class_weight": "'balanced', or a weight for each class, such as '{\"yes\": 5}'",

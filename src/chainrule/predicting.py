@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.cells import as_numbers, as_strings, listed
+from chainrule.columns import present
 from chainrule.evaluation import RESAMPLES, Evaluation, evaluate_classes, evaluate_numbers
 
 if TYPE_CHECKING:
@@ -355,7 +356,7 @@ def evaluate_file(
     chances: list[Any] = []
     counts, missing = Counts(), 0
     for typed, _ in _blocks(stored, source, {target: kind}, None, counts, table, query):
-        there = typed[target].notna().to_numpy()
+        there = typed.index.isin(present(typed[target]).index)
         missing += int((~there).sum())
         rows = typed[there]
         if len(rows):

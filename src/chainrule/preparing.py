@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.cells import CellError, as_numbers, as_strings, listed, spelling
-from chainrule.columns import Column, kinds_of, task_of
+from chainrule.columns import Column, kinds_of, present, task_of
 from chainrule.tabular import MAX_LEVELS
 
 if TYPE_CHECKING:
@@ -84,8 +84,9 @@ def prepare(
         raise ValueError(f"the task is classification or regression, not {task!r}")
     if target in ignore:
         raise ValueError(f"{target!r} is the target; it cannot be ignored")
+    frame = frame.reset_index(drop=True)
     notices = []
-    there = frame[target].notna().to_numpy()
+    there = frame.index.isin(present(frame[target]).index)
     if not there.all():
         without = int((~there).sum())
         notices.append(

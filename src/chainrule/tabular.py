@@ -219,7 +219,8 @@ def tabular_pipeline(
     estimator : {"classification", "regression"} or estimator, default="classification"
         "classification" is an `MLPClassifier`, "regression" an `MLPRegressor`; both hold out a
         tenth of the rows, stop when the loss on them has not fallen for 20 epochs, and put the
-        best epoch's parameters back; 500 epochs at most, steps of 0.002, dropout of 0.1.
+        best epoch's parameters back; 500 epochs at most, batches of 32, steps of 0.002, dropout
+        of 0.1.
     kinds : dict of str to str, default=None
         Kinds of columns that you know better, by name; see `TableCleaner`.
     max_levels : int, default=40
@@ -289,7 +290,7 @@ def _defaults(task: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     if parameters.get("early_stopping", True):
         defaults["scoring"] = "loss"
     if parameters.get("solver") != "lbfgs":
-        defaults["learning_rate_init"] = 0.002
+        defaults |= {"learning_rate_init": 0.002, "batch_size": 32}
         if parameters.get("hidden_layer_sizes", 1) not in ((), []):
             defaults["dropout"] = 0.1
     return defaults
