@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 SLICE = 8192  # numbers of theta in one call of an optimiser: its temporaries stay in the cache
 LEAST_ROWS = 64  # fewer rows a block, and BLAS spends its time on packing W
 LEAST_NUMBERS = 1 << 14  # of theta in a part
-MOST = 16  # parts of one thing
+MOST_BLOCKS = 8  # of rows
+MOST_PARTS = 4  # of one W; with more, BLAS packs δ more often
 
 
 class Plan(NamedTuple):
@@ -75,7 +76,7 @@ def make_plan(network: Network, m: int, slots: int, worth_cutting: bool) -> Plan
     tables = network.tables(m)
     layers = network.layers[1:]
     by_row = worth_cutting and all(layer.by_row for layer in layers)
-    starts = cut(m, min(MOST, m // LEAST_ROWS) if by_row else 1)
+    starts = cut(m, min(MOST_BLOCKS, m // LEAST_ROWS) if by_row else 1)
     blocks = np.stack([tables[3]] * (len(starts) - 1))
     for block, first, last in zip(blocks, starts[:-1], starts[1:], strict=True):
         block[:, 0] += first * block[:, 2]
@@ -86,7 +87,7 @@ def make_plan(network: Network, m: int, slots: int, worth_cutting: bool) -> Plan
     for l, layer in enumerate(layers, start=1):
         (start, rows, columns), bias = tables[0, l].tolist(), tables[1, l].tolist()
         n_in = network.sizes[l - 1]
-        pieces = min(MOST, rows * columns // LEAST_NUMBERS) if layer.by_input else 1
+        pieces = min(MOST_PARTS, rows * columns // LEAST_NUMBERS) if layer.by_input else 1
         bounds = cut(rows, pieces) if pieces > 1 else [0, n_in]
         for first, last in itertools.pairwise(bounds):
             W = (start + first * columns, last - first, columns) if pieces > 1 else tables[0, l]
