@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 SLICE = 8192  # numbers of theta in one call of an optimiser: its temporaries stay in the cache
 LEAST_ROWS = 64  # fewer rows a block, and BLAS spends its time on packing W
+FEW, MANY_ROWS = 4, 256  # more blocks than a few only of so many rows each
 LEAST_NUMBERS = 1 << 14  # of theta in a part
-MOST_BLOCKS = 8  # of rows
+MOST_BLOCKS = 16  # of rows
 MOST_PARTS = 4  # of one W; with more, BLAS packs δ more often
 
 
@@ -76,7 +77,8 @@ def make_plan(network: Network, m: int, slots: int, worth_cutting: bool) -> Plan
     tables = network.tables(m)
     layers = network.layers[1:]
     by_row = worth_cutting and all(layer.by_row for layer in layers)
-    starts = cut(m, min(MOST_BLOCKS, m // LEAST_ROWS) if by_row else 1)
+    wanted = max(min(FEW, m // LEAST_ROWS), min(MOST_BLOCKS, m // MANY_ROWS))
+    starts = cut(m, wanted if by_row else 1)
     blocks = np.stack([tables[3]] * (len(starts) - 1))
     for block, first, last in zip(blocks, starts[:-1], starts[1:], strict=True):
         block[:, 0] += first * block[:, 2]
