@@ -376,6 +376,40 @@ def test_a_dozen_rows_can_be_learnt_from(run, tmp_path, target):
     assert out.endswith("on 3 rows\n")
 
 
+def test_kinds_of_columns_can_be_given(folder, run, tmp_path):
+    where, _ = folder
+    data = str(where / "penguins.csv")
+    given = ("--kind", "year=categorical", "--kind", "island=text", "--max-levels", "2")
+    code, out, err = run("train", data, "-t", "species", "-o", "k.chainrule", *QUICK, *given)
+    assert code == 0, err
+    assert re.search(r"^year +categorical +3 +as given", out, re.MULTILINE)
+    assert re.search(r"^island +text ", out, re.MULTILINE)
+    clean = chainrule.load("k.chainrule")["clean"]
+    assert clean.kinds_["year"] == "categorical"
+    assert clean.max_levels == 2
+    (tmp_path / "s.toml").write_text('max_levels = 3\nkind = {year = "categorical"}\n')
+    settings = ("--config", "s.toml", "--force")
+    assert run("train", data, "-t", "species", "-o", "k.chainrule", *QUICK, *settings)[0] == 0
+    clean = chainrule.load("k.chainrule")["clean"]
+    assert (clean.kinds_["year"], clean.max_levels) == ("categorical", 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("yeer=categorical", "there is no column to be of a kind 'yeer'; did you mean 'year'?"),
+        ("year=number", "'year' cannot be 'number'; did you mean 'numeric'?"),
+        ("species=text", "'species' is the target"),
+        ("year", "--kind is COLUMN=KIND"),
+    ],
+)
+def test_kinds_that_have_no_meaning(folder, run, kind, message):
+    where, _ = folder
+    code, _, err = run("train", str(where / "penguins.csv"), "-t", "species", "--kind", kind)
+    assert code == 2
+    assert message in err
+
+
 def test_rows_without_a_target_are_counted_and_leaks_warned_of(folder, run, tmp_path):
     where, _ = folder
     frame = pd.read_csv(where / "penguins.csv")

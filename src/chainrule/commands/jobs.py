@@ -161,7 +161,9 @@ def make(table: Table, given: Mapping[str, Any], plan: Plan, seed: int) -> Any:
     if known and np.ceil(fraction * fewest) < needed:
         given["early_stopping"] = False
         table.notices.append(f"{fewest:,} rows are too few to hold some out to stop by")
-    model = tabular_pipeline(table.task, kinds=table.kinds, random_state=seed, **given)
+    model = tabular_pipeline(
+        table.task, kinds=table.kinds, max_levels=table.max_levels, random_state=seed, **given
+    )
     estimator = model[-1]
     for name, value in given.items():
         _check_name(name, value, estimator._parameter_constraints[name])

@@ -5,16 +5,17 @@ What is left out is told, never done in silence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.data import suggest
 from chainrule.tables.cells import CellError, as_numbers, as_strings, listed, spelling
 from chainrule.tables.columns import Column, kinds_of, present, task_of
-from chainrule.tabular import MAX_LEVELS
+from chainrule.tabular import MAX_LEVELS, USED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,8 @@ class Table:
         Types of X's columns, and of the target, as `chainrule.tables.read` takes them.
     notices : list of str
         What was left out, and why.
+    max_levels : int
+        Categories of more levels are encoded as text.
     """
 
     X: pd.DataFrame
@@ -48,6 +51,7 @@ class Table:
     types: dict[str, str]
     target_type: str
     notices: list[str] = field(default_factory=list)
+    max_levels: int = MAX_LEVELS
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -56,7 +60,13 @@ class Table:
 
 
 def prepare(
-    frame: pd.DataFrame, target: str, *, task: str | None = None, ignore: Sequence[str] = ()
+    frame: pd.DataFrame,
+    target: str,
+    *,
+    task: str | None = None,
+    ignore: Sequence[str] = (),
+    kinds: Mapping[str, str] | None = None,
+    max_levels: int = MAX_LEVELS,
 ) -> Table:
     """Split a table in columns to learn from and a target; say what is left out.
 
@@ -69,6 +79,10 @@ def prepare(
         None: by the target.
     ignore : sequence of str, default=()
         Columns to leave out.
+    kinds : dict of str to str, optional
+        Kinds of columns that are known better.
+    max_levels : int, default=40
+        Categories of more levels are encoded as text.
 
     Raises
     ------
@@ -77,9 +91,20 @@ def prepare(
     """
     from chainrule.tables.reading import types_of
 
-    for name, what in ((target, "target"), *((name, "column to ignore") for name in ignore)):
+    kinds = kinds or {}
+    for name, what in (
+        (target, "target"),
+        *((name, "column to ignore") for name in ignore),
+        *((name, "column to be of a kind") for name in kinds),
+    ):
         if name not in frame:
             raise ValueError(f"there is no {what} {name!r}{_nearest(name, list(frame))}")
+    for name, kind in kinds.items():
+        if kind not in USED:
+            raise ValueError(f"{name!r} cannot be {kind!r}; {suggest(kind, USED)}")
+        if name == target or name in ignore:
+            what = "the target" if name == target else "ignored"
+            raise ValueError(f"{name!r} is {what}; its kind has no meaning")
     if task not in (None, "classification", "regression"):
         raise ValueError(f"the task is classification or regression, not {task!r}")
     if target in ignore:
@@ -102,10 +127,16 @@ def prepare(
         _check_classes(y, target)
     X = frame.drop(columns=[target, *ignore])
     columns = [
-        column._replace(note=column.note or "many levels: encoded as text")
-        if column.kind == "categorical" and column.distinct > MAX_LEVELS
+        column._replace(kind=kinds[column.name], note="as given")
+        if column.name in kinds
         else column
         for column in kinds_of(X)
+    ]
+    columns = [
+        column._replace(note=column.note or "many levels: encoded as text")
+        if column.kind == "categorical" and column.distinct > max_levels
+        else column
+        for column in columns
     ]
     for kind, why in (("constant", "the same in every row"), ("identifier", "only names rows")):
         names = [column.name for column in columns if column.kind == kind]
@@ -114,7 +145,7 @@ def prepare(
     if all(column.kind in ("constant", "identifier") for column in columns):
         raise ValueError(f"there is no column left to predict {target!r} from")
     types = types_of(frame[[target, *X]])
-    return Table(X, y, target, task, columns, types, types.pop(target), notices)
+    return Table(X, y, target, task, columns, types, types.pop(target), notices, max_levels)
 
 
 def labels(column: pd.Series) -> NDArray[Any]:

@@ -40,6 +40,8 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "test_fraction": (float, int),
     "cv": (int,),
     "ignore": (list,),
+    "kind": (dict,),
+    "max_levels": (int,),
     "seed": (int,),
     "table": (str,),
     "query": (str,),
@@ -90,6 +92,23 @@ def train(
     ignore: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN", help="Do not use it; may be repeated.", show_default=False),
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=KIND",
+            help="Take it as numeric, categorical, date or text; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    max_levels: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            metavar="N",
+            help="Encode categories of more levels as text (default: 40).",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[
         int | None,
@@ -148,18 +167,20 @@ def train(
 
       chainrule train data.csv -t y --resume model.state
     """
-    own = {
-        "target": target,
-        "output": output,
-        "task": task,
-        "test_fraction": test_fraction,
-        "cv": cv,
-        "ignore": ignore or None,
-        "seed": seed,
-        "table": table,
-        "query": query,
-    }
     with bad_input():
+        own = {
+            "target": target,
+            "output": output,
+            "task": task,
+            "test_fraction": test_fraction,
+            "cv": cv,
+            "ignore": ignore or None,
+            "kind": _kinds(kind) if kind else None,
+            "max_levels": max_levels,
+            "seed": seed,
+            "table": table,
+            "query": query,
+        }
         settings, chosen = _settings(config, own, given)
         if settings["target"] is None:
             fail("name the column to predict with --target", BAD_INPUT)
@@ -176,7 +197,12 @@ def train(
 
         frame = tables.read(data, table=settings["table"], query=settings["query"])
         rows = preparing.prepare(
-            frame, settings["target"], task=settings["task"], ignore=settings["ignore"]
+            frame,
+            settings["target"],
+            task=settings["task"],
+            ignore=settings["ignore"],
+            kinds=settings["kind"],
+            max_levels=settings["max_levels"],
         )
         plan = jobs.split(
             rows,
@@ -254,6 +280,8 @@ def _settings(
         "output": "model.chainrule",
         "test_fraction": 0.2,
         "ignore": [],
+        "kind": {},
+        "max_levels": 40,
         "seed": 0,
     }
     settings = {
@@ -266,6 +294,17 @@ def _settings(
     chosen = {name: value_of(name, found[name]) for name in parameters() if name in found}
     chosen |= {name: value_of(name, text) for name, text in given.items() if text is not None}
     return settings, chosen
+
+
+def _kinds(given: list[str]) -> dict[str, str]:
+    """Of "COLUMN=KIND", the kind by column."""
+    found = {}
+    for text in given:
+        column, sign, kind = text.rpartition("=")
+        if not sign or not column:
+            raise ValueError(f"--kind is COLUMN=KIND, such as zip=categorical; got {text!r}")
+        found[column] = kind
+    return found
 
 
 def _leaks(frame: Any, rows: Table) -> list[str]:

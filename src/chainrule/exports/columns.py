@@ -212,7 +212,7 @@ def _to_columns(step: Any, features: list[Feature], names: Names) -> list[Featur
         if inner == "StringEncoder":
             advice = (
                 "take a text of few different values as a category (kinds= and max_levels= of "
-                "tabular_pipeline), or leave it out"
+                "tabular_pipeline, --kind and --max-levels of train), or leave it out"
             )
         raise ExportError(f"{inner} on {_listed(features, names)} cannot be exported; {advice}")
     made: list[Feature] = []
