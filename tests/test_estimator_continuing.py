@@ -11,36 +11,14 @@ import sys
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_diabetes, load_digits, load_iris
+from sklearn.datasets import load_digits
+from small import X, Xd, classify, regress, same, same_bits, y, yd
 
-from chainrule import MLPClassifier, MLPRegressor
+from chainrule import MLPClassifier
 from chainrule.checkpoints import Checkpoint, load_checkpoint
 from chainrule.loggers import CSVLog, JSONLinesLog
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-X, y = load_iris(return_X_y=True)
-Xd, yd = load_diabetes(return_X_y=True)
-
-
-def classify(**parameters):
-    return MLPClassifier(
-        **{"hidden_layer_sizes": 8, "max_iter": 10, "random_state": 0} | parameters
-    )
-
-
-def regress(**parameters):
-    return MLPRegressor(**{"hidden_layer_sizes": 8, "max_iter": 10, "random_state": 0} | parameters)
-
-
-def same(a, b, **tolerance):
-    for p, q in zip([*a.coefs_, *a.intercepts_], [*b.coefs_, *b.intercepts_], strict=True):
-        np.testing.assert_allclose(p, q, **tolerance)
-
-
-def same_bits(a, b):
-    same(a, b, rtol=0, atol=0)
-
 
 DATA = {
     "binary": (classify, X[50:], y[50:]),

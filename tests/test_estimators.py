@@ -7,38 +7,15 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_diabetes, load_digits, load_iris, make_multilabel_classification
+from sklearn.datasets import load_digits, make_multilabel_classification
 from sklearn.metrics import get_scorer, log_loss, r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.utils.class_weight import compute_sample_weight
+from small import X, Xd, classify, regress, same, same_bits, y, yd
 
-from chainrule import MLPClassifier, MLPRegressor
 from chainrule.callbacks import Callback, EarlyStopping
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-X, y = load_iris(return_X_y=True)
-Xd, yd = load_diabetes(return_X_y=True)
-
-
-def classify(**parameters):
-    return MLPClassifier(
-        **{"hidden_layer_sizes": 8, "max_iter": 10, "random_state": 0} | parameters
-    )
-
-
-def regress(**parameters):
-    return MLPRegressor(**{"hidden_layer_sizes": 8, "max_iter": 10, "random_state": 0} | parameters)
-
-
-def same(a, b, **tolerance):
-    for p, q in zip([*a.coefs_, *a.intercepts_], [*b.coefs_, *b.intercepts_], strict=True):
-        np.testing.assert_allclose(p, q, **tolerance)
-
-
-def same_bits(a, b):
-    same(a, b, rtol=0, atol=0)
-
 
 # Right where the original is wrong
 
