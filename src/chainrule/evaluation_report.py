@@ -291,8 +291,10 @@ def calibration(evaluation: Evaluation) -> Figure:
     x, y = [b["predicted"] for b in bins], [b["observed"] for b in bins]
     most = max(b["rows"] for b in bins)
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 2)), label="true")
-    ax.plot(x, y, color=BLUE, linewidth=1.3, label="model")
-    ax.scatter(x, y, s=[20 + 60 * b["rows"] / most for b in bins], color=BLUE, zorder=3)
+    ax.plot(x, y, color=BLUE, linewidth=1.3, label="model", clip_on=False)
+    ax.scatter(
+        x, y, s=[20 + 60 * b["rows"] / most for b in bins], color=BLUE, zorder=3, clip_on=False
+    )
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="observed frequency")
     ax.set_aspect("equal")
     ax.legend(frameon=False, loc="upper left")
