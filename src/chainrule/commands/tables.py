@@ -108,15 +108,15 @@ def predict(
 ) -> None:
     """Add predictions to a table of any size, with probabilities or quantiles.
 
-    A column "prediction" is added. Rows keep their order, and columns what is in them. A row that
-    cannot be read ends it, with the line's number, unless there is a file for --rejects; a file
-    half written is never left.
+    A column "prediction" is added. Rows and columns stay as they are.
+    A row that cannot be read ends it, with the line's number, unless there is a
+    file for --rejects. A file half written is never left.
 
     Try:
 
       chainrule predict model.chainrule new.csv -o predicted.csv
 
-      chainrule predict model.chainrule "2024/*.parquet" -o predicted.parquet --rejects bad.csv
+      chainrule predict model.chainrule "2024/*.csv" -o all.csv --rejects bad.csv
 
       cat new.csv | chainrule predict model.chainrule - | head
     """

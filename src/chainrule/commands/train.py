@@ -150,8 +150,9 @@ def train(
 ) -> None:
     """Train a model on a table, evaluate it on rows held out, and store it.
 
-    Kinds of columns are found out and shown, holes and new categories provided for. The model is
-    compared with a trivial and a linear one. Ctrl-C stops early and keeps what was learnt.
+    Kinds of columns are found out; holes and new categories are provided for.
+    The model is compared with a trivial and a linear one.
+    Ctrl-C stops early and keeps what was learnt.
 
     Try:
 
@@ -159,7 +160,7 @@ def train(
 
       chainrule train sales.parquet -t price -o price.chainrule --cv 5 --ignore id
 
-      chainrule train shop.duckdb --table orders -t amount --loss quantile --quantile 0.1,0.5,0.9
+      chainrule train shop.duckdb --table orders -t amount --loss huber
 
       chainrule train data.csv --config settings.toml --hidden-layer-sizes 64,32
 
