@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -391,7 +392,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "export.md"
 RUNS = {
     "c": ("main.c", ["gcc -std=c99 -Wall -Werror penguins.c main.c -lm -o penguins", "./penguins"]),
     "js": ("main.mjs", ["node main.mjs"]),
-    "python": ("main.py", [f"{sys.executable} -W error main.py"]),
+    "python": ("main.py", [f"{shlex.quote(sys.executable)} -W error main.py"]),
 }
 
 
@@ -417,7 +418,7 @@ def test_the_pages_programs_print_what_it_says(language, shipped):
     code, said = re.search(pattern, text, re.S | re.M).groups()
     (shipped / file).write_text(code)
     for command in commands:
-        printed = exports.run(shipped, command.split())
+        printed = exports.run(shipped, shlex.split(command))
     assert printed == said
 
 
