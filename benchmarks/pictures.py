@@ -112,8 +112,8 @@ def roofline(rows: list[dict[str, Any]]) -> Figure:
     ax.plot(slope, slope * memory, color=GREY, linewidth=1, linestyle=(0, (4, 2)))
     ax.annotate(
         f"memory: {memory:.0f} GB/s",
-        (slope[0], slope[0] * memory),
-        (6, -14),
+        (np.sqrt(slope[0] * slope[1]), np.sqrt(slope[0] * slope[1]) * memory),
+        (8, -12),
         textcoords="offset points",
     )
     for what, style in (
