@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from chainrule import ACTIVATIONS, LAYERS, Network, set_config
+from chainrule import ACTIVATIONS, LAYERS, MLPClassifier, Network, set_config
 from chainrule import network as network_module
 from chainrule.layers import AFFINE
 
@@ -136,3 +136,30 @@ def test_one_predictor_in_many_threads(served):
     for caller in callers:
         caller.join()
     assert not wrong
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_many_rows_take_little_memory_beyond_the_output(dtype):
+    X = np.random.default_rng(0).normal(size=(100_000, 20)).astype(dtype)
+    model = MLPClassifier((8,), max_iter=2, engine="numpy").fit(X[:300], np.arange(300) % 3)
+    model.predict_proba(X[:3000])
+    tracemalloc.start()
+    try:
+        output = model.predict_proba(X)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - output.nbytes < X.nbytes / 8
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_sum_that_overflows_is_not_taken_for_an_infinity():
+    X = np.full((4, 2), 3e38, np.float32)
+    X[0] = 0
+    model = MLPClassifier((3,), max_iter=2, engine="numpy", standardize=False)
+    model.fit(np.eye(4, 2, dtype=np.float32), [0, 1, 0, 1])
+    assert model.predict(X).shape == (4,)
+    X[1, 1] = np.inf
+    with pytest.raises(ValueError, match="infinity"):
+        model.predict(X)
