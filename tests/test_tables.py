@@ -252,3 +252,18 @@ def test_types_are_the_same_in_every_block(tmp_path):
     assert whole["b"].tolist()[:1] == ["2"]
     with pytest.raises(ValueError, match="rows must be at least 1"):
         next(blocks(tmp_path / "t.csv", rows=0))
+
+
+@pytest.mark.parametrize("missing", ["pandas", "pyarrow"])
+@pytest.mark.parametrize("call", ["read('t.csv')", "list(blocks('t.csv'))"])
+def test_what_is_not_installed_is_named_with_the_extra(missing, call, tmp_path):
+    (tmp_path / "t.csv").write_text("a\n1\n")
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from chainrule.tables import blocks, read\n"
+        f"try: {call}\n"
+        "except ImportError as error: print(error)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f'tables need {missing}: pip install "chainrule[tables]"'

@@ -61,9 +61,9 @@ def read(
     TableError
         The table cannot be read. The message names the file, the place and what to do.
     """
+    _needs_pandas()
     import pyarrow as pa
 
-    _needs_pandas()
     with opened(source, table, query, columns, types, limit) as whole_table:
         parts = [typed for typed, _ in whole_table.tables(raise_it)]
         whole = pa.concat_tables(parts) if parts else whole_table.empty()
