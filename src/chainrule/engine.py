@@ -1,4 +1,6 @@
-"""The compiled engine: signatures, compilation and its cache. Only here and in `loops` is Numba.
+"""The compiled engine: signatures, compilation and its cache.
+
+Numba is here, in `formulas`, `loops` and `views`, and nowhere else.
 
 Every piece of a network (a layer's three functions, an activation and its pullback, a loss, an
 optimiser's step) has a *role*, which fixes its signature. It is compiled once per dtype to a
@@ -49,6 +51,7 @@ ROLES = {
     "limit_norms": "FM",  # bound, W
     "follow": "FVV",  # newest, theta, average
 }
+KNOW_NUMBA = {"engine", "formulas", "loops", "views"}  # modules of ours
 FIXED_MODULES = ("numpy", "math", "cmath")  # whose contents nobody edits
 DESCEND = "AAAAAAAAAVVVVHHHIHTTATTAAVVVMVHHRRVAIA"  # the arguments of backprop.descend
 
@@ -86,7 +89,7 @@ def _toolchain() -> bytes:
     for name in ("numba", "llvmlite", "numpy", "scipy"):
         digest.update(f"{name} {metadata.version(name)}\n".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.stem in ("engine", "loops", "vecmath", "backprop", "regularizers"):
+        if path.stem in KNOW_NUMBA | {"vecmath", "backprop", "regularizers"}:
             digest.update(path.read_bytes())
     return digest.digest()
 
@@ -299,14 +302,16 @@ def _register_helpers(fn: types.FunctionType) -> None:
     """Let compiled code call the plain Python functions that `fn` names, and theirs."""
     from numba.extending import register_jitable
 
-    from chainrule import loops
+    # Importing `views` is what registers its bodies.
+    from chainrule import loops, views  # noqa: F401
+    from chainrule.formulas import HELPER
 
     for _, value in _globals_read(fn):
         if not isinstance(value, types.FunctionType) or value in _registered:
             continue
         _registered.add(value)
         if value not in loops.REPLACED:
-            register_jitable(**loops.HELPER)(value)
+            register_jitable(**HELPER)(value)
             _register_helpers(value)
 
 

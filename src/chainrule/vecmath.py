@@ -2,7 +2,8 @@
 
 Here each is ordinary NumPy, to be read and stepped through. For the compiled engine
 :mod:`chainrule.loops` gives each a second body, a loop that the processor can vectorise, since
-Numba's own ``exp`` and ``tanh`` cannot be. Results go into the last argument, as everywhere.
+Numba's own ``exp`` and ``tanh`` cannot be; or :mod:`chainrule.views` does, where no loop is
+needed. Results go into the last argument, as everywhere.
 """
 
 from __future__ import annotations
