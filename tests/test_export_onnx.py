@@ -272,3 +272,20 @@ def test_what_is_read_has_no_columns_left_out():
         np.arange(120.0),
     )
     assert [column.name for column in read_model(model).columns] == ["mass"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_infinite_numbers_are_squashed_as_by_the_model(dtype, tmp_path):
+    tabular = pytest.importorskip("chainrule.tabular", reason="needs tabular_pipeline")
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": rng.normal(size=200), "b": rng.normal(size=200)})
+    y = np.where(X.a + X.b > 0, "p", "q")
+    model = tabular.tabular_pipeline(max_iter=20, engine="numpy", random_state=0)
+    exports.fit(model, X, y)
+    export(model, tmp_path / "m.onnx", sample=X, dtype=dtype)
+    hard = pd.DataFrame({"a": [np.inf, -np.inf, 1e30, 0.5], "b": [0.0, 0.1, np.inf, -np.inf]})
+    found = ran((tmp_path / "m.onnx").read_bytes(), hard, dtype)
+    expected = model.predict_proba(hard)
+    np.testing.assert_allclose(found["probabilities"], expected, rtol=0, atol=1e-5)
+    assert found["label"].tolist() == model.predict(hard).tolist()

@@ -88,7 +88,7 @@ STOREYS = [
         "onnx",
     },
     {"exports.exporting"},
-    {"commands.doctor", "commands.models", "commands.tables", "commands.train"},
+    {"commands.digits", "commands.doctor", "commands.models", "commands.tables", "commands.train"},
     {"cli"},
 ]
 # The mathematics itself is read without any of the rest.

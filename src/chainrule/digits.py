@@ -1,6 +1,7 @@
 """The main job: learn to read scikit-learn's digits by the article's recipe, or a modern one.
 
-Data, recipes, one run and its result; nothing is printed here (see :mod:`chainrule.cli`).
+Data, recipes, one run and its result; nothing is printed here (see
+:mod:`chainrule.commands.digits`).
 """
 
 from __future__ import annotations

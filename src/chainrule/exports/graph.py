@@ -133,7 +133,9 @@ def _run(graph: Graph, program: Program, run: Run, x: str, dtype: Any) -> str:
                 x = graph.add("Add", x, constant(shift))
         elif name == "clip":
             x = graph.add("Min", graph.add("Max", x, constant(p[0])), constant(p[1]))
-        else:  # squash
+        else:  # squash; infinities, and what overflows as a square, go to the ends as well
+            most = np.finfo(dtype).max ** 0.45
+            x = graph.add("Min", graph.add("Max", x, constant([-most])), constant([most]))
             part = graph.add("Div", x, constant(p[0]))
             root = graph.add(
                 "Sqrt", graph.add("Add", graph.add("Mul", part, part), constant([1.0]))

@@ -1,0 +1,222 @@
+"""The command ``chainrule digits``: learn to read handwritten digits, and draw what came of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chainrule.commands.report import epoch_line, last_line, print_report
+from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
+
+if TYPE_CHECKING:
+    from chainrule.digits import Record, Result, Run
+
+ABOUT_DIGITS = (
+    "Learn to read handwritten digits; draw what came of it.\n\n"
+    "The recipe 'article' is the article's: layers (64, 100, 10), ReLU everywhere, squared error, "
+    "uniform(0, 0.1), stochastic gradient descent. 'modern' has softmax, cross-entropy, He's "
+    "starting values and Adam, and keeps the parameters of the epoch that did best on training "
+    "rows held back.\n\n"
+    "The default seed, 0, is simply the first. Exit codes: 0 done, 1 failed on the way, 2 wrong "
+    "input, 130 stopped by Ctrl-C."
+)
+
+
+def digits(
+    recipe: Annotated[
+        str, typer.Option(help="article, modern or both; the options below change it.")
+    ] = "article",
+    seed: Annotated[
+        int, typer.Option(min=0, help="For the starting values and the order of the samples.")
+    ] = 0,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows in a mini-batch.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The optimiser's step size.")] = None,
+    hidden: Annotated[
+        list[int] | None,
+        typer.Option(min=0, help="Width of a hidden layer; once for each layer. 0: none."),
+    ] = None,
+    activation: Annotated[
+        str | None, typer.Option(help="Of the hidden layers, e.g. relu, tanh, gelu.")
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="squared_error, cross_entropy, binary_cross_entropy, ... Another loss than the "
+            "recipe's brings its own output activation: identity, softmax or logistic."
+        ),
+    ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            help="sgd, momentum, nesterov, adam, ... Another one than the recipe's brings its own "
+            "learning rate."
+        ),
+    ] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Starting values, e.g. uniform, he_normal.")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, numpy or numba.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures go.")] = Path(
+        "chainrule-digits"
+    ),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, and nothing else, to stdout.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the last line only.")] = False,
+) -> None:
+    """Run the main job; see ABOUT_DIGITS."""
+    started = time.perf_counter()
+    options = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "hidden": None if not hidden else () if hidden == [0] else tuple(hidden),
+        "activation": activation,
+        "loss": loss,
+        "optimizer": optimizer,
+        "init": init,
+        "dtype": dtype,
+        "engine": engine,
+    }
+    try:
+        data, runs = _prepare(recipe, seed, options)
+        _check_folder(out)
+        results = _train(runs, show_lines=not (as_json or quiet), silent=quiet)
+        failed = next((result for result in results if result.failure), None)
+        if failed is not None:
+            fail(
+                f"{failed.failure}. It reads {failed.correct} of {failed.total} test digits",
+                FAILED,
+            )
+        pictures, problem = _draw(out, data, results)
+    except KeyboardInterrupt:
+        fail("stopped before there was anything to report", INTERRUPTED)
+    if as_json:
+        print(json.dumps(_as_object(results, pictures, many=recipe == "both")))
+    elif quiet:
+        for result in results:
+            print(last_line(result))
+    else:
+        print_report(results, pictures, time.perf_counter() - started)
+    if problem is not None:
+        fail(f"the pictures could not be drawn: {problem}", FAILED)
+    if any(result.interrupted for result in results):
+        fail("stopped by Ctrl-C; this is the network as trained so far", INTERRUPTED)
+
+
+def _prepare(recipe: str, seed: int, options: dict[str, Any]) -> tuple[Any, list[Run]]:
+    """The data, and the run or runs that were asked for; bad input ends it here."""
+    from chainrule import digits as job
+    from chainrule.data import look_up
+
+    try:
+        if recipe == "both":
+            chosen = list(job.RECIPES.values())
+        else:
+            names = job.RECIPES | {"both": job.ARTICLE}
+            chosen = [look_up("recipe", recipe, names)]
+        changed = [job.override(each, **options) for each in chosen]
+        data = job.load()
+        return data, [job.Run(each, data, seed) for each in changed]
+    except (ValueError, TypeError, MemoryError) as error:
+        fail(str(error) or type(error).__name__, BAD_INPUT)
+
+
+def _check_folder(out: Path) -> None:
+    """See, before anything takes time, that pictures can be written there."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        fail(
+            f"the folder for the pictures, {out}, cannot be written: "
+            f"{error.strerror or error}. Choose another with --out",
+            BAD_INPUT,
+        )
+
+
+def _train(runs: list[Run], show_lines: bool, silent: bool) -> list[Result]:
+    """Train one after the other; a run that is stopped or fails is the last."""
+    results: list[Result] = []
+    for run in runs:
+        with _progress(run, silent, sys.stdout if show_lines else sys.stderr) as (say, advance):
+
+            def on_epoch(
+                record: Record,
+                say: Callable[[str], None] = say,
+                advance: Callable[[Record], None] = advance,
+            ) -> None:
+                advance(record)
+                if show_lines and len(runs) == 1:
+                    say(epoch_line(record))
+
+            results.append(run(on_epoch))
+        if results[-1].interrupted or results[-1].failure is not None:
+            break
+    return results
+
+
+@contextmanager
+def _progress(
+    run: Run, silent: bool, stream: Any
+) -> Iterator[tuple[Callable[[str], None], Callable[[Record], None]]]:
+    """(say, advance): print a line; move the bar, which is there on a terminal only."""
+    if silent or not stream.isatty():
+        yield (lambda line: print(line, flush=True)), (lambda record: None)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(file=stream, highlight=False)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("epoch {task.completed} of {task.total}  accuracy {task.fields[accuracy]}"),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(run.recipe.name, total=run.recipe.epochs, accuracy="-")
+        yield (
+            lambda line: console.print(line, markup=False, soft_wrap=True),
+            lambda record: bar.update(task, advance=1, accuracy=f"{record.accuracy:.4f}"),
+        )
+
+
+def _draw(out: Path, data: Any, results: list[Result]) -> tuple[list[Path], OSError | None]:
+    from chainrule.plotting import write_pictures
+
+    try:
+        return write_pictures(out, data, results), None
+    except OSError as error:
+        return [], error
+
+
+def _as_object(results: list[Result], pictures: list[Path], many: bool) -> dict[str, Any]:
+    """What --json prints: the run, or the runs by the name of their recipe."""
+    runs = {
+        result.recipe.name: {
+            "recipe": result.recipe.name,
+            "seed": result.seed,
+            "parameters": result.parameters(),
+            "epochs": [record._asdict() for record in result.epochs],
+            "kept_epoch": result.kept_epoch,
+            "confusion_matrix": result.confusion.tolist(),
+            "dead_outputs": result.dead_outputs,
+            "seconds": result.seconds,
+            "pictures": [str(path) for path in pictures],
+        }
+        for result in results
+    }
+    return runs if many else runs[results[0].recipe.name]
