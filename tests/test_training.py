@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule import DivergenceError, Network, Optimizer, train
-from chainrule.training import choose_engine
+from chainrule import OPTIMIZERS, DivergenceError, Network, Optimizer, train, training
+from chainrule.layers import AFFINE, batch_norm
+from chainrule.training import Descent, choose_engine
 
 
 def problem(n=23, seed=0):
@@ -452,3 +453,31 @@ def test_one_hot():
     np.testing.assert_array_equal(chainrule.one_hot([2, 0], 3), [[0, 0, 1], [1, 0, 0]])
     assert chainrule.one_hot(np.array([1.0]), 2, np.float32).dtype == np.float32
     assert chainrule.one_hot(np.array([1], np.uint8), 2).tolist() == [[0, 1]]
+
+
+def test_divergence_is_looked_for_with_the_rows_weights(monkeypatch):
+    """Batch normalisation sees the weights, so a replay without them would see other numbers."""
+    rng = np.random.default_rng(0)
+    network = Network((3, 4, 4, 1), layers=[AFFINE, batch_norm(), AFFINE], init="he_normal", seed=0)
+    X, Y, weight = rng.normal(size=(8, 3)), rng.normal(size=(8, 1)), rng.uniform(1, 9, 8)
+    sgd = OPTIMIZERS["sgd"]
+    descent = Descent(network, sgd, np.array([1e150]), 8, "numpy")
+    seen = []
+    real = training.backprop.output_error
+
+    def spied(net, delta, y, batch):
+        seen.append((batch.z[2].copy(), batch.share[:, 0].copy()))
+        real(net, delta, y, batch)
+
+    monkeypatch.setattr(training.backprop, "output_error", spied)
+    order = rng.permutation(8)
+    for _ in range(9):
+        descent.keep()
+        total = descent.epoch(X, Y, order, weight)
+        if not (np.isfinite(total) and np.isfinite(network.theta).all()):
+            break
+    seen.clear()
+    assert "diverged" in str(descent.explain(X, Y, order, 0, weight))
+    (z, share), (z_again, share_again) = seen[-2:]
+    np.testing.assert_allclose(share_again, share, rtol=1e-12)
+    np.testing.assert_allclose(z_again, z, rtol=1e-12)

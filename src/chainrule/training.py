@@ -394,7 +394,8 @@ class Descent:
             after = [array.copy() for array in self._arrays()]
             for array, kept in zip(self._arrays(), before, strict=True):
                 array[...] = kept
-            fault = self._first_non_finite(X[rows], Y[rows], after[0], finite)
+            w = None if weight is None else weight[rows]
+            fault = self._first_non_finite(X[rows], Y[rows], w, after[0], finite)
             if fault is not None:
                 layer, what = fault
                 return DivergenceError(
@@ -419,12 +420,14 @@ class Descent:
         )
 
     def _first_non_finite(
-        self, X: Array, Y: Array, theta_after: Array, finite: bool
+        self, X: Array, Y: Array, weight: Array | None, theta_after: Array, finite: bool
     ) -> tuple[int, str] | None:
         """(layer, what) of the first non-finite number in a step that was just taken, if any."""
         network = self.network
         net, batch = network.bind(len(X), training=self.t + 1)
         batch.a[0][:] = X
+        if weight is not None:
+            batch.share[:, 0] = weight / (weight.sum() or 1)
         layers = range(1, network.L + 1)
         with np.errstate(all="ignore"):
             backprop.forward(net, batch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -84,10 +84,11 @@ def doctor(
         fail("stopped", INTERRUPTED)
     except (TableError, ImportError, ValueError) as error:
         fail(str(error), BAD_INPUT)
+    look = _Look(len(frame), not cut, target, found_task, reason, columns, found)
     if as_json:
-        print(json.dumps(_as_object(frame, target, found_task, reason, cut, columns, found)))
+        print(json.dumps(_as_object(look)))
     else:
-        _print(frame, target, found_task, reason, cut, columns, found)
+        _print(look)
     if any(each.severity == "serious" for each in found):
         raise typer.Exit(FAILED)
 
@@ -102,35 +103,26 @@ def _busy(what: str) -> AbstractContextManager[Any]:
     return Console(file=sys.stderr).status(escape(what))
 
 
-def _as_object(
-    frame: Any,
-    target: str,
-    task: str,
-    reason: str,
-    cut: bool,
-    columns: list[Column],
-    found: list[Finding],
-) -> dict[str, Any]:
-    return {
-        "rows": len(frame),
-        "all_rows": not cut,
-        "target": target,
-        "task": task,
-        "reason": reason,
-        "columns": [each._asdict() for each in columns],
-        "findings": [each._asdict() for each in found],
+class _Look(NamedTuple):
+    """What was looked at, and what was found."""
+
+    rows: int
+    all_rows: bool
+    target: str
+    task: str
+    reason: str
+    columns: list[Column]
+    findings: list[Finding]
+
+
+def _as_object(look: _Look) -> dict[str, Any]:
+    lists = {
+        name: [each._asdict() for each in getattr(look, name)] for name in ("columns", "findings")
     }
+    return look._asdict() | lists
 
 
-def _print(
-    frame: Any,
-    target: str,
-    task: str,
-    reason: str,
-    cut: bool,
-    columns: list[Column],
-    found: list[Finding],
-) -> None:
+def _print(look: _Look) -> None:
     import io
 
     from rich.console import Console
@@ -140,14 +132,17 @@ def _print(
     fancy = sys.stdout.isatty()
     plain = io.StringIO()
     console = Console(highlight=False) if fancy else Console(file=plain, width=10_000)
-    size = f"{len(frame):,} row{'s' * (len(frame) != 1)}" + (
-        " (the first; see --rows)" if cut else ""
+    columns, reason = look.columns, look.reason
+    size = f"{look.rows:,} row{'s' * (look.rows != 1)}" + (
+        "" if look.all_rows else " (the first; see --rows)"
     )
     console.print(
         Text.assemble(
             f"{size}, {len(columns):,} column{'s' * (len(columns) != 1)} to learn from. Target ",
-            (target, "bold"),
-            f": {task}, since {reason}." if reason != "as you said" else f": {task}, {reason}.",
+            (look.target, "bold"),
+            f": {look.task}, since {reason}."
+            if reason != "as you said"
+            else f": {look.task}, {reason}.",
         )
     )
     console.print()
@@ -171,7 +166,7 @@ def _print(
     if len(columns) > 40:
         console.print(Text(f"... and {len(columns) - 40:,} more", style="dim"))
     for severity, heading in _HEADINGS.items():
-        those = [each for each in found if each.severity == severity]
+        those = [each for each in look.findings if each.severity == severity]
         if not those:
             continue
         mark, style = _MARKS[severity]
@@ -192,7 +187,7 @@ def _print(
         if len(alike) > 30:
             console.print(Text(f"  ... and {len(alike) - 30:,} more; see --json", style="dim"))
     console.print()
-    serious = sum(each.severity == "serious" for each in found)
+    serious = sum(each.severity == "serious" for each in look.findings)
     if serious:
         console.print(Text(f"{serious} serious finding{'s' * (serious != 1)}.", style="bold red"))
     else:
