@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ from models import classifier, fitted
 
 from chainrule import ModelFileError, load, read_header, save
 from chainrule.checkpoints import save_checkpoint
-from chainrule.files.container import SUMS, sums_of, write_container
+from chainrule.files.container import SUMS, frame_of, sums_of, write_container
 
 ROOT = Path(__file__).parent.parent
 
@@ -104,6 +105,23 @@ def test_other_zip_files(good, tmp_path):
     sealed({"weights.safetensors": b""}, path)
     with pytest.raises(ModelFileError, match=r"it has no header\.json"):
         load(path)
+
+
+@pytest.mark.parametrize("again", ["header.json", "weights.safetensors", SUMS])
+def test_two_members_of_one_name(again, good, tmp_path):
+    """Other tools might read the first where we read the last."""
+    members = [*members_of(good).items()]
+    members.append((SUMS, sums_of(dict(members))))
+    at = [name for name, _ in members].index(again)
+    members.insert(at, members[at])
+    entries = [(name, len(data), binascii.crc32(data)) for name, data in members]
+    heads, _, tail = frame_of(entries)
+    path = tmp_path / "two.chainrule"
+    body = b"".join(head + data for head, (_, data) in zip(heads, members, strict=True))
+    path.write_bytes(body + tail)
+    for read in (load, read_header):
+        with pytest.raises(ModelFileError, match="two of its members have one name"):
+            read(path)
 
 
 def test_a_bomb_is_not_blown_up(tmp_path):
