@@ -110,11 +110,13 @@ def roofline(rows: list[dict[str, Any]]) -> Figure:
     top = max(peak for name, peak in roofs.items() if "sgemm" in name)
     slope = np.array([left, top / memory])
     ax.plot(slope, slope * memory, color=GREY, linewidth=1, linestyle=(0, (4, 2)))
+    x = slope[0] ** 0.1 * slope[1] ** 0.9
     ax.annotate(
         f"memory: {memory:.0f} GB/s",
-        (np.sqrt(slope[0] * slope[1]), np.sqrt(slope[0] * slope[1]) * memory),
-        (8, -12),
+        (x, x * memory),
+        (-8, 4),
         textcoords="offset points",
+        ha="right",
     )
     for what, style in (
         ("width", {"marker": "o", "color": "#1f4e79"}),
