@@ -188,7 +188,7 @@ def drawn(engine, body, key, t, shape, dtype="float64"):
     else:
         from chainrule.engine import compiled
 
-        compiled(body, "HIM", out.dtype)(np.array([float(key)]), t, out)
+        compiled(body, "HFM", out.dtype)(np.array([float(key)]), float(t), out)
     return out
 
 
@@ -209,6 +209,16 @@ def splitmix(key, t, n):
 def test_uniform_numbers_are_the_hash(key, t, engine, dtype):
     out = drawn(engine, _uniform, key, t, (3, 5), dtype)
     assert out.ravel().tolist() == splitmix(key, t, 15)
+
+
+@pytest.mark.parametrize("body", [_uniform, _normal])
+@pytest.mark.parametrize("first", [1, 7, vecmath.MOST_ROWS - 5])
+def test_a_block_of_rows_draws_what_the_whole_batch_does(body, first, engine, dtype):
+    """Of a batch of so many rows, of which only the few before and after `first` are drawn."""
+    block = drawn(engine, body, 5, 3 + first * vecmath.ROW, (4, 3), dtype)
+    around = drawn(engine, body, 5, 3 + (first - 1) * vecmath.ROW, (5, 3), dtype)
+    np.testing.assert_array_equal(block, around[1:])
+    assert not np.isin(block, drawn(engine, body, 5, 4 + first * vecmath.ROW, (4, 3), dtype)).any()
 
 
 def test_hash_is_that_of_splitmix64():

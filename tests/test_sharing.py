@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import subprocess
@@ -26,7 +27,7 @@ from chainrule import (
     train,
     training,
 )
-from chainrule.layers import AFFINE, batch_norm, dropout, layer_norm
+from chainrule.layers import AFFINE, batch_norm, dropout, layer_norm, noise
 from chainrule.regularizers import Rules
 from chainrule.training import Descent
 from chainrule.vecmath import ABORTED, BOARD, take
@@ -42,13 +43,26 @@ RULES = {
 }
 
 
-@pytest.fixture
-def cut_small(monkeypatch):
-    """Small networks are cut into parts, as large ones are."""
-    monkeypatch.setattr(training, "WORTH_SHARING", 0.0)
-    monkeypatch.setattr(plan, "LEAST_ROWS", 4)
-    monkeypatch.setattr(plan, "LEAST_NUMBERS", 40)
-    monkeypatch.setattr(plan, "SLICE", 50)
+SMALL = {
+    (training, "WORTH_SHARING"): 0.0,
+    (plan, "LEAST_ROWS"): 4,
+    (plan, "SUMMED_ROWS"): 4,
+    (plan, "LEAST_NUMBERS"): 40,
+    (plan, "SLICE"): 50,
+}
+
+
+def make_small(adds_up, setattr=setattr):
+    """Cut small networks into parts as large ones are, in one of both ways."""
+    for name, value in SMALL.items():
+        setattr(*name, value)
+    setattr(plan, "gradients_by_block", lambda network, m: adds_up and m > 1)
+
+
+@pytest.fixture(params=[False, True], ids=["handed over", "added up"])
+def cut_small(monkeypatch, request):
+    make_small(request.param, monkeypatch.setattr)
+    return request.param
 
 
 def descend(engine, n_threads, *, rules=None, dtype="float64", layers=None, weighted=False):
@@ -90,22 +104,26 @@ def test_any_number_of_workers_gives_the_same_bits(rules, dtype, weighted, cut_s
 def test_parts_add_up(rules, engine, weighted, monkeypatch):
     """Cut into parts or not, in either engine: the same step."""
     whole = descend("numpy", 1, rules=rules, weighted=weighted)
-    for name, value in (("LEAST_ROWS", 4), ("LEAST_NUMBERS", 40), ("SLICE", 50)):
-        monkeypatch.setattr(plan, name, value)
-    monkeypatch.setattr(training, "WORTH_SHARING", 0.0)
-    parts = descend(engine, 3, rules=rules, weighted=weighted)
-    for k in (0, 1, 3):  # the state lies otherwise
-        np.testing.assert_allclose(parts[k], whole[k], rtol=1e-9, atol=1e-10)
+    for adds_up in (False, True):
+        make_small(adds_up, monkeypatch.setattr)
+        parts = descend(engine, 3, rules=rules, weighted=weighted)
+        for k in (0, 1, 3):  # the state lies otherwise
+            np.testing.assert_allclose(parts[k], whole[k], rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("middle", [dropout(0.5), layer_norm(), batch_norm()], ids=lambda x: x.name)
-def test_layers_that_mix_rows_or_draw_by_place(middle, cut_small):
+@pytest.mark.parametrize(
+    "middle", [dropout(0.5), noise(0.1), layer_norm(), batch_norm()], ids=lambda x: x.name
+)
+def test_layers_that_mix_rows_or_draw_by_place(middle, monkeypatch):
     layers = [AFFINE, middle, AFFINE]
-    alone = descend("numba", 1, layers=layers)
-    assert same_bits(descend("numba", 3, layers=layers), alone)
-    reference = descend("numpy", 1, layers=layers)
-    np.testing.assert_allclose(alone[0], reference[0], rtol=1e-9, atol=1e-10)
+    whole = descend("numpy", 1, layers=layers)
+    for adds_up in (False, True):
+        make_small(adds_up, monkeypatch.setattr)
+        alone = descend("numba", 1, layers=layers)
+        assert same_bits(descend("numba", 3, layers=layers), alone)
+        for cut in (alone, descend("numpy", 1, layers=layers)):
+            np.testing.assert_allclose(cut[0], whole[0], rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.compiled
@@ -129,7 +147,7 @@ def test_only_what_may_be_cut_is_cut(cut_small):
     for name, layer in LAYERS.items():
         network = Network((20, 20, 20, 20), layers=[AFFINE, layer, AFFINE], seed=0)
         cut = plan.make_plan(network, 40, 2, True)
-        assert (len(cut.blocks) > 1) == (name in ("affine", "layer_norm"))
+        assert (len(cut.blocks) > 1) == (name != "batch_norm")
         assert [(cut.parts[0, :, 0] == l).sum() > 1 for l in (1, 2, 3)] == [
             True,
             name == "affine",
@@ -177,7 +195,7 @@ def test_cuts_depend_on_shapes_alone():
 
 def test_a_small_step_is_one_item():
     network = Network((64, 100, 10), dtype="float32", seed=0)
-    cut = Descent(network, OPTIMIZERS["sgd"], np.array([0.1]), 200, "numpy")._plan(200)[0]
+    cut = Descent(network, OPTIMIZERS["sgd"], np.array([0.1]), 10, "numpy")._plan(10)[0]
     assert len(cut.blocks) == 1
     assert cut.parts.shape[1] == 2
 
@@ -332,9 +350,8 @@ def test_cores_are_those_that_may_be_used():
 FIT = """
 import hashlib, sys
 sys.path.insert(0, {tests!r})
-from chainrule import plan, training
-training.WORTH_SHARING, plan.LEAST_ROWS, plan.LEAST_NUMBERS, plan.SLICE = 0.0, 4, 40, 50
-from test_sharing import descend
+from test_sharing import descend, make_small
+make_small({adds_up})
 if __name__ == "__main__":
     print(hashlib.sha256(descend("numba", 2)[0].tobytes()).hexdigest())
 """
@@ -363,16 +380,15 @@ def test_a_forked_child_fits(cut_small):
 def test_another_process_gets_the_same_bits(cut_small):
     import hashlib
 
-    script = FIT.format(tests=os.path.dirname(__file__))
+    script = FIT.format(tests=os.path.dirname(__file__), adds_up=cut_small)
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == hashlib.sha256(descend("numba", 1)[0].tobytes()).hexdigest()
 
 
-def hashed(n_threads):
-    training.WORTH_SHARING = 0.0
-    plan.LEAST_ROWS, plan.LEAST_NUMBERS, plan.SLICE = 4, 40, 50
+def hashed(n_threads, adds_up):
+    make_small(adds_up)
     return descend("numba", n_threads)[0].tobytes(), threads.default_threads()
 
 
@@ -381,7 +397,9 @@ def test_in_joblib_workers(cut_small):
     joblib = pytest.importorskip("joblib")
     expected = descend("numba", 1)[0].tobytes()
     with joblib.parallel_config("loky", inner_max_num_threads=1):
-        results = joblib.Parallel(n_jobs=2)(joblib.delayed(hashed)(None) for _ in range(2))
+        results = joblib.Parallel(n_jobs=2)(
+            joblib.delayed(hashed)(None, cut_small) for _ in range(2)
+        )
     assert results == [(expected, 1)] * 2
 
 
@@ -515,3 +533,45 @@ def test_processes_of_a_search_share_the_cores(monkeypatch):
             )
         for each, cores in told:
             assert each == max(1, min(cores, os.cpu_count() // n_jobs))
+
+
+# --- the pace ------------------------------------------------------------------------------------
+
+
+def paced(pace, seconds, runs, working=1.0):
+    """Which way was chosen for each of so many runs, a step taking `seconds[way]`."""
+    ways = []
+    for _ in range(runs):
+        way = pace.choose()
+        pace.note(way, seconds[way], working)
+        ways.append(way)
+    return ways
+
+
+def test_pace_shares_and_seldom_tries_alone():
+    ways = paced(threads.Pace(), {True: 1.0, False: 1.8}, 1000)
+    assert all(ways[: threads.FIRST_TRIAL])
+    assert 1 <= ways.count(False) <= 1000 / threads.LAST_TRIAL + 4
+    assert not any(left == right is False for left, right in itertools.pairwise(ways))
+
+
+def test_pace_goes_alone_where_that_is_faster_and_comes_back():
+    pace = threads.Pace()
+    ways = paced(pace, {True: 1.0, False: 0.5}, 200)
+    assert ways[-threads.LAST_TRIAL :].count(False) >= threads.LAST_TRIAL - 2
+    ways = paced(pace, {True: 0.4, False: 0.5}, 100)
+    assert ways.count(True) >= 30
+    assert pace.shared
+
+
+def test_pace_tries_at_once_if_workers_are_kept_waiting():
+    ways = paced(threads.Pace(), {True: 1.0, False: 0.5}, 4, working=0.5)
+    assert ways == [True, False, False, False]
+
+
+@pytest.mark.compiled
+def test_whatever_the_pace_the_same_bits(cut_small, monkeypatch):
+    expected = descend("numba", 1)
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(threads.Pace, "choose", lambda self: bool(rng.integers(2)))
+    assert same_bits(descend("numba", 2), expected)

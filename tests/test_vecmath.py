@@ -211,6 +211,63 @@ def test_take_rows(engine, dtype):
     assert evaluate(engine, "take_rows", x, none, shape=(0, 3)).shape == (0, 3)
 
 
+def run(engine, body, letters, *arguments):
+    if engine == "numba":
+        from chainrule.engine import compiled
+
+        body = compiled(body, letters, arguments[-1].dtype)
+    body(*arguments)
+
+
+def _add(x, out):
+    vecmath.add(x[0], out[0])
+
+
+def _scale_rows(x, out):
+    vecmath.scale_rows(x, 0.5, out)
+
+
+def _shares(weight, rows, out):
+    out[0, 0] = vecmath.shares(weight, rows, out[1:])
+
+
+def _weighted_sum(x, weight, rows, out):
+    out[0, 0] = vecmath.weighted_sum(x, weight, rows)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 17), (7, 5)])
+def test_in_place(engine, dtype, shape):
+    rng = np.random.default_rng(0)
+    x, start = rng.normal(size=shape).astype(dtype), rng.normal(size=shape).astype(dtype)
+    out = start.copy()
+    run(engine, _add, "MM", x, out)
+    np.testing.assert_array_equal(out[0], start[0] + x[0])
+    np.testing.assert_array_equal(out[1:], start[1:])
+    out = start.copy()
+    run(engine, _scale_rows, "MM", x[:, :1].copy(), out)
+    np.testing.assert_array_equal(out, start * (x[:, :1] / 2))
+
+
+@pytest.mark.parametrize("weight", [[1, 0, 2.5], [0, 0, 0]])
+def test_shares(engine, dtype, weight):
+    out, rows = np.zeros((5, 1), dtype), np.array([2, 1, 2, 0])
+    run(engine, _shares, "VAM", np.array(weight, dtype), rows, out)
+    total = sum(weight[i] for i in rows) or 1
+    assert out[0, 0] == total
+    expected = [weight[i] / total for i in rows]
+    np.testing.assert_allclose(out[1:, 0], expected, rtol=2 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("weight", [[1, 0, 2.5], []])
+def test_weighted_sum(engine, dtype, weight):
+    """In double precision: in single, 2²⁴ + 1 is 2²⁴."""
+    x, rows = np.array([2.0**24, 1, 1, 1], dtype), np.array([2, 1, 2, 0])
+    out = np.zeros((1, 1), dtype)
+    run(engine, _weighted_sum, "VVAM", x, np.array(weight, dtype), rows, out)
+    w = [weight[i] for i in rows] if weight else [1] * 4
+    assert out[0, 0] == np.dtype(dtype).type(sum(a * float(b) for a, b in zip(w, x, strict=True)))
+
+
 def test_views_are_views():
     flat = np.arange(10.0)
     table = np.array([[0, 0, 0], [0, 2, 3], [6, 1, 4]])

@@ -15,11 +15,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.vecmath import Array, Index, functions, matrices, take, take_rows, vectors
+from chainrule.vecmath import (
+    ROW,
+    Array,
+    Index,
+    add,
+    functions,
+    matrices,
+    scale_rows,
+    shares,
+    take,
+    take_rows,
+    vectors,
+    weighted_sum,
+)
 
 
 class Layers(NamedTuple):
-    """What a network consists of, by layer: functions, parameters, and the layers' own numbers."""
+    """What a network consists of, by layer: functions and parameters."""
 
     L: int
     forward: Sequence[Callable[..., None]]
@@ -29,43 +42,47 @@ class Layers(NamedTuple):
     f_pullback: Sequence[Callable[[Array, Array, Array], None]]
     W: Sequence[Array]
     b: Sequence[Array]
-    s: Sequence[Array]
 
 
 class Batch(NamedTuple):
     """What one pass over m rows computes, by layer.
 
-    share, (m, 1), is what each row counts for in a mean: 1/m, or its weight over all weights.
+    share, (m, 1), is what each row counts for in a mean: 1/m, or its weight over all weights; s
+    are the layers' own numbers, which say the moment.
     """
 
     z: Sequence[Array]
     a: Sequence[Array]
     delta: Sequence[Array]
     share: Array
+    s: Sequence[Array]
 
 
 def forward(net: Layers, batch: Batch) -> None:
     """z^l = a^{l-1} W^l + b^l and a^l = σ^l(z^l), for l = 1 … L."""
-    W, b, s, z, a = net.W, net.b, net.s, batch.z, batch.a
+    W, b, s, z, a = net.W, net.b, batch.s, batch.z, batch.a
     for l in range(1, net.L + 1):
         net.forward[l](W[l], b[l], s[l], batch.share, a[l - 1], z[l])
         net.f[l](z[l], a[l])
 
 
-def output_error(net: Layers, loss_delta: Callable[..., None], y: Array, batch: Batch) -> None:
+def output_error(
+    net: Layers, loss_delta: Callable[..., None], y: Array, batch: Batch, scale: float = 1.0
+) -> None:
     """δ^L = ∂C/∂a^L ⊙ σ′(z^L)  (BP1), averaged here, once, over the rows of the batch.
 
-    A fused loss writes ∂C/∂z^L; its layer's pullback is then the identity.
+    A fused loss writes ∂C/∂z^L; its layer's pullback is then the identity. `scale` is 1 but to
+    imitate another's slip.
     """
     L, z, a, delta = net.L, batch.z, batch.a, batch.delta
     loss_delta(z[L], a[L], y, delta[L])
     net.f_pullback[L](z[L], a[L], delta[L])
-    np.multiply(delta[L], batch.share, delta[L])
+    scale_rows(batch.share, scale, delta[L])
 
 
 def backward(net: Layers, batch: Batch) -> None:
     """δ^l = (δ^{l+1} W^{l+1}ᵀ) ⊙ σ′(z^l), for l = L-1 … 1  (BP2)."""
-    W, b, s, z, a, delta = net.W, net.b, net.s, batch.z, batch.a, batch.delta
+    W, b, s, z, a, delta = net.W, net.b, batch.s, batch.z, batch.a, batch.delta
     for l in range(net.L - 1, 0, -1):
         net.pullback[l + 1](W[l + 1], b[l + 1], s[l + 1], batch.share, a[l], delta[l + 1], delta[l])
         net.f_pullback[l](z[l], a[l], delta[l])
@@ -73,7 +90,7 @@ def backward(net: Layers, batch: Batch) -> None:
 
 def gradient(net: Layers, batch: Batch, nabla_W: Sequence[Array], nabla_b: Sequence[Array]) -> None:
     """∂C/∂b^l = Σ_rows δ^l  (BP3) and ∂C/∂W^l = a^{l-1}ᵀ δ^l  (BP4), for l = 1 … L."""
-    W, b, s, a, delta = net.W, net.b, net.s, batch.a, batch.delta
+    W, b, s, a, delta = net.W, net.b, batch.s, batch.a, batch.delta
     for l in range(1, net.L + 1):
         net.gradient[l](W[l], b[l], s[l], batch.share, a[l - 1], delta[l], nabla_W[l], nabla_b[l])
 
@@ -103,6 +120,9 @@ def descend(
     parts: Index,
     slices: Index,
     owned: Index,
+    numbers: Index,
+    W_blocks: Index,
+    b_blocks: Index,
     weight_layers: Index,
     z_flat: Array,
     a_flat: Array,
@@ -130,8 +150,10 @@ def descend(
         By layer; in the compiled engine their int64 addresses.
     cost, loss_delta, step : one function each, in a list of one
     rule : the functions in `regularizers.RULES`
-    theta, nabla : (P,)
-        Parameters, changed in place, and room for their gradient.
+    theta : (P,)
+        Parameters, changed in place.
+    nabla : (P,) or, if every block of rows has a gradient of its own, as many times P
+        Room for the gradient.
     state : (slots P,)
         The optimiser's memory, slice by slice, changed in place.
     average : (P,) or empty
@@ -145,8 +167,8 @@ def descend(
     t : int
         Steps taken before.
     own : float64
-        The layers' own numbers, flat.
-    tables, blocks, starts, parts, slices, owned : int64
+        The layers' own numbers, flat, for each block of rows.
+    tables, blocks, starts, parts, slices, owned, numbers, W_blocks, b_blocks : int64
         A `plan.Plan`.
     weight_layers : int64
         The layers whose W penalties, decay and the norm limit concern.
@@ -183,12 +205,15 @@ def descend(
         functions("f_pullback", f_pullback, theta),
         matrices(theta, tables[0]),
         vectors(theta, tables[1]),
-        vectors(own, tables[2]),
     )
+    s = vectors(own, numbers)
     z, a, delta = matrices(z_flat, blocks), matrices(a_flat, blocks), matrices(delta_flat, blocks)
-    a_whole, delta_whole = matrices(a_flat, tables[3]), matrices(delta_flat, tables[3])
+    a_whole, delta_whole = matrices(a_flat, tables[2]), matrices(delta_flat, tables[2])
     W_part, b_part = matrices(theta, parts[1]), vectors(theta, parts[2])
     nabla_W, nabla_b = matrices(nabla, parts[1]), vectors(nabla, parts[2])
+    nabla_W_block = matrices(nabla, W_blocks)
+    nabla_b_block = vectors(nabla, b_blocks)
+    by_block = len(W_blocks) > 0
     theta_slice, nabla_slice = vectors(theta, slices[0]), vectors(nabla, slices[0])
     state_slice = matrices(state, slices[1])
     average_slice = vectors(average, slices[0])
@@ -221,28 +246,24 @@ def descend(
         t += 1
         h[0] = rates[k]
         if len(weight) > 0:
-            w = weight[rows]
-            mass = float(w.sum())
-            if mass <= 0:
-                mass = 1.0
-            np.multiply(w.reshape(m, 1), number(1 / mass), share)
+            mass = shares(weight, rows, share)
 
         n = len(starts) - 1
         i = take(board, phase, n, -1)
         while i < n:
-            for l in range(1, L + 1):
-                if len(net.s[l]) > 0:
-                    net.s[l][0] = t
             first, last = starts[i], starts[i + 1]
-            batch = Batch(z[i], a[i], delta[i], share[first:last])
+            batch = Batch(z[i], a[i], delta[i], share[first:last], s[i])
+            for l in range(1, L + 1):
+                if len(batch.s[l]) > 0:
+                    batch.s[l][0] = t + first * ROW
             take_rows(X, rows[first:last], batch.a[0])
             take_rows(Y, rows[first:last], y[first:last])
             forward(net, batch)
             row_cost(batch.z[L], batch.a[L], y[first:last], c[first:last])
-            output_error(net, output_delta, y[first:last], batch)
-            if error_scale != 1:
-                np.multiply(batch.delta[L], number(error_scale), batch.delta[L])
+            output_error(net, output_delta, y[first:last], batch, error_scale)
             backward(net, batch)
+            if by_block:
+                gradient(net, batch, nabla_W_block[i], nabla_b_block[i])
             i = take(board, phase, n, i)
         phase += 1
 
@@ -250,24 +271,27 @@ def descend(
         i = take(board, phase, n, -1)
         while i < n:
             l, first, last = parts[0, i]
-            columns = a_whole[l - 1][:, first:last]
-            net.gradient[l](
-                W_part[i],
-                b_part[i],
-                net.s[l],
-                share,
-                columns,
-                delta_whole[l],
-                nabla_W[i],
-                nabla_b[i],
-            )
+            if by_block:
+                for j in range(owned[i], owned[i + 1]):
+                    for block in range(1, len(W_blocks)):
+                        start = block * len(theta) + slices[0, j, 0]
+                        add(nabla[start : start + slices[0, j, 2]], nabla_slice[j])
+            else:
+                net.gradient[l](
+                    W_part[i],
+                    b_part[i],
+                    s[0][l],
+                    share,
+                    a_whole[l - 1][:, first:last],
+                    delta_whole[l],
+                    nabla_W[i],
+                    nabla_b[i],
+                )
             if weighs[l] and (l2 > 0 or l1 > 0):
                 penalties[i] += penalty(W_part[i], l2, l1)
                 add_penalty_gradient(W_part[i], l2 / mass, l1 / mass, nabla_W[i])
             if i == 0:
-                if len(weight) > 0:
-                    c *= w
-                total[0] += cost_scale * float(c.sum())
+                total[0] += cost_scale * weighted_sum(c, weight, rows)
             if weighs[l] and decay > 0:
                 shrink(1 - h[0] * decay, W_part[i])
             if not clips:
@@ -282,9 +306,9 @@ def descend(
             i = take(board, phase, 1, -1)
             while i < 1:
                 if value_bound > 0:
-                    clip_values(value_bound, nabla)
+                    clip_values(value_bound, nabla[: len(theta)])
                 if norm_bound > 0:
-                    clip_norm(norm_bound, nabla)
+                    clip_norm(norm_bound, nabla[: len(theta)])
                 i = take(board, phase, 1, i)
             phase += 1
             n = slices.shape[1]

@@ -11,8 +11,8 @@ delta = ∂C/∂z:
     writes ∂C/∂a into below, (m, n_{l-1}).
 ``gradient(W, b, s, share, a, delta, nabla_W, nabla_b)``
     writes ∂C/∂W and ∂C/∂b, the sums over the rows.
-If a kind has numbers of its own, s[0] is the step t, counted from 1, while training and 0 when
-predicting.
+If a kind has numbers of its own, s[0] is 0 when predicting; while training it is the moment
+t + r · ROW: the step t, counted from 1, and r, the row of the batch that is a's first.
 
 ``shape(n_in, n_out)``
     gives ((r, c), k), and raises ValueError for widths that it cannot join.
@@ -54,8 +54,8 @@ class Layer(NamedTuple):
     made_by : tuple, default ()
         The function that made it and its arguments, if one did; for pickling.
     by_row : bool, default False
-        Each row of z comes from that row of a alone, whatever its place: blocks of rows may be
-        computed apart.
+        Each row of z comes from that row of a and its place in the batch alone, and s is not
+        written to: blocks of rows may be computed apart.
     by_input : bool, default False
         Each row of ∂C/∂W comes from that column of a alone: `gradient` may be asked for some
         rows of W, with those columns of a, and without b (empty) but for the first.
@@ -139,7 +139,7 @@ def _same_width(n_in: int, n_out: int) -> None:
 def dropout_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: Array) -> None:
     """z = a ⊙ mask / (1 - p) while training, each unit kept with probability 1 - p; z = a after.
 
-    Srivastava et al. (2014), scaled while training. s = [t, p, key].
+    Srivastava et al. (2014), scaled while training. s = [moment, p, key].
     """
     if s[0] > 0:
         random_uniform(s[2], s[0], z)
@@ -152,7 +152,7 @@ def dropout_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: Arr
 def dropout_pullback(
     W: Array, b: Array, s: Array, share: Array, a: Array, delta: Array, below: Array
 ) -> None:
-    """∂C/∂a = δ ⊙ mask / (1 - p), the mask drawn again from the same key and step."""
+    """∂C/∂a = δ ⊙ mask / (1 - p), the mask drawn again from the same key and moment."""
     if s[0] > 0:
         random_uniform(s[2], s[0], below)
         np.multiply(delta, below >= s[1], below)
@@ -162,7 +162,7 @@ def dropout_pullback(
 
 
 def noise_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: Array) -> None:
-    """z = a + σ ε, ε standard normal, while training; z = a after.  s = [t, σ, key]."""
+    """z = a + σ ε, ε standard normal, while training; z = a after.  s = [moment, σ, key]."""
     if s[0] > 0:
         random_normal(s[2], s[0], z)
         z *= z.dtype.type(s[1])
@@ -179,7 +179,7 @@ def identity_pullback(
 
 
 def standardize_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: Array) -> None:
-    """z = (a - μ) / σ, column by column, μ and σ fixed.  s = [t, μ of n, σ of n]."""
+    """z = (a - μ) / σ, column by column, μ and σ fixed.  s = [moment, μ of n, σ of n]."""
     n = a.shape[1]
     np.subtract(a, s[1 : 1 + n].astype(a.dtype), z)
     z /= s[1 + n :].astype(a.dtype)
@@ -195,7 +195,7 @@ def standardize_pullback(
 def layer_norm_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: Array) -> None:
     """z = W ⊙ x̂ + b with x̂ = (a - μ) / √(v + ε), μ and v the mean and variance of each row.
 
-    Ba, Kiros and Hinton (2016). s = [t, ε].
+    Ba, Kiros and Hinton (2016). s = [moment, ε].
     """
     _standardize_rows(s, a, z)
     z *= W
@@ -246,7 +246,7 @@ def batch_norm_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: 
     While training μ = Σ p a and v = Σ p (a - μ)² are the batch's, p the rows' shares, and their
     running averages are kept; after, those. Ioffe and Szegedy (2015), but for the variance that
     is kept, which is not multiplied by m / (m - 1): so it is what x̂ was divided by in training.
-    s = [t, ε, momentum, means of n, variances of n].
+    s = [moment, ε, momentum, means of n, variances of n].
     """
     mu, v = np.empty(a.shape[1], a.dtype), np.empty(a.shape[1], a.dtype)
     _column_moments(s, share, a, mu, v)
@@ -329,6 +329,7 @@ def dropout(rate: float, key: int = 0) -> Layer:
         no_gradient,
         no_parameters,
         lambda n: (0.0, float(rate), float(key)),
+        by_row=True,
         made_by=(dropout, rate, key),
     )
 
@@ -344,6 +345,7 @@ def noise(deviation: float, key: int = 0) -> Layer:
         no_gradient,
         no_parameters,
         lambda n: (0.0, float(deviation), float(key)),
+        by_row=True,
         made_by=(noise, deviation, key),
     )
 

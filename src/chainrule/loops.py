@@ -168,6 +168,15 @@ def _copy(x: Any, out: Any) -> Any:
     return lambda x, out: _start_from(x, out)  # noqa: PLW0108
 
 
+@overload(vecmath.add)
+def _add(x: Any, out: Any) -> Any:
+    def body(x, out):  # type: ignore[no-untyped-def]
+        for i in range(len(out)):
+            out[i] += x[i]
+
+    return body
+
+
 @overload(vecmath.column_sum)
 def _column_sum(x: Any, out: Any) -> Any:
     def body(x, out):  # type: ignore[no-untyped-def]
@@ -176,6 +185,48 @@ def _column_sum(x: Any, out: Any) -> Any:
             row = x[i]
             for j in range(len(row)):
                 out[j] += row[j]
+
+    return body
+
+
+@overload(vecmath.scale_rows)
+def _scale_rows(factors: Any, scale: Any, out: Any) -> Any:
+    def body(factors, scale, out):  # type: ignore[no-untyped-def]
+        for i in range(out.shape[0]):
+            row, factor = out[i], factors[i, 0] * out.dtype.type(scale)
+            for j in range(len(row)):
+                row[j] *= factor
+
+    return body
+
+
+@overload(vecmath.shares)
+def _shares(weight: Any, rows: Any, out: Any) -> Any:
+    def body(weight, rows, out):  # type: ignore[no-untyped-def]
+        total = 0.0
+        for i in range(len(rows)):
+            total += weight[rows[i]]
+        if total == 0:
+            total = 1.0
+        part = out.dtype.type(1 / total)
+        for i in range(len(rows)):
+            out[i, 0] = weight[rows[i]] * part
+        return total
+
+    return body
+
+
+@overload(vecmath.weighted_sum)
+def _weighted_sum(x: Any, weight: Any, rows: Any) -> Any:
+    def body(x, weight, rows):  # type: ignore[no-untyped-def]
+        total = 0.0
+        if len(weight) > 0:
+            for i in range(len(x)):
+                total += np.float64(weight[rows[i]]) * x[i]
+        else:
+            for i in range(len(x)):
+                total += x[i]
+        return total
 
     return body
 
@@ -199,9 +250,11 @@ def _mix(x):  # type: ignore[no-untyped-def]
 
 
 @overload(vecmath.random_uniform)
-def _random_uniform(key: Any, t: Any, out: Any) -> Any:
-    def body(key, t, out):  # type: ignore[no-untyped-def]
+def _random_uniform(key: Any, moment: Any, out: Any) -> Any:
+    def body(key, moment, out):  # type: ignore[no-untyped-def]
+        t = np.int64(moment)
         start = _mix(_mix(np.uint64(key) + vecmath.GOLDEN) + np.uint64(t))
+        start += np.uint64((moment - t) / vecmath.ROW) * np.uint64(out.shape[1]) * vecmath.GOLDEN
         unit = out.dtype.type(2.0**-24)
         flat = out.ravel()
         for i in range(len(flat)):
@@ -212,10 +265,13 @@ def _random_uniform(key: Any, t: Any, out: Any) -> Any:
 
 
 @overload(vecmath.random_normal)
-def _random_normal(key: Any, t: Any, out: Any) -> Any:
-    def body(key, t, out):  # type: ignore[no-untyped-def]
+def _random_normal(key: Any, moment: Any, out: Any) -> Any:
+    def body(key, moment, out):  # type: ignore[no-untyped-def]
+        t = np.int64(moment)
+        skipped = np.uint64((moment - t) / vecmath.ROW) * np.uint64(out.shape[1]) * vecmath.GOLDEN
         base = _mix(np.uint64(key) + vecmath.GOLDEN)
         first, second = _mix(base + np.uint64(2 * t)), _mix(base + np.uint64(2 * t + 1))
+        first, second = first + skipped, second + skipped
         unit = 2.0**-24
         flat = out.ravel()
         for i in range(len(flat)):

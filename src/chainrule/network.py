@@ -258,7 +258,6 @@ class Network:
             role["f_pullback"],
             self.W,
             self.b,
-            vectors(own, tables[2]),
         )
         size = m * sum(self.sizes)
         z, a = (matrices(np.zeros(size, self.dtype), tables[3]) for _ in range(2))
@@ -266,7 +265,7 @@ class Network:
             matrices(np.zeros(size if backward else 0, self.dtype), tables[3]) if backward else []
         )
         share = np.full((m, 1), 1 / m, self.dtype)
-        return net, backprop.Batch(z, a, delta, share)
+        return net, backprop.Batch(z, a, delta, share, vectors(own, tables[2]))
 
     def forward(self, X: ArrayLike) -> backprop.Batch:
         """Run the forward pass and keep everything.

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from chainrule.vecmath import Index
+from chainrule.vecmath import MOST_ROWS, Index
 
 if TYPE_CHECKING:
     from chainrule.network import Network
 
-SLICE = 8192  # numbers of theta in one call of an optimiser: its temporaries stay in the cache
+SLICE = 2048  # numbers of theta in one call of an optimiser: all that it touches stays in the cache
 LEAST_ROWS = 64  # fewer rows a block, and BLAS spends its time on packing W
 FEW, MANY_ROWS = 4, 256  # more blocks than a few only of so many rows each
 LEAST_NUMBERS = 1 << 14  # of theta in a part
+SUMMED_ROWS = 128  # in a block with a gradient of its own
 MOST_BLOCKS = 16  # of rows
 MOST_PARTS = 4  # of one W; with more, BLAS packs δ more often
 
@@ -31,19 +32,24 @@ class Plan(NamedTuple):
 
     Attributes
     ----------
-    tables : (4, L + 1, 3) int64
-        Where W^l and b^l lie in theta, s^l in the layers' own numbers, z^l in the buffers.
+    tables : (3, L + 1, 3) int64
+        Where W^l and b^l lie in theta, and z^l in the buffers.
     blocks : (B, L + 1, 3) int64
         Where each block of rows of z^l lies.
     starts : (B + 1,) int64
         First row of each block, and m.
     parts : (3, G, 3) int64
         Of the parameters: layer, first and last row of W; where that part of W lies; and of b,
-        which goes with the last rows.
+        which goes with the last rows. Each is a slice of its own if gradients are added up.
     slices : (2, S, 3) int64
         Of the parts: where they lie in theta, and in the optimiser's state.
     owned : (G + 1,) int64
         First slice of each part, and S.
+    numbers : (B, L + 1, 3) int64
+        Where each block's copy of s^l lies.
+    W_blocks, b_blocks : (B, L + 1, 3) int64, or (0, L + 1, 3)
+        Where the gradients by the rows of each block lie, which are then added up; without
+        them, the gradients of all rows are taken part by part.
     """
 
     tables: Index
@@ -52,6 +58,9 @@ class Plan(NamedTuple):
     parts: Index
     slices: Index
     owned: Index
+    numbers: Index
+    W_blocks: Index
+    b_blocks: Index
 
 
 def cut(n: int, most: int) -> list[int]:
@@ -74,39 +83,84 @@ def make_plan(network: Network, m: int, slots: int, worth_cutting: bool) -> Plan
         Whether the rows are cut at all. The parameters are, whatever m: the optimiser's state
         is laid out by their slices.
     """
+    by_row = worth_cutting and m <= MOST_ROWS and all(layer.by_row for layer in network.layers[1:])
+    adds_up = by_row and gradients_by_block(network, m)
     tables = network.tables(m)
-    layers = network.layers[1:]
-    by_row = worth_cutting and all(layer.by_row for layer in layers)
-    wanted = max(min(FEW, m // LEAST_ROWS), min(MOST_BLOCKS, m // MANY_ROWS))
-    starts = cut(m, wanted if by_row else 1)
-    blocks = np.stack([tables[3]] * (len(starts) - 1))
+    starts = cut(m, blocks_of(m, adds_up) if by_row else 1)
+    n_blocks = len(starts) - 1
+    blocks = np.stack([tables[3]] * n_blocks)
     for block, first, last in zip(blocks, starts[:-1], starts[1:], strict=True):
         block[:, 0] += first * block[:, 2]
         block[:, 1] = last - first
+    numbers, nabla_W, nabla_b = (np.stack([tables[k]] * n_blocks) for k in (2, 0, 1))
+    at = np.arange(n_blocks)[:, np.newaxis]
+    numbers[:, :, 0] += at * network.own.size
+    nabla_W[:, :, 0] += at * network.theta.size
+    nabla_b[:, :, 0] += at * network.theta.size
+    if not adds_up:
+        nabla_W, nabla_b = nabla_W[:0], nabla_b[:0]
+    return Plan(
+        np.ascontiguousarray(tables[[0, 1, 3]]),
+        blocks,
+        np.array(starts, np.int64),
+        *_parts(network, tables, slots, adds_up),
+        numbers,
+        nabla_W,
+        nabla_b,
+    )
+
+
+def _parts(
+    network: Network, tables: Index, slots: int, by_slice: bool
+) -> tuple[Index, Index, Index]:
+    """A plan's parts, slices and owned."""
     parts: list[tuple[tuple[int, ...], ...]] = []
     slices: list[tuple[int, int]] = []
     owned = [0]
-    for l, layer in enumerate(layers, start=1):
-        (start, rows, columns), bias = tables[0, l].tolist(), tables[1, l].tolist()
-        n_in = network.sizes[l - 1]
+    for l, layer in enumerate(network.layers[1:], start=1):
+        rows, columns = tables[0, l, 1:].tolist()
         pieces = min(MOST_PARTS, rows * columns // LEAST_NUMBERS) if layer.by_input else 1
-        bounds = cut(rows, pieces) if pieces > 1 else [0, n_in]
-        for first, last in itertools.pairwise(bounds):
-            W = (start + first * columns, last - first, columns) if pieces > 1 else tables[0, l]
-            b = bias if last == bounds[-1] else (bias[0], 0, 0)
-            parts.append(((l, first, last), tuple(W), tuple(b)))
-            size = W[1] * W[2] + b[1] * b[2]  # b lies behind W
-            edges = cut(size, -(-size // SLICE)) if size else [0]
-            slices += [(W[0] + lo, hi - lo) for lo, hi in itertools.pairwise(edges)]
-            owned.append(len(slices))
+        for first, last in itertools.pairwise(cut(rows, pieces)):
+            edges = cut(last - first, -(-(last - first) * columns // SLICE))
+            finer = [(first + lo, first + hi) for lo, hi in itertools.pairwise(edges)]
+            for lo, hi in finer if by_slice else [(first, last)]:
+                inputs = (lo, hi) if layer.by_input else (0, network.sizes[l - 1])
+                parts.append(((l, *inputs), *_stretch(tables[:2, l], lo, hi)))
+            for lo, hi in finer:
+                W, b = _stretch(tables[:2, l], lo, hi)
+                if size := W[1] * W[2] + b[1] * b[2]:
+                    slices.append((W[0], size))
+                if by_slice:
+                    owned.append(len(slices))
+            if not by_slice:
+                owned.append(len(slices))
     at, sizes = np.array(slices, np.int64).reshape(-1, 2).T
     ones = np.ones_like(sizes)
     both = [[at, ones, sizes], [at * slots, ones * slots, sizes]]
-    return Plan(
-        tables,
-        np.ascontiguousarray(blocks),
-        np.array(starts, np.int64),
+    return (
         np.ascontiguousarray(np.array(parts, np.int64).transpose(1, 0, 2)),
         np.ascontiguousarray(np.array(both, np.int64).transpose(0, 2, 1)),
         np.array(owned, np.int64),
     )
+
+
+def _stretch(tables: Index, first: int, last: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Where those rows of a W lie, and b, which lies behind W, if the last row is among them."""
+    (start, rows, columns), bias = tables.tolist()
+    b = bias if last == rows else [bias[0], 0, 0]
+    return (start + first * columns, last - first, columns), tuple(b)
+
+
+def blocks_of(m: int, adds_up: bool) -> int:
+    """How many blocks m rows are cut into; if more than one, as many for each of two workers."""
+    if adds_up:
+        return max(2, min(MOST_BLOCKS, m // SUMMED_ROWS) // 2 * 2)
+    return max(min(FEW, m // LEAST_ROWS), min(MOST_BLOCKS, m // MANY_ROWS))
+
+
+def gradients_by_block(network: Network, m: int) -> bool:
+    """Whether each block's gradient is cheaper to add up than its a and δ to hand over.
+
+    What one core wrote, another reads from afar: all blocks' gradients, or all of a and δ.
+    """
+    return m > 1 and blocks_of(m, True) * network.theta.size < m * sum(network.sizes)

@@ -229,7 +229,7 @@ class Prediction(TransformerMixin, Parameters):
                 network.activations[L].pullback(batch.z[L], batch.a[L], batch.delta[L])
                 backprop.backward(net, batch)
                 net.pullback[1](
-                    net.W[1], net.b[1], net.s[1], batch.share, block, batch.delta[1], below
+                    net.W[1], net.b[1], batch.s[1], batch.share, block, batch.delta[1], below
                 )
             below *= self._unit_factor(unit)
             gradient[at] = below[:, : self.n_features_in_]

@@ -12,12 +12,15 @@ import functools
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+
+FIRST_TRIAL, LAST_TRIAL = 8, 64  # so many runs of steps until the other way is tried
 
 
 class _Process:
@@ -133,6 +136,39 @@ def reserved(most: int, asked: int | None = None) -> Iterator[int]:
     finally:
         with process.lock:
             process.busy = max(0, process.busy - workers)
+
+
+class Pace:
+    """Whether workers share the steps or one takes them all, by which was faster of late.
+
+    Another process that wants the cores can make workers wait for each other longer than they
+    compute. Now and then the other way is tried, at once if workers were kept from the cores.
+    """
+
+    def __init__(self) -> None:
+        self.shared = True
+        self._took: dict[bool, deque[float]] = {way: deque(maxlen=3) for way in (True, False)}
+        self._patience = self._left = FIRST_TRIAL
+        self._tries = False
+
+    def choose(self) -> bool:
+        """Whether the next steps are to be shared."""
+        return self.shared != self._tries
+
+    def note(self, way: bool, seconds: float, working: float) -> None:
+        """Learn from some steps: were they shared, the time of each, how much of it was work."""
+        self._took[way].append(seconds)
+        if self._tries:
+            here, there = self._took[self.shared], self._took[not self.shared]
+            if there[-1] < 0.95 * sorted(here)[len(here) // 2]:
+                self.shared, self._patience = not self.shared, FIRST_TRIAL
+            else:
+                self._patience = min(2 * self._patience, LAST_TRIAL)
+            self._left, self._tries = self._patience, False
+            return
+        self._left -= 1
+        kept_away = self.shared and working < 0.9 and not self._took[False]
+        self._tries = self._left <= 0 or kept_away
 
 
 def side_by_side(work: Callable[[int], Result], workers: int, abort: Callable[[], None]) -> Result:

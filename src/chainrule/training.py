@@ -28,7 +28,7 @@ from chainrule.vecmath import ABORTED, ALONE, BOARD, Array, Index
 WORTH_COMPILING = 2.0  # seconds of NumPy's time
 CHUNK = 0.2  # seconds between looks for Ctrl-C
 FLUSHED = 1 << 16  # numbers looked at together, so that temporaries are small
-WORTH_SHARING = 1e-3  # seconds of a step, by step_seconds, from which on workers share it
+WORTH_SHARING = 1.2e-4  # seconds of a step, by step_seconds, from which on workers share it
 
 
 class Epoch(NamedTuple):
@@ -226,7 +226,7 @@ class Descent:
         self._buffers = [np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)]
         self._y = np.zeros((m, 0), network.dtype)
         self._c = np.zeros(m, network.dtype)
-        self._plans: dict[int, tuple[Plan, Array]] = {}
+        self._plans: dict[int, tuple[Plan, Array, threads.Pace]] = {}
         self._functions, self._run = _executable(network, optimizer, engine, self.rules)
         self._chunk = max(1, int(CHUNK / step_seconds(network, m)))
 
@@ -312,7 +312,7 @@ class Descent:
         rates: Array,
         m: int,
     ) -> float:
-        plan, penalties = self._plan(m)
+        plan, penalties, pace = self._plan(m)
         if self._y.shape[1] != Y.shape[1]:  # targets may be fewer than outputs
             self._y = np.zeros((self.m, Y.shape[1]), Y.dtype)
         most = 1
@@ -321,6 +321,8 @@ class Descent:
         board = np.zeros(BOARD, np.int64)
         total, rules = np.zeros(1), np.array(self.rules)
         penalties[:] = 0
+        n_blocks = len(plan.blocks)
+        own = self.network.own if n_blocks == 1 else np.tile(self.network.own, n_blocks)
         no_weight = self.network.theta[:0]
 
         def work(worker: int) -> int:
@@ -335,7 +337,7 @@ class Descent:
                     rates,
                     rules,
                     self.t,
-                    self.network.own,
+                    own,
                     *plan,
                     self._weight_layers,
                     *self._buffers,
@@ -354,18 +356,26 @@ class Descent:
         def abort() -> None:
             board[ABORTED] = 1
 
-        with threads.reserved(most, self.n_threads or get_config()["n_threads"]) as workers:
+        asked = self.n_threads or get_config()["n_threads"]
+        with threads.reserved(most if pace.choose() else 1, asked) as workers:
             board[ALONE] = workers == 1
+            began, worked = time.perf_counter(), time.thread_time()
             self.t = threads.side_by_side(work, workers, abort)
+        if most > 1 and (workers > 1) == pace.choose():
+            seconds, worked = time.perf_counter() - began, time.thread_time() - worked
+            pace.note(workers > 1, seconds / len(rates), worked / seconds)
         self.network.own[self.network.steps_at] = 0  # from here on it predicts
         return float(total[0] + penalties.sum())
 
-    def _plan(self, m: int) -> tuple[Plan, Array]:
-        """How a step on m rows is cut, and room for a number for each part of the gradient."""
+    def _plan(self, m: int) -> tuple[Plan, Array, threads.Pace]:
+        """How m rows are cut, room for a number for each part of the gradient, and the pace."""
         if m not in self._plans:
             cut = step_seconds(self.network, m) > WORTH_SHARING
             plan = make_plan(self.network, m, self.optimizer.slots, cut)
-            self._plans[m] = plan, np.zeros(plan.parts.shape[1])
+            self._plans[m] = plan, np.zeros(plan.parts.shape[1]), threads.Pace()
+            size = max(1, len(plan.W_blocks)) * self.network.theta.size
+            if self.nabla.size < size:
+                self.nabla = np.zeros(size, self.network.dtype)
         return self._plans[m]
 
     def explain(

@@ -23,10 +23,19 @@ BOARD, TICKET, DONE, ABORTED, ALONE = 32, 0, 8, 16, 24
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / golden ratio, SplitMix64's increment
 
+# A moment is a step t and, in its fraction, the row of the batch with which a block begins.
+ROW = 2.0**-24
+MOST_ROWS = 1 << 24
+
 
 def copy(x: Array, out: Array) -> None:
     """out = x; any shape, the same for both. Numba takes seconds to compile out[:] = x."""
     np.copyto(out, x)
+
+
+def add(x: Array, out: Array) -> None:
+    """out += x; vectors of one length."""
+    np.add(out, x, out)
 
 
 def exp(x: Array, out: Array) -> None:
@@ -70,24 +79,27 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-def random_uniform(key: float, t: float, out: Array) -> None:
-    """out ~ U[0, 1), a pure function of key, step t and place, with 24 random bits.
+def random_uniform(key: float, moment: float, out: Array) -> None:
+    """out ~ U[0, 1), (m, n), a pure function of key, step and place, with 24 random bits.
 
-    Counter-based: the same numbers in both engines, for any number of threads, and after a
-    resumption, with no state to keep. Salmon et al. (2011) describe the idea.
+    moment = t + r · ROW: out's first row is row r of the batch at step t. Counter-based: the
+    same numbers in both engines, for any cut of the batch and any number of threads, and after
+    a resumption, with no state to keep. Salmon et al. (2011) describe the idea.
     """
+    t, first = int(moment), int((moment - int(moment)) / ROW) * out.shape[1]
     with np.errstate(over="ignore"):
-        start = _mix(_mix(np.array([int(key)], np.uint64) + GOLDEN) + np.uint64(int(t)))
-        place = np.arange(1, out.size + 1, dtype=np.uint64) * GOLDEN
+        start = _mix(_mix(np.array([int(key)], np.uint64) + GOLDEN) + np.uint64(t))
+        place = np.arange(first + 1, first + out.size + 1, dtype=np.uint64) * GOLDEN
         bits = _mix(start + place) >> np.uint64(40)
     np.multiply(bits.reshape(out.shape), out.dtype.type(2.0**-24), out, casting="unsafe")
 
 
-def random_normal(key: float, t: float, out: Array) -> None:
+def random_normal(key: float, moment: float, out: Array) -> None:
     """out ~ N(0, 1) like random_uniform: √(-2 log u) cos 2πv, after Box and Muller (1958)."""
+    t = int(moment)
     u, v = np.empty(out.shape), np.empty(out.shape)
-    random_uniform(key, 2 * t, u)
-    random_uniform(key, 2 * t + 1, v)
+    random_uniform(key, moment + t, u)
+    random_uniform(key, moment + t + 1, v)
     out[:] = np.sqrt(-2 * np.log(1 - u)) * np.cos(2 * np.pi * v)
 
 
@@ -127,6 +139,25 @@ def column_sum(x: Array, out: Array) -> None:
     np.add.reduce(x, axis=0, out=out)
 
 
+def scale_rows(factors: Array, scale: float, out: Array) -> None:
+    """Multiply each row of out, (m, n), by its factor, (m, 1), times scale."""
+    np.multiply(out, factors * out.dtype.type(scale), out)
+
+
+def shares(weight: Array, rows: Index, out: Array) -> float:
+    """out = w / Σ w, (m, 1), with w = weight[rows]; returns Σ w, or 1 if that is 0."""
+    w = weight[rows]
+    total = float(w.sum(dtype=np.float64)) or 1.0
+    np.multiply(w[:, np.newaxis], out.dtype.type(1 / total), out)
+    return total
+
+
+def weighted_sum(x: Array, weight: Array, rows: Index) -> float:
+    """Σ w x, in double precision, with w = weight[rows], or 1 if weight is empty."""
+    w = weight[rows] if len(weight) else np.ones_like(x)
+    return float((w.astype(np.float64) * x).sum())
+
+
 def dot(x: Array, y: Array, out: Array) -> None:
     """out = x y, the matrix product; x and y may be transposed, or parts of wider matrices."""
     np.dot(x, y, out)
@@ -152,8 +183,10 @@ def matrices(flat: Array, table: Index) -> Sequence[Any]:
     return [flat[o : o + r * c].reshape(r, c) for o, r, c in table.tolist()]
 
 
-def vectors(flat: Array, table: Index) -> Sequence[Array]:
+def vectors(flat: Array, table: Index) -> Sequence[Any]:
     """Views of a flat vector as vectors; entry l is flat[o : o + r * c], `table` as above."""
+    if table.ndim == 3:
+        return [vectors(flat, one) for one in table]
     return [flat[o : o + r * c] for o, r, c in table.tolist()]
 
 
