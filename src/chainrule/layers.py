@@ -28,7 +28,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.pieces import reduce_piece
-from chainrule.vecmath import Array, column_sum, copy, dot, random_normal, random_uniform, row_sum
+from chainrule.vecmath import (
+    Array,
+    approach,
+    column_dots,
+    column_moments,
+    column_sum,
+    copy,
+    dot,
+    random_normal,
+    random_uniform,
+    row_moments,
+    row_sum,
+    scale_rows,
+    shift_and_scale,
+    standardize_rows,
+)
 
 
 def no_numbers(n_out: int) -> tuple[float, ...]:
@@ -197,21 +212,23 @@ def layer_norm_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: 
 
     Ba, Kiros and Hinton (2016). s = [moment, ε].
     """
-    _standardize_rows(s, a, z)
-    z *= W
-    z += b
+    _standardized(s, a, z)
+    shift_and_scale(z, np.zeros_like(b), W[0], b, z)
 
 
 def layer_norm_pullback(
     W: Array, b: Array, s: Array, share: Array, a: Array, delta: Array, below: Array
 ) -> None:
     """∂C/∂a = r (g - mean(g) - x̂ mean(g ⊙ x̂)), g = δ ⊙ W, r = 1 / √(v + ε), means by row."""
+    x, g = np.empty_like(a), np.empty_like(a)
+    r = _standardized(s, a, x)
+    shift_and_scale(delta, np.zeros_like(b), W[0], np.zeros_like(b), g)
+    np.multiply(g, x, below)
     n = a.dtype.type(a.shape[1])
-    x = np.empty_like(a)
-    r = _standardize_rows(s, a, x)
-    np.multiply(delta, W, below)
-    below -= row_sum(below) / n + x * (row_sum(below * x) / n)
-    below *= r
+    g_mean, gx_mean = row_sum(g) / n, row_sum(below) / n
+    scale_rows(gx_mean, 1.0, x)
+    g -= x
+    standardize_rows(g, g_mean, r, below)
 
 
 def layer_norm_gradient(
@@ -226,17 +243,17 @@ def layer_norm_gradient(
 ) -> None:
     """∂C/∂W = Σ_rows δ ⊙ x̂ and ∂C/∂b = Σ_rows δ."""
     x = np.empty_like(a)
-    _standardize_rows(s, a, x)
-    column_sum(delta * x, nabla_W[0])
+    _standardized(s, a, x)
+    column_dots(x, np.zeros_like(b), delta, nabla_W[0])
     column_sum(delta, nabla_b)
 
 
-def _standardize_rows(s: Array, a: Array, x: Array) -> Array:
+def _standardized(s: Array, a: Array, x: Array) -> Array:
     """Write x̂ into x; returns r = 1 / √(v + ε), (m, 1)."""
-    n = a.dtype.type(a.shape[1])
-    np.subtract(a, row_sum(a) / n, x)
-    r = a.dtype.type(1) / np.sqrt(row_sum(x * x) / n + a.dtype.type(s[1]))
-    x *= r
+    mu, v = np.empty((len(a), 1), a.dtype), np.empty((len(a), 1), a.dtype)
+    row_moments(a, mu, v)
+    r = a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1]))
+    standardize_rows(a, mu, r, x)
     return r
 
 
@@ -248,41 +265,36 @@ def batch_norm_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: 
     is kept, which is not multiplied by m / (m - 1): so it is what x̂ was divided by in training.
     s = [moment, ε, momentum, means of n, variances of n].
     """
-    mu, v = np.empty(a.shape[1], a.dtype), np.empty(a.shape[1], a.dtype)
-    _column_moments(s, share, a, mu, v)
     n = a.shape[1]
+    mu, v = np.empty(n, a.dtype), np.empty(n, a.dtype)
+    r = _moments(s, share, a, mu, v)
     if s[0] > 0:
-        s[3 : 3 + n] += (1 - s[2]) * (mu - s[3 : 3 + n])
-        s[3 + n :] += (1 - s[2]) * (v - s[3 + n :])
-    np.subtract(a, mu, z)
-    z *= a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1]))
-    z *= W
-    z += b
+        approach(mu, 1 - s[2], s[3 : 3 + n])
+        approach(v, 1 - s[2], s[3 + n :])
+    shift_and_scale(a, mu, W[0] * r, b, z)
 
 
 def batch_norm_pullback(
     W: Array, b: Array, s: Array, share: Array, a: Array, delta: Array, below: Array
 ) -> None:
-    """∂C/∂a = r (g - p Σ g - p x̂ Σ (g ⊙ x̂)), g = δ ⊙ W, sums by column; else r g.
+    """∂C/∂a = W r ⊙ (δ - p Σ δ - p x̂ Σ (δ ⊙ x̂)), sums by column; without training W r ⊙ δ.
 
-    p are the rows' shares in μ and v.
+    r = 1 / √(v + ε); p are the rows' shares in μ and v.
     """
     n = a.shape[1]
     mu, v = np.empty(n, a.dtype), np.empty(n, a.dtype)
-    _column_moments(s, share, a, mu, v)
-    r = a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1]))
-    np.multiply(delta, W, below)
+    r = _moments(s, share, a, mu, v)
+    zeros = np.zeros_like(mu)
     if s[0] > 0:
-        x = a - mu
-        x *= r
-        g_sum, gx_sum = np.empty(n, a.dtype), np.empty(n, a.dtype)
-        column_sum(below, g_sum)
-        column_sum(below * x, gx_sum)
-        x *= gx_sum
-        x += g_sum
-        x *= share
-        below -= x
-    below *= r
+        total, dots = np.empty_like(mu), np.empty_like(mu)
+        column_sum(delta, total)
+        column_dots(a, mu, delta, dots)
+        shift_and_scale(a, mu, dots * r * r, total, below)
+        scale_rows(share, -1.0, below)
+        below += delta
+        shift_and_scale(below, zeros, W[0] * r, zeros, below)
+    else:
+        shift_and_scale(delta, zeros, W[0] * r, zeros, below)
 
 
 def batch_norm_gradient(
@@ -297,25 +309,21 @@ def batch_norm_gradient(
 ) -> None:
     """∂C/∂W = Σ_rows δ ⊙ x̂ and ∂C/∂b = Σ_rows δ."""
     mu, v = np.empty(a.shape[1], a.dtype), np.empty(a.shape[1], a.dtype)
-    _column_moments(s, share, a, mu, v)
-    x = a - mu
-    x *= a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1]))
-    column_sum(delta * x, nabla_W[0])
+    r = _moments(s, share, a, mu, v)
+    column_dots(a, mu, delta, nabla_W[0])
+    nabla_W[0] *= r
     column_sum(delta, nabla_b)
 
 
-def _column_moments(s: Array, share: Array, a: Array, mu: Array, v: Array) -> None:
-    """Mean and variance of each column: the batch's while training, else the running ones."""
+def _moments(s: Array, share: Array, a: Array, mu: Array, v: Array) -> Array:
+    """Write μ and v: the batch's while training, else the running ones; returns r, (n,)."""
     n = a.shape[1]
     if s[0] > 0:
-        column_sum(share * a, mu)
-        x = a - mu
-        x *= x
-        x *= share
-        column_sum(x, v)
+        column_moments(a, share, mu, v)
     else:
-        mu[:] = s[3 : 3 + n]
-        v[:] = s[3 + n :]
+        copy(s[3 : 3 + n], mu)
+        copy(s[3 + n :], v)
+    return a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1]))
 
 
 def dropout(rate: float, key: int = 0) -> Layer:

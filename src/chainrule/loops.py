@@ -177,6 +177,15 @@ def _add(x: Any, out: Any) -> Any:
     return body
 
 
+@overload(vecmath.approach)
+def _approach(x: Any, part: Any, out: Any) -> Any:
+    def body(x, part, out):  # type: ignore[no-untyped-def]
+        for i in range(len(out)):
+            out[i] += part * (x[i] - out[i])
+
+    return body
+
+
 @overload(vecmath.column_sum)
 def _column_sum(x: Any, out: Any) -> Any:
     def body(x, out):  # type: ignore[no-untyped-def]
@@ -185,6 +194,74 @@ def _column_sum(x: Any, out: Any) -> Any:
             row = x[i]
             for j in range(len(row)):
                 out[j] += row[j]
+
+    return body
+
+
+@overload(vecmath.column_moments)
+def _column_moments(x: Any, share: Any, mean: Any, variance: Any) -> Any:
+    def body(x, share, mean, variance):  # type: ignore[no-untyped-def]
+        mean.fill(0)
+        variance.fill(0)
+        for i in range(x.shape[0]):
+            row, part = x[i], share[i, 0]
+            for j in range(len(row)):
+                mean[j] += part * row[j]
+        for i in range(x.shape[0]):
+            row, part = x[i], share[i, 0]
+            for j in range(len(row)):
+                variance[j] += part * (row[j] - mean[j]) * (row[j] - mean[j])
+
+    return body
+
+
+@overload(vecmath.column_dots)
+def _column_dots(x: Any, mean: Any, y: Any, out: Any) -> Any:
+    def body(x, mean, y, out):  # type: ignore[no-untyped-def]
+        out.fill(0)
+        for i in range(x.shape[0]):
+            row, other = x[i], y[i]
+            for j in range(len(row)):
+                out[j] += (row[j] - mean[j]) * other[j]
+
+    return body
+
+
+@overload(vecmath.shift_and_scale)
+def _shift_and_scale(x: Any, mean: Any, factor: Any, shift: Any, out: Any) -> Any:
+    def body(x, mean, factor, shift, out):  # type: ignore[no-untyped-def]
+        for i in range(x.shape[0]):
+            row, target = x[i], out[i]
+            for j in range(len(row)):
+                target[j] = (row[j] - mean[j]) * factor[j] + shift[j]
+
+    return body
+
+
+@overload(vecmath.row_moments)
+def _row_moments(x: Any, mean: Any, variance: Any) -> Any:
+    def body(x, mean, variance):  # type: ignore[no-untyped-def]
+        n = x.dtype.type(x.shape[1])
+        for i in range(x.shape[0]):
+            row = x[i]
+            total = x.dtype.type(0)
+            for j in range(len(row)):
+                total += row[j]
+            middle, total = total / n, x.dtype.type(0)
+            for j in range(len(row)):
+                total += (row[j] - middle) * (row[j] - middle)
+            mean[i, 0], variance[i, 0] = middle, total / n
+
+    return body
+
+
+@overload(vecmath.standardize_rows)
+def _standardize_rows(x: Any, mean: Any, factor: Any, out: Any) -> Any:
+    def body(x, mean, factor, out):  # type: ignore[no-untyped-def]
+        for i in range(x.shape[0]):
+            row, target, middle, by = x[i], out[i], mean[i, 0], factor[i, 0]
+            for j in range(len(row)):
+                target[j] = (row[j] - middle) * by
 
     return body
 

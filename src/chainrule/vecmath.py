@@ -38,6 +38,11 @@ def add(x: Array, out: Array) -> None:
     np.add(out, x, out)
 
 
+def approach(x: Array, part: float, out: Array) -> None:
+    """out += part (x - out); vectors of one length."""
+    out += part * (x - out)
+
+
 def exp(x: Array, out: Array) -> None:
     """out = eˣ, elementwise; any shape, the same for both."""
     np.exp(x, out)
@@ -137,6 +142,36 @@ def row_total(x: Array, out: Array) -> None:
 def column_sum(x: Array, out: Array) -> None:
     """Sum of each column: (m, n) -> (n,)."""
     np.add.reduce(x, axis=0, out=out)
+
+
+def column_moments(x: Array, share: Array, mean: Array, variance: Array) -> None:
+    """Σ p x and Σ p (x - mean)² of each column of x, (m, n), p = share (m, 1) -> (n,) each."""
+    np.add.reduce(x * share, axis=0, out=mean)
+    np.add.reduce((x - mean) ** 2 * share, axis=0, out=variance)
+
+
+def column_dots(x: Array, mean: Array, y: Array, out: Array) -> None:
+    """Σ_rows (x - mean) y of each column: (m, n), (n,), (m, n) -> (n,)."""
+    np.add.reduce((x - mean) * y, axis=0, out=out)
+
+
+def shift_and_scale(x: Array, mean: Array, factor: Array, shift: Array, out: Array) -> None:
+    """out = (x - mean) factor + shift, column by column: (m, n), (n,) thrice -> (m, n)."""
+    np.subtract(x, mean, out)
+    out *= factor
+    out += shift
+
+
+def row_moments(x: Array, mean: Array, variance: Array) -> None:
+    """Mean and variance of each row: (m, n) -> (m, 1) each."""
+    np.mean(x, axis=1, keepdims=True, out=mean)
+    np.mean((x - mean) ** 2, axis=1, keepdims=True, out=variance)
+
+
+def standardize_rows(x: Array, mean: Array, factor: Array, out: Array) -> None:
+    """out = (x - mean) factor, row by row: (m, n), (m, 1) twice -> (m, n)."""
+    np.subtract(x, mean, out)
+    out *= factor
 
 
 def scale_rows(factors: Array, scale: float, out: Array) -> None:
