@@ -62,8 +62,11 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         Exponent of 'invscaling'.
     max_iter : int, default=200
         Most epochs; for 'lbfgs', most iterations.
-    shuffle : bool, default=True
-        Draw a new order of the samples each epoch.
+    shuffle : bool or 'blocks', default=True
+        Draw a new order of the samples each epoch. 'blocks' is for an X that is mapped from a
+        file larger than memory: 8 chunks of 64 MB, drawn from all of them, are mixed at a time,
+        so that each part of the file is read once an epoch. Rows that stood far apart may be less
+        mixed, which matters only if the file is sorted. X of up to 512 MB is mixed whole.
     random_state : int, RandomState or None, default=None
         For starting values, the validation split, the order of samples, dropout and noise.
     tol : float, default=1e-4
