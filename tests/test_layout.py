@@ -61,6 +61,7 @@ STOREYS = [
         "tables.values",
         "tables.writing",
         "tables.reading",
+        "tables.mapped",
     },
     {"tables.columns", "tables.leaks", "tables.findings"},
     {"classifier", "regressor", "digits", "plotting", "commands.report", "files.inspection"},

@@ -61,7 +61,7 @@ def read(
     TableError
         The table cannot be read. The message names the file, the place and what to do.
     """
-    _needs_pandas()
+    needs_extra()
     import pyarrow as pa
 
     with opened(source, table, query, columns, types, limit) as whole_table:
@@ -108,7 +108,7 @@ def blocks(
     """
     if rows < 1:
         raise ValueError(f"rows must be at least 1; got {rows}")
-    _needs_pandas()
+    needs_extra()
     how = (source, table, query, None, types, None, rejects is None)
     with opened(*how) as whole_table, _reporter(rejects) as report:
         done = 0
@@ -181,7 +181,8 @@ def _reporter(rejects: Any) -> Iterator[Callable[[Reject], None]]:
         yield lines.writerow
 
 
-def _needs_pandas() -> None:
+def needs_extra() -> None:
+    """Raise ImportError, with what to install, where pandas or pyarrow is not there."""
     try:
         import pandas  # noqa: F401
         import pyarrow  # noqa: F401
