@@ -29,6 +29,7 @@ from chainrule.fitting import MLPBase, with_callbacks
 from chainrule.losses import Loss
 from chainrule.multioutput import ColumnsBinarizer, grouped_cross_entropy, grouped_softmax
 from chainrule.parameters import CONSTRAINTS, REAL, Target
+from chainrule.samples import blocks_of
 from chainrule.vecmath import Array
 
 
@@ -410,7 +411,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
 
     def _encode(self, y: Any) -> Array:
         """Rows of 0 and 1, smoothed if asked."""
-        Y: Array = self._label_binarizer.transform(y).astype(self._dtype)
+        Y = self._indicators(y)
         if self.label_smoothing:
             K: Any = Y.shape[1] if self._multiclass() else 2
             if self._several():
@@ -418,6 +419,20 @@ class MLPClassifier(ClassifierMixin, MLPBase):
                 K = np.repeat(sizes, sizes)
             Y = (Y * (1 - self.label_smoothing) + self.label_smoothing / K).astype(Y.dtype)
         return np.ascontiguousarray(Y)
+
+    def _indicators(self, y: Any) -> Array:
+        """Rows of 0 and 1; scikit-learn's way takes many times their memory, so not of all rows."""
+        K = len(self.classes_)
+        if y.ndim == 1 and y.dtype.kind == self.classes_.dtype.kind:
+            Y: Array = np.zeros((len(y), self.n_outputs_), self._dtype)
+            for at, labels in blocks_of(y):
+                codes = np.minimum(np.searchsorted(self.classes_, labels), K - 1)
+                if (self.classes_[codes] != labels).any():
+                    break  # a class that is not known
+                Y[at] = codes[:, None] == (1 if K <= 2 else np.arange(K))
+            else:
+                return Y
+        return self._label_binarizer.transform(y).astype(self._dtype)  # type: ignore[no-any-return]
 
     def _multiclass(self) -> bool:
         return bool(self._label_binarizer.y_type_ == "multiclass")
