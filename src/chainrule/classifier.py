@@ -422,13 +422,14 @@ class MLPClassifier(ClassifierMixin, MLPBase):
 
     def _indicators(self, y: Any) -> Array:
         """Rows of 0 and 1; scikit-learn's way takes many times their memory, so not of all rows."""
-        K = len(self.classes_)
-        if y.ndim == 1 and y.dtype.kind == self.classes_.dtype.kind:
+        known: Any = self.classes_
+        K = len(known)
+        if y.ndim == 1 and y.dtype.kind == known.dtype.kind:
             Y: Array = np.zeros((len(y), self.n_outputs_), self._dtype)
             for at, labels in blocks_of(y):
-                codes = np.minimum(np.searchsorted(self.classes_, labels), K - 1)
-                if (self.classes_[codes] != labels).any():
-                    break  # a class that is not known
+                codes = np.minimum(np.searchsorted(known, labels), K - 1)
+                if (known[codes] != labels).any():
+                    break  # one that is not known
                 Y[at] = codes[:, None] == (1 if K <= 2 else np.arange(K))
             else:
                 return Y

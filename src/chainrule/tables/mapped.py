@@ -123,8 +123,9 @@ def memmap_table(
             [ 2., nan]], dtype=float32)
     >>> rows.y.tolist(), rows.feature_names
     (['flat', 'tall', 'flat'], ['width', 'height'])
+    >>> folder.cleanup()
     """
-    needs_extra()
+    needs_extra("pyarrow")
     folder = Path(folder).resolve()
     names = None if columns is None else list(columns)
     for name in names or []:
