@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -150,7 +151,7 @@ def of_scaling(rows: Rows) -> Iterator[Demand]:
             grown = f"{row['median']:.2f}"
             yield Demand("after 200 epochs", "<= 1.1 × early", grown, row["median"] <= 1.1)
     sources = {row["source"]: row["median"] for row in rows if "source" in row}
-    in_memory = sources.pop("in memory", None)
+    in_memory = sources.pop("in memory", math.inf)
     for source, median in sources.items():
         ratio = median / in_memory
         yield Demand(f"X from {source}", "<= 1.3 × in memory", f"{ratio:.2f}", ratio <= 1.3)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 pd = pytest.importorskip("pandas", reason="tables need pandas")
 pa = pytest.importorskip("pyarrow", reason="tables need pyarrow")
+import pyarrow.dataset  # noqa: E402
 import pyarrow.feather  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
@@ -270,6 +271,7 @@ def spoilt(**columns):
             {"columns": ["width", "width"]},
             "columns: 'width' is the target, or comes twice",
         ),
+        (boxes(), {"columns": []}, "columns is empty"),
         (boxes(), {"columns": ["kind"], "target": "kind"}, "columns: 'kind' is the target"),
         (boxes(), {"dtype": "float16"}, "float32 or float64"),
         (boxes(0), {"target": "kind"}, "no rows"),
@@ -321,6 +323,14 @@ def test_errors_of_batches(tmp_path):
     ):
         with pytest.raises(TableError, match=message):
             memmap_table(source, tmp_path / "rows", target="kind")
+
+
+def test_other_sources(tmp_path):
+    for source in (7, pyarrow.dataset.dataset(boxes())):
+        with pytest.raises(TypeError, match=r"source must be files, or an iterable.*; got"):
+            memmap_table(source, tmp_path / "rows", target="kind")
+    reader = boxes().to_reader(max_chunksize=7)
+    assert len(memmap_table(reader, tmp_path / "rows", target="kind").X) == 50
 
 
 def test_too_many_classes(tmp_path, monkeypatch):

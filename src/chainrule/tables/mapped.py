@@ -131,6 +131,8 @@ def memmap_table(
     for name in names or []:
         if name == target or (names or []).count(name) > 1:
             raise ValueError(f"columns: {name!r} is the target, or comes twice; leave it out")
+    if names == []:
+        raise ValueError("columns is empty; name the columns of X, or leave it out for all")
     kind = float_dtype(dtype)
     asked = {"target": target, "columns": names, "dtype": kind.name, "table": table, "query": query}
     _mend(folder)
@@ -159,13 +161,21 @@ def memmap_table(
 @contextmanager
 def _opened(source: Any) -> Iterator[tuple[Callable[[], Any], Callable[..., Iterator[Any]]]]:
     """(what can be compared of the source, if anything can; its tables)."""
+    import pyarrow as pa
+
     paths = (str, os.PathLike)
+    if isinstance(source, pa.Table | pa.RecordBatch):
+        source = [source]
     if not isinstance(source, paths) and not (
         isinstance(source, Sequence) and all(isinstance(each, paths) for each in source)
     ):
+        if not isinstance(source, Iterable):
+            raise TypeError(
+                "source must be files, or an iterable of pyarrow tables or record batches (such "
+                f"as dataset.to_batches()); got {type(source).__name__}"
+            )
         yield lambda: None, lambda wanted, *_: plain_tables(source, wanted)
         return
-
     with Files(source) as files:
 
         def tables(wanted: list[str] | None, table: str | None, query: str | None) -> Iterator[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from chainrule.tables.types import (
 )
 
 _ROWS = 8192  # rows in a piece
+_BUFFER = 1 << 16  # bytes, for each column of a Parquet file
 
 
 class Typed:
@@ -139,27 +140,27 @@ def _plain(column: Any) -> Any:
     return column
 
 
-def plain_tables(source: Any, columns: list[str] | None) -> Iterator[Any]:
+def plain_tables(source: Iterable[Any], columns: list[str] | None) -> Iterator[Any]:
     """Tables of at most 8,192 rows, in the types that we hand on, from those of somebody else.
 
     Parameters
     ----------
-    source : pyarrow table or record batch, or iterable of them
+    source : iterable of pyarrow tables or record batches
     columns : list of str or None
         None: all of the first.
     """
     import pyarrow as pa
 
-    kinds, names = (pa.Table, pa.RecordBatch), columns
-    for number, given in enumerate([source] if isinstance(source, kinds) else source):
+    names = columns
+    for number, given in enumerate(source):
         what = f"table {number} of the source"
-        if not isinstance(given, kinds):
+        if not isinstance(given, pa.Table | pa.RecordBatch):
             kind = type(given).__name__
             raise TableError(f"{what} is no pyarrow table or record batch but of type {kind}")
         whole = pa.Table.from_batches([given]) if isinstance(given, pa.RecordBatch) else given
         there = unique_names(whole.column_names, what)
         names = there if names is None else names
-        for name in names if columns else dict.fromkeys([*names, *there]):
+        for name in names if columns is not None else dict.fromkeys([*names, *there]):
             if name not in there:
                 raise column_error(name, there, what)
             if name not in names:
@@ -185,7 +186,7 @@ class Parquet(Typed):
     def _file(self) -> Any:
         import pyarrow.parquet as pq
 
-        return pq.ParquetFile(str(self.file.path), buffer_size=1 << 16, pre_buffer=False)
+        return pq.ParquetFile(str(self.file.path), buffer_size=_BUFFER, pre_buffer=False)
 
     def _schema(self) -> Any:
         with self._file() as file:
