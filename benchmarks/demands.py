@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -150,9 +151,10 @@ def of_scaling(rows: Rows) -> Iterator[Demand]:
             grown = f"{row['median']:.2f}"
             yield Demand("after 200 epochs", "<= 1.1 × early", grown, row["median"] <= 1.1)
     sources = {row["source"]: row["median"] for row in rows if "source" in row}
-    if len(sources) == 2:
-        ratio = sources["memory map"] / sources["in memory"]
-        yield Demand("X as memory map", "<= 1.3 × in memory", f"{ratio:.2f}", ratio <= 1.3)
+    in_memory = sources.pop("in memory", math.inf)
+    for source, median in sources.items():
+        ratio = median / in_memory
+        yield Demand(f"X from {source}", "<= 1.3 × in memory", f"{ratio:.2f}", ratio <= 1.3)
 
 
 def of_startup(rows: Rows) -> Iterator[Demand]:

@@ -97,8 +97,11 @@ def print_scaling(rows: list[Row]) -> None:
         print(table(["who", "ratio", "quartiles"], lines))
     some = [row for row in rows if "source" in row]
     if some:
-        print("\nTraining from a memory map, the file in the disk cache: a step\n")
+        print("\nTraining from memory maps, the files in the disk cache: a step\n")
         print(table(["X is", "µs", "quartiles", "× in memory"], compared(some, "in memory")))
+    for row in rows:
+        if "prepared" in row:
+            print(f"\nMapping {row['who']}, once: {number(row['median'])} s for each GB of X")
 
 
 def print_pieces(rows: list[Row]) -> None:

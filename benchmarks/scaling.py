@@ -132,18 +132,50 @@ def over_time(quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
+def prepared(X: np.ndarray, folder: Path) -> tuple[np.ndarray, float]:
+    """The same rows by way of Parquet, mapped; and the seconds from the file to the map."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    import chainrule
+
+    names = [f"x{j}" for j in range(X.shape[1])]
+    with pq.ParquetWriter(
+        folder / "X.parquet", pa.schema([(name, pa.float32()) for name in names])
+    ) as file:
+        for start in range(0, len(X), 50_000):
+            columns = np.ascontiguousarray(X[start : start + 50_000].T)
+            file.write_table(pa.table(dict(zip(names, columns, strict=True))))
+    began = time.perf_counter()
+    rows = chainrule.memmap_table(folder / "X.parquet", folder / "rows")
+    return rows.X, time.perf_counter() - began
+
+
 def memory_map(quick: bool) -> list[dict[str, Any]]:
-    """An epoch over a memory-mapped file, read once before, over one from memory."""
-    task = noise_task(Case("", (784, 100, 10), 200, 50 if quick else 500), "squared_error", "sgd")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "X.npy"
-        np.save(path, task.X)
-        turns = {
-            name: step_turn(peers.Chainrule(task._replace(X=X)), 0.05)
-            for name, X in (("in memory", task.X), ("memory map", np.load(path, mmap_mode="r")))
+    """An epoch over memory-mapped files, read once before, over one from memory.
+
+    By blocks the order differs from a full shuffle only beyond 512 MB, so there is more of X.
+    """
+    task = noise_task(Case("", (784, 100, 10), 200, 50 if quick else 1500), "squared_error", "sgd")
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        np.save(folder / "X.npy", task.X)
+        mapped = np.load(folder / "X.npy", mmap_mode="r")
+        everybody = {
+            "in memory": peers.Chainrule(task),
+            "memory map": peers.Chainrule(task._replace(X=mapped)),
         }
+        if peers.installed("pandas", "pyarrow"):
+            X, seconds = prepared(task.X, folder)
+            peer = everybody["Parquet, mapped, by blocks"] = peers.Chainrule(task._replace(X=X))
+            peer.more["shuffle"] = "blocks"
+            rows.append(row("Parquet", "s/GB", [seconds / (1e-9 * X.nbytes)], prepared=True))
+        else:
+            print("Parquet left out: pandas or pyarrow is not installed")
+        turns = {who: step_turn(peer, 0.05) for who, peer in everybody.items()}
         found = take_turns({k: v for k, v in turns.items() if v}, 3 if quick else 7)
-    return [row(who, "µs", values, source=who) for who, values in found.items()]
+    return [*(row(who, "µs", values, source=who) for who, values in found.items()), *rows]
 
 
 def measure(quick: bool) -> list[dict[str, Any]]:

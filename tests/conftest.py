@@ -41,6 +41,7 @@ ONCE = {
     "test_export_onnx",
     "test_layout",
     "test_loggers",
+    "test_mapped_tables",
     "test_model_files",
     "test_persistence",
     "test_persistence_pipelines",

@@ -34,7 +34,7 @@ COMPILED = ("formulas", "loops", "views")
 STOREYS = [
     {"vecmath", "pieces", "threads", "commands.terminal", "files.container", "files.walk"},
     {"activations", "losses", "layers", "optimizers", "initializers", "regularizers", "data"},
-    {"backprop", "schedules", "config"},
+    {"backprop", "schedules", "config", "samples"},
     {"engine", "network", "checking", "plan", "predictor"},
     {"training", "multioutput"},
     {
@@ -61,6 +61,7 @@ STOREYS = [
         "tables.values",
         "tables.writing",
         "tables.reading",
+        "tables.mapped",
     },
     {"tables.columns", "tables.leaks", "tables.findings"},
     {"classifier", "regressor", "digits", "plotting", "commands.report", "files.inspection"},

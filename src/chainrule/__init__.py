@@ -51,6 +51,7 @@ _HOMES = {
     "gradcheck": "checking",
     "load": "files.persistence",
     "load_checkpoint": "checkpoints",
+    "memmap_table": "tables.mapped",
     "one_hot": "data",
     "read_header": "files.persistence",
     "save": "files.persistence",
@@ -104,6 +105,7 @@ __all__ = [
     "gradcheck",
     "load",
     "load_checkpoint",
+    "memmap_table",
     "one_hot",
     "read_header",
     "save",
@@ -150,6 +152,7 @@ if TYPE_CHECKING:
     from chainrule.optimizers import OPTIMIZERS, Optimizer
     from chainrule.regressor import MLPRegressor
     from chainrule.schedules import SCHEDULES, Plateau, Schedule
+    from chainrule.tables.mapped import memmap_table
     from chainrule.tabular import tabular_pipeline
     from chainrule.training import DivergenceError, Epoch, History, train
     from chainrule.warmup import warm_up

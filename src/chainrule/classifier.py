@@ -29,6 +29,7 @@ from chainrule.fitting import MLPBase, with_callbacks
 from chainrule.losses import Loss
 from chainrule.multioutput import ColumnsBinarizer, grouped_cross_entropy, grouped_softmax
 from chainrule.parameters import CONSTRAINTS, REAL, Target
+from chainrule.samples import blocks_of
 from chainrule.vecmath import Array
 
 
@@ -62,8 +63,11 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         Exponent of 'invscaling'.
     max_iter : int, default=200
         Most epochs; for 'lbfgs', most iterations.
-    shuffle : bool, default=True
-        Draw a new order of the samples each epoch.
+    shuffle : bool or 'blocks', default=True
+        Draw a new order of the samples each epoch. 'blocks' is for an X that is mapped from a
+        file larger than memory: 8 chunks of 64 MB, drawn from all of them, are mixed at a time,
+        so that each part of the file is read once an epoch. Rows that stood far apart may be less
+        mixed, which matters only if the file is sorted. X of up to 512 MB is mixed whole.
     random_state : int, RandomState or None, default=None
         For starting values, the validation split, the order of samples, dropout and noise.
     tol : float, default=1e-4
@@ -407,7 +411,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
 
     def _encode(self, y: Any) -> Array:
         """Rows of 0 and 1, smoothed if asked."""
-        Y: Array = self._label_binarizer.transform(y).astype(self._dtype)
+        Y = self._indicators(y)
         if self.label_smoothing:
             K: Any = Y.shape[1] if self._multiclass() else 2
             if self._several():
@@ -415,6 +419,21 @@ class MLPClassifier(ClassifierMixin, MLPBase):
                 K = np.repeat(sizes, sizes)
             Y = (Y * (1 - self.label_smoothing) + self.label_smoothing / K).astype(Y.dtype)
         return np.ascontiguousarray(Y)
+
+    def _indicators(self, y: Any) -> Array:
+        """Rows of 0 and 1; scikit-learn's way takes many times their memory, so not of all rows."""
+        known: Any = self.classes_
+        K = len(known)
+        if y.ndim == 1 and y.dtype.kind == known.dtype.kind:
+            Y: Array = np.zeros((len(y), self.n_outputs_), self._dtype)
+            for at, labels in blocks_of(y):
+                codes = np.minimum(np.searchsorted(known, labels), K - 1)
+                if (known[codes] != labels).any():
+                    break  # one that is not known
+                Y[at] = codes[:, None] == (1 if K <= 2 else np.arange(K))
+            else:
+                return Y
+        return self._label_binarizer.transform(y).astype(self._dtype)  # type: ignore[no-any-return]
 
     def _multiclass(self) -> bool:
         return bool(self._label_binarizer.y_type_ == "multiclass")

@@ -11,13 +11,14 @@ import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer
-from sklearn.utils import shuffle
+from sklearn.utils import shuffle as shuffled_as_in_sklearn
 
 from chainrule import backprop
 from chainrule.callbacks import ProgressBar, Record, as_callbacks, on_terminal, running
 from chainrule.data import warn_user
 from chainrule.files.resuming import Resume
 from chainrule.regularizers import add_penalty_gradient, penalty
+from chainrule.samples import Samples, draw_order
 from chainrule.schedules import Plateau, as_schedule
 from chainrule.training import Descent
 from chainrule.vecmath import Array, Index
@@ -252,9 +253,7 @@ def _learned(descent: Descent) -> list[Array]:
 def run_epochs(
     est: Any,
     descent: Descent,
-    X: Any,
-    Y: Array,
-    weight: Array | None,
+    samples: Samples,
     validation: Any,
     epochs: int,
     incremental: bool,
@@ -262,7 +261,7 @@ def run_epochs(
     resume: Resume | None = None,
 ) -> Descent:
     """Train in mini-batches and set the attributes; returns the descent to go on with."""
-    n = X.shape[0]
+    n = samples.n
     m = est._batch_rows(n)
     if m != descent.m:
         descent = _resized(est, descent, m)
@@ -270,12 +269,12 @@ def run_epochs(
     if incremental and isinstance(est.__dict__.get("_rate"), float) and rates.rule == "adaptive":
         rates.current = est._rate
     watch = Watch(est, descent, validation, epochs, given)
-    mass = float(n if weight is None else weight.sum())
+    mass = samples.mass()
     done = len(est.loss_curve_) if incremental else 0
     est.n_iter_ = 0
     with running(watch.callbacks, est) as watch.tell:
         try:
-            _loop(est, descent, watch, rates, X, Y, weight, mass, epochs, done, incremental, resume)
+            _loop(est, descent, watch, rates, samples, mass, epochs, done, incremental, resume)
         except KeyboardInterrupt:
             descent.restore_incomplete()
             warn_user("Training interrupted by user.")
@@ -289,34 +288,31 @@ def _loop(
     descent: Descent,
     watch: Watch,
     rates: Rates,
-    X: Any,
-    Y: Array,
-    weight: Array | None,
+    samples: Samples,
     mass: float,
     epochs: int,
     done: int,
     incremental: bool,
     resume: Resume | None,
 ) -> None:
-    n = X.shape[0]
-    order = np.arange(n)
+    order = np.arange(samples.n)
     first = 0
     if resume is not None:
-        data = (X, Y, weight, *(watch.validation or ()))
+        data = (*samples, *(watch.validation or ()))
         first, order = resume.restore(est, descent, watch, rates, order, data)
     for epoch in range(first, epochs):
         started = time.perf_counter()
-        if est.shuffle:
-            order = _shuffled(est, order)
+        order = _next_order(est, samples.X, order, descent.m)
+        rows = samples.at(order)
         steps = rates.of_epoch(done + epoch)
         descent.keep()
-        loss = _one_epoch(est, descent, X, Y, order, weight, steps, mass)
+        loss = _one_epoch(est, descent, samples, rows, steps, mass)
         if not (math.isfinite(loss) and np.isfinite(descent.network.theta).all()):
-            _diverged(est, descent, watch, X, Y, order, weight, steps)
+            _diverged(est, descent, watch, samples, rows, steps)
             return
         descent.complete = True
         est.n_iter_ += 1
-        est.t_ += n
+        est.t_ += len(rows)
         row = watch.record(descent, loss, float(steps[-1]), time.perf_counter() - started)
         held_out = row["validation_loss"]
         rates.epoch_over(epoch, est.t_, loss if held_out is None else held_out)
@@ -343,10 +339,11 @@ def _last_words(rates: Rates) -> str:
     return "Learning rate too small. Stopping." if rates.rule == "adaptive" else "Stopping."
 
 
-def _shuffled(est: Any, order: Index) -> Index:
-    if est.compat == "sklearn":
-        return shuffle(order, random_state=est._rng)  # type: ignore[no-any-return]
-    return est._rng.permutation(len(order))  # type: ignore[no-any-return]
+def _next_order(est: Any, X: Any, order: Index, m: int) -> Index:
+    if est.compat == "sklearn" and est.shuffle:
+        return shuffled_as_in_sklearn(order, random_state=est._rng)  # type: ignore[no-any-return]
+    row_bytes = 0 if sparse.issparse(X) else X[0].nbytes  # a sparse X is in memory anyway
+    return draw_order(est.shuffle, len(order), row_bytes, m, est._rng)
 
 
 def _resized(est: Any, descent: Descent, m: int) -> Descent:
@@ -361,14 +358,13 @@ def _resized(est: Any, descent: Descent, m: int) -> Descent:
 def _one_epoch(
     est: Any,
     descent: Descent,
-    X: Any,
-    Y: Array,
+    samples: Samples,
     order: Index,
-    weight: Array | None,
     rates: Array,
     mass: float,
 ) -> float:
-    """Go through the data once; returns the mean loss with its penalties."""
+    """Go through the rows in this order; returns the mean loss with its penalties."""
+    X, Y, weight, _ = samples
     m = descent.m
     batch_by_batch = est.compat == "sklearn" and weight is not None
     if not sparse.issparse(X) and not batch_by_batch:
@@ -389,13 +385,12 @@ def _diverged(
     est: Any,
     descent: Descent,
     watch: Watch,
-    X: Any,
-    Y: Array,
+    samples: Samples,
     order: Index,
-    weight: Array | None,
     rates: Array,
 ) -> None:
     """Stop with the best parameters if there are some, else raise and say where it began."""
+    X, Y, weight, _ = samples
     dense = X.toarray() if sparse.issparse(X) else X
     error = descent.explain(dense, Y, order, est.n_iter_, weight, rates)
     if watch.best is None:
@@ -408,9 +403,7 @@ def _diverged(
 def run_lbfgs(
     est: Any,
     descent: Descent,
-    X: Any,
-    Y: Array,
-    weight: Array | None,
+    samples: Samples,
     validation: Any,
     iterations: int,
     incremental: bool,
@@ -422,6 +415,7 @@ def run_lbfgs(
 
     work = descent.network.copy(np.float64)
     work.own[:] = descent.network.own
+    X, Y, weight = samples.taken()
     X = (X.toarray() if sparse.issparse(X) else X).astype(np.float64, copy=False)
     Y = Y.astype(np.float64, copy=False)
     n, rules = len(X), descent.rules

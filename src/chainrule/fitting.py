@@ -24,8 +24,9 @@ from chainrule.files.resuming import Resume, resume_of
 from chainrule.network import Network
 from chainrule.parameters import Target
 from chainrule.prediction import Prediction, norm_layers
+from chainrule.samples import Samples, blocks_of, deviation_of
 from chainrule.training import Descent, choose_engine
-from chainrule.vecmath import Array
+from chainrule.vecmath import Array, Index
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -39,7 +40,7 @@ except ImportError:  # scikit-learn before 1.9
         return method
 
 
-__all__ = ["MLPBase", "Validation", "deviation_of", "with_callbacks"]
+__all__ = ["MLPBase", "Validation", "with_callbacks"]
 
 
 class Validation(NamedTuple):
@@ -50,34 +51,6 @@ class Validation(NamedTuple):
     weight: Array | None
     loss_weight: Array | None
     Y: Array
-
-
-def _blocks_of(X: Array) -> list[slice]:
-    """Rows to take together where numbers in another dtype are made of them: no copy of X."""
-    return [slice(start, start + 1024) for start in range(0, len(X), 1024)]
-
-
-def deviation_of(X: Array, mean: Array, weight: Array | None) -> Array:
-    """Standard deviation of each column, in whatever units it is; 1 where it is constant.
-
-    Parameters
-    ----------
-    X : (n, columns) array
-    mean : (columns,) float64
-    weight : (n,) array, optional
-    """
-    blocks = _blocks_of(X)
-    largest = np.zeros_like(mean)
-    for at in blocks:
-        np.maximum(largest, np.abs(X[at] - mean).max(axis=0), out=largest)
-    largest[largest == 0] = 1
-    w = np.full(len(X), 1 / len(X)) if weight is None else weight / weight.sum(dtype=np.float64)
-    variance = np.zeros_like(mean)
-    for at in blocks:  # squares of numbers up to 1, so that none overflows
-        variance += w[at] @ ((X[at] - mean) / largest) ** 2
-    deviation: Array = largest * np.sqrt(variance)
-    deviation[~(deviation > 10 * np.finfo(X.dtype).eps * np.abs(mean))] = 1
-    return deviation
 
 
 class MLPBase(CallbackSupportMixin, Prediction):
@@ -121,8 +94,8 @@ class MLPBase(CallbackSupportMixin, Prediction):
         incremental: bool,
         epochs: int,
         resume: Resume | None = None,
-    ) -> tuple[Descent, Any, Array, Array | None, Validation | None]:
-        """Check everything; the descent, and X, Y, weights and validation set as it takes them."""
+    ) -> tuple[Descent, Samples, Validation | None]:
+        """Check everything; the descent, and samples and validation set as it takes them."""
         self._check_combination()
         check_whole("n_epochs", epochs)
         if self.early_stopping and incremental:
@@ -155,7 +128,8 @@ class MLPBase(CallbackSupportMixin, Prediction):
             self._learn_marked(X, weight)
             n_marked = 0 if self._missing is None else len(self._missing[1])
             start = self._draw(X.shape[1] + n_marked, self._target().n_units, rng)
-        weight_val = None
+        weight_val = rows = None
+        everything = y
         if X_val is not None:
             X_val, y_val = self._validate(X_val, y_val)
             self._check_validation_target(y_val)
@@ -166,18 +140,24 @@ class MLPBase(CallbackSupportMixin, Prediction):
                 if first or not hasattr(self, "_split_seed"):
                     self._split_seed = int(rng.randint(2**31 - 1))
                 seed = self._split_seed
-            X, X_val, y, y_val, weight, weight_val = self._split(X, y, weight, seed)
+            rows, held = self._split(y, X.shape[0], seed)
+            X_val, y, y_val = X[held], y[rows], y[held]
+            if weight is not None:
+                weight, weight_val = weight[rows], weight[held]
         weight = self._class_weighted(y, weight, incremental)
         if weight is not None and not weight.sum() > 0:
             raise ValueError("the weights of the samples sum to 0: there is nothing to fit")
         if weight is not None and self.compat != "sklearn" and not weight.all():
             kept = weight > 0  # a weight of 0 equals no row at all
-            X, y, weight = X[kept], y[kept], weight[kept]
+            rows = np.flatnonzero(kept) if rows is None else rows[kept]
+            y, weight = y[kept], weight[kept]
+        if rows is not None and (sparse.issparse(X) or self._missing is not None):
+            X, everything, rows = X[rows], y, None  # it is in memory, or will be
         if first:
             self._learn_means(X, weight)
         X = self._fill(X)
         if first:
-            self._learn_scales(X, weight)
+            self._learn_scales(X, weight, rows)
             self._learn_output_scale(y, weight)
         validation = None
         if X_val is not None:
@@ -192,7 +172,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         descent = self.__dict__.get("_descent") if incremental and not first else None
         fresh = descent is None
         if fresh:
-            descent = self._prepare(target, X, epochs, rng)
+            descent = self._prepare(target, X, y.shape[0], epochs, rng)
         assert descent is not None
         if start is not None:
             self._load(descent.network, *start, self.coefs_init, self.intercepts_init)
@@ -208,7 +188,11 @@ class MLPBase(CallbackSupportMixin, Prediction):
             descent.t = resume[0]
             for array, kept in zip(_resumed(descent), resume[1], strict=True):
                 array[...] = kept
-        return descent, X, self._encode(y), weight, validation
+        if rows is not None and weight is not None:
+            of_all = np.zeros(X.shape[0], weight.dtype)
+            of_all[rows] = weight
+            weight = of_all
+        return descent, Samples(X, self._encode(everything), weight, rows), validation
 
     def _fit_with_context(
         self, X: Any, y: Any, weight: Any, X_val: Any, y_val: Any, weight_val: Any
@@ -246,7 +230,8 @@ class MLPBase(CallbackSupportMixin, Prediction):
         trial._validate_params()
         if trial.solver == "lbfgs":
             raise ValueError("solver='lbfgs' chooses its own steps; there is no rate to find")
-        descent, X, Y, weight, _ = trial._set_up(X, y, sample_weight, None, None, None, False, 1)
+        descent, samples, _ = trial._set_up(X, y, sample_weight, None, None, None, False, 1)
+        X, Y, weight = samples.taken()
         return find_learning_rate(
             descent.network,
             X.toarray() if sparse.issparse(X) else X,
@@ -283,12 +268,11 @@ class MLPBase(CallbackSupportMixin, Prediction):
             raise ValueError(f"{name} is negative in row {int(np.argmax(weight < 0))}")
         return weight
 
-    def _split(self, X: Any, y: Any, weight: Array | None, seed: Any) -> list[Any]:
-        """Hold out `validation_fraction` of the rows."""
-        arrays = [X, y] if weight is None else [X, y, weight]
+    def _split(self, y: Any, n: int, seed: Any) -> tuple[Index, Index]:
+        """Which rows to learn from, and the `validation_fraction` to hold out."""
         try:
-            split = train_test_split(
-                *arrays,
+            rows, held = train_test_split(
+                np.arange(n),
                 random_state=seed,
                 test_size=self.validation_fraction,
                 stratify=self._strata(y),
@@ -300,12 +284,15 @@ class MLPBase(CallbackSupportMixin, Prediction):
                 f"early_stopping=True cannot hold out a part of every class: {error} Pass X_val "
                 "and y_val, or set early_stopping=False"
             ) from None
-        if split[1].shape[0] < 2:
+        if len(held) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of "
                 "your dataset."
             )
-        return [*split, *([None, None] if weight is None else [])]
+        if self.shuffle == "blocks":  # as they lie in the file
+            rows.sort()
+            held.sort()
+        return rows, held
 
     def _learn_marked(self, X: Any, weight: Array | None) -> None:
         """Which columns have values missing, in rows that count."""
@@ -319,12 +306,12 @@ class MLPBase(CallbackSupportMixin, Prediction):
         if self._missing is None:
             return
         total, sums = np.zeros(X.shape[1]), np.zeros(X.shape[1])
-        for at in _blocks_of(X):
-            there = (~np.isnan(X[at])).astype(np.float64)
+        for at, block in blocks_of(X):
+            there = (~np.isnan(block)).astype(np.float64)
             if weight is not None:
                 there *= weight[at, None]
             total += there.sum(axis=0)
-            sums += np.where(np.isnan(X[at]), 0, X[at] * there).sum(axis=0)
+            sums += np.where(np.isnan(block), 0, block * there).sum(axis=0)
         self._missing = sums / np.where(total > 0, total, 1), self._missing[1]
 
     def _standardizes(self, what: str = "inputs") -> bool:
@@ -333,12 +320,13 @@ class MLPBase(CallbackSupportMixin, Prediction):
             return bool(self.compat != "sklearn")
         return what == "target" if self.standardize == "target" else bool(self.standardize)
 
-    def _learn_scales(self, X: Any, weight: Array | None) -> None:
+    def _learn_scales(self, X: Any, weight: Array | None, rows: Index | None) -> None:
         """Means and deviations of the input columns; a sparse X keeps its zeros, so no means."""
         self._scaling: tuple[Array, Array] | None = None
         if not self._standardizes():
             return
-        w = np.ones(X.shape[0]) if weight is None else weight.astype(np.float64)
+        n = X.shape[0] if rows is None else len(rows)
+        w = np.ones(n) if weight is None else weight.astype(np.float64)
         w = w / w.sum()
         if sparse.issparse(X):
             mean = np.asarray(X.T @ w).ravel()
@@ -349,14 +337,13 @@ class MLPBase(CallbackSupportMixin, Prediction):
             deviation[~(deviation > 10 * np.finfo(X.dtype).eps * np.abs(mean))] = 1
         else:
             offset = np.zeros(X.shape[1])
-            for at in _blocks_of(X):
-                offset += w[at] @ X[at]
-            deviation = deviation_of(X, offset, weight)
+            for at, block in blocks_of(X, rows):
+                offset += w[at] @ block
+            deviation = deviation_of(X, offset, weight, rows)
         self._scaling = offset, deviation
 
-    def _prepare(self, target: Target, X: Any, n_epochs: int, rng: Any) -> Descent:
-        """A training network and what its descent needs."""
-        n = X.shape[0]
+    def _prepare(self, target: Target, X: Any, n: int, n_epochs: int, rng: Any) -> Descent:
+        """A training network and what its descent needs to learn from n rows."""
         m = self._batch_rows(n)
         network = self._design(X.shape[1], target, rng)
         optimizer, hyper = self._optimizer()

@@ -45,7 +45,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "learning_rate_init": [Interval(REAL, 0, None, closed="neither")],
     "power_t": [Interval(REAL, 0, None, closed="left")],
     "max_iter": [Interval(INT, 1, None, closed="left")],
-    "shuffle": ["boolean"],
+    "shuffle": ["boolean", StrOptions({"blocks"})],
     "random_state": ["random_state"],
     "tol": [Interval(REAL, 0, None, closed="left")],
     "verbose": ["verbose"],
@@ -266,6 +266,11 @@ class Parameters(BaseEstimator):
         for name in ("activation", "dropout"):
             self._per_layer(name, len(hidden))
         sklearn_way = self.compat == "sklearn"
+        if sklearn_way and self.shuffle == "blocks":
+            raise ValueError(
+                "shuffle='blocks' does not go with compat='sklearn', which draws the orders that "
+                "scikit-learn draws; leave one of them out"
+            )
         if (
             not sklearn_way
             and self.learning_rate == "adaptive"

@@ -19,9 +19,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from chainrule import losses
 from chainrule.activations import ordered
-from chainrule.fitting import MLPBase, deviation_of, with_callbacks
+from chainrule.fitting import MLPBase, with_callbacks
 from chainrule.losses import Loss
 from chainrule.parameters import CONSTRAINTS, REAL, Target
+from chainrule.samples import deviation_of
 from chainrule.vecmath import Array
 
 REGRESSION_LOSSES = (
@@ -70,8 +71,11 @@ class MLPRegressor(RegressorMixin, MLPBase):
         Exponent of 'invscaling'.
     max_iter : int, default=200
         Most epochs; for 'lbfgs', most iterations.
-    shuffle : bool, default=True
-        Draw a new order of the samples each epoch.
+    shuffle : bool or 'blocks', default=True
+        Draw a new order of the samples each epoch. 'blocks' is for an X that is mapped from a
+        file larger than memory: 8 chunks of 64 MB, drawn from all of them, are mixed at a time,
+        so that each part of the file is read once an epoch. Rows that stood far apart may be less
+        mixed, which matters only if the file is sorted. X of up to 512 MB is mixed whole.
     random_state : int, RandomState or None, default=None
         For starting values, the validation split, the order of samples, dropout and noise.
     tol : float, default=1e-4

@@ -23,6 +23,7 @@ from chainrule.network import Network
 from chainrule.optimizers import OPTIMIZERS, Optimizer
 from chainrule.plan import Plan, make_plan
 from chainrule.regularizers import RULES, Rules
+from chainrule.samples import check_shuffle, draw_order
 from chainrule.vecmath import ABORTED, ALONE, BOARD, Array, Index
 
 WORTH_COMPILING = 2.0  # seconds of NumPy's time
@@ -98,7 +99,7 @@ def train(
     optimizer: str | Optimizer = "sgd",
     learning_rate: float | None = None,
     hyper: Mapping[str, float] | None = None,
-    shuffle: bool = True,
+    shuffle: bool | str = True,
     seed: int | np.random.Generator | None = None,
     engine: str = "auto",
     n_threads: int | None = None,
@@ -120,8 +121,11 @@ def train(
         Default: the optimiser's.
     hyper : dict, optional
         The optimiser's other numbers, by name, e.g. ``{"momentum": 0.8}``.
-    shuffle : bool, default True
-        Draw a new order each epoch: ``rng.permutation(n)``.
+    shuffle : bool or "blocks", default True
+        Draw a new order each epoch: ``rng.permutation(n)``. "blocks" is for an X that is mapped
+        from a file larger than memory: 8 chunks of 64 MB, drawn from all of them, are mixed at a
+        time, so that each part of the file is read once an epoch. Rows that stood far apart may
+        be less mixed, which matters only if the file is sorted. X of up to 512 MB is mixed whole.
     seed : int, numpy.random.Generator or None, default None
         For ``rng = numpy.random.default_rng(seed)``.
     engine : {"auto", "numpy", "numba"}, default "auto"
@@ -155,19 +159,18 @@ def train(
     if OPTIMIZERS.get(chosen.name) is not chosen:
         check_optimizer(chosen)
     numbers = numbers_of(chosen, learning_rate, hyper)
+    check_shuffle(shuffle)
     epochs = check_count("epochs", epochs, least=0)
     m = len(X) if batch_size is None else min(check_count("batch_size", batch_size), len(X))
     rng = np.random.default_rng(seed)
     history = History(engine=choose_engine(engine, network, len(X), m, epochs))
-    order = np.arange(len(X))
     descent = None
     try:
         descent = Descent(network, chosen, numbers, m, history.engine, n_threads=n_threads)
         for epoch in range(epochs):
             descent.keep()
             started = time.perf_counter()
-            if shuffle:
-                order = rng.permutation(len(X))
+            order = draw_order(shuffle, len(X), X[0].nbytes, m, rng)
             cost = descent.epoch(X, Y, order) / len(X)
             if not (math.isfinite(cost) and np.isfinite(network.theta).all()):
                 raise descent.explain(X, Y, order, epoch)

@@ -15,7 +15,7 @@ from itertools import takewhile
 from typing import Any
 
 from chainrule.tables.files import TableFile
-from chainrule.tables.types import MISSING, Piece, Reject, Report, TableError, suggestion
+from chainrule.tables.types import MISSING, Piece, Reject, Report, TableError
 
 PIECE = 1 << 21  # bytes read at a time
 LONGEST_ROW = 1 << 24  # bytes; more is taken for a quote that is never closed
@@ -437,11 +437,6 @@ class Csv:
                     return text.encode("utf-8", "surrogatepass")
 
         return decode
-
-
-def column_error(name: str, names: list[str], file: str) -> TableError:
-    """That there is no such column, and which may be meant."""
-    return TableError(f"{file} has no column {name!r}{suggestion(name, names)}")
 
 
 def _encoding(head: bytes, name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chainrule.tables.csv import Csv, column_error
+from chainrule.tables.csv import Csv
 from chainrule.tables.files import Files, Source, TableFile
 from chainrule.tables.stores import Arrow, DuckDB, Parquet, Typed
 from chainrule.tables.types import (
@@ -17,6 +17,7 @@ from chainrule.tables.types import (
     TableError,
     arrow_type,
     check_types,
+    column_error,
     convert,
 )
 from chainrule.tables.values import JsonLines, Sqlite
@@ -100,7 +101,11 @@ def _common(one: Any, other: Any) -> Any:
 
 
 class OpenTable:
-    """A source whose columns are known; see :func:`opened`."""
+    """A source whose columns are known; see :func:`opened`.
+
+    Without `nulls`, for whoever makes no data frame of it, nobody looks which columns of typed
+    files have some, so that these are gone through once.
+    """
 
     def __init__(
         self,
@@ -111,8 +116,10 @@ class OpenTable:
         types: Types,
         limit: int | None,
         strict: bool = True,
+        nulls: bool = True,
     ) -> None:
         self._on_look = raise_it if strict else _ignore
+        self._nulls = nulls
         self._stores = [_store(file, table, query) for file in files]
         first = self._stores[0]
         for other in self._stores[1:]:
@@ -142,7 +149,7 @@ class OpenTable:
                 for name in names:
                     seen[name].update_type(store.types[name])
                 names = [name for name in names if store.must_look(name, self._wanted(name))]
-                if not names:
+                if not names or not self._nulls:
                     continue
             for piece in store.pieces(_ignore if all_given else self._on_look, names):
                 for name in names:

@@ -8,6 +8,7 @@ its line, or goes to the rejects.
 from __future__ import annotations
 
 import csv
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,7 +62,7 @@ def read(
     TableError
         The table cannot be read. The message names the file, the place and what to do.
     """
-    _needs_pandas()
+    needs_extra("pandas", "pyarrow")
     import pyarrow as pa
 
     with opened(source, table, query, columns, types, limit) as whole_table:
@@ -108,7 +109,7 @@ def blocks(
     """
     if rows < 1:
         raise ValueError(f"rows must be at least 1; got {rows}")
-    _needs_pandas()
+    needs_extra("pandas", "pyarrow")
     how = (source, table, query, None, types, None, rejects is None)
     with opened(*how) as whole_table, _reporter(rejects) as report:
         done = 0
@@ -181,9 +182,10 @@ def _reporter(rejects: Any) -> Iterator[Callable[[Reject], None]]:
         yield lines.writerow
 
 
-def _needs_pandas() -> None:
-    try:
-        import pandas  # noqa: F401
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f'tables need {error.name}: pip install "chainrule[tables]"') from error
+def needs_extra(*modules: str) -> None:
+    """Raise ImportError, with what to install, where a module of the extra is not there."""
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ImportError(f'tables need {name}: pip install "chainrule[tables]"') from error

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from chainrule.tables.files import TableFile
-from chainrule.tables.types import Piece, Report, TableError, chosen, unique_names
+from chainrule.tables.types import (
+    Piece,
+    Report,
+    TableError,
+    chosen,
+    column_error,
+    unique_names,
+)
 
 _ROWS = 8192  # rows in a piece
+_BUFFER = 1 << 16  # bytes, for each column of a Parquet file
 
 
 class Typed:
@@ -132,6 +140,37 @@ def _plain(column: Any) -> Any:
     return column
 
 
+def plain_tables(source: Iterable[Any], columns: list[str] | None) -> Iterator[Any]:
+    """Tables of at most 8,192 rows, in the types that we hand on, from those of somebody else.
+
+    Parameters
+    ----------
+    source : iterable of pyarrow tables or record batches
+    columns : list of str or None
+        None: all of the first.
+    """
+    import pyarrow as pa
+
+    names = columns
+    for number, given in enumerate(source):
+        what = f"table {number} of the source"
+        if not isinstance(given, pa.Table | pa.RecordBatch):
+            kind = type(given).__name__
+            raise TableError(f"{what} is no pyarrow table or record batch but of type {kind}")
+        whole = pa.Table.from_batches([given]) if isinstance(given, pa.RecordBatch) else given
+        there = unique_names(whole.column_names, what)
+        names = there if names is None else names
+        for name in names if columns is not None else dict.fromkeys([*names, *there]):
+            if name not in there:
+                raise column_error(name, there, what)
+            if name not in names:
+                raise column_error(name, names, "the first table of the source")
+            _check(whole.schema.field(name), what)
+        for start in range(0, len(whole), _ROWS):
+            piece = whole.slice(start, _ROWS)
+            yield pa.table({name: _plain(piece[name]) for name in names})
+
+
 def _placed(table: Any, first: int) -> Callable[[int], tuple[int, str]]:
     return lambda i: (first + i, _row(table, i))
 
@@ -147,7 +186,7 @@ class Parquet(Typed):
     def _file(self) -> Any:
         import pyarrow.parquet as pq
 
-        return pq.ParquetFile(str(self.file.path), buffer_size=1 << 20, pre_buffer=False)
+        return pq.ParquetFile(str(self.file.path), buffer_size=_BUFFER, pre_buffer=False)
 
     def _schema(self) -> Any:
         with self._file() as file:

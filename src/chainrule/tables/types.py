@@ -113,6 +113,11 @@ def suggestion(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {known[close[0]]!r}?" if close else ""
 
 
+def column_error(name: str, names: list[str], file: str) -> TableError:
+    """That there is no such column, and which may be meant."""
+    return TableError(f"{file} has no column {name!r}{suggestion(name, names)}")
+
+
 def chosen(table: str | None, names: list[str], file: str) -> str:
     """The table that is meant, of those that a database holds."""
     if not names:

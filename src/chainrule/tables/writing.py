@@ -179,7 +179,7 @@ class Writer:
                 self._check_new()
                 assert self._unfinished is not None
                 self._unfinished.replace(self._path)
-                _sync_folder(self._path.parent)
+                sync_folder(self._path.parent)
         except OSError as error:
             if kind is None:
                 raise self._cannot(error) from error
@@ -195,7 +195,7 @@ class Writer:
         return TableError(f"{self.name} cannot be written: {error.strerror or error}")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """The new name too must reach the disk."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
