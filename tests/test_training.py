@@ -465,9 +465,9 @@ def test_divergence_is_looked_for_with_the_rows_weights(monkeypatch):
     seen = []
     real = training.backprop.output_error
 
-    def spied(net, delta, y, batch):
+    def spied(net, delta, y, batch, *scale):
         seen.append((batch.z[2].copy(), batch.share[:, 0].copy()))
-        real(net, delta, y, batch)
+        real(net, delta, y, batch, *scale)
 
     monkeypatch.setattr(training.backprop, "output_error", spied)
     order = rng.permutation(8)
