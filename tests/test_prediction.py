@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from chainrule import ACTIVATIONS, LAYERS, MLPClassifier, Network, set_config
+from chainrule import ACTIVATIONS, LAYERS, MLPClassifier, Network, set_config, threads
 from chainrule import network as network_module
 from chainrule.layers import AFFINE
 
@@ -65,6 +65,36 @@ def test_a_row_has_its_bits_wherever_it_stands(dtype, n_in, n_out, monkeypatch, 
     shifted = np.empty(X.size + 1, dtype)[1:].reshape(X.shape)
     shifted[:] = X
     assert network.predict(shifted[3:]).tobytes() == output[3:].tobytes()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_no_more_threads_than_asked_and_none_for_little(monkeypatch, own_threads):
+    X = np.random.default_rng(0).normal(size=(100_000, 30)).astype("float32")
+    model = MLPClassifier((40,), max_iter=1, engine="numpy", random_state=0)
+    model.fit(X[:90], np.arange(90) % 3)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "cores", lambda: 3)
+    workers = []
+    side_by_side = threads.side_by_side
+
+    def counted(work, n, abort):
+        workers.append(n)
+        return side_by_side(work, n, abort)
+
+    monkeypatch.setattr(threads, "side_by_side", counted)
+    outputs = [model.set_params(n_threads=n).predict_proba(X) for n in (None, 1, 2)]
+    set_config(n_threads=2)
+    outputs.append(model.set_params(n_threads=None).predict_proba(X))
+    set_config(n_threads=0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    outputs.append(model.predict_proba(X))
+    assert workers == [3, 1, 2, 2, 1]
+    assert all(output.tobytes() == outputs[0].tobytes() for output in outputs)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    workers.clear()
+    for rows in (1, 30, 1000):
+        model.predict_proba(X[:rows])
+    assert set(workers) <= {1}
 
 
 def test_a_memory_map_is_read_and_not_written(served, tmp_path):

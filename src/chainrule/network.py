@@ -289,12 +289,14 @@ class Network:
             backprop.forward(net, batch)
         return batch
 
-    def predict(self, X: ArrayLike) -> Array:
+    def predict(self, X: ArrayLike, *, n_threads: int | None = None) -> Array:
         """The output a^L for each row. Never compiles; memory beyond the output is bounded.
 
         Parameters
         ----------
         X : (m, n_0) array-like
+        n_threads : int, optional
+            At most so many threads. Default: as for :func:`chainrule.train`.
 
         Returns
         -------
@@ -318,7 +320,7 @@ class Network:
             self._predict_blocks(given, output, rows, starts)
             return output
         enough = len(starts) if len(given) * self.theta.size > SHARED else 1
-        asked = get_config()["n_threads"]
+        asked = n_threads or get_config()["n_threads"]
         with threads.one_blas_thread(), threads.reserved(enough, asked) as workers:
 
             def work(worker: int) -> None:

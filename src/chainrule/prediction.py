@@ -112,7 +112,7 @@ class Prediction(TransformerMixin, Parameters):
         whole = layer is None and of == "a"
         if check_input and whole and self._missing is None and self._is_plain(X):
             with suppress(ValueError):  # the checks below say better what is wrong
-                return self._network().predict(X)
+                return self._network().predict(X, n_threads=self.n_threads)
         if check_input:
             X = self._validate(X)
         if sparse.issparse(X):
@@ -133,10 +133,10 @@ class Prediction(TransformerMixin, Parameters):
     def _predictions_of(self, network: Network, X: Any) -> Array:
         """The network's outputs; blocks only where rows have to be made dense or filled."""
         if not sparse.issparse(X) and self._missing is None:
-            return network.predict(X)
+            return network.predict(X, n_threads=self.n_threads)
         out: Array = np.empty((X.shape[0], network.sizes[-1]), self._dtype)
         for at, block in self._blocks(X, sum(network.sizes)):
-            out[at] = network.predict(block)
+            out[at] = network.predict(block, n_threads=self.n_threads)
         return out
 
     def predictor(self) -> Callable[[Array], Any]:
