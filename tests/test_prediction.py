@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from chainrule import ACTIVATIONS, LAYERS, MLPClassifier, Network, set_config
+from chainrule import ACTIVATIONS, LAYERS, MLPClassifier, Network, set_config, threads
 from chainrule import network as network_module
 from chainrule.layers import AFFINE
 
@@ -50,6 +50,98 @@ def test_any_number_of_threads_gives_the_same_bits(served, monkeypatch, own_thre
         assert network.predict(X).tobytes() == output.tobytes()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("n_in", "n_out"), [(1, 1), (3, 1), (5, 40), (64, 10)])
+def test_a_row_has_its_bits_wherever_it_stands(dtype, n_in, n_out, monkeypatch, own_threads):
+    """Among others, in another order, at odd addresses, and whoever takes its block."""
+    network = Network((n_in, 30, n_out), output_activation="softmax", dtype=dtype, seed=0)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(5000, n_in)).astype(dtype)
+    output = network.predict(X)
+    monkeypatch.setattr(network_module, "SHARED", 0)
+    set_config(n_threads=2)
+    order = rng.permutation(len(X))[:3500]
+    assert network.predict(X[order]).tobytes() == output[order].tobytes()
+    shifted = np.empty(X.size + 1, dtype)[1:].reshape(X.shape)
+    shifted[:] = X
+    assert network.predict(shifted[3:]).tobytes() == output[3:].tobytes()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_no_more_threads_than_asked_and_none_for_little(monkeypatch, own_threads):
+    X = np.random.default_rng(0).normal(size=(100_000, 30)).astype("float32")
+    model = MLPClassifier((40,), max_iter=1, engine="numpy", random_state=0)
+    model.fit(X[:90], np.arange(90) % 3)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "cores", lambda: 3)
+    workers = []
+    side_by_side = threads.side_by_side
+
+    def counted(work, n, abort):
+        workers.append(n)
+        return side_by_side(work, n, abort)
+
+    monkeypatch.setattr(threads, "side_by_side", counted)
+    outputs = [model.set_params(n_threads=n).predict_proba(X) for n in (None, 1, 2)]
+    set_config(n_threads=2)
+    outputs.append(model.set_params(n_threads=None).predict_proba(X))
+    set_config(n_threads=0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    outputs.append(model.predict_proba(X))
+    assert workers == [3, 1, 2, 2, 1]
+    assert all(output.tobytes() == outputs[0].tobytes() for output in outputs)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    workers.clear()
+    for rows in (1, 30, 1000):
+        model.predict_proba(X[:rows])
+    assert set(workers) <= {1}
+
+
+def test_a_memory_map_is_read_and_not_written(served, tmp_path):
+    network, X, output = served
+    X.tofile(tmp_path / "X")
+    mapped = np.memmap(tmp_path / "X", X.dtype, "r", shape=X.shape)
+    assert network.predict(mapped).tobytes() == output.tobytes()
+    assert np.fromfile(tmp_path / "X", X.dtype).tobytes() == X.tobytes()
+
+
+class Two:
+    """A forward pass in which a second thread takes blocks as well, and one of both fails."""
+
+    def __init__(self, error, who_fails):
+        self.error, self.who_fails = error, who_fails
+        self.both, self.calls = threading.Barrier(2, timeout=20), 0
+        self.met = threading.local()
+
+    def __call__(self, W, b, s, share, a, z):
+        self.calls += 1
+        if not hasattr(self.met, "other"):  # the first block of each thread
+            self.both.wait()
+            self.met.other = True
+        elif (threading.current_thread() is threading.main_thread()) == self.who_fails:
+            raise self.error
+        AFFINE.forward(W, b, s, share, a, z)
+
+
+@pytest.mark.parametrize("main_thread_fails", [True, False])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_a_failure_in_one_thread_ends_the_prediction(
+    error, main_thread_fails, monkeypatch, own_threads
+):
+    network = Network((4, 5, 2), dtype="float32", seed=0)
+    two = Two(error, main_thread_fails)
+    network.layers[1] = AFFINE._replace(forward=two)
+    monkeypatch.setattr(network_module, "SHARED", 0)
+    monkeypatch.setattr(network_module, "BLOCK_ROWS", 64)
+    set_config(n_threads=2)
+    before = threading.active_count()
+    X = np.zeros((64 * 5_000, 4), np.float32)
+    with pytest.raises(error):
+        network.predict(X)
+    assert two.calls < 5_000
+    assert threading.active_count() == before
+
+
 def test_memory_is_bounded(own_threads):
     """Also with rows of another dtype, which are converted block by block."""
     network = Network((64, 100, 10), dtype="float32", seed=0)
@@ -64,11 +156,16 @@ def test_memory_is_bounded(own_threads):
     assert beyond_output < 16e6
 
 
-def test_a_bad_number_is_named_by_its_row_in_all_rows(served):
+def test_a_bad_number_is_named_by_its_row_in_all_rows(served, monkeypatch, own_threads):
     network, X, _ = served
     bad = X.copy()
     bad[2500, 3] = np.nan
     with pytest.raises(ValueError, match="row 2500, column 3"):
+        network.predict(bad)
+    monkeypatch.setattr(network_module, "SHARED", 0)
+    set_config(n_threads=2)
+    bad[1500, 7] = np.inf  # whichever thread comes upon which of them
+    with pytest.raises(ValueError, match="inf in row 1500, column 7 and 1 more"):
         network.predict(bad)
     with pytest.raises(ValueError, match="shape"):
         network.predict(X[:, :5])
@@ -88,6 +185,28 @@ def test_one_row_agrees(activation, output, dtype):
     assert rows.dtype == dtype
     tolerance = 100 * np.finfo(dtype).eps
     np.testing.assert_allclose(rows, network.predict(X), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("n_out", [1, 2, 10, 32, 33, 100])
+@pytest.mark.parametrize("output", ["softmax", "relu", "logistic"])
+def test_one_row_agrees_where_numbers_are_extreme(output, n_out, dtype):
+    """Where the network overflows both say NaN; where softmax could, neither does."""
+    network = Network((5, 7, n_out), output_activation=output, dtype=dtype, seed=0)
+    predict_row = network.predictor()
+    rng = np.random.default_rng(1)
+    largest = np.finfo(dtype).max
+    for scale in (0, np.finfo(dtype).tiny, 1, 100, 1e4, 1e18, largest / 100, largest):
+        X = (scale * rng.uniform(-1, 1, (20, 5))).astype(dtype)
+        rows = np.array([predict_row(x) for x in X])
+        np.testing.assert_allclose(rows, network.predict(X), rtol=2e-3, atol=1e-6)
+        if scale <= 1e4:
+            assert np.isfinite(rows).all()
+
+
+def test_a_nan_in_one_row_comes_out():
+    predict_row = Network((5, 7, 3), output_activation="softmax", seed=0).predictor()
+    assert np.isnan(predict_row(np.array([1, 2, np.nan, 4, 5]))).all()
 
 
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=list(LAYERS))
@@ -161,5 +280,7 @@ def test_a_sum_that_overflows_is_not_taken_for_an_infinity():
     model.fit(np.eye(4, 2, dtype=np.float32), [0, 1, 0, 1])
     assert model.predict(X).shape == (4,)
     X[1, 1] = np.inf
-    with pytest.raises(ValueError, match="infinity"):
+    with pytest.raises(ValueError, match=r"(?s)infinity.*Columns at fault: 1"):
         model.predict(X)
+    with pytest.raises(ValueError, match="row 0, column 1"):  # finite, but not as float32
+        model.predict(np.array([[0, 1e300]]))

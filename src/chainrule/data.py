@@ -91,7 +91,7 @@ def check_matrix(given: ArrayLike, columns: int, name: str, dtype: np.dtype[Any]
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, dtype)
     with np.errstate(all="ignore"):
-        total = np.sum(array, dtype=np.float64)
+        total = np.add.reduce(array, None)
     if not np.isfinite(total):  # one cheap pass before the exact one
         bad = np.argwhere(~np.isfinite(array))
         if len(bad):

@@ -8,6 +8,7 @@ sums over processes then deal with one array each.
 from __future__ import annotations
 
 import numbers
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from chainrule.data import check_matrix, check_pair, float_dtype, look_up
 from chainrule.initializers import INITIALIZERS, Initializer
 from chainrule.layers import AFFINE, Layer
 from chainrule.losses import FUSED, LOSSES, Loss, fuse
+from chainrule.predictor import for_blocks, make_predictor
 from chainrule.vecmath import Array, Index, matrices, vectors
 
 BLOCK_ROWS, BLOCK_NUMBERS = 1024, 1 << 17  # at most, in a block of predict: it stays in the cache
@@ -286,12 +288,14 @@ class Network:
             backprop.forward(net, batch)
         return batch
 
-    def predict(self, X: ArrayLike) -> Array:
+    def predict(self, X: ArrayLike, *, n_threads: int | None = None) -> Array:
         """The output a^L for each row. Never compiles; memory beyond the output is bounded.
 
         Parameters
         ----------
         X : (m, n_0) array-like
+        n_threads : int, optional
+            At most so many threads. Default: as for :func:`chainrule.train`.
 
         Returns
         -------
@@ -309,36 +313,49 @@ class Network:
         output: Array = np.empty((len(given), self.sizes[-1]), self.dtype)
         most = min(BLOCK_ROWS, max(64, BLOCK_NUMBERS // max(self.sizes))) // 16 * 16
         rows = min(len(given), most)
-        starts = range(0, len(given), rows)
+        starts = deque(range(0, len(given), rows))
         products = rows * max(W.size for W in self.W)
         if products <= ALONE and len(starts) == 1:
             self._predict_blocks(given, output, rows, starts)
             return output
         enough = len(starts) if len(given) * self.theta.size > SHARED else 1
-        asked = get_config()["n_threads"]
+        asked = n_threads or get_config()["n_threads"]
         with threads.one_blas_thread(), threads.reserved(enough, asked) as workers:
 
             def work(worker: int) -> None:
-                bounds = [len(starts) * w // workers for w in (worker, worker + 1)]
-                self._predict_blocks(given, output, rows, starts[slice(*bounds)])
+                self._predict_blocks(given, output, rows, starts)
 
-            threads.side_by_side(work, workers, lambda: None)
+            threads.side_by_side(work, workers, starts.clear)
         return output
 
-    def _predict_blocks(self, X: Array, output: Array, rows: int, starts: range) -> None:
-        """Write the outputs of the blocks that start there; a short one is filled with zeros."""
+    def _predict_blocks(self, X: Array, output: Array, rows: int, starts: deque[int]) -> None:
+        """Take a start and write its block's outputs until none is left; others may take too.
+
+        A block that is short is filled with zeros.
+        """
         net, batch = self.bind(rows, backward=False)
-        for start in starts:
+        if rows < len(X):
+            net, batch = for_blocks(net, batch)
+        a = list(batch.a)
+        batch, filled = batch._replace(a=a), a[0]
+        while True:
+            try:
+                start = starts.popleft()
+            except IndexError:
+                return
             try:
                 block = check_matrix(X[start : start + rows], self.sizes[0], "X", self.dtype)
             except ValueError:
                 check_matrix(X, self.sizes[0], "X", self.dtype)  # says the row in all of X
                 raise
-            batch.a[0][: len(block)] = block
-            batch.a[0][len(block) :] = 0
+            n = len(block)
+            if n < rows:
+                filled[:n], filled[n:] = block, 0
+                block = filled
+            a[0] = block
             with np.errstate(all="ignore"):
                 backprop.forward(net, batch)
-            output[start : start + rows] = batch.a[self.L][: len(block)]
+            output[start : start + n] = a[self.L][:n]
 
     def predictor(self) -> Callable[[Array], Array]:
         """A function that gives the output for one row, with no checks: for serving.
@@ -360,8 +377,6 @@ class Network:
         >>> bool(np.allclose(predict_row(np.ones(3)), net.predict(np.ones((1, 3)))))
         True
         """
-        from chainrule.predictor import make_predictor
-
         return make_predictor(self)
 
     def cost(self, X: ArrayLike, Y: ArrayLike) -> float:

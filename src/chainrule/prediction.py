@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,9 @@ class Prediction(TransformerMixin, Parameters):
     def _validate(self, X: Any, y: Any = "no_validation", reset: bool = False) -> Any:
         """scikit-learn's checks; an error about missing or infinite values names the columns."""
         if isinstance(y, str) and not reset and self._is_plain(X):
-            return X
+            with np.errstate(all="ignore"):  # a finite sum has finite terms, and takes no memory
+                if np.isfinite(np.add.reduce(X, None)):
+                    return X
         fills = self.missing == "indicator" and not sparse.issparse(X)
         options: dict[str, Any] = {
             "accept_sparse": ["csr", "csc"],
@@ -44,8 +47,11 @@ class Prediction(TransformerMixin, Parameters):
         return checked
 
     def _is_plain(self, X: Any) -> bool:
-        """Whether scikit-learn's checks, which take most of a row's time, would change nothing."""
-        plain = (
+        """Whether scikit-learn's checks, which take most of a row's time, would change nothing.
+
+        Its numbers may still not be finite.
+        """
+        return (
             type(X) is np.ndarray
             and X.dtype.char in "fd"
             and X.ndim == 2
@@ -53,10 +59,6 @@ class Prediction(TransformerMixin, Parameters):
             and X.shape[1] == self.n_features_in_
             and not hasattr(self, "feature_names_in_")
         )
-        if not plain:
-            return False
-        with np.errstate(all="ignore"):  # a finite sum has finite terms, and takes no memory
-            return bool(np.isfinite(np.add.reduce(X, None)))
 
     def _fill(self, X: Any) -> Any:
         """X with its missing values replaced by means and marked in columns at the end."""
@@ -107,12 +109,16 @@ class Prediction(TransformerMixin, Parameters):
         """a (or z) of a layer of the prediction network for each row; default: the last."""
         if "coefs_" not in self.__dict__:  # the check itself takes as long as a row
             check_is_fitted(self)
+        whole = layer is None and of == "a"
+        if check_input and whole and self._missing is None and self._is_plain(X):
+            with suppress(ValueError):  # the checks below say better what is wrong
+                return self._network().predict(X, n_threads=self.n_threads)
         if check_input:
             X = self._validate(X)
         if sparse.issparse(X):
             X = X.tocsr()
         network = self._network()
-        if layer is None and of == "a":
+        if whole:
             return self._predictions_of(network, X)
         l = network.L if layer is None else layer
         out: Array = np.empty((X.shape[0], network.sizes[l]), self._dtype)
@@ -127,10 +133,10 @@ class Prediction(TransformerMixin, Parameters):
     def _predictions_of(self, network: Network, X: Any) -> Array:
         """The network's outputs; blocks only where rows have to be made dense or filled."""
         if not sparse.issparse(X) and self._missing is None:
-            return network.predict(X)
+            return network.predict(X, n_threads=self.n_threads)
         out: Array = np.empty((X.shape[0], network.sizes[-1]), self._dtype)
         for at, block in self._blocks(X, sum(network.sizes)):
-            out[at] = network.predict(block)
+            out[at] = network.predict(block, n_threads=self.n_threads)
         return out
 
     def predictor(self) -> Callable[[Array], Any]:

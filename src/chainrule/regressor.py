@@ -135,8 +135,8 @@ class MLPRegressor(RegressorMixin, MLPBase):
     engine : {'auto', 'numpy', 'numba'}, default='auto'
         Plain NumPy or compiled code; 'auto' decides by the amount of work.
     n_threads : int, default=None
-        At most so many threads in `fit`; the bits do not depend on it. None: the physical cores,
-        or $OMP_NUM_THREADS if that is less. Small steps are always taken by one.
+        At most so many threads, to fit and to predict; the bits do not depend on it. None: the
+        physical cores, or $OMP_NUM_THREADS if that is less. What is small is left to one.
     keep_optimizer_state : bool, default=False
         Let pickles hold the optimiser's state, so that `partial_fit` goes on exactly.
     compat : {'sklearn'} or None, default=None

@@ -118,14 +118,20 @@ def minimum(x: Array, y: Array | float, out: Array) -> None:
     np.minimum(x, y, out=out)
 
 
+def _by_columns(x: Array) -> Array:
+    """x, column after column in memory if rows are short: NumPy reduces rows one by one."""
+    m, n = x.shape
+    return x.T.copy().T if n <= 32 and m >= 64 else x
+
+
 def row_max(x: Array) -> Array:
     """Largest entry of each row: (m, n) -> (m, 1)."""
-    return np.maximum.reduce(x, axis=1, keepdims=True)
+    return np.maximum.reduce(_by_columns(x), axis=1, keepdims=True)
 
 
 def row_sum(x: Array) -> Array:
     """Sum of each row: (m, n) -> (m, 1)."""
-    return np.add.reduce(x, axis=1, keepdims=True)
+    return np.add.reduce(_by_columns(x), axis=1, keepdims=True)
 
 
 def row_logsumexp(x: Array) -> Array:
