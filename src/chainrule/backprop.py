@@ -120,6 +120,7 @@ def descend(
     parts: Index,
     slices: Index,
     owned: Index,
+    bundles: Index,
     numbers: Index,
     W_blocks: Index,
     b_blocks: Index,
@@ -168,7 +169,7 @@ def descend(
         Steps taken before.
     own : float64
         The layers' own numbers, flat, for each block of rows.
-    tables, blocks, starts, parts, slices, owned, numbers, W_blocks, b_blocks : int64
+    tables, blocks, starts, parts, slices, owned, bundles, numbers, W_blocks, b_blocks : int64
         A `plan.Plan`.
     weight_layers : int64
         The layers whose W penalties, decay and the norm limit concern.
@@ -267,39 +268,40 @@ def descend(
             i = take(board, phase, n, i)
         phase += 1
 
-        n = parts.shape[1]
-        i = take(board, phase, n, -1)
-        while i < n:
-            l, first, last = parts[0, i]
-            if by_block:
-                for j in range(owned[i], owned[i + 1]):
-                    for block in range(1, len(W_blocks)):
-                        start = block * len(theta) + slices[0, j, 0]
-                        add(nabla[start : start + slices[0, j, 2]], nabla_slice[j])
-            else:
-                net.gradient[l](
-                    W_part[i],
-                    b_part[i],
-                    s[0][l],
-                    share,
-                    a_whole[l - 1][:, first:last],
-                    delta_whole[l],
-                    nabla_W[i],
-                    nabla_b[i],
-                )
-            if weighs[l] and (l2 > 0 or l1 > 0):
-                penalties[i] += penalty(W_part[i], l2, l1)
-                add_penalty_gradient(W_part[i], l2 / mass, l1 / mass, nabla_W[i])
-            if i == 0:
-                total[0] += cost_scale * weighted_sum(c, weight, rows)
-            if weighs[l] and decay > 0:
-                shrink(1 - h[0] * decay, W_part[i])
-            if not clips:
-                for j in range(owned[i], owned[i + 1]):
-                    take_step(theta_slice[j], nabla_slice[j], state_slice[j], h, t)
-                    if follows:
-                        follow(newest, theta_slice[j], average_slice[j])
-            i = take(board, phase, n, i)
+        n = len(bundles) - 1
+        bundle = take(board, phase, n, -1)
+        while bundle < n:
+            for i in range(bundles[bundle], bundles[bundle + 1]):
+                l, first, last = parts[0, i]
+                if by_block:
+                    for j in range(owned[i], owned[i + 1]):
+                        for block in range(1, len(W_blocks)):
+                            start = block * len(theta) + slices[0, j, 0]
+                            add(nabla[start : start + slices[0, j, 2]], nabla_slice[j])
+                else:
+                    net.gradient[l](
+                        W_part[i],
+                        b_part[i],
+                        s[0][l],
+                        share,
+                        a_whole[l - 1][:, first:last],
+                        delta_whole[l],
+                        nabla_W[i],
+                        nabla_b[i],
+                    )
+                if weighs[l] and (l2 > 0 or l1 > 0):
+                    penalties[i] += penalty(W_part[i], l2, l1)
+                    add_penalty_gradient(W_part[i], l2 / mass, l1 / mass, nabla_W[i])
+                if i == 0:
+                    total[0] += cost_scale * weighted_sum(c, weight, rows)
+                if weighs[l] and decay > 0:
+                    shrink(1 - h[0] * decay, W_part[i])
+                if not clips:
+                    for j in range(owned[i], owned[i + 1]):
+                        take_step(theta_slice[j], nabla_slice[j], state_slice[j], h, t)
+                        if follows:
+                            follow(newest, theta_slice[j], average_slice[j])
+            bundle = take(board, phase, n, bundle)
         phase += 1
 
         if clips:

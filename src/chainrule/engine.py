@@ -53,7 +53,7 @@ ROLES = {
 }
 KNOW_NUMBA = {"engine", "formulas", "loops", "views"}  # modules of ours
 FIXED_MODULES = ("numpy", "math", "cmath")  # whose contents nobody edits
-DESCEND = "AAAAAAAAAVVVVHHHIHTTATTATTTAVVVMVHHRRVAIA"  # the arguments of backprop.descend
+DESCEND = "AAAAAAAAAVVVVHHHIHTTATTAATTTAVVVMVHHRRVAIA"  # the arguments of backprop.descend
 
 # Not the whole of fast-math: "nnan" and "ninf" would make isfinite(nan) true.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}

@@ -45,6 +45,8 @@ class Plan(NamedTuple):
         Of the parts: where they lie in theta, and in the optimiser's state.
     owned : (G + 1,) int64
         First slice of each part, and S.
+    bundles : (H + 1,) int64
+        First part of each bundle, and G; a worker takes a bundle.
     numbers : (B, L + 1, 3) int64
         Where each block's copy of s^l lies.
     W_blocks, b_blocks : (B, L + 1, 3) int64, or (0, L + 1, 3)
@@ -58,6 +60,7 @@ class Plan(NamedTuple):
     parts: Index
     slices: Index
     owned: Index
+    bundles: Index
     numbers: Index
     W_blocks: Index
     b_blocks: Index
@@ -103,7 +106,7 @@ def make_plan(network: Network, m: int, slots: int, worth_cutting: bool) -> Plan
         np.ascontiguousarray(tables[[0, 1, 3]]),
         blocks,
         np.array(starts, np.int64),
-        *_parts(network, tables, slots, adds_up),
+        *_parts(network, tables, slots, n_blocks if adds_up else 0),
         numbers,
         nabla_W,
         nabla_b,
@@ -111,9 +114,10 @@ def make_plan(network: Network, m: int, slots: int, worth_cutting: bool) -> Plan
 
 
 def _parts(
-    network: Network, tables: Index, slots: int, by_slice: bool
-) -> tuple[Index, Index, Index]:
-    """A plan's parts, slices and owned."""
+    network: Network, tables: Index, slots: int, added: int
+) -> tuple[Index, Index, Index, Index]:
+    """A plan's parts, slices, owned and bundles; `added`, so many gradients are added up."""
+    by_slice = added > 0
     parts: list[tuple[tuple[int, ...], ...]] = []
     slices: list[tuple[int, int]] = []
     owned = [0]
@@ -141,6 +145,7 @@ def _parts(
         np.ascontiguousarray(np.array(parts, np.int64).transpose(1, 0, 2)),
         np.ascontiguousarray(np.array(both, np.int64).transpose(0, 2, 1)),
         np.array(owned, np.int64),
+        np.array(cut(len(parts), 2 * added if by_slice else len(parts)), np.int64),
     )
 
 

@@ -320,7 +320,7 @@ class Descent:
             self._y = np.zeros((self.m, Y.shape[1]), Y.dtype)
         most = 1
         if self.engine == "numba" and len(plan.blocks) > 1:
-            most = max(len(plan.blocks), plan.parts.shape[1])
+            most = max(len(plan.blocks), len(plan.bundles) - 1)
         board = np.zeros(BOARD, np.int64)
         total, rules = np.zeros(1), np.array(self.rules)
         penalties[:] = 0
