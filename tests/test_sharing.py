@@ -575,3 +575,49 @@ def test_whatever_the_pace_the_same_bits(cut_small, monkeypatch):
     rng = np.random.default_rng(0)
     monkeypatch.setattr(threads.Pace, "choose", lambda self: bool(rng.integers(2)))
     assert same_bits(descend("numba", 2), expected)
+
+
+# --- plain descent, without room for a gradient --------------------------------------------------
+
+
+def as_sgd(theta, nabla, state, h, t):
+    theta -= theta.dtype.type(h[0]) * nabla
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("rules", [Rules(), Rules(max_norm=0.5, average=0.1)], ids=["none", "some"])
+@pytest.mark.parametrize("middle", [None, layer_norm()], ids=["affine", "layer_norm"])
+def test_a_step_taken_with_the_gradient_is_the_same_step(
+    engine, dtype, middle, rules, weighted, monkeypatch
+):
+    """Beside an optimiser that is plain descent, and is not known to be; cut and whole."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(50, 6)).astype(dtype), rng.normal(size=(50, 3)).astype(dtype)
+    weight = rng.uniform(0, 2, 50).astype(dtype) if weighted else None
+    found = []
+    for cut in (False, True):
+        if cut:
+            make_small(False, monkeypatch.setattr)
+        for own in (False, True):
+            layers = [AFFINE, middle, AFFINE] if middle else None
+            sizes = (6, 20, 20, 3) if middle else (6, 20, 3)
+            network = Network(sizes, dtype=dtype, layers=layers, init="he_normal", seed=0)
+            sgd = OPTIMIZERS["sgd"]
+            chosen = sgd._replace(name="own", step=as_sgd) if own else sgd
+            descent = Descent(network, chosen, np.array([0.05]), 20, engine, rules, n_threads=2)
+            assert descent._direct.any() == (not own)
+            descent.epoch(X, Y, np.arange(50), weight)
+            found.append(np.concatenate([network.theta, descent.average]))
+    tolerance = 1e-12 if dtype == "float64" else 2e-5
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [Rules(l2=0.1), Rules(l1=0.1), Rules(decay=0.1), Rules(clip_value=1), Rules(clip_norm=1)],
+)
+def test_what_needs_the_gradient_gets_it(rules):
+    network = Network((3, 4, 2), seed=0)
+    descent = Descent(network, OPTIMIZERS["sgd"], np.array([0.1]), 8, "numpy", rules)
+    assert not descent._direct.any()

@@ -228,6 +228,36 @@ def _scale_rows(x, out):
     vecmath.scale_rows(x, 0.5, out)
 
 
+def _add_dot(x, y, out):
+    vecmath.add_dot(-0.5, x, y, out)
+
+
+def _add_dot_across(x, y, out):
+    vecmath.add_dot(-0.5, x.T, y, out)
+
+
+def _shift_rows(x, y, out):
+    vecmath.shift_rows(x, y, out)
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_add_dot(engine, dtype, across):
+    rng = np.random.default_rng(0)
+    x, y, start = (rng.normal(size=s).astype(dtype) for s in ((7, 4), (4, 5), (7, 5)))
+    out = start.copy()
+    given = x.T.copy() if across else x
+    run(engine, _add_dot_across if across else _add_dot, "MMM", given, y, out)
+    expected = start - np.float64(0.5) * (x.astype(np.float64) @ y)
+    np.testing.assert_allclose(out, expected, rtol=10 * np.finfo(dtype).eps, atol=1e-6)
+
+
+def test_shift_rows(engine, dtype):
+    x = np.random.default_rng(0).normal(size=(7, 5)).astype(dtype)
+    out = np.empty_like(x)
+    run(engine, _shift_rows, "MMM", x, x[:, :1].copy(), out)
+    np.testing.assert_array_equal(out, x - x[:, :1])
+
+
 def _shares(weight, rows, out):
     out[0, 0] = vecmath.shares(weight, rows, out[1:])
 

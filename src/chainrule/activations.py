@@ -33,6 +33,7 @@ from chainrule.vecmath import (
     minimum,
     row_max,
     row_sum,
+    shift_rows,
     softplus,
 )
 from chainrule.vecmath import logistic as vec_logistic
@@ -219,7 +220,7 @@ def exponential_pullback(z: Array, a: Array, delta: Array) -> None:
 
 def softmax(z: Array, a: Array) -> None:
     """a_j = e^{z_j} / Σ_k e^{z_k} in each row; the row's largest z is taken off first."""
-    np.subtract(z, row_max(z), a)
+    shift_rows(z, row_max(z), a)
     exp(a, a)
     a /= row_sum(a)
 

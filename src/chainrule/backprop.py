@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from chainrule.vecmath import (
     ROW,
     Array,
@@ -104,12 +102,13 @@ def descend(
     cost: Any,
     loss_delta: Any,
     step: Any,
+    layer_descend: Any,
     rule: Any,
     theta: Array,
     nabla: Array,
     state: Array,
     average: Array,
-    hyper: Array,
+    h: Array,
     rates: Array,
     rules: Array,
     t: int,
@@ -124,7 +123,8 @@ def descend(
     numbers: Index,
     W_blocks: Index,
     b_blocks: Index,
-    weight_layers: Index,
+    weighs: Index,
+    direct: Index,
     z_flat: Array,
     a_flat: Array,
     delta_flat: Array,
@@ -137,6 +137,7 @@ def descend(
     weight: Array,
     order: Index,
     m: int,
+    share: Array,
     board: Index,
 ) -> int:
     """Take one step for every m rows of `order`; len(order) is a multiple of m.
@@ -150,6 +151,8 @@ def descend(
     layer_forward, layer_pullback, layer_gradient, f, f_pullback : L + 1 functions each
         By layer; in the compiled engine their int64 addresses.
     cost, loss_delta, step : one function each, in a list of one
+    layer_descend : L + 1 functions
+        Of the layers that are `direct`.
     rule : the functions in `regularizers.RULES`
     theta : (P,)
         Parameters, changed in place.
@@ -159,8 +162,8 @@ def descend(
         The optimiser's memory, slice by slice, changed in place.
     average : (P,) or empty
         Running average of theta, changed in place if rules.average > 0.
-    hyper : float64
-        The optimiser's numbers.
+    h : float64
+        The optimiser's numbers; of each worker its own.
     rates : (steps,) float64
         The learning rate of each step.
     rules : float64
@@ -171,8 +174,10 @@ def descend(
         The layers' own numbers, flat, for each block of rows.
     tables, blocks, starts, parts, slices, owned, bundles, numbers, W_blocks, b_blocks : int64
         A `plan.Plan`.
-    weight_layers : int64
-        The layers whose W penalties, decay and the norm limit concern.
+    weighs : (L + 1,) int64
+        1 for a layer whose W penalties, decay and the norm limit concern.
+    direct : (L + 1,) int64
+        1 for a layer that takes its step as it computes the gradient, with no room for it.
     z_flat, a_flat, delta_flat, y, c
         Room for m rows of every layer, for their targets (m, n_L) and costs (m,).
     penalties : (G,) float64
@@ -188,6 +193,8 @@ def descend(
         Which rows, in which order.
     m : int
         Rows in a batch.
+    share : (m, 1)
+        What each row counts for: 1 / m. If there are weights, of each worker its own.
     board : int64
         For `vecmath.take`.
 
@@ -221,6 +228,7 @@ def descend(
     row_cost = functions("cost", cost, theta)[0]
     output_delta = functions("delta", loss_delta, theta)[0]
     take_step = functions("step", step, theta)[0]
+    descend_layer = functions("descend", layer_descend, theta)
     penalty = functions("penalty", rule, theta)[0]
     add_penalty_gradient = functions("add_penalty_gradient", rule, theta)[1]
     clip_values = functions("clip_values", rule, theta)[2]
@@ -232,14 +240,8 @@ def descend(
     cost_scale, error_scale, l2, l1 = rules[0], rules[1], rules[2], rules[3]
     value_bound, norm_bound, decay = rules[4], rules[5], rules[6]
     max_norm, newest = rules[7], rules[8]
-    number = theta.dtype.type
-    weighs = np.zeros(L + 1, np.bool_)
-    for l in weight_layers:
-        weighs[l] = True
     clips = value_bound > 0 or norm_bound > 0
     follows = newest > 0 and max_norm == 0
-    h = hyper.copy()
-    share = np.full((m, 1), number(1 / m))
     mass = float(m)
     phase = 0
     for k in range(len(rates)):
@@ -278,6 +280,16 @@ def descend(
                         for block in range(1, len(W_blocks)):
                             start = block * len(theta) + slices[0, j, 0]
                             add(nabla[start : start + slices[0, j, 2]], nabla_slice[j])
+                elif direct[l]:
+                    descend_layer[l](
+                        s[0][l],
+                        share,
+                        a_whole[l - 1][:, first:last],
+                        delta_whole[l],
+                        h[0],
+                        W_part[i],
+                        b_part[i],
+                    )
                 else:
                     net.gradient[l](
                         W_part[i],
@@ -298,7 +310,8 @@ def descend(
                     shrink(1 - h[0] * decay, W_part[i])
                 if not clips:
                     for j in range(owned[i], owned[i + 1]):
-                        take_step(theta_slice[j], nabla_slice[j], state_slice[j], h, t)
+                        if not direct[l]:
+                            take_step(theta_slice[j], nabla_slice[j], state_slice[j], h, t)
                         if follows:
                             follow(newest, theta_slice[j], average_slice[j])
             bundle = take(board, phase, n, bundle)
@@ -325,8 +338,9 @@ def descend(
         if max_norm > 0:
             i = take(board, phase, 1, -1)
             while i < 1:
-                for l in weight_layers:
-                    limit_norms(max_norm, net.W[l])
+                for l in range(1, L + 1):
+                    if weighs[l]:
+                        limit_norms(max_norm, net.W[l])
                 if newest > 0:
                     follow(newest, theta, average)
                 i = take(board, phase, 1, i)

@@ -43,6 +43,7 @@ ROLES = {
     "cost": "MMMV",  # z, a, y, c
     "delta": "MMMM",  # z, a, y, delta
     "step": "VVMHI",  # theta, nabla, state, h, t
+    "descend": "HMSMFMV",  # s, share, a, delta, eta, W, b
     "penalty": "MFF:F",  # W, l2, l1
     "add_penalty_gradient": "MFFM",  # W, l2, l1, nabla_W
     "clip_values": "FV",  # bound, nabla
@@ -53,7 +54,7 @@ ROLES = {
 }
 KNOW_NUMBA = {"engine", "formulas", "loops", "views"}  # modules of ours
 FIXED_MODULES = ("numpy", "math", "cmath")  # whose contents nobody edits
-DESCEND = "AAAAAAAAAVVVVHHHIHTTATTAATTTAVVVMVHHRRVAIA"  # the arguments of backprop.descend
+DESCEND = "AAAAAAAAAAVVVVHHHIHTTATTAATTTAAVVVMVHHRRVAIMA"  # the arguments of backprop.descend
 
 # Not the whole of fast-math: "nnan" and "ninf" would make isfinite(nan) true.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}

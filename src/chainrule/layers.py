@@ -11,6 +11,8 @@ delta = ∂C/∂z:
     writes ∂C/∂a into below, (m, n_{l-1}).
 ``gradient(W, b, s, share, a, delta, nabla_W, nabla_b)``
     writes ∂C/∂W and ∂C/∂b, the sums over the rows.
+``descend(s, share, a, delta, eta, W, b)``, which a kind need not have,
+    takes η times these off W and b at once.
 If a kind has numbers of its own, s[0] is 0 when predicting; while training it is the moment
 t + r · ROW: the step t, counted from 1, and r, the row of the batch that is a's first.
 
@@ -30,6 +32,7 @@ import numpy as np
 from chainrule.pieces import reduce_piece
 from chainrule.vecmath import (
     Array,
+    add_dot,
     approach,
     column_dots,
     column_moments,
@@ -72,8 +75,10 @@ class Layer(NamedTuple):
         Each row of z comes from that row of a and its place in the batch alone, and s is not
         written to: blocks of rows may be computed apart.
     by_input : bool, default False
-        Each row of ∂C/∂W comes from that column of a alone: `gradient` may be asked for some
-        rows of W, with those columns of a, and without b (empty) but for the first.
+        Each row of ∂C/∂W comes from that column of a alone: `gradient` and `descend` may be
+        asked for some rows of W, with those columns of a, and without b (empty) but for the last.
+    descend : callable, optional
+        As in the module's contract. Default: None.
     """
 
     name: str
@@ -86,6 +91,7 @@ class Layer(NamedTuple):
     by_row: bool = False
     by_input: bool = False
     made_by: tuple[Any, ...] = ()
+    descend: Callable[..., None] | None = None
 
     def __reduce__(self) -> Any:
         return reduce_piece(self)
@@ -114,6 +120,17 @@ def affine_gradient(
     if len(nabla_b) > 0:
         column_sum(delta, nabla_b)
     dot(a.T, delta, nabla_W)
+
+
+def affine_descend(
+    s: Any, share: Array, a: Array, delta: Array, eta: float, W: Array, b: Array
+) -> None:
+    """W^l ← W^l - η a^{l-1}ᵀ δ^l and b^l ← b^l - η Σ_rows δ^l: the product adds to W itself."""
+    if len(b) > 0:
+        nabla_b = np.empty_like(b)
+        column_sum(delta, nabla_b)
+        b -= b.dtype.type(eta) * nabla_b
+    add_dot(-eta, a.T, delta, W)
 
 
 def affine_shape(n_in: int, n_out: int) -> tuple[tuple[int, int], int]:
@@ -409,6 +426,7 @@ AFFINE = Layer(
     affine_shape,
     by_row=True,
     by_input=True,
+    descend=affine_descend,
 )
 
 # Every kind that fits any width, at its usual numbers.

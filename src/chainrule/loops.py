@@ -98,21 +98,15 @@ def _largest(row):  # type: ignore[no-untyped-def]
     return largest
 
 
-@njit(**EXACT)
-def _nans(row):  # type: ignore[no-untyped-def]
-    """How many there are."""
-    count = np.int32(0)
-    for x in row:
-        count += np.int32(x != x)
-    return count
-
-
 @overload(vecmath.row_max)
 def _row_max(x: Any) -> Any:
     def body(x):  # type: ignore[no-untyped-def]
         out = np.empty((x.shape[0], 1), x.dtype)
         for i in range(x.shape[0]):
-            out[i, 0] = np.nan if _nans(x[i]) > 0 else _largest(x[i])
+            nans = np.int32(0)
+            for number in x[i]:
+                nans += np.int32(number != number)
+            out[i, 0] = np.nan if nans > 0 else _largest(x[i])
         return out
 
     return body
@@ -262,6 +256,17 @@ def _standardize_rows(x: Any, mean: Any, factor: Any, out: Any) -> Any:
             row, target, middle, by = x[i], out[i], mean[i, 0], factor[i, 0]
             for j in range(len(row)):
                 target[j] = (row[j] - middle) * by
+
+    return body
+
+
+@overload(vecmath.shift_rows)
+def _shift_rows(x: Any, shift: Any, out: Any) -> Any:
+    def body(x, shift, out):  # type: ignore[no-untyped-def]
+        for i in range(x.shape[0]):
+            row, target, by = x[i], out[i], shift[i, 0]
+            for j in range(len(row)):
+                target[j] = row[j] - by
 
     return body
 

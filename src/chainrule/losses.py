@@ -26,12 +26,15 @@ from chainrule.activations import ACTIVATIONS, Activation
 from chainrule.pieces import reduce_piece
 from chainrule.vecmath import (
     Array,
+    copy,
     exp,
     maximum,
     minimum,
     row_logsumexp,
     row_sum,
     row_total,
+    scale_rows,
+    shift_rows,
     softplus,
     tanh,
 )
@@ -99,14 +102,16 @@ def cross_entropy_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
 def softmax_cross_entropy(z: Array, a: Array, y: Array, c: Array) -> None:
     """C = -Σ_j y_j log softmax(z)_j = Σ_j y_j (log Σ_k e^{z_k} - z_j)."""
     s = np.empty_like(z)
-    np.subtract(row_logsumexp(z), z, s)
+    shift_rows(z, row_logsumexp(z), s)
     s *= y
     row_total(s, c)
+    np.negative(c, c)
 
 
 def softmax_cross_entropy_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
     """∂C/∂z = a Σ_j y_j - y, which is a - y for a one-hot y."""
-    np.multiply(a, row_sum(y), delta)
+    copy(a, delta)
+    scale_rows(row_sum(y), 1.0, delta)
     delta -= y
 
 

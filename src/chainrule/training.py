@@ -20,7 +20,7 @@ from chainrule.checking import check_optimizer
 from chainrule.config import ENGINES, get_config
 from chainrule.data import check_pair, look_up, suggest
 from chainrule.network import Network
-from chainrule.optimizers import OPTIMIZERS, Optimizer
+from chainrule.optimizers import OPTIMIZERS, Optimizer, sgd
 from chainrule.plan import Plan, make_plan
 from chainrule.regularizers import RULES, Rules
 from chainrule.samples import check_shuffle, draw_order
@@ -223,14 +223,18 @@ class Descent:
         self.average = network.theta.copy() if self.rules.average else network.theta[:0]
         self.t = 0
         self.complete = True
-        self._weight_layers = network.weight_layers()
+        self._weighs = np.zeros(network.L + 1, np.int64)
+        self._weighs[network.weight_layers()] = 1
+        self._direct = _direct(network, optimizer, self.rules)
         self._kept: list[Array] = []
         self._kept_t = 0
         self._buffers = [np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)]
         self._y = np.zeros((m, 0), network.dtype)
         self._c = np.zeros(m, network.dtype)
         self._plans: dict[int, tuple[Plan, Array, threads.Pace]] = {}
-        self._functions, self._run = _executable(network, optimizer, engine, self.rules)
+        self._functions, self._run = _executable(
+            network, optimizer, engine, self.rules, self._direct
+        )
         self._chunk = max(1, int(CHUNK / step_seconds(network, m)))
 
     def _arrays(self) -> list[Array]:
@@ -325,6 +329,7 @@ class Descent:
         total, rules = np.zeros(1), np.array(self.rules)
         penalties[:] = 0
         n_blocks = len(plan.blocks)
+        direct = self._direct * (len(plan.W_blocks) == 0)
         own = self.network.own if n_blocks == 1 else np.tile(self.network.own, n_blocks)
         no_weight = self.network.theta[:0]
 
@@ -336,13 +341,14 @@ class Descent:
                     self.nabla,
                     self.state,
                     self.average,
-                    self.hyper,
+                    self.hyper.copy(),
                     rates,
                     rules,
                     self.t,
                     own,
                     *plan,
-                    self._weight_layers,
+                    self._weighs,
+                    direct,
                     *self._buffers,
                     self._y[:m],
                     self._c[:m],
@@ -353,6 +359,7 @@ class Descent:
                     no_weight if weight is None else weight,
                     order,
                     m,
+                    np.full((m, 1), 1 / m, self.network.dtype),
                     board,
                 )
 
@@ -454,7 +461,8 @@ class Descent:
             found.append((network.L, "the cost", c))
             backprop.output_error(net, network.loss.delta, Y, batch)
             backprop.backward(net, batch)
-            nabla_W, nabla_b = network.views(self.nabla)
+            nabla_W, nabla_b = network.views(np.zeros_like(network.theta))
+            backprop.gradient(net, batch, nabla_W, nabla_b)
             for l in reversed(layers):
                 found += [
                     (l, "delta", batch.delta[l]),
@@ -470,16 +478,28 @@ class Descent:
         return network.L, "the cost"
 
 
+def _direct(network: Network, optimizer: Optimizer, rules: Rules) -> Index:
+    """1 for a layer that can take its step as it computes the gradient: in plain descent."""
+    plain = optimizer.step is sgd and not (
+        rules.l2 or rules.l1 or rules.clip_value or rules.clip_norm or rules.decay
+    )
+    can = [0] + [layer.descend is not None for layer in network.layers[1:]]
+    return np.array(can, np.int64) * plain
+
+
 def _executable(
-    network: Network, optimizer: Optimizer, kind: str, rules: Rules
+    network: Network, optimizer: Optimizer, kind: str, rules: Rules, direct: Index
 ) -> tuple[list[Any], Callable[..., int]]:
     """`descend` and its functions: as they are, or compiled."""
-    roles = network.functions() | {"step": [optimizer.step]}
+    roles: dict[str, list[Any]] = {**network.functions(), "step": [optimizer.step]}
+    roles["descend"] = [
+        layer.descend if direct[l] else None for l, layer in enumerate(network.layers)
+    ]
     if kind == "numpy":
         return [*roles.values(), RULES], backprop.descend
 
     def address(fn: Any, role: str, used: bool = True) -> int:
-        return engine.address(fn, role, network.dtype) if used else 0
+        return engine.address(fn, role, network.dtype) if used and fn is not None else 0
 
     # Entry 0 of a list by layer is a placeholder, which is never called.
     tables = [

@@ -180,6 +180,11 @@ def standardize_rows(x: Array, mean: Array, factor: Array, out: Array) -> None:
     out *= factor
 
 
+def shift_rows(x: Array, shift: Array, out: Array) -> None:
+    """out = x - shift, a number for each row: (m, n), (m, 1) -> (m, n)."""
+    np.subtract(x, shift, out)
+
+
 def scale_rows(factors: Array, scale: float, out: Array) -> None:
     """Multiply each row of out, (m, n), by its factor, (m, 1), times scale."""
     np.multiply(out, factors * out.dtype.type(scale), out)
@@ -202,6 +207,11 @@ def weighted_sum(x: Array, weight: Array, rows: Index) -> float:
 def dot(x: Array, y: Array, out: Array) -> None:
     """out = x y, the matrix product; x and y may be transposed, or parts of wider matrices."""
     np.dot(x, y, out)
+
+
+def add_dot(factor: float, x: Array, y: Array, out: Array) -> None:
+    """out += factor x y, the matrix product; x and y as in `dot`."""
+    out += out.dtype.type(factor) * np.dot(x, y)
 
 
 def take_rows(x: Array, rows: Index, out: Array) -> None:

@@ -172,13 +172,31 @@ def _type_dot(context: Any) -> Any:
     return lambda x, y, out: types.void
 
 
+@type_callable(vecmath.add_dot)
+def _type_add_dot(context: Any) -> Any:
+    return lambda factor, x, y, out: types.void
+
+
 @_lowered(vecmath.dot, types.Array, types.Array, types.Array)
 def _dot(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    """BLAS's matrix product, as `np.dot` calls it, but for matrices with gaps between rows too.
+    number = context.get_value_type(sig.args[0].dtype)
+    return _gemm(context, builder, sig.args, args, number(1), number(0))
+
+
+@_lowered(vecmath.add_dot, types.Float, types.Array, types.Array, types.Array)
+def _add_dot(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    dtype = sig.args[1].dtype
+    factor = context.cast(builder, args[0], sig.args[0], dtype)
+    one = context.get_value_type(dtype)(1)
+    return _gemm(context, builder, sig.args[1:], args[1:], factor, one)
+
+
+def _gemm(context: Any, builder: Any, kinds: Any, args: Any, factor: Any, kept: Any) -> Any:
+    """out = kept out + factor x y by BLAS, of which matrices may have gaps between their rows.
 
     BLAS counts by columns and so sees every matrix transposed: outᵀ = yᵀ xᵀ.
     """
-    x, y, out = sig.args
+    x, y, out = kinds
     char, word, pointer = ir.IntType(8), ir.IntType(64), ir.IntType(8).as_pointer()
     size = word(x.dtype.bitwidth // 8)
 
@@ -200,17 +218,16 @@ def _dot(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             shape,
         )
 
-    def number(value: float) -> Any:
-        kind = context.get_value_type(x.dtype)
-        return builder.bitcast(cgutils.alloca_once_value(builder, kind(value)), pointer)
+    def number(value: Any) -> Any:
+        return builder.bitcast(cgutils.alloca_once_value(builder, value), pointer)
 
     x_across, x_data, x_leading, (rows, inner) = operand(x, args[0])
     y_across, y_data, y_leading, (_, columns) = operand(y, args[1])
     _, out_data, out_leading, _ = operand(out, args[2])
     arguments = (
         *(char(ord(get_blas_kind(x.dtype))), y_across, x_across, columns, rows, inner),
-        *(number(1), y_data, y_leading, x_data, x_leading),
-        *(number(0), out_data, out_leading),
+        *(number(factor), y_data, y_leading, x_data, x_leading),
+        *(number(kept), out_data, out_leading),
     )
     signature = ir.FunctionType(ir.IntType(32), [value.type for value in arguments])
     gemm = cgutils.get_or_insert_function(builder.module, signature, "numba_xxgemm")
