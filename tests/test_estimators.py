@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.class_weight import compute_sample_weight
 from small import X, Xd, classify, regress, same, same_bits, y, yd
 
+from chainrule import MLPRegressor, training
 from chainrule.callbacks import Callback, EarlyStopping
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -401,3 +402,39 @@ def test_multilabel_and_several_classes_at_once():
         np.testing.assert_allclose(p.sum(axis=1), 1)
         assert len(classes) == p.shape[1]
     assert several.score(X, pairs) == (several.predict(X) == pairs).all(axis=1).mean()
+
+
+@pytest.mark.parametrize("batch_size", [40, 60])
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_gradient_norm_is_that_of_the_last_batch(engine, batch_size, cut, alpha, monkeypatch):
+    """By which plain descent, at a rate of 1, moves the parameters: of 60 rows, or the last 20."""
+    if cut:
+        monkeypatch.setattr(training, "WORTH_SHARING", 0.0)
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.normal(size=(60, 5)), rng.normal(size=(60, 2))
+    given = {
+        "hidden_layer_sizes": (7,),
+        "solver": "sgd",
+        "momentum": 0.0,
+        "alpha": alpha,
+        "batch_size": batch_size,
+        "learning_rate_init": 1.0,
+        "max_iter": 1,
+        "shuffle": False,
+        "standardize": False,
+        "engine": engine,
+        "random_state": 0,
+    }
+
+    def theta(model):
+        return np.concatenate([part.ravel() for part in model.coefs_ + model.intercepts_])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = MLPRegressor(**given).fit(inputs, targets)
+        start = MLPRegressor(**given | {"learning_rate_init": 1e-300}).fit(inputs, targets)
+        if batch_size == 40:
+            start = MLPRegressor(**given).fit(inputs[:40], targets[:40])
+    moved = np.linalg.norm(theta(fitted) - theta(start))
+    assert fitted.history_[0]["gradient_norm"] == pytest.approx(moved, rel=1e-9)

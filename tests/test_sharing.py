@@ -27,7 +27,7 @@ from chainrule import (
     train,
     training,
 )
-from chainrule.layers import AFFINE, batch_norm, dropout, layer_norm, noise
+from chainrule.layers import AFFINE, batch_norm, dropout, layer_norm, noise, standardize
 from chainrule.regularizers import Rules
 from chainrule.training import Descent
 from chainrule.vecmath import ABORTED, BOARD, take
@@ -621,3 +621,33 @@ def test_what_needs_the_gradient_gets_it(rules):
     network = Network((3, 4, 2), seed=0)
     descent = Descent(network, OPTIMIZERS["sgd"], np.array([0.1]), 8, "numpy", rules)
     assert not descent._direct.any()
+
+
+# --- what lies below the lowest layer that learns ------------------------------------------------
+
+
+def test_no_delta_is_computed_below_the_lowest_layer_that_learns(monkeypatch):
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(30, 4)), rng.normal(size=(30, 2))
+    asked = []
+
+    def spied(*arguments):
+        asked.append(arguments[6].shape)
+        AFFINE.pullback(*arguments)
+
+    spy = AFFINE._replace(pullback=spied)
+    fixed = standardize(X.mean(axis=0), X.std(axis=0))
+    thetas = []
+    for layers, inputs in (([fixed, spy, spy], X), ([spy, spy], fixed_inputs(X))):
+        sizes = (4, 4, 5, 2) if len(layers) == 3 else (4, 5, 2)
+        activation = ["identity", "relu", "identity"][-len(layers) :]
+        network = Network(sizes, layers=layers, activation=activation, init="zeros", seed=0)
+        network.W[-2][:], network.W[-1][:] = 0.1, np.arange(10).reshape(5, 2) / 10
+        train(network, inputs, Y, epochs=2, batch_size=10, shuffle=False, engine="numpy")
+        thetas.append(network.theta)
+    assert set(asked) == {(10, 5)}
+    np.testing.assert_allclose(thetas[0], thetas[1], rtol=1e-12)
+
+
+def fixed_inputs(X):
+    return (X - X.mean(axis=0)) / X.std(axis=0)

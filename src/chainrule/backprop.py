@@ -78,10 +78,13 @@ def output_error(
     scale_rows(batch.share, scale, delta[L])
 
 
-def backward(net: Layers, batch: Batch) -> None:
-    """δ^l = (δ^{l+1} W^{l+1}ᵀ) ⊙ σ′(z^l), for l = L-1 … 1  (BP2)."""
+def backward(net: Layers, batch: Batch, lowest: int = 1) -> None:
+    """δ^l = (δ^{l+1} W^{l+1}ᵀ) ⊙ σ′(z^l), for l = L-1 … 1  (BP2).
+
+    Nothing below the lowest layer that learns needs a δ.
+    """
     W, b, s, z, a, delta = net.W, net.b, batch.s, batch.z, batch.a, batch.delta
-    for l in range(net.L - 1, 0, -1):
+    for l in range(net.L - 1, lowest - 1, -1):
         net.pullback[l + 1](W[l + 1], b[l + 1], s[l + 1], batch.share, a[l], delta[l + 1], delta[l])
         net.f_pullback[l](z[l], a[l], delta[l])
 
@@ -125,6 +128,7 @@ def descend(
     b_blocks: Index,
     weighs: Index,
     direct: Index,
+    lowest: int,
     z_flat: Array,
     a_flat: Array,
     delta_flat: Array,
@@ -157,7 +161,7 @@ def descend(
     theta : (P,)
         Parameters, changed in place.
     nabla : (P,) or, if every block of rows has a gradient of its own, as many times P
-        Room for the gradient.
+        Room for the gradient; the first P are the last step's in the end.
     state : (slots P,)
         The optimiser's memory, slice by slice, changed in place.
     average : (P,) or empty
@@ -177,7 +181,10 @@ def descend(
     weighs : (L + 1,) int64
         1 for a layer whose W penalties, decay and the norm limit concern.
     direct : (L + 1,) int64
-        1 for a layer that takes its step as it computes the gradient, with no room for it.
+        1 for a layer that takes all steps but the last as it computes the gradient, with no room
+        for it.
+    lowest : int
+        The lowest layer that has parameters.
     z_flat, a_flat, delta_flat, y, c
         Room for m rows of every layer, for their targets (m, n_L) and costs (m,).
     penalties : (G,) float64
@@ -245,6 +252,7 @@ def descend(
     mass = float(m)
     phase = 0
     for k in range(len(rates)):
+        last_step = k == len(rates) - 1  # whose gradient is asked for
         rows = order[k * m : (k + 1) * m]
         t += 1
         h[0] = rates[k]
@@ -264,7 +272,7 @@ def descend(
             forward(net, batch)
             row_cost(batch.z[L], batch.a[L], y[first:last], c[first:last])
             output_error(net, output_delta, y[first:last], batch, error_scale)
-            backward(net, batch)
+            backward(net, batch, lowest)
             if by_block:
                 gradient(net, batch, nabla_W_block[i], nabla_b_block[i])
             i = take(board, phase, n, i)
@@ -280,7 +288,7 @@ def descend(
                         for block in range(1, len(W_blocks)):
                             start = block * len(theta) + slices[0, j, 0]
                             add(nabla[start : start + slices[0, j, 2]], nabla_slice[j])
-                elif direct[l]:
+                elif direct[l] and not last_step:
                     descend_layer[l](
                         s[0][l],
                         share,
@@ -310,7 +318,7 @@ def descend(
                     shrink(1 - h[0] * decay, W_part[i])
                 if not clips:
                     for j in range(owned[i], owned[i + 1]):
-                        if not direct[l]:
+                        if last_step or not direct[l]:
                             take_step(theta_slice[j], nabla_slice[j], state_slice[j], h, t)
                         if follows:
                             follow(newest, theta_slice[j], average_slice[j])

@@ -54,7 +54,7 @@ ROLES = {
 }
 KNOW_NUMBA = {"engine", "formulas", "loops", "views"}  # modules of ours
 FIXED_MODULES = ("numpy", "math", "cmath")  # whose contents nobody edits
-DESCEND = "AAAAAAAAAAVVVVHHHIHTTATTAATTTAAVVVMVHHRRVAIMA"  # the arguments of backprop.descend
+DESCEND = "AAAAAAAAAAVVVVHHHIHTTATTAATTTAAIVVVMVHHRRVAIMA"  # the arguments of backprop.descend
 
 # Not the whole of fast-math: "nnan" and "ninf" would make isfinite(nan) true.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}

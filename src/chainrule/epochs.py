@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer
 from sklearn.utils import shuffle as shuffled_as_in_sklearn
 
-from chainrule import backprop
+from chainrule import backprop, threads
 from chainrule.callbacks import ProgressBar, Record, as_callbacks, on_terminal, running
 from chainrule.data import warn_user
 from chainrule.files.resuming import Resume
@@ -272,7 +272,8 @@ def run_epochs(
     mass = samples.mass()
     done = len(est.loss_curve_) if incremental else 0
     est.n_iter_ = 0
-    with running(watch.callbacks, est) as watch.tell:
+    # Also between epochs: threads of BLAS's would go on looking for work for a while.
+    with running(watch.callbacks, est) as watch.tell, threads.one_blas_thread():
         try:
             _loop(est, descent, watch, rates, samples, mass, epochs, done, incremental, resume)
         except KeyboardInterrupt:

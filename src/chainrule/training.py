@@ -167,18 +167,20 @@ def train(
     descent = None
     try:
         descent = Descent(network, chosen, numbers, m, history.engine, n_threads=n_threads)
-        for epoch in range(epochs):
-            descent.keep()
-            started = time.perf_counter()
-            order = draw_order(shuffle, len(X), X[0].nbytes, m, rng)
-            cost = descent.epoch(X, Y, order) / len(X)
-            if not (math.isfinite(cost) and np.isfinite(network.theta).all()):
-                raise descent.explain(X, Y, order, epoch)
-            history.epochs.append(Epoch(epoch, cost, time.perf_counter() - started))
-            descent.complete = True
-            if callback is not None and callback(network, history.epochs[-1]):
-                history.stopped = "callback"
-                break
+        # Also between epochs: threads of BLAS's would go on looking for work for a while.
+        with threads.one_blas_thread():
+            for epoch in range(epochs):
+                descent.keep()
+                started = time.perf_counter()
+                order = draw_order(shuffle, len(X), X[0].nbytes, m, rng)
+                cost = descent.epoch(X, Y, order) / len(X)
+                if not (math.isfinite(cost) and np.isfinite(network.theta).all()):
+                    raise descent.explain(X, Y, order, epoch)
+                history.epochs.append(Epoch(epoch, cost, time.perf_counter() - started))
+                descent.complete = True
+                if callback is not None and callback(network, history.epochs[-1]):
+                    history.stopped = "callback"
+                    break
     except KeyboardInterrupt:
         if descent is not None:  # else it was still compiling
             descent.restore_incomplete()
@@ -218,7 +220,7 @@ class Descent:
         self.network, self.optimizer, self.hyper, self.m = network, optimizer, hyper, m
         self.engine, self.n_threads = engine, n_threads
         self.rules = rules or Rules()
-        self.nabla = np.zeros_like(network.theta)
+        self._nabla = np.zeros_like(network.theta)
         self.state = np.zeros(optimizer.slots * network.theta.size, network.dtype)
         self.average = network.theta.copy() if self.rules.average else network.theta[:0]
         self.t = 0
@@ -226,6 +228,8 @@ class Descent:
         self._weighs = np.zeros(network.L + 1, np.int64)
         self._weighs[network.weight_layers()] = 1
         self._direct = _direct(network, optimizer, self.rules)
+        learns = network.parameter_tables[:2, :, 1:].prod(axis=2).any(axis=0)
+        self._lowest = int(np.argmax(learns)) or network.L
         self._kept: list[Array] = []
         self._kept_t = 0
         self._buffers = [np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)]
@@ -236,6 +240,11 @@ class Descent:
             network, optimizer, engine, self.rules, self._direct
         )
         self._chunk = max(1, int(CHUNK / step_seconds(network, m)))
+
+    @property
+    def nabla(self) -> Array:
+        """The last step's gradient, (P,)."""
+        return self._nabla[: self.network.theta.size]
 
     def _arrays(self) -> list[Array]:
         """All that a step changes, t apart."""
@@ -338,7 +347,7 @@ class Descent:
                 return self._run(
                     *self._functions,
                     self.network.theta,
-                    self.nabla,
+                    self._nabla,
                     self.state,
                     self.average,
                     self.hyper.copy(),
@@ -349,6 +358,7 @@ class Descent:
                     *plan,
                     self._weighs,
                     direct,
+                    self._lowest,
                     *self._buffers,
                     self._y[:m],
                     self._c[:m],
@@ -384,8 +394,8 @@ class Descent:
             plan = make_plan(self.network, m, self.optimizer.slots, cut)
             self._plans[m] = plan, np.zeros(plan.parts.shape[1]), threads.Pace()
             size = max(1, len(plan.W_blocks)) * self.network.theta.size
-            if self.nabla.size < size:
-                self.nabla = np.zeros(size, self.network.dtype)
+            if self._nabla.size < size:
+                self._nabla = np.zeros(size, self.network.dtype)
         return self._plans[m]
 
     def explain(
