@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from chainrule.network import Network
 
 SLICE = 2048  # numbers of theta in one call of an optimiser: all that it touches stays in the cache
+SMALL, LONG_SLICE = 1 << 14, 8192  # a theta that is in the cache as a whole: calls count for more
 LEAST_ROWS = 64  # fewer rows a block, and BLAS spends its time on packing W
 FEW, MANY_ROWS = 4, 256  # more blocks than a few only of so many rows each
 LEAST_NUMBERS = 1 << 14  # of theta in a part
@@ -118,6 +119,7 @@ def _parts(
 ) -> tuple[Index, Index, Index, Index]:
     """A plan's parts, slices, owned and bundles; `added`, so many gradients are added up."""
     by_slice = added > 0
+    longest = LONG_SLICE if network.theta.size <= SMALL else SLICE
     parts: list[tuple[tuple[int, ...], ...]] = []
     slices: list[tuple[int, int]] = []
     owned = [0]
@@ -125,7 +127,7 @@ def _parts(
         rows, columns = tables[0, l, 1:].tolist()
         pieces = min(MOST_PARTS, rows * columns // LEAST_NUMBERS) if layer.by_input else 1
         for first, last in itertools.pairwise(cut(rows, pieces)):
-            edges = cut(last - first, -(-(last - first) * columns // SLICE))
+            edges = cut(last - first, -(-(last - first) * columns // longest))
             finer = [(first + lo, first + hi) for lo, hi in itertools.pairwise(edges)]
             for lo, hi in finer if by_slice else [(first, last)]:
                 inputs = (lo, hi) if layer.by_input else (0, network.sizes[l - 1])

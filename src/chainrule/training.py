@@ -29,7 +29,8 @@ from chainrule.vecmath import ABORTED, ALONE, BOARD, Array, Index
 WORTH_COMPILING = 2.0  # seconds of NumPy's time
 CHUNK = 0.2  # seconds between looks for Ctrl-C
 FLUSHED = 1 << 16  # numbers looked at together, so that temporaries are small
-WORTH_SHARING = 1.2e-4  # seconds of a step, by step_seconds, from which on workers share it
+# Seconds of a step, by step_seconds, from which on its rows are cut, for workers or caches.
+WORTH_CUTTING = {"numpy": 1e-3, "numba": 1.2e-4}
 
 
 class Epoch(NamedTuple):
@@ -227,7 +228,7 @@ class Descent:
         self.complete = True
         self._weighs = np.zeros(network.L + 1, np.int64)
         self._weighs[network.weight_layers()] = 1
-        self._direct = _direct(network, optimizer, self.rules)
+        self._direct = _direct(network, optimizer, self.rules) * (engine == "numba")
         learns = network.parameter_tables[:2, :, 1:].prod(axis=2).any(axis=0)
         self._lowest = int(np.argmax(learns)) or network.L
         self._kept: list[Array] = []
@@ -390,7 +391,7 @@ class Descent:
     def _plan(self, m: int) -> tuple[Plan, Array, threads.Pace]:
         """How m rows are cut, room for a number for each part of the gradient, and the pace."""
         if m not in self._plans:
-            cut = step_seconds(self.network, m) > WORTH_SHARING
+            cut = step_seconds(self.network, m) > WORTH_CUTTING[self.engine]
             plan = make_plan(self.network, m, self.optimizer.slots, cut)
             self._plans[m] = plan, np.zeros(plan.parts.shape[1]), threads.Pace()
             size = max(1, len(plan.W_blocks)) * self.network.theta.size

@@ -187,7 +187,7 @@ def shift_rows(x: Array, shift: Array, out: Array) -> None:
 
 def scale_rows(factors: Array, scale: float, out: Array) -> None:
     """Multiply each row of out, (m, n), by its factor, (m, 1), times scale."""
-    np.multiply(out, factors * out.dtype.type(scale), out)
+    np.multiply(out, factors if scale == 1 else factors * out.dtype.type(scale), out)
 
 
 def shares(weight: Array, rows: Index, out: Array) -> float:
@@ -200,8 +200,9 @@ def shares(weight: Array, rows: Index, out: Array) -> float:
 
 def weighted_sum(x: Array, weight: Array, rows: Index) -> float:
     """Σ w x, in double precision, with w = weight[rows], or 1 if weight is empty."""
-    w = weight[rows] if len(weight) else np.ones_like(x)
-    return float((w.astype(np.float64) * x).sum())
+    if len(weight) == 0:
+        return float(np.add.reduce(x, dtype=np.float64))
+    return float(np.dot(weight[rows].astype(np.float64), x))
 
 
 def dot(x: Array, y: Array, out: Array) -> None:
