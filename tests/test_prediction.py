@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
+import time
 import tracemalloc
 
 import numpy as np
@@ -134,12 +136,15 @@ def test_a_failure_in_one_thread_ends_the_prediction(
     monkeypatch.setattr(network_module, "SHARED", 0)
     monkeypatch.setattr(network_module, "BLOCK_ROWS", 64)
     set_config(n_threads=2)
-    before = threading.active_count()
+    before = _thread._count()
     X = np.zeros((64 * 5_000, 4), np.float32)
     with pytest.raises(error):
         network.predict(X)
     assert two.calls < 5_000
-    assert threading.active_count() == before
+    end = time.monotonic() + 10
+    while _thread._count() > before and time.monotonic() < end:  # its last instructions
+        time.sleep(0.001)
+    assert _thread._count() == before
 
 
 def test_memory_is_bounded(own_threads):

@@ -258,6 +258,26 @@ def test_shift_rows(engine, dtype):
     np.testing.assert_array_equal(out, x - x[:, :1])
 
 
+def _divide_rows(x, out):
+    vecmath.divide_rows(x, out)
+
+
+def _row_dots(x, y, out):
+    vecmath.row_dots(-2.0, x, y, out[0])
+
+
+def test_divide_rows_and_row_dots(engine, dtype):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(7, 5)).astype(dtype), rng.normal(size=(7, 5)).astype(dtype)
+    out = x.copy()
+    run(engine, _divide_rows, "MM", y[:, :1].copy(), out)
+    np.testing.assert_allclose(out, x / y[:, :1], rtol=2 * np.finfo(dtype).eps)
+    dots = np.zeros((1, 7), dtype)
+    run(engine, _row_dots, "MMM", x, y, dots)
+    expected = -2 * (x.astype(np.float64) * y).sum(axis=1)
+    np.testing.assert_allclose(dots[0], expected, rtol=1e-5 if dtype == "float32" else 1e-13)
+
+
 def _shares(weight, rows, out):
     out[0, 0] = vecmath.shares(weight, rows, out[1:])
 

@@ -26,6 +26,7 @@ from chainrule.pieces import reduce_piece
 from chainrule.vecmath import (
     Array,
     copy,
+    divide_rows,
     erf,
     exp,
     expm1,
@@ -227,7 +228,7 @@ def softmax(z: Array, a: Array) -> None:
     """a_j = e^{z_j} / Σ_k e^{z_k} in each row; the row's largest z is taken off first."""
     shift_rows(z, row_max(z), a)
     exp(a, a)
-    a /= row_sum(a)
+    divide_rows(row_sum(a), a)
 
 
 def softmax_pullback(z: Array, a: Array, delta: Array) -> None:

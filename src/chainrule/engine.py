@@ -54,6 +54,7 @@ ROLES = {
 }
 KNOW_NUMBA = {"engine", "formulas", "loops", "views"}  # modules of ours
 FIXED_MODULES = ("numpy", "math", "cmath")  # whose contents nobody edits
+UNSWITCH = {"f": 200, "f_pullback": 200, "step": 200}  # which go through most numbers
 DESCEND = "AAAAAAAAAAVVVVHHHIHTTATTAATTTAAIVVVMVHHRRVAIMA"  # the arguments of backprop.descend
 
 # Not the whole of fast-math: "nnan" and "ninf" would make isfinite(nan) true.
@@ -386,7 +387,7 @@ def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
         _register_helpers(fn)
         signature = numba_signature(role, from_dtype(dtype))
         try:
-            with _compiling(unswitch=200):
+            with _compiling(UNSWITCH.get(role, 50)):
                 compiled_fn = _cfunc(fn, signature)
         except NumbaError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]

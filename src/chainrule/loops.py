@@ -271,6 +271,30 @@ def _shift_rows(x: Any, shift: Any, out: Any) -> Any:
     return body
 
 
+@overload(vecmath.divide_rows)
+def _divide_rows(divisors: Any, out: Any) -> Any:
+    def body(divisors, out):  # type: ignore[no-untyped-def]
+        for i in range(out.shape[0]):
+            row, divisor = out[i], divisors[i, 0]
+            for j in range(len(row)):
+                row[j] /= divisor
+
+    return body
+
+
+@overload(vecmath.row_dots)
+def _row_dots(factor: Any, x: Any, y: Any, out: Any) -> Any:
+    def body(factor, x, y, out):  # type: ignore[no-untyped-def]
+        for i in range(x.shape[0]):
+            row, other = x[i], y[i]
+            total = row.dtype.type(0)
+            for j in range(len(row)):
+                total += row[j] * other[j]
+            out[i] = out.dtype.type(factor) * total
+
+    return body
+
+
 @overload(vecmath.scale_rows)
 def _scale_rows(factors: Any, scale: Any, out: Any) -> Any:
     def body(factors, scale, out):  # type: ignore[no-untyped-def]

@@ -30,6 +30,7 @@ from chainrule.vecmath import (
     exp,
     maximum,
     minimum,
+    row_dots,
     row_logsumexp,
     row_sum,
     row_total,
@@ -103,9 +104,7 @@ def softmax_cross_entropy(z: Array, a: Array, y: Array, c: Array) -> None:
     """C = -Σ_j y_j log softmax(z)_j = Σ_j y_j (log Σ_k e^{z_k} - z_j)."""
     s = np.empty_like(z)
     shift_rows(z, row_logsumexp(z), s)
-    s *= y
-    row_total(s, c)
-    np.negative(c, c)
+    row_dots(-1.0, s, y, c)
 
 
 def softmax_cross_entropy_delta(z: Array, a: Array, y: Array, delta: Array) -> None:

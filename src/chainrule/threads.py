@@ -8,6 +8,7 @@ compute. So while a network trains, BLAS has one thread, and the step is cut int
 
 from __future__ import annotations
 
+import _thread
 import functools
 import os
 import sys
@@ -188,28 +189,30 @@ def side_by_side(work: Callable[[int], Result], workers: int, abort: Callable[[]
     """
     errors: list[BaseException] = []
 
-    def guarded(worker: int) -> None:
+    def guarded(worker: int, over: Any) -> None:
         try:
             work(worker)
         except BaseException as error:
             errors.append(error)
             abort()
+        finally:
+            over.release()
 
-    others = [
-        threading.Thread(target=guarded, args=(worker,), daemon=True)
-        for worker in range(1, workers)
-    ]
+    others = []
     try:
-        for thread in others:
-            thread.start()
+        for worker in range(1, workers):
+            over = _thread.allocate_lock()
+            over.acquire()
+            # Unlike Thread.start, this does not wait until the other is on its way.
+            _thread.start_new_thread(guarded, (worker, over))
+            others.append(over)
         result = work(0)
     except BaseException:
         abort()
         raise
     finally:
-        for thread in others:
-            if thread.ident is not None:
-                thread.join()
+        for over in others:
+            over.acquire()
     if errors:
         raise errors[0]
     return result

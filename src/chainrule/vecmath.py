@@ -145,6 +145,12 @@ def row_total(x: Array, out: Array) -> None:
     np.add.reduce(x, axis=1, out=out)
 
 
+def row_dots(factor: float, x: Array, y: Array, out: Array) -> None:
+    """out = factor Σ_j x_j y_j of each row: (m, n) twice -> (m,)."""
+    np.add.reduce(x * y, axis=1, out=out)
+    out *= out.dtype.type(factor)
+
+
 def column_sum(x: Array, out: Array) -> None:
     """Sum of each column: (m, n) -> (n,)."""
     np.add.reduce(x, axis=0, out=out)
@@ -183,6 +189,11 @@ def standardize_rows(x: Array, mean: Array, factor: Array, out: Array) -> None:
 def shift_rows(x: Array, shift: Array, out: Array) -> None:
     """out = x - shift, a number for each row: (m, n), (m, 1) -> (m, n)."""
     np.subtract(x, shift, out)
+
+
+def divide_rows(divisors: Array, out: Array) -> None:
+    """Divide each row of out, (m, n), by its number, (m, 1)."""
+    np.divide(out, divisors, out)
 
 
 def scale_rows(factors: Array, scale: float, out: Array) -> None:
