@@ -132,7 +132,7 @@ def roofline(rows: list[dict[str, Any]]) -> Figure:
                 ax.annotate(
                     f"{what} {mine[k]['value']}",
                     (x[k], y[k]),
-                    (6, -11),
+                    (-12, 8) if what == "depth" else (6, -11),
                     textcoords="offset points",
                     color=INK,
                     fontsize=8.5,

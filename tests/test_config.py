@@ -101,8 +101,11 @@ def test_warm_up_compiles_all_that_training_asks_for(monkeypatch):
             for optimizer in chainrule.OPTIMIZERS.values():
                 network = Network((3, 3, 4), loss=loss, activation="gelu", dtype=dtype, seed=0)
                 rules = training.Rules(1, 1, *[0.1] * 7)
-                training._executable(network, optimizer, "numba", rules)
+                for given in (rules, training.Rules()):
+                    direct = training._direct(network, optimizer, given)
+                    training._executable(network, optimizer, "numba", given, direct)
     assert set(compiler.asked) <= ready
+    assert all(callable(fn) for fn, *_ in ready)
 
 
 def test_warm_up_takes_pieces_of_ones_own(monkeypatch):

@@ -271,7 +271,7 @@ def _shift_rows(x: Any, shift: Any, out: Any) -> Any:
     return body
 
 
-@overload(vecmath.divide_rows)
+@overload(vecmath.divide_rows, EXACT)
 def _divide_rows(divisors: Any, out: Any) -> Any:
     def body(divisors, out):  # type: ignore[no-untyped-def]
         for i in range(out.shape[0]):

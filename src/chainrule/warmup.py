@@ -50,8 +50,9 @@ def warm_up(
     for piece in [*(piece for table in tables for piece in table.values()), *pieces]:
         for field in piece._fields:
             role = "f_pullback" if field == "pullback" and hasattr(piece, "f") else field
-            if role in engine.ROLES:
-                wanted[getattr(piece, field), role] = None
+            fn = getattr(piece, field)
+            if role in engine.ROLES and fn is not None:
+                wanted[fn, role] = None
     for rule in RULES:
         wanted[rule, rule.__name__] = None
     kinds = [float_dtype(dtype) for dtype in dtypes]
