@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule import Network, config, train, training, warmup
+from chainrule import Network, config, train, warmup
+from chainrule.descent import _direct, _executable, step_seconds
 from chainrule.engine import can_compile
-from chainrule.training import choose_engine, step_seconds
+from chainrule.regularizers import Rules
+from chainrule.training import choose_engine
 
 
 @pytest.fixture(autouse=True)
@@ -100,10 +102,10 @@ def test_warm_up_compiles_all_that_training_asks_for(monkeypatch):
         for loss in chainrule.LOSSES:
             for optimizer in chainrule.OPTIMIZERS.values():
                 network = Network((3, 3, 4), loss=loss, activation="gelu", dtype=dtype, seed=0)
-                rules = training.Rules(1, 1, *[0.1] * 7)
-                for given in (rules, training.Rules()):
-                    direct = training._direct(network, optimizer, given)
-                    training._executable(network, optimizer, "numba", given, direct)
+                rules = Rules(1, 1, *[0.1] * 7)
+                for given in (rules, Rules()):
+                    direct = _direct(network, optimizer, given)
+                    _executable(network, optimizer, "numba", given, direct)
     assert set(compiler.asked) <= ready
     assert all(callable(fn) for fn, *_ in ready)
 

@@ -36,7 +36,8 @@ STOREYS = [
     {"activations", "losses", "layers", "optimizers", "initializers", "regularizers", "data"},
     {"backprop", "schedules", "config", "samples"},
     {"engine", "network", "checking", "plan", "predictor"},
-    {"training", "multioutput"},
+    {"descent", "multioutput"},
+    {"training"},
     {
         "warmup",
         "callbacks",

@@ -8,12 +8,13 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import warnings
 
 import numpy as np
 import pytest
 import threadpoolctl
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chainrule import (
@@ -25,12 +26,12 @@ from chainrule import (
     plan,
     threads,
     train,
-    training,
 )
+from chainrule import descent as descending
+from chainrule.descent import Descent
 from chainrule.layers import AFFINE, batch_norm, dropout, layer_norm, noise, standardize
 from chainrule.regularizers import Rules
-from chainrule.training import Descent
-from chainrule.vecmath import ABORTED, BOARD, take
+from chainrule.vecmath import ABORTED, ANNOUNCED, BOARD, GONE, announced, take
 
 RULES = {
     "none": Rules(),
@@ -44,7 +45,7 @@ RULES = {
 
 
 SMALL = {
-    (training, "WORTH_CUTTING"): {"numpy": 0.0, "numba": 0.0},
+    (descending, "WORTH_CUTTING"): {"numpy": 0.0, "numba": 0.0},
     (plan, "LEAST_ROWS"): 4,
     (plan, "SUMMED_ROWS"): 4,
     (plan, "LEAST_NUMBERS"): 40,
@@ -188,7 +189,7 @@ def test_cuts_depend_on_shapes_alone():
         Descent(network, OPTIMIZERS["sgd"], np.array([0.1]), 256, "numpy", n_threads=n)
         for n in (1, 4)
     ]
-    first, second = (descent._plan(256)[0] for descent in descents)
+    first, second = (descent._cut(256, np.zeros((1, 10))).plan for descent in descents)
     assert len(first.blocks) > 1
     for left, right in zip(first, second, strict=True):
         np.testing.assert_array_equal(left, right)
@@ -196,7 +197,11 @@ def test_cuts_depend_on_shapes_alone():
 
 def test_a_small_step_is_one_item():
     network = Network((64, 100, 10), dtype="float32", seed=0)
-    cut = Descent(network, OPTIMIZERS["sgd"], np.array([0.1]), 10, "numpy")._plan(10)[0]
+    cut = (
+        Descent(network, OPTIMIZERS["sgd"], np.array([0.1]), 10, "numpy")
+        ._cut(10, np.zeros((1, 10)))
+        .plan
+    )
     assert len(cut.blocks) == 1
     assert cut.parts.shape[1] == 2
 
@@ -575,6 +580,7 @@ def test_whatever_the_pace_the_same_bits(cut_small, monkeypatch):
     expected = descend("numba", 1)
     rng = np.random.default_rng(0)
     monkeypatch.setattr(threads.Pace, "choose", lambda self: bool(rng.integers(2)))
+    monkeypatch.setattr(threads.Pace, "note", lambda self, way, seconds, working: None)
     assert same_bits(descend("numba", 2), expected)
 
 
@@ -620,8 +626,8 @@ def test_a_step_taken_with_the_gradient_is_the_same_step(
 )
 def test_what_needs_the_gradient_gets_it(rules):
     network = Network((3, 4, 2), seed=0)
-    assert training._direct(network, OPTIMIZERS["sgd"], Rules()).tolist() == [0, 1, 1]
-    assert not training._direct(network, OPTIMIZERS["sgd"], rules).any()
+    assert descending._direct(network, OPTIMIZERS["sgd"], Rules()).tolist() == [0, 1, 1]
+    assert not descending._direct(network, OPTIMIZERS["sgd"], rules).any()
 
 
 # --- what lies below the lowest layer that learns ------------------------------------------------
@@ -652,3 +658,156 @@ def test_no_delta_is_computed_below_the_lowest_layer_that_learns(monkeypatch):
 
 def fixed_inputs(X):
     return (X - X.mean(axis=0)) / X.std(axis=0)
+
+
+# --- workers that stay ---------------------------------------------------------------------------
+
+
+class Played:
+    """Work for a team: the others wait on the board, in plain Python, for what is announced."""
+
+    def __init__(self, fails=False):
+        self.board = np.zeros(BOARD, np.int64)
+        self.calls, self.fails, self.over = [], fails, threading.Event()
+
+    def __call__(self, k, steps):
+        self.calls.append((k, steps))
+        if steps:
+            self.board[ANNOUNCED] = k + steps
+            return
+        if self.fails:
+            raise ZeroDivisionError("an attendant")
+        while not self.board[ABORTED]:
+            time.sleep(1e-3)
+        self.over.set()
+
+
+def test_a_team_is_started_once_and_led_from_step_to_step():
+    played = Played()
+    team = threads.Team(played, played.board, 3)
+    for steps in (5, 2, 4):
+        assert team.complete
+        team.lead(steps)
+    team.dismiss()
+    assert played.over.wait(10)
+    assert sorted(played.calls) == [(0, 0), (0, 0), (0, 5), (5, 2), (7, 4)]
+    assert not team.complete
+
+
+def test_a_team_from_which_one_has_gone_is_not_complete():
+    played = Played()
+    team = threads.Team(played, played.board, 2)
+    played.board[GONE] = 1
+    assert not team.complete
+    team.dismiss()
+
+
+def test_a_team_in_a_forked_child_is_not_complete(monkeypatch):
+    played = Played()
+    team = threads.Team(played, played.board, 2)
+    assert team.complete
+    monkeypatch.setattr(os, "getpid", lambda: 0)
+    assert not team.complete
+    team.dismiss()
+
+
+def test_an_error_of_one_who_stayed_is_raised_by_the_leader():
+    played = Played(fails=True)
+    team = threads.Team(played, played.board, 2)
+    deadline = time.monotonic() + 10
+    while not played.board[ABORTED] and time.monotonic() < deadline:
+        time.sleep(1e-3)
+    with pytest.raises(ZeroDivisionError, match="an attendant"):
+        team.lead(1)
+    assert not team.complete
+
+
+def test_an_error_of_the_leader_sends_the_others_home():
+    def work(k, steps):
+        if steps:
+            raise KeyboardInterrupt
+
+    board = np.zeros(BOARD, np.int64)
+    team = threads.Team(work, board, 2)
+    with pytest.raises(KeyboardInterrupt):
+        team.lead(1)
+    assert board[ABORTED]
+
+
+@pytest.mark.compiled
+def test_who_waits_for_steps_goes_when_none_come_or_when_sent_home():
+    from chainrule.engine import compiled
+
+    run = compiled(waits, "AIA", np.dtype("float64"))
+    seen = np.zeros(1, np.int64)
+    board = np.zeros(BOARD, np.int64)
+    board[ANNOUNCED] = 3
+    run(board, 2, seen)
+    assert seen[0] == 3
+    assert board[GONE] == 0
+    run(board, 3, seen)
+    assert seen[0] == 3
+    assert board[GONE] == 1
+    board[ANNOUNCED], board[ABORTED] = 4, 1
+    run(board, 3, seen)
+    assert seen[0] == 3
+
+
+def waits(board, k, seen):
+    seen[0] = announced(board, k, 0)
+
+
+CHANGES = ("epoch", "epoch", "short epoch", "long epoch", "rest", "hyper", "X", "weight", "pause")
+
+
+def course(n_threads, changes):
+    """Some epochs, between which things change; (theta, state, totals)."""
+    rng = np.random.default_rng(0)
+    network = Network((6, 9, 3), init="he_normal", seed=1)
+    X, Y, weight = rng.normal(size=(96, 6)), rng.normal(size=(96, 3)), None
+    momentum = OPTIMIZERS["momentum"]
+    descent = Descent(network, momentum, np.array([0.01, 0.9]), 8, "numba", n_threads=n_threads)
+    totals = []
+    for change in changes:
+        if change == "hyper":
+            descent.hyper[1] *= 0.9
+        elif change == "X":
+            X = X + 0.01
+        elif change == "weight":
+            weight = rng.uniform(0, 2, 96) if weight is None else None
+        elif change == "pause":
+            time.sleep(0.02)
+        else:
+            n = {"epoch": 40, "short epoch": 16, "long epoch": 96, "rest": 45}[change]
+            totals.append(descent.epoch(X, Y, rng.permutation(96)[:n], weight))
+    return network.theta, descent.state, np.array(totals)
+
+
+@pytest.mark.compiled
+@settings(max_examples=25)
+@given(changes=st.lists(st.sampled_from(CHANGES), min_size=3, max_size=40))
+@example(changes=["long epoch", "hyper"] * 50)
+@example(changes=["long epoch", "weight"] * 50)
+def test_whatever_changes_between_epochs_those_who_stayed_do_the_same(changes):
+    with pytest.MonkeyPatch.context() as patch:
+        make_small(False, patch.setattr)
+        assert same_bits(course(3, changes), course(1, changes))
+
+
+@pytest.mark.compiled
+def test_workers_are_kept_for_a_fit_and_sent_home_after(cut_small, monkeypatch):
+    started = []
+
+    class Noted(threads.Team):
+        def __init__(self, *given):
+            super().__init__(*given)
+            started.append(self)
+
+    monkeypatch.setattr(threads, "Team", Noted)
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(400, 6)), rng.normal(size=(400, 3))
+    network = Network((6, 20, 3), seed=0)
+    history = train(network, X, Y, epochs=60, batch_size=40, engine="numba", n_threads=2)
+    assert len(history.epochs) == 60
+    assert 1 <= len(started) < 60  # some may have gone in between on a busy machine
+    assert all(team.board[ABORTED] for team in started)

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule import OPTIMIZERS, DivergenceError, Network, Optimizer, train, training
+from chainrule import OPTIMIZERS, DivergenceError, Network, Optimizer, backprop, train
+from chainrule.descent import Descent
 from chainrule.layers import AFFINE, batch_norm
-from chainrule.training import Descent, choose_engine
+from chainrule.training import choose_engine
 
 
 def problem(n=23, seed=0):
@@ -463,13 +464,13 @@ def test_divergence_is_looked_for_with_the_rows_weights(monkeypatch):
     sgd = OPTIMIZERS["sgd"]
     descent = Descent(network, sgd, np.array([1e150]), 8, "numpy")
     seen = []
-    real = training.backprop.output_error
+    real = backprop.output_error
 
     def spied(net, delta, y, batch, *scale):
         seen.append((batch.z[2].copy(), batch.share[:, 0].copy()))
         real(net, delta, y, batch, *scale)
 
-    monkeypatch.setattr(training.backprop, "output_error", spied)
+    monkeypatch.setattr(backprop, "output_error", spied)
     order = rng.permutation(8)
     for _ in range(9):
         descent.keep()

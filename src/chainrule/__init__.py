@@ -16,7 +16,7 @@ _HOMES = {
     "Checkpoint": "checkpoints",
     "CompilationError": "engine",
     "DerivativeError": "checking",
-    "DivergenceError": "training",
+    "DivergenceError": "descent",
     "EarlyStopping": "callbacks",
     "Epoch": "training",
     "GradientCheck": "checking",
@@ -136,6 +136,7 @@ if TYPE_CHECKING:
     from chainrule.classifier import MLPClassifier
     from chainrule.config import get_config, set_config
     from chainrule.data import one_hot
+    from chainrule.descent import DivergenceError
     from chainrule.displays import LossCurveDisplay, LRFinderDisplay
     from chainrule.engine import CompilationError
     from chainrule.exports.exporting import export
@@ -154,5 +155,5 @@ if TYPE_CHECKING:
     from chainrule.schedules import SCHEDULES, Plateau, Schedule
     from chainrule.tables.mapped import memmap_table
     from chainrule.tabular import tabular_pipeline
-    from chainrule.training import DivergenceError, Epoch, History, train
+    from chainrule.training import Epoch, History, train
     from chainrule.warmup import warm_up

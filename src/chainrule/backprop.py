@@ -18,6 +18,7 @@ from chainrule.vecmath import (
     Array,
     Index,
     add,
+    announced,
     functions,
     matrices,
     scale_rows,
@@ -113,8 +114,8 @@ def descend(
     average: Array,
     h: Array,
     rates: Array,
+    times: Index,
     rules: Array,
-    t: int,
     own: Array,
     tables: Index,
     blocks: Index,
@@ -143,12 +144,15 @@ def descend(
     m: int,
     share: Array,
     board: Index,
-) -> int:
-    """Take one step for every m rows of `order`; len(order) is a multiple of m.
+    k: int,
+    steps: int,
+) -> None:
+    """Take steps, one for every m rows of `order`.
 
     Several workers may run this at once, on the same arrays. Each step has phases, whose items
     they share: blocks of rows, then parts of the parameters. Which worker takes an item makes no
-    difference to what comes out.
+    difference to what comes out. One announces steps and returns when they are taken; the others
+    take part, and stay for more.
 
     Parameters
     ----------
@@ -168,12 +172,12 @@ def descend(
         Running average of theta, changed in place if rules.average > 0.
     h : float64
         The optimiser's numbers; of each worker its own.
-    rates : (steps,) float64
-        The learning rate of each step.
+    rates : (K,) float64
+        The learning rate of step k, at k modulo K, as the next two.
+    times : (K,) int64
+        Its number t in the course of the fit, from 1.
     rules : float64
         A `regularizers.Rules`.
-    t : int
-        Steps taken before.
     own : float64
         The layers' own numbers, flat, for each block of rows.
     tables, blocks, starts, parts, slices, owned, bundles, numbers, W_blocks, b_blocks : int64
@@ -181,8 +185,8 @@ def descend(
     weighs : (L + 1,) int64
         1 for a layer whose W penalties, decay and the norm limit concern.
     direct : (L + 1,) int64
-        1 for a layer that takes all steps but the last as it computes the gradient, with no room
-        for it.
+        1 for a layer that takes all steps but the last that is announced as it computes the
+        gradient, with no room for it.
     lowest : int
         The lowest layer that has parameters.
     z_flat, a_flat, delta_flat, y, c
@@ -196,19 +200,18 @@ def descend(
         Samples and targets.
     weight : (N,) or empty
         Weights of the samples; empty: all 1.
-    order : int64
+    order : (K m,) int64
         Which rows, in which order.
     m : int
         Rows in a batch.
     share : (m, 1)
         What each row counts for: 1 / m. If there are weights, of each worker its own.
     board : int64
-        For `vecmath.take`.
-
-    Returns
-    -------
-    int
-        Steps taken after.
+        For `vecmath.take` and `vecmath.announced`.
+    k : int
+        The first step to take.
+    steps : int
+        As many are announced; 0: by another.
     """
     L = tables.shape[1] - 1
     net = Layers(
@@ -249,13 +252,15 @@ def descend(
     max_norm, newest = rules[7], rules[8]
     clips = value_bound > 0 or norm_bound > 0
     follows = newest > 0 and max_norm == 0
+    phases = 2 + 2 * int(clips) + int(max_norm > 0)
     mass = float(m)
-    phase = 0
-    for k in range(len(rates)):
-        last_step = k == len(rates) - 1  # whose gradient is asked for
-        rows = order[k * m : (k + 1) * m]
-        t += 1
-        h[0] = rates[k]
+    end = announced(board, k, steps)
+    while k < end:
+        last_step = k == end - 1  # whose gradient is asked for
+        phase = k * phases
+        at = k % len(rates)
+        rows = order[at * m : (at + 1) * m]
+        t, h[0] = times[at], rates[at]
         if len(weight) > 0:
             mass = shares(weight, rows, share)
 
@@ -352,5 +357,7 @@ def descend(
                 if newest > 0:
                     follow(newest, theta, average)
                 i = take(board, phase, 1, i)
-            phase += 1
-    return t
+
+        k += 1
+        if k == end and steps == 0:
+            end = announced(board, k, 0)

@@ -54,6 +54,11 @@ def get_config() -> dict[str, Any]:
     return {"engine": engine, "n_threads": _config["n_threads"]}
 
 
+def threads_asked(n_threads: int | None) -> int | None:
+    """`n_threads`, or if that is None what holds now; None is the default."""
+    return n_threads or _config["n_threads"]
+
+
 def _known(engine: str, name: str) -> str:
     if engine not in ENGINES:
         raise ValueError(f"{name}: unknown engine {engine!r}; {suggest(str(engine), ENGINES)}")

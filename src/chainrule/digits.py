@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.data import look_up, one_hot
+from chainrule.descent import DivergenceError
 from chainrule.losses import LOSSES
 from chainrule.network import Network
 from chainrule.optimizers import OPTIMIZERS
-from chainrule.training import DivergenceError, Epoch, History, choose_engine, train
+from chainrule.training import Epoch, History, choose_engine, train
 
 Labels = NDArray[np.int64]
 Numbers = NDArray[np.float64]

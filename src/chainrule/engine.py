@@ -55,7 +55,7 @@ ROLES = {
 KNOW_NUMBA = {"engine", "formulas", "loops", "views"}  # modules of ours
 FIXED_MODULES = ("numpy", "math", "cmath")  # whose contents nobody edits
 UNSWITCH = {"f": 200, "f_pullback": 200, "step": 200}  # which go through most numbers
-DESCEND = "AAAAAAAAAAVVVVHHHIHTTATTAATTTAAIVVVMVHHRRVAIMA"  # the arguments of backprop.descend
+DESCEND = "AAAAAAAAAAVVVVHHAHHTTATTAATTTAAIVVVMVHHRRVAIMAII"  # the arguments of backprop.descend
 
 # Not the whole of fast-math: "nnan" and "ninf" would make isfinite(nan) true.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}

@@ -13,14 +13,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer
 from sklearn.utils import shuffle as shuffled_as_in_sklearn
 
-from chainrule import backprop, threads
+from chainrule import backprop
 from chainrule.callbacks import ProgressBar, Record, as_callbacks, on_terminal, running
 from chainrule.data import warn_user
+from chainrule.descent import Descent
 from chainrule.files.resuming import Resume
 from chainrule.regularizers import add_penalty_gradient, penalty
 from chainrule.samples import Samples, draw_order
 from chainrule.schedules import Plateau, as_schedule
-from chainrule.training import Descent
 from chainrule.vecmath import Array, Index
 
 NON_FINITE = (
@@ -272,8 +272,7 @@ def run_epochs(
     mass = samples.mass()
     done = len(est.loss_curve_) if incremental else 0
     est.n_iter_ = 0
-    # Also between epochs: threads of BLAS's would go on looking for work for a while.
-    with running(watch.callbacks, est) as watch.tell, threads.one_blas_thread():
+    with running(watch.callbacks, est) as watch.tell, descent.at_work():
         try:
             _loop(est, descent, watch, rates, samples, mass, epochs, done, incremental, resume)
         except KeyboardInterrupt:

@@ -19,13 +19,14 @@ from sklearn.utils.validation import _check_sample_weight
 
 from chainrule.callbacks import check_whole
 from chainrule.data import warn_user
+from chainrule.descent import Descent
 from chainrule.epochs import NON_FINITE, run_epochs, run_lbfgs
 from chainrule.files.resuming import Resume, resume_of
 from chainrule.network import Network
 from chainrule.parameters import Target
 from chainrule.prediction import Prediction, norm_layers
 from chainrule.samples import Samples, blocks_of, deviation_of
-from chainrule.training import Descent, choose_engine
+from chainrule.training import choose_engine
 from chainrule.vecmath import Array, Index
 
 try:

@@ -18,6 +18,7 @@ from chainrule import vecmath
 from chainrule.formulas import EXACT, FORMULAS, HELPER, INLINED, normal_of
 
 SPINS = 2000  # looks at the board, some microseconds, before others may have the processor
+PATIENCE = 4_000  # times that a worker without work offers its processor, some milliseconds
 
 REPLACED: set[Callable[..., Any]] = set()  # what has a second body here or in `views`
 
@@ -449,5 +450,27 @@ def _take(board: Any, phase: Any, n: Any, done: Any) -> Any:
                 if looks > SPINS:
                     _yield()
         return n
+
+    return body
+
+
+@overload(vecmath.announced)
+def _announced(board: Any, k: Any, steps: Any) -> Any:
+    told, aborted, gone = vecmath.ANNOUNCED, vecmath.ABORTED, vecmath.GONE
+
+    def body(board, k, steps):  # type: ignore[no-untyped-def]
+        if steps > 0:
+            _atomic("set", board, told, k + steps, 0)
+            return k + steps
+        looks = 0
+        while _atomic("get", board, aborted, 0, 0) == 0 and looks < SPINS + PATIENCE:
+            end = _atomic("get", board, told, 0, 0)
+            if end > k:
+                return end
+            looks += 1
+            if looks > SPINS:
+                _yield()
+        _atomic("add", board, gone, 1, 0)
+        return k
 
     return body

@@ -18,10 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from chainrule.checking import check_optimizer
 from chainrule.data import check_pair, look_up
+from chainrule.descent import Descent
 from chainrule.network import Network
 from chainrule.optimizers import OPTIMIZERS, Optimizer
 from chainrule.regularizers import Rules
-from chainrule.training import Descent, check_count, choose_engine, numbers_of
+from chainrule.training import check_count, choose_engine, numbers_of
 from chainrule.vecmath import Array
 
 EXPLODED = 3.0  # see the notes of find_learning_rate

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from chainrule import backprop, threads
 from chainrule.activations import ACTIVATIONS, Activation, identity, identity_pullback
-from chainrule.config import get_config
+from chainrule.config import threads_asked
 from chainrule.data import check_matrix, check_pair, float_dtype, look_up
 from chainrule.initializers import INITIALIZERS, Initializer
 from chainrule.layers import AFFINE, Layer
@@ -319,7 +319,7 @@ class Network:
             self._predict_blocks(given, output, rows, starts)
             return output
         enough = len(starts) if len(given) * self.theta.size > SHARED else 1
-        asked = n_threads or get_config()["n_threads"]
+        asked = threads_asked(n_threads)
         with threads.one_blas_thread(), threads.reserved(enough, asked) as workers:
 
             def work(worker: int) -> None:

@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from chainrule.vecmath import ABORTED, ANNOUNCED, GONE, Index
+
 Result = TypeVar("Result")
 
 FIRST_TRIAL, LAST_TRIAL = 8, 64  # so many runs of steps until the other way is tried
@@ -127,7 +129,8 @@ def reserved(most: int, asked: int | None = None) -> Iterator[int]:
     asked : int or None
     """
     process = _process
-    default = default_threads()
+    if asked is None:
+        default = default_threads() if most > 1 else 1
     with process.lock:
         free = asked if asked is not None else default - process.busy
         workers = max(1, min(most, free))
@@ -216,3 +219,58 @@ def side_by_side(work: Callable[[int], Result], workers: int, abort: Callable[[]
     if errors:
         raise errors[0]
     return result
+
+
+class Team:
+    """Workers that stay at one piece of compiled code, from one run of steps to the next.
+
+    To start a thread and to wait for its end takes longer than the steps of many an epoch. These
+    start once; between runs they watch the board, and go when nothing comes for some milliseconds.
+
+    Parameters
+    ----------
+    work : callable (k, steps)
+        What all of them call: the leader to take steps from the k-th on, the others with 0 steps,
+        to take part until they go. Bound to the board.
+    board : (BOARD,) int64 zeros
+        As in :mod:`chainrule.vecmath`.
+    workers : int
+        Two or more, the leader among them.
+    """
+
+    def __init__(self, work: Callable[[int, int], None], board: Index, workers: int) -> None:
+        self.workers, self.board = workers, board
+        self._work, self._process = work, os.getpid()
+        self._errors: list[BaseException] = []
+        for _ in range(1, workers):
+            _thread.start_new_thread(self._attend, ())
+
+    def _attend(self) -> None:
+        try:
+            self._work(0, 0)
+        except BaseException as error:
+            self._errors.append(error)
+            self.dismiss()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all are still there; in a forked child none is."""
+        gone = self.board[ABORTED] or self.board[GONE]
+        return not gone and self._process == os.getpid()
+
+    def dismiss(self) -> None:
+        """Send the others home."""
+        self.board[ABORTED] = 1
+
+    def lead(self, steps: int) -> None:
+        """Take that many steps, with the others' help.
+
+        If one of them fails, all stop and its error is raised.
+        """
+        try:
+            self._work(int(self.board[ANNOUNCED]), steps)
+        except BaseException:
+            self.dismiss()
+            raise
+        if self._errors:
+            raise self._errors[0]

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.floating[Any]]
 Index: TypeAlias = NDArray[np.int64]
 
-# Workers' common board: the phase and its next item in one number, how many items are done,
-# whether one of the workers has failed, and whether there is only one; each in a cache line.
-BOARD, TICKET, DONE, ABORTED, ALONE = 32, 0, 8, 16, 24
+# Workers' common board, each number in a cache line: the phase and its next item in one, how many
+# items are done, whether the workers are sent home, whether there is only one, how many steps are
+# announced, and how many workers have gone because none were for a while.
+BOARD, TICKET, DONE, ABORTED, ALONE, ANNOUNCED, GONE = 48, 0, 8, 16, 24, 32, 40
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / golden ratio, SplitMix64's increment
 
@@ -263,6 +264,25 @@ def functions(role: str, table: Sequence[Any], like: Array) -> Sequence[Any]:
     like : an array of the dtype that they work on
     """
     return table
+
+
+def announced(board: Any, k: int, steps: int) -> int:
+    """How many steps are announced by now, after k that are done.
+
+    A worker that has nothing to announce waits until there is more to do. In compiled code it
+    gives up after a while, in which it has kept its core awake: then the result is k.
+
+    Parameters
+    ----------
+    board : (BOARD,) int64
+    k : int
+        Steps done before.
+    steps : int
+        As many more are announced herewith; 0: wait for another worker to do so.
+    """
+    if steps > 0:
+        board[ANNOUNCED] = k + steps
+    return int(board[ANNOUNCED])
 
 
 def take(board: Any, phase: int, n: int, done: int) -> int:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.callbacks import Callback, as_callbacks, check_whole
+from chainrule.descent import Descent
 from chainrule.files.container import (
     MAX_BYTES,
     ModelFileError,
@@ -28,7 +29,6 @@ from chainrule.files.container import (
     unpacked,
 )
 from chainrule.files.encoding import decode, encode
-from chainrule.training import Descent
 from chainrule.vecmath import Array, Index
 
 FORMAT, VERSION = "chainrule training state", 1
