@@ -181,6 +181,24 @@ def _approach(x: Any, part: Any, out: Any) -> Any:
     return body
 
 
+@overload(vecmath.step_by_moments)
+def _step_by_moments(
+    nabla: Any, new: Any, rates: Any, root: Any, eps: Any, state: Any, theta: Any
+) -> Any:
+    def body(nabla, new, rates, root, eps, state, theta):  # type: ignore[no-untyped-def]
+        number = theta.dtype.type
+        p, q, r, s = number(new[0]), number(new[1]), number(rates[0]), number(rates[1])
+        root, eps, m, v = number(root), number(eps), state[0], state[1]
+        for i in range(len(theta)):
+            slope = nabla[i]
+            mean = m[i] + p * (slope - m[i])
+            square = v[i] + q * (slope * slope - v[i])
+            m[i], v[i] = mean, square
+            theta[i] -= (r * mean + s * slope) / (root * np.sqrt(square) + eps)
+
+    return body
+
+
 @overload(vecmath.column_sum)
 def _column_sum(x: Any, out: Any) -> Any:
     def body(x, out):  # type: ignore[no-untyped-def]

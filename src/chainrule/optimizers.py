@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.vecmath import Array
+from chainrule.vecmath import Array, step_by_moments
 
 
 class Optimizer(NamedTuple):
@@ -65,14 +65,9 @@ def adam(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:
 
     m̂ = m / (1-β₁ᵗ) and v̂ = v / (1-β₂ᵗ). Kingma and Ba (2015), algorithm 1.
     """
-    number = theta.dtype.type
-    beta1, beta2, eps = number(h[1]), number(h[2]), number(h[3])
-    rate = number(h[0] / (1 - h[1] ** t))
-    root = number(1 / np.sqrt(1 - h[2] ** t))
-    m, v = state[0], state[1]
-    m += (number(1) - beta1) * (nabla - m)
-    v += (number(1) - beta2) * (nabla * nabla - v)
-    theta -= rate * m / (np.sqrt(v) * root + eps)
+    root = 1 / np.sqrt(1 - h[2] ** t)
+    ahead = h[0] / (1 - h[1] ** t)
+    step_by_moments(nabla, (1 - h[1], 1 - h[2]), (ahead, 0.0), root, h[3], state, theta)
 
 
 def nadam(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:
@@ -80,15 +75,10 @@ def nadam(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:
 
     m̂ = m / (1-β₁ᵗ⁺¹). Dozat (2016), algorithm 2 with a constant β₁.
     """
-    number = theta.dtype.type
-    beta1, beta2, eps = number(h[1]), number(h[2]), number(h[3])
-    ahead = number(h[0] * h[1] / (1 - h[1] ** (t + 1)))
-    here = number(h[0] * (1 - h[1]) / (1 - h[1] ** t))
-    root = number(1 / np.sqrt(1 - h[2] ** t))
-    m, v = state[0], state[1]
-    m += (number(1) - beta1) * (nabla - m)
-    v += (number(1) - beta2) * (nabla * nabla - v)
-    theta -= (ahead * m + here * nabla) / (np.sqrt(v) * root + eps)
+    root = 1 / np.sqrt(1 - h[2] ** t)
+    ahead = h[0] * h[1] / (1 - h[1] ** (t + 1))
+    here = h[0] * (1 - h[1]) / (1 - h[1] ** t)
+    step_by_moments(nabla, (1 - h[1], 1 - h[2]), (ahead, here), root, h[3], state, theta)
 
 
 def radam(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:
@@ -96,20 +86,14 @@ def radam(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:
 
     ρ = 2/(1-β₂) - 1 - 2 t β₂ᵗ/(1-β₂ᵗ); while ρ <= 5, θ ← θ - η m̂, after that Adam times r.
     """
-    number = theta.dtype.type
-    beta1, beta2, eps = number(h[1]), number(h[2]), number(h[3])
-    m, v = state[0], state[1]
-    m += (number(1) - beta1) * (nabla - m)
-    v += (number(1) - beta2) * (nabla * nabla - v)
     limit = 2 / (1 - h[2]) - 1
     rho = limit - 2 * t * h[2] ** t / (1 - h[2] ** t)
-    rate = h[0] / (1 - h[1] ** t)
+    ahead = h[0] / (1 - h[1] ** t)
+    root, eps = 0.0, 1.0  # without the divisor
     if rho > 5:
-        r = np.sqrt((rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho))
-        root = number(1 / np.sqrt(1 - h[2] ** t))
-        theta -= number(rate * r) * m / (np.sqrt(v) * root + eps)
-    else:
-        theta -= number(rate) * m
+        ahead *= np.sqrt((rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho))
+        root, eps = 1 / np.sqrt(1 - h[2] ** t), h[3]
+    step_by_moments(nabla, (1 - h[1], 1 - h[2]), (ahead, 0.0), root, eps, state, theta)
 
 
 def rmsprop(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:
@@ -175,13 +159,8 @@ OPTIMIZERS = {
 
 def adam_as_in_sklearn(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:
     """Adam with ε beside √v in place of √v̂: the closing remark of Kingma and Ba's section 2."""
-    number = theta.dtype.type
-    beta1, beta2, eps = number(h[1]), number(h[2]), number(h[3])
-    rate = number(h[0] * np.sqrt(1 - h[2] ** t) / (1 - h[1] ** t))
-    m, v = state[0], state[1]
-    m += (number(1) - beta1) * (nabla - m)
-    v += (number(1) - beta2) * (nabla * nabla - v)
-    theta -= rate * m / (np.sqrt(v) + eps)
+    ahead = h[0] * np.sqrt(1 - h[2] ** t) / (1 - h[1] ** t)
+    step_by_moments(nabla, (1 - h[1], 1 - h[2]), (ahead, 0.0), 1.0, h[3], state, theta)
 
 
 ADAM_AS_IN_SKLEARN = Optimizer("adam", adam_as_in_sklearn, 2, _ADAM)
