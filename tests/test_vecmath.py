@@ -327,3 +327,20 @@ def test_views_are_views():
     M[1][1, 2] = -1
     v[2][0] = -2
     assert (flat[5], flat[6]) == (-1, -2)
+
+
+def _gate(x, out):
+    vecmath.gate(x, out)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (7, 5), (3, 100)])
+def test_gate(engine, dtype, shape):
+    """Zeros, NaNs and the infinite included: 0 times NaN or an infinity is NaN."""
+    rng = np.random.default_rng(0)
+    x, out = (rng.normal(size=shape).astype(dtype) for _ in range(2))
+    for array in (x, out):
+        array.flat[::3] = rng.choice([0.0, -0.0, np.nan, np.inf, -np.inf], array.flat[::3].size)
+    with np.errstate(invalid="ignore"):
+        expected = np.where(x > 0, out, out * 0)
+        run(engine, _gate, "MM", x, out)
+    np.testing.assert_array_equal(out, expected)

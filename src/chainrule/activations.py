@@ -30,6 +30,7 @@ from chainrule.vecmath import (
     erf,
     exp,
     expm1,
+    gate,
     maximum,
     minimum,
     row_max,
@@ -88,7 +89,7 @@ def relu(z: Array, a: Array) -> None:
 
 def relu_pullback(z: Array, a: Array, delta: Array) -> None:
     """σ′ = 1 where z > 0, else 0; at the kink, z = 0, we take 0."""
-    delta *= z > 0
+    gate(z, delta)
 
 
 def leaky_relu(z: Array, a: Array) -> None:

@@ -78,9 +78,14 @@ def _extremum(name: str, better: Callable[[Any, Any], Any]) -> None:
                     out[i] = out[i] if better(out[i], y[i]) else y[i]
 
         def by_number(x, y, out):  # type: ignore[no-untyped-def]
-            number, out = out.dtype.type(y), _start_from(x, out)
-            for i in range(len(out)):
-                out[i] = out[i] if better(out[i], number) else number
+            number = out.dtype.type(y)
+            x, out = x.ravel(), out.ravel()
+            if x.ctypes.data == out.ctypes.data:
+                for i in range(len(out)):
+                    out[i] = out[i] if better(out[i], number) else number
+            else:
+                for i in range(len(out)):
+                    out[i] = x[i] if better(x[i], number) else number
 
         return by_array if isinstance(y, types.Array) else by_number
 
@@ -88,6 +93,16 @@ def _extremum(name: str, better: Callable[[Any, Any], Any]) -> None:
 # A NaN wins, as in NumPy.
 _extremum("maximum", lambda x, y: x > y or x != x)
 _extremum("minimum", lambda x, y: x < y or x != x)
+
+
+@overload(vecmath.gate)
+def _gate(x: Any, out: Any) -> Any:
+    def body(x, out):  # type: ignore[no-untyped-def]
+        x, out = x.ravel(), out.ravel()
+        for i in range(len(out)):
+            out[i] *= out.dtype.type(x[i] > 0)
+
+    return body
 
 
 @njit(**EXACT | {"fastmath": {"nnan", "nsz", "reassoc"}})

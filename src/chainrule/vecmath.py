@@ -133,6 +133,11 @@ def random_normal(key: float, moment: float, out: Array) -> None:
     out[:] = np.sqrt(-2 * np.log(1 - u)) * np.cos(2 * np.pi * v)
 
 
+def gate(x: Array, out: Array) -> None:
+    """out *= 1 where x > 0, else 0; any shape, the same for both."""
+    out *= x > 0
+
+
 def maximum(x: Array, y: Array | float, out: Array) -> None:
     """out = max(x, y), elementwise; y an array of that shape or one number."""
     np.maximum(x, y, out=out)
