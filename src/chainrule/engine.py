@@ -1,6 +1,6 @@
 """The compiled engine: signatures, compilation and its cache.
 
-Numba is here, in `formulas`, `loops` and `views`, and nowhere else.
+Numba is here, in `formulas`, `loops`, `products` and `views`, and nowhere else.
 
 Every piece of a network (a layer's three functions, an activation and its pullback, a loss, an
 optimiser's step) has a *role*, which fixes its signature. It is compiled once per dtype to a
@@ -52,7 +52,7 @@ ROLES = {
     "limit_norms": "FM",  # bound, W
     "follow": "FVV",  # newest, theta, average
 }
-KNOW_NUMBA = {"engine", "formulas", "loops", "views"}  # modules of ours
+KNOW_NUMBA = {"engine", "formulas", "loops", "products", "views"}  # modules of ours
 FIXED_MODULES = ("numpy", "math", "cmath")  # whose contents nobody edits
 UNSWITCH = {"f": 200, "f_pullback": 200, "step": 200}  # which go through most numbers
 DESCEND = "AAAAAAAAAAVVVVHHAHHTTATTAATTTAAIVVVMVHHRRVAIMAII"  # the arguments of backprop.descend
@@ -304,8 +304,8 @@ def _register_helpers(fn: types.FunctionType) -> None:
     """Let compiled code call the plain Python functions that `fn` names, and theirs."""
     from numba.extending import register_jitable
 
-    # Importing `views` is what registers its bodies.
-    from chainrule import loops, views  # noqa: F401
+    # Importing them is what registers their bodies.
+    from chainrule import loops, products, views  # noqa: F401
     from chainrule.formulas import HELPER
 
     for _, value in _globals_read(fn):

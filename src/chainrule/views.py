@@ -1,4 +1,4 @@
-"""Views that cost nothing, calls by address, and BLAS: lowered to LLVM's code by hand.
+"""Views that cost nothing, and calls by address: lowered to LLVM's code by hand.
 
 An overload each would double the time to compile `backprop.descend`.
 """
@@ -9,12 +9,10 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import lower_builtin, models, register_model, type_callable
 from numba.np.arrayobj import make_array, populate_array
-from numba.np.linalg import check_blas_return, get_blas_kind
 
 from chainrule import vecmath
 from chainrule.engine import numba_signature
@@ -55,7 +53,7 @@ class _FunctionsModel(models.StructModel):
         super().__init__(manager, kind, [("addresses", kind.addresses)])
 
 
-def _lowered(fn: Callable[..., Any], *kinds: Any) -> Callable[..., Any]:
+def lowered(fn: Callable[..., Any], *kinds: Any) -> Callable[..., Any]:
     """Lower calls of `fn` on such arguments by code that is written by hand."""
     REPLACED.add(fn)
     return lower_builtin(fn, *kinds)  # type: ignore[no-any-return]
@@ -80,8 +78,8 @@ def _type_vectors(context: Any) -> Any:
     return lambda flat, table: ViewsType(flat.dtype, 1, table)
 
 
-@_lowered(vecmath.matrices, types.Array, types.Array)
-@_lowered(vecmath.vectors, types.Array, types.Array)
+@lowered(vecmath.matrices, types.Array, types.Array)
+@lowered(vecmath.vectors, types.Array, types.Array)
 def _make_views(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return _pack(context, builder, sig, args, {"flat": 0, "table": 1})
 
@@ -95,7 +93,7 @@ def _type_functions(context: Any) -> Any:
     return typer
 
 
-@_lowered(vecmath.functions, types.StringLiteral, types.Array, types.Array)
+@lowered(vecmath.functions, types.StringLiteral, types.Array, types.Array)
 def _make_functions(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return _pack(context, builder, sig, args, {"addresses": 1})
 
@@ -165,71 +163,3 @@ def _get_function(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     addresses = make_array(kept.addresses)(context, builder, struct.addresses)
     address = builder.load(builder.gep(addresses.data, [i]))
     return builder.inttoptr(address, context.get_value_type(kept.pointer))
-
-
-@type_callable(vecmath.dot)
-def _type_dot(context: Any) -> Any:
-    return lambda x, y, out: types.void
-
-
-@type_callable(vecmath.add_dot)
-def _type_add_dot(context: Any) -> Any:
-    return lambda factor, x, y, out: types.void
-
-
-@_lowered(vecmath.dot, types.Array, types.Array, types.Array)
-def _dot(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    number = context.get_value_type(sig.args[0].dtype)
-    return _gemm(context, builder, sig.args, args, number(1), number(0))
-
-
-@_lowered(vecmath.add_dot, types.Float, types.Array, types.Array, types.Array)
-def _add_dot(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    dtype = sig.args[1].dtype
-    factor = context.cast(builder, args[0], sig.args[0], dtype)
-    one = context.get_value_type(dtype)(1)
-    return _gemm(context, builder, sig.args[1:], args[1:], factor, one)
-
-
-def _gemm(context: Any, builder: Any, kinds: Any, args: Any, factor: Any, kept: Any) -> Any:
-    """out = kept out + factor x y by BLAS, of which matrices may have gaps between their rows.
-
-    BLAS counts by columns and so sees every matrix transposed: outᵀ = yᵀ xᵀ.
-    """
-    x, y, out = kinds
-    char, word, pointer = ir.IntType(8), ir.IntType(64), ir.IntType(8).as_pointer()
-    size = word(x.dtype.bitwidth // 8)
-
-    def operand(kind: Any, value: Any) -> tuple[Any, ...]:
-        array = make_array(kind)(context, builder, value)
-        shape = cgutils.unpack_tuple(builder, array.shape)
-        strides = cgutils.unpack_tuple(builder, array.strides)
-        if kind.layout == "A":
-            across = builder.icmp_signed("!=", strides[1], size)
-        else:
-            across = ir.IntType(1)(kind.layout == "F")
-        leading = builder.sdiv(builder.select(across, strides[1], strides[0]), size)
-        least = builder.select(across, shape[0], shape[1])
-        enough = builder.icmp_signed(">=", leading, least)
-        return (
-            builder.select(across, char(ord("t")), char(ord("n"))),
-            builder.bitcast(array.data, pointer),
-            builder.select(enough, leading, least),
-            shape,
-        )
-
-    def number(value: Any) -> Any:
-        return builder.bitcast(cgutils.alloca_once_value(builder, value), pointer)
-
-    x_across, x_data, x_leading, (rows, inner) = operand(x, args[0])
-    y_across, y_data, y_leading, (_, columns) = operand(y, args[1])
-    _, out_data, out_leading, _ = operand(out, args[2])
-    arguments = (
-        *(char(ord(get_blas_kind(x.dtype))), y_across, x_across, columns, rows, inner),
-        *(number(factor), y_data, y_leading, x_data, x_leading),
-        *(number(kept), out_data, out_leading),
-    )
-    signature = ir.FunctionType(ir.IntType(32), [value.type for value in arguments])
-    gemm = cgutils.get_or_insert_function(builder.module, signature, "numba_xxgemm")
-    check_blas_return(context, builder, builder.call(gemm, arguments))
-    return context.get_dummy_value()

@@ -1,0 +1,198 @@
+"""Matrix products in compiled code: BLAS's, called straight, and one of our own for few terms.
+
+BLAS first copies its operands to where it wants them, which pays if every number is used often.
+In ∂C/∂W of a small batch, or in a layer with few inputs, a sum has few terms, and the copying
+takes longer than the sums.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import type_callable
+from numba.np.arrayobj import make_array
+from numba.np.linalg import check_blas_return, get_blas_kind
+
+from chainrule import vecmath
+from chainrule.views import lowered
+
+FEW = 16  # terms in a sum, up to which the product is ours
+TILE = 8  # rows that are summed at once: enough for an adder to be busy while it waits for itself
+
+Word, Bit, Lane = ir.IntType(64), ir.IntType(1), ir.IntType(32)
+
+
+@type_callable(vecmath.dot)
+def _type_dot(context: Any) -> Any:
+    return lambda x, y, out: types.void
+
+
+@type_callable(vecmath.add_dot)
+def _type_add_dot(context: Any) -> Any:
+    return lambda factor, x, y, out: types.void
+
+
+@lowered(vecmath.dot, types.Array, types.Array, types.Array)
+def _dot(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    number = context.get_value_type(sig.args[0].dtype)
+    return _gemm(context, builder, sig.args, args, number(1), number(0))
+
+
+@lowered(vecmath.add_dot, types.Float, types.Array, types.Array, types.Array)
+def _add_dot(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    dtype = sig.args[1].dtype
+    factor = context.cast(builder, args[0], sig.args[0], dtype)
+    one = context.get_value_type(dtype)(1)
+    return _gemm(context, builder, sig.args[1:], args[1:], factor, one)
+
+
+def _gemm(context: Any, builder: Any, kinds: Any, args: Any, factor: Any, kept: Any) -> Any:
+    """out = kept out + factor x y; the matrices may have gaps between their rows.
+
+    BLAS counts by columns and so sees every matrix transposed: outᵀ = yᵀ xᵀ.
+    """
+    x, y, out = kinds
+    char, word, pointer = ir.IntType(8), ir.IntType(64), ir.IntType(8).as_pointer()
+    size = word(x.dtype.bitwidth // 8)
+    number_type = context.get_value_type(x.dtype)
+
+    def operand(kind: Any, value: Any) -> tuple[Any, ...]:
+        array = make_array(kind)(context, builder, value)
+        shape = cgutils.unpack_tuple(builder, array.shape)
+        strides = cgutils.unpack_tuple(builder, array.strides)
+        if kind.layout == "A":
+            across = builder.icmp_signed("!=", strides[1], size)
+        else:
+            across = ir.IntType(1)(kind.layout == "F")
+        leading = builder.sdiv(builder.select(across, strides[1], strides[0]), size)
+        least = builder.select(across, shape[0], shape[1])
+        enough = builder.icmp_signed(">=", leading, least)
+        return (
+            builder.select(across, char(ord("t")), char(ord("n"))),
+            builder.bitcast(array.data, pointer),
+            builder.select(enough, leading, least),
+            shape,
+        )
+
+    def number(value: Any) -> Any:
+        return builder.bitcast(cgutils.alloca_once_value(builder, value), pointer)
+
+    x_across, x_data, x_leading, (rows, inner) = operand(x, args[0])
+    y_across, y_data, y_leading, (_, columns) = operand(y, args[1])
+    _, out_data, out_leading, _ = operand(out, args[2])
+    by_rows = builder.icmp_unsigned("==", y_across, char(ord("n")))
+    few = builder.icmp_signed("<=", inner, word(FEW))
+    with builder.if_else(builder.and_(by_rows, few)) as (ours, blas):
+        with ours:
+            x_turned = builder.icmp_unsigned("==", x_across, char(ord("t")))
+            x_row = builder.select(x_turned, word(1), x_leading)
+            x_column = builder.select(x_turned, x_leading, word(1))
+            product = _few_terms(builder.module, number_type, kept.constant != 0)
+            places = [x_data, x_row, x_column, y_data, y_leading, out_data, out_leading]
+            builder.call(product, [rows, columns, inner, factor, *places])
+        with blas:
+            arguments = (
+                *(char(ord(get_blas_kind(x.dtype))), y_across, x_across, columns, rows, inner),
+                *(number(factor), y_data, y_leading, x_data, x_leading),
+                *(number(kept), out_data, out_leading),
+            )
+            signature = ir.FunctionType(ir.IntType(32), [value.type for value in arguments])
+            gemm = cgutils.get_or_insert_function(builder.module, signature, "numba_xxgemm")
+            check_blas_return(context, builder, builder.call(gemm, arguments))
+    return context.get_dummy_value()
+
+
+def _lanes() -> int:
+    """Bytes in a vector of the processor, at least 32."""
+    return 64 if binding.get_host_cpu_features().get("avx512f") else 32
+
+
+def _few_terms(module: Any, number: Any, keeps: bool) -> Any:
+    """The function out = out + factor x y, or without the old out, in this module.
+
+    It takes the rows, columns and terms of the product, the factor, and x with its steps from row
+    to row and from column to column, y and out with theirs from row to row. A vector stands for
+    neighbouring columns of y and out, the last one masked; TILE rows of them are summed at once.
+    """
+    name = f"few_terms_{number}_{'added' if keeps else 'new'}"
+    if name in module.globals:
+        return module.globals[name]
+    pointer = ir.IntType(8).as_pointer()
+    takes = [Word, Word, Word, number, pointer, Word, Word, pointer, Word, pointer, Word]
+    product = ir.Function(module, ir.FunctionType(ir.VoidType(), takes), name)
+    product.linkage = "internal"
+    width = _lanes() // (4 if isinstance(number, ir.FloatType) else 8)
+    vector, lanes = ir.VectorType(number, width), ir.VectorType(Lane, width)
+    mask_type = ir.VectorType(Bit, width)
+    kind = f"v{width}f{_lanes() * 8 // width}.p0"
+    load = cgutils.get_or_insert_function(
+        module,
+        ir.FunctionType(vector, [number.as_pointer(), Lane, mask_type, vector]),
+        f"llvm.masked.load.{kind}",
+    )
+    store = cgutils.get_or_insert_function(
+        module,
+        ir.FunctionType(ir.VoidType(), [vector, number.as_pointer(), Lane, mask_type]),
+        f"llvm.masked.store.{kind}",
+    )
+    rows, columns, terms, factor, x, x_row, x_column, y, y_row, out, out_row = product.args
+    builder = ir.IRBuilder(product.append_basic_block("entry"))
+    x, y, out = (builder.bitcast(array, number.as_pointer()) for array in (x, y, out))
+    align = Lane(_lanes() // width)
+    nothing = ir.Constant(vector, None)
+    sums = [cgutils.alloca_once(builder, vector) for _ in range(TILE)]
+
+    def spread(value: Any, kind: Any) -> Any:
+        one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, Lane(0))
+        return builder.shuffle_vector(
+            one, ir.Constant(kind, ir.Undefined), ir.Constant(lanes, None)
+        )
+
+    def tile(first: Any, mask: Any, j: Any, height: int) -> None:
+        """Rows `first` and on of the columns j and on."""
+        for r in range(height):
+            builder.store(nothing, sums[r])
+        with cgutils.for_range(builder, terms) as term:
+            at = builder.add(builder.mul(term.index, y_row), j)
+            right = builder.call(load, [builder.gep(y, [at]), align, mask, nothing])
+            at = builder.add(builder.mul(term.index, x_column), builder.mul(first, x_row))
+            for r in range(height):
+                left = spread(builder.load(builder.gep(x, [at])), vector)
+                more = builder.fmul(left, right, flags=("contract",))
+                total = builder.fadd(builder.load(sums[r]), more, flags=("contract",))
+                builder.store(total, sums[r])
+                at = builder.add(at, x_row)
+        at = builder.add(builder.mul(first, out_row), j)
+        places = []
+        for _ in range(height):
+            places.append(builder.gep(out, [at]))
+            at = builder.add(at, out_row)
+        values = [builder.fmul(builder.load(total), factors) for total in sums[:height]]
+        if keeps:
+            # All are read first: a vector reaches into the next row, and would wait for it.
+            old = [builder.call(load, [place, align, mask, nothing]) for place in places]
+            values = [builder.fadd(*pair) for pair in zip(old, values, strict=True)]
+        for place, value in zip(places, values, strict=True):
+            builder.call(store, [value, place, align, mask])
+
+    factors = spread(factor, vector)
+    numbers = ir.Constant(lanes, list(range(width)))
+    wide = Word(width)
+    whole = builder.udiv(rows, Word(TILE))
+    rest = builder.mul(whole, Word(TILE))
+    blocks = builder.udiv(builder.add(columns, Word(width - 1)), wide)
+    with cgutils.for_range(builder, blocks) as block:
+        j = builder.mul(block.index, wide)
+        left_over = builder.sub(columns, j)
+        there = builder.select(builder.icmp_signed("<", left_over, wide), left_over, wide)
+        there = spread(builder.trunc(there, Lane), lanes)
+        mask = builder.icmp_signed("<", numbers, there)
+        with cgutils.for_range(builder, whole) as group:
+            tile(builder.mul(group.index, Word(TILE)), mask, j, TILE)
+        with cgutils.for_range(builder, builder.sub(rows, rest)) as single:
+            tile(builder.add(rest, single.index), mask, j, 1)
+    builder.ret_void()
+    return product
