@@ -12,7 +12,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.extending import overload as numba_overload
-from numba.np.arrayobj import make_array
+from numba.np.arrayobj import make_array, populate_array
 
 from chainrule import vecmath
 from chainrule.formulas import EXACT, FORMULAS, HELPER, INLINED, normal_of
@@ -26,6 +26,30 @@ def overload(fn: Callable[..., Any], options: dict[str, Any] = HELPER) -> Callab
     """Numba's `overload`; strict would have the annotations of both signatures agree as well."""
     REPLACED.add(fn)
     return numba_overload(fn, strict=False, jit_options=options)  # type: ignore[no-any-return]
+
+
+@intrinsic
+def _row(typingctx: Any, x: Any, i: Any) -> Any:
+    """Row i of a matrix, whose rows have no gaps even if its type cannot tell; it owns nothing.
+
+    A loop over numbers that may lie apart is not vectorised.
+    """
+    kind = types.Array(x.dtype, 1, "C")
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        array = make_array(x)(context, builder, args[0])
+        (_, length), (step, size) = (
+            cgutils.unpack_tuple(builder, pair) for pair in (array.shape, array.strides)
+        )
+        data = cgutils.pointer_add(builder, array.data, builder.mul(args[1], step))
+        row = make_array(kind)(context, builder)
+        shape, strides = (cgutils.pack_array(builder, [one]) for one in (length, size))
+        populate_array(
+            row, data=data, shape=shape, strides=strides, itemsize=array.itemsize, meminfo=None
+        )
+        return row._getvalue()
+
+    return kind(x, types.intp), codegen
 
 
 @njit(**EXACT)
@@ -198,11 +222,11 @@ def _column_moments(x: Any, share: Any, mean: Any, variance: Any) -> Any:
         mean.fill(0)
         variance.fill(0)
         for i in range(x.shape[0]):
-            row, part = x[i], share[i, 0]
+            row, part = _row(x, i), share[i, 0]
             for j in range(len(row)):
                 mean[j] += part * row[j]
         for i in range(x.shape[0]):
-            row, part = x[i], share[i, 0]
+            row, part = _row(x, i), share[i, 0]
             for j in range(len(row)):
                 variance[j] += part * (row[j] - mean[j]) * (row[j] - mean[j])
 
@@ -210,13 +234,15 @@ def _column_moments(x: Any, share: Any, mean: Any, variance: Any) -> Any:
 
 
 @overload(vecmath.column_dots)
-def _column_dots(x: Any, mean: Any, y: Any, out: Any) -> Any:
-    def body(x, mean, y, out):  # type: ignore[no-untyped-def]
-        out.fill(0)
+def _column_dots(x: Any, mean: Any, y: Any, total: Any, dots: Any) -> Any:
+    def body(x, mean, y, total, dots):  # type: ignore[no-untyped-def]
+        total.fill(0)
+        dots.fill(0)
         for i in range(x.shape[0]):
-            row, other = x[i], y[i]
+            row, other = _row(x, i), _row(y, i)
             for j in range(len(row)):
-                out[j] += (row[j] - mean[j]) * other[j]
+                total[j] += other[j]
+                dots[j] += (row[j] - mean[j]) * other[j]
 
     return body
 
@@ -225,9 +251,23 @@ def _column_dots(x: Any, mean: Any, y: Any, out: Any) -> Any:
 def _shift_and_scale(x: Any, mean: Any, factor: Any, shift: Any, out: Any) -> Any:
     def body(x, mean, factor, shift, out):  # type: ignore[no-untyped-def]
         for i in range(x.shape[0]):
-            row, target = x[i], out[i]
+            row, target = _row(x, i), _row(out, i)
             for j in range(len(row)):
                 target[j] = (row[j] - mean[j]) * factor[j] + shift[j]
+
+    return body
+
+
+@overload(vecmath.detrend_columns)
+def _detrend_columns(
+    x: Any, mean: Any, y: Any, share: Any, level: Any, slope: Any, factor: Any, out: Any
+) -> Any:
+    def body(x, mean, y, share, level, slope, factor, out):  # type: ignore[no-untyped-def]
+        for i in range(x.shape[0]):
+            row, other, target, part = _row(x, i), _row(y, i), _row(out, i), share[i, 0]
+            for j in range(len(row)):
+                trend = level[j] + slope[j] * (row[j] - mean[j])
+                target[j] = factor[j] * (other[j] - part * trend)
 
     return body
 
@@ -237,7 +277,7 @@ def _row_moments(x: Any, mean: Any, variance: Any) -> Any:
     def body(x, mean, variance):  # type: ignore[no-untyped-def]
         n = x.dtype.type(x.shape[1])
         for i in range(x.shape[0]):
-            row = x[i]
+            row = _row(x, i)
             total = x.dtype.type(0)
             for j in range(len(row)):
                 total += row[j]
@@ -250,12 +290,51 @@ def _row_moments(x: Any, mean: Any, variance: Any) -> Any:
 
 
 @overload(vecmath.standardize_rows)
-def _standardize_rows(x: Any, mean: Any, factor: Any, out: Any) -> Any:
-    def body(x, mean, factor, out):  # type: ignore[no-untyped-def]
+def _standardize_rows(x: Any, mean: Any, r: Any, factor: Any, shift: Any, out: Any) -> Any:
+    def body(x, mean, r, factor, shift, out):  # type: ignore[no-untyped-def]
         for i in range(x.shape[0]):
-            row, target, middle, by = x[i], out[i], mean[i, 0], factor[i, 0]
+            row, target, middle, by = _row(x, i), _row(out, i), mean[i, 0], r[i, 0]
             for j in range(len(row)):
-                target[j] = (row[j] - middle) * by
+                target[j] = (row[j] - middle) * by * factor[j] + shift[j]
+
+    return body
+
+
+@overload(vecmath.detrend_rows)
+def _detrend_rows(x: Any, mean: Any, r: Any, y: Any, factor: Any, out: Any) -> Any:
+    def body(x, mean, r, y, factor, out):  # type: ignore[no-untyped-def]
+        n = x.dtype.type(x.shape[1])
+        for i in range(x.shape[0]):
+            row, other, target, middle, by = (
+                _row(x, i),
+                _row(y, i),
+                _row(out, i),
+                mean[i, 0],
+                r[i, 0],
+            )
+            level, slope = x.dtype.type(0), x.dtype.type(0)
+            for j in range(len(row)):
+                g = factor[j] * other[j]
+                target[j] = g
+                level += g
+                slope += g * ((row[j] - middle) * by)
+            level, slope = level / n, slope / n
+            for j in range(len(row)):
+                target[j] = by * (target[j] - level - (row[j] - middle) * by * slope)
+
+    return body
+
+
+@overload(vecmath.standard_dots)
+def _standard_dots(x: Any, mean: Any, r: Any, y: Any, total: Any, dots: Any) -> Any:
+    def body(x, mean, r, y, total, dots):  # type: ignore[no-untyped-def]
+        total.fill(0)
+        dots.fill(0)
+        for i in range(x.shape[0]):
+            row, other, middle, by = _row(x, i), _row(y, i), mean[i, 0], r[i, 0]
+            for j in range(len(row)):
+                total[j] += other[j]
+                dots[j] += (row[j] - middle) * by * other[j]
 
     return body
 
