@@ -78,3 +78,41 @@ def test_bodies_agree(body, shape, dtype):
             bound = (4 * np.sqrt(m * n) + 8) * np.finfo(dtype).eps * scale
             np.testing.assert_allclose(right, exact, rtol=0, atol=bound)
             np.testing.assert_allclose(left, exact, rtol=0, atol=bound)
+
+
+def _drop(x, p, out):
+    vecmath.drop(x, np.float64(p[0, 0]), 5.0, 7 + 3 * vecmath.ROW, out)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("rate", [0.3, None], ids=["any rate", "a number that is drawn"])
+def test_drop_drops_the_same(shape, rate, dtype):
+    """To the bit, and a NaN shows even where it is dropped."""
+    from chainrule.engine import compiled
+
+    x = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    x[0] = np.nan
+    drawn = np.empty_like(x)
+    vecmath.random_uniform(5.0, 7 + 3 * vecmath.ROW, drawn)
+    p = np.array([[drawn[1, 1] if rate is None else rate]], dtype)
+    ours, plain = np.zeros_like(x), np.zeros_like(x)
+    compiled(_drop, "MMM", dtype)(x, p, ours)
+    _drop(x, p, plain)
+    np.testing.assert_array_equal(ours, plain)
+    assert np.isnan(ours[0]).all()
+    np.testing.assert_array_equal(ours[1:] != 0, drawn[1:] >= p)
+
+
+def _random_normal(x, p, out):
+    vecmath.random_normal(5.0, 7 + 3 * vecmath.ROW, out)
+
+
+def test_normal_numbers_keep_the_dtype_s_digits(dtype):
+    """In single precision the logarithm and the sine are evaluated in it."""
+    from chainrule.engine import compiled
+
+    ours, exact = np.empty((1000, 300), dtype), np.empty((1000, 300))
+    compiled(_random_normal, "MMM", dtype)(ours, ours, ours)
+    _random_normal(exact, exact, exact)
+    few = (8 if dtype == np.float32 else 32) * np.finfo(dtype).eps
+    np.testing.assert_allclose(ours, exact, rtol=few, atol=few)

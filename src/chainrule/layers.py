@@ -41,8 +41,8 @@ from chainrule.vecmath import (
     detrend_columns,
     detrend_rows,
     dot,
+    drop,
     random_normal,
-    random_uniform,
     row_moments,
     shift_and_scale,
     standard_dots,
@@ -175,9 +175,7 @@ def dropout_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: Arr
     Srivastava et al. (2014), scaled while training. s = [moment, p, key].
     """
     if s[0] > 0:
-        random_uniform(s[2], s[0], z)
-        np.multiply(a, z >= s[1], z)
-        z *= z.dtype.type(1 / (1 - s[1]))
+        drop(a, s[1], s[2], s[0], z)
     else:
         copy(a, z)
 
@@ -187,9 +185,7 @@ def dropout_pullback(
 ) -> None:
     """∂C/∂a = δ ⊙ mask / (1 - p), the mask drawn again from the same key and moment."""
     if s[0] > 0:
-        random_uniform(s[2], s[0], below)
-        np.multiply(delta, below >= s[1], below)
-        below *= below.dtype.type(1 / (1 - s[1]))
+        drop(delta, s[1], s[2], s[0], below)
     else:
         copy(delta, below)
 

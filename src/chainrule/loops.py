@@ -15,7 +15,7 @@ from numba.extending import overload as numba_overload
 from numba.np.arrayobj import make_array, populate_array
 
 from chainrule import vecmath
-from chainrule.formulas import EXACT, FORMULAS, HELPER, INLINED, normal_of
+from chainrule.formulas import EXACT, FORMULAS, HELPER, INLINED, NORMAL_OF
 
 SPINS = 2000  # looks at the board, some microseconds, before others may have the processor
 
@@ -434,36 +434,60 @@ def _mix(x):  # type: ignore[no-untyped-def]
     return x ^ (x >> np.uint64(31))
 
 
+@njit(**INLINED)
+def _first_number(key, moment, n):  # type: ignore[no-untyped-def]
+    """From which SplitMix64 counts for rows of n numbers, at that moment."""
+    t = np.int64(moment)
+    skipped = np.uint64((moment - t) / vecmath.ROW) * np.uint64(n)
+    return _mix(_mix(np.uint64(key) + vecmath.GOLDEN) + np.uint64(t)) + skipped * vecmath.GOLDEN
+
+
+@njit(**INLINED)
+def _draw(start, i):  # type: ignore[no-untyped-def]
+    """The 24 bits of number i, a whole number that floats hold exactly."""
+    return np.int64(_mix(start + np.uint64(i + 1) * vecmath.GOLDEN) >> np.uint64(40))
+
+
 @overload(vecmath.random_uniform)
 def _random_uniform(key: Any, moment: Any, out: Any) -> Any:
     def body(key, moment, out):  # type: ignore[no-untyped-def]
-        t = np.int64(moment)
-        start = _mix(_mix(np.uint64(key) + vecmath.GOLDEN) + np.uint64(t))
-        start += np.uint64((moment - t) / vecmath.ROW) * np.uint64(out.shape[1]) * vecmath.GOLDEN
+        start = _first_number(key, moment, out.shape[1])
         unit = out.dtype.type(2.0**-24)
         flat = out.ravel()
         for i in range(len(flat)):
-            bits = _mix(start + np.uint64(i + 1) * vecmath.GOLDEN) >> np.uint64(40)
-            flat[i] = out.dtype.type(np.int64(bits)) * unit
+            flat[i] = out.dtype.type(_draw(start, i)) * unit
+
+    return body
+
+
+@overload(vecmath.drop)
+def _drop(x: Any, rate: Any, key: Any, moment: Any, out: Any) -> Any:
+    def body(x, rate, key, moment, out):  # type: ignore[no-untyped-def]
+        start = _first_number(key, moment, out.shape[1])
+        least = np.int64(np.ceil(rate * 2.0**24))
+        factor, zero = out.dtype.type(1 / (1 - rate)), out.dtype.type(0)
+        x, out = x.ravel(), out.ravel()
+        for i in range(len(out)):
+            out[i] = x[i] * (factor if _draw(start, i) >= least else zero)
 
     return body
 
 
 @overload(vecmath.random_normal)
 def _random_normal(key: Any, moment: Any, out: Any) -> Any:
+    normal_of = NORMAL_OF[out.dtype]
+
     def body(key, moment, out):  # type: ignore[no-untyped-def]
         t = np.int64(moment)
-        skipped = np.uint64((moment - t) / vecmath.ROW) * np.uint64(out.shape[1]) * vecmath.GOLDEN
-        base = _mix(np.uint64(key) + vecmath.GOLDEN)
-        first, second = _mix(base + np.uint64(2 * t)), _mix(base + np.uint64(2 * t + 1))
-        first, second = first + skipped, second + skipped
-        unit = 2.0**-24
+        first = _first_number(key, moment + t, out.shape[1])
+        second = _first_number(key, moment + t + 1, out.shape[1])
+        number = out.dtype.type
+        unit, one = number(2.0**-24), number(1)
         flat = out.ravel()
         for i in range(len(flat)):
-            at = np.uint64(i + 1) * vecmath.GOLDEN
-            u = np.float64(np.int32(_mix(first + at) >> np.uint64(40))) * unit
-            v = np.float64(np.int32(_mix(second + at) >> np.uint64(40))) * unit
-            flat[i] = normal_of(1.0 - u, v)
+            u = number(np.int32(_draw(first, i))) * unit
+            v = number(np.int32(_draw(second, i))) * unit
+            flat[i] = normal_of(one - u, v)
 
     return body
 

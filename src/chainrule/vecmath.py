@@ -108,6 +108,13 @@ def random_normal(key: float, moment: float, out: Array) -> None:
     out[:] = np.sqrt(-2 * np.log(1 - u)) * np.cos(2 * np.pi * v)
 
 
+def drop(x: Array, rate: float, key: float, moment: float, out: Array) -> None:
+    """out = x / (1 - rate) where random_uniform's number is `rate` or more, 0 x elsewhere."""
+    random_uniform(key, moment, out)
+    np.multiply(x, out >= np.float64(rate), out)
+    out *= out.dtype.type(1 / (1 - rate))
+
+
 def maximum(x: Array, y: Array | float, out: Array) -> None:
     """out = max(x, y), elementwise; y an array of that shape or one number."""
     np.maximum(x, y, out=out)
