@@ -233,8 +233,9 @@ def softmax(z: Array, a: Array) -> None:
 
 def softmax_pullback(z: Array, a: Array, delta: Array) -> None:
     """∂C/∂z_j = Σ_k ∂C/∂a_k a_k (1[j=k] - a_j) = a_j (δ_j - Σ_k a_k δ_k), row by row."""
-    delta -= row_sum(a * delta)
-    delta *= a
+    x = a * delta
+    shift_rows(delta, row_sum(x), x)
+    np.multiply(x, a, delta)
 
 
 def ordered(n: int) -> Activation:

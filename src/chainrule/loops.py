@@ -15,7 +15,7 @@ from numba.extending import overload as numba_overload
 from numba.np.arrayobj import make_array, populate_array
 
 from chainrule import vecmath
-from chainrule.formulas import EXACT, FORMULAS, HELPER, INLINED, NORMAL_OF
+from chainrule.formulas import EXACT, FORMULAS, HELPER, INLINED, NORMAL_OF, ORDER_OF
 
 SPINS = 2000  # looks at the board, some microseconds, before others may have the processor
 
@@ -113,24 +113,18 @@ _extremum("maximum", lambda x, y: x > y or x != x)
 _extremum("minimum", lambda x, y: x < y or x != x)
 
 
-@njit(**EXACT | {"fastmath": {"nnan", "nsz", "reassoc"}})
-def _largest(row):  # type: ignore[no-untyped-def]
-    """The maximum; only if no NaN may be there is the loop vectorised."""
-    largest = row[0]
-    for x in row:
-        largest = x if x > largest else largest
-    return largest
-
-
 @overload(vecmath.row_max)
 def _row_max(x: Any) -> Any:
+    rank, of_rank = ORDER_OF[x.dtype]
+
     def body(x):  # type: ignore[no-untyped-def]
         out = np.empty((x.shape[0], 1), x.dtype)
         for i in range(x.shape[0]):
-            nans = np.int32(0)
-            for number in x[i]:
-                nans += np.int32(number != number)
-            out[i, 0] = np.nan if nans > 0 else _largest(x[i])
+            row = _row(x, i)
+            largest = rank(row[0])
+            for j in range(len(row)):
+                largest = max(largest, rank(row[j]))
+            out[i, 0] = of_rank(largest)
         return out
 
     return body
@@ -141,7 +135,7 @@ def _row_sum(x: Any) -> Any:
     def body(x):  # type: ignore[no-untyped-def]
         out = np.empty((x.shape[0], 1), x.dtype)
         for i in range(x.shape[0]):
-            row = x[i]
+            row = _row(x, i)
             total = row.dtype.type(0)
             for j in range(len(row)):
                 total += row[j]
@@ -158,7 +152,7 @@ def _row_logsumexp(x: Any) -> Any:
     def body(x):  # type: ignore[no-untyped-def]
         out = vecmath.row_max(x)
         for i in range(x.shape[0]):
-            row, largest = x[i], out[i, 0]
+            row, largest = _row(x, i), out[i, 0]
             total = row.dtype.type(0)
             for j in range(len(row)):
                 total += exp(row[j] - largest)
@@ -172,7 +166,7 @@ def _row_logsumexp(x: Any) -> Any:
 def _row_total(x: Any, out: Any) -> Any:
     def body(x, out):  # type: ignore[no-untyped-def]
         for i in range(x.shape[0]):
-            row = x[i]
+            row = _row(x, i)
             total = row.dtype.type(0)
             for j in range(len(row)):
                 total += row[j]
@@ -209,7 +203,7 @@ def _column_sum(x: Any, out: Any) -> Any:
     def body(x, out):  # type: ignore[no-untyped-def]
         out.fill(0)
         for i in range(x.shape[0]):
-            row = x[i]
+            row = _row(x, i)
             for j in range(len(row)):
                 out[j] += row[j]
 
@@ -343,7 +337,7 @@ def _standard_dots(x: Any, mean: Any, r: Any, y: Any, total: Any, dots: Any) -> 
 def _shift_rows(x: Any, shift: Any, out: Any) -> Any:
     def body(x, shift, out):  # type: ignore[no-untyped-def]
         for i in range(x.shape[0]):
-            row, target, by = x[i], out[i], shift[i, 0]
+            row, target, by = _row(x, i), _row(out, i), shift[i, 0]
             for j in range(len(row)):
                 target[j] = row[j] - by
 
@@ -354,7 +348,7 @@ def _shift_rows(x: Any, shift: Any, out: Any) -> Any:
 def _divide_rows(divisors: Any, out: Any) -> Any:
     def body(divisors, out):  # type: ignore[no-untyped-def]
         for i in range(out.shape[0]):
-            row, divisor = out[i], divisors[i, 0]
+            row, divisor = _row(out, i), divisors[i, 0]
             for j in range(len(row)):
                 row[j] /= divisor
 
@@ -365,7 +359,7 @@ def _divide_rows(divisors: Any, out: Any) -> Any:
 def _row_dots(factor: Any, x: Any, y: Any, out: Any) -> Any:
     def body(factor, x, y, out):  # type: ignore[no-untyped-def]
         for i in range(x.shape[0]):
-            row, other = x[i], y[i]
+            row, other = _row(x, i), _row(y, i)
             total = row.dtype.type(0)
             for j in range(len(row)):
                 total += row[j] * other[j]
@@ -378,7 +372,7 @@ def _row_dots(factor: Any, x: Any, y: Any, out: Any) -> Any:
 def _scale_rows(factors: Any, scale: Any, out: Any) -> Any:
     def body(factors, scale, out):  # type: ignore[no-untyped-def]
         for i in range(out.shape[0]):
-            row, factor = out[i], factors[i, 0] * out.dtype.type(scale)
+            row, factor = _row(out, i), factors[i, 0] * out.dtype.type(scale)
             for j in range(len(row)):
                 row[j] *= factor
 

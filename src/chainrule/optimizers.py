@@ -88,7 +88,8 @@ def nadam(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:
     m, v = state[0], state[1]
     m += (number(1) - beta1) * (nabla - m)
     v += (number(1) - beta2) * (nabla * nabla - v)
-    theta -= (ahead * m + here * nabla) / (np.sqrt(v) * root + eps)
+    step = ahead * m + here * nabla
+    theta -= step / (np.sqrt(v) * root + eps)
 
 
 def radam(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:
@@ -103,13 +104,12 @@ def radam(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:
     v += (number(1) - beta2) * (nabla * nabla - v)
     limit = 2 / (1 - h[2]) - 1
     rho = limit - 2 * t * h[2] ** t / (1 - h[2] ** t)
-    rate = h[0] / (1 - h[1] ** t)
+    step = number(h[0] / (1 - h[1] ** t)) * m
     if rho > 5:
         r = np.sqrt((rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho))
         root = number(1 / np.sqrt(1 - h[2] ** t))
-        theta -= number(rate * r) * m / (np.sqrt(v) * root + eps)
-    else:
-        theta -= number(rate) * m
+        step *= number(r) / (np.sqrt(v) * root + eps)
+    theta -= step
 
 
 def rmsprop(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:
