@@ -103,6 +103,39 @@ def test_drop_drops_the_same(shape, rate, dtype):
     np.testing.assert_array_equal(ours[1:] != 0, drawn[1:] >= p)
 
 
+def _square(x, p, out):
+    vecmath.power(x, 2.0, out)
+
+
+def _root(x, p, out):
+    vecmath.power(vecmath.flat(x), 0.5, vecmath.flat(out))
+
+
+def _log_sum(x, p, out):
+    out[:] = vecmath.row_logsumexp(x)
+
+
+@pytest.mark.parametrize("body", [_square, _root, _log_sum])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (200, 10), (3, 100)])
+def test_powers_and_sums_of_exponentials(body, shape, dtype):
+    from chainrule.engine import compiled
+
+    x = np.abs(np.random.default_rng(0).normal(size=shape)).astype(dtype)
+    x[0, 0] = 0 if body is not _log_sum else 1000
+    ours, plain = np.zeros_like(x), np.zeros_like(x)
+    compiled(body, "MMM", dtype)(x, x, ours)
+    body(x, x, plain)
+    np.testing.assert_allclose(ours, plain, rtol=4 * np.finfo(dtype).eps)
+
+
+def test_flat_shares_memory_or_refuses():
+    x = np.zeros((3, 4))
+    vecmath.flat(x)[5] = 1
+    assert x[1, 1] == 1
+    with pytest.raises(ValueError, match="gaps"):
+        vecmath.flat(x[:, :2])
+
+
 def _random_normal(x, p, out):
     vecmath.random_normal(5.0, 7 + 3 * vecmath.ROW, out)
 

@@ -150,13 +150,18 @@ def _row_logsumexp(x: Any) -> Any:
     exp = FORMULAS[x.dtype]["exp"]
 
     def body(x):  # type: ignore[no-untyped-def]
-        out = vecmath.row_max(x)
+        """Exponentials of all rows in one loop: of short rows one by one they take four times."""
+        out, shifted = vecmath.row_max(x), np.empty_like(x)
+        vecmath.shift_rows(x, out, shifted)
+        flat = shifted.ravel()
+        for i in range(len(flat)):
+            flat[i] = exp(flat[i])
         for i in range(x.shape[0]):
-            row, largest = _row(x, i), out[i, 0]
+            row = _row(shifted, i)
             total = row.dtype.type(0)
             for j in range(len(row)):
-                total += exp(row[j] - largest)
-            out[i, 0] = largest + np.log(total)
+                total += row[j]
+            out[i, 0] += np.log(total)
         return out
 
     return body
@@ -178,6 +183,26 @@ def _row_total(x: Any, out: Any) -> Any:
 @overload(vecmath.copy)
 def _copy(x: Any, out: Any) -> Any:
     return lambda x, out: _start_from(x, out)  # noqa: PLW0108
+
+
+@overload(vecmath.flat)
+def _flat(x: Any) -> Any:
+    return lambda x: x.ravel()
+
+
+@overload(vecmath.power)
+def _power(x: Any, exponent: Any, out: Any) -> Any:
+    def body(x, exponent, out):  # type: ignore[no-untyped-def]
+        """A square is a product, and vectorised; other powers are the C library's."""
+        exponent, out = out.dtype.type(exponent), _start_from(x, out)
+        if exponent == 2:
+            for i in range(len(out)):
+                out[i] *= out[i]
+        else:
+            for i in range(len(out)):
+                out[i] = out[i] ** exponent
+
+    return body
 
 
 @overload(vecmath.add)

@@ -33,6 +33,16 @@ def copy(x: Array, out: Array) -> None:
     np.copyto(out, x)
 
 
+def flat(x: Array) -> Array:
+    """The numbers of a matrix as a vector in the same memory; there are no gaps in it.
+
+    Loops over a vector are compiled to less code than loops over short rows, and run faster.
+    """
+    if not x.flags.c_contiguous:
+        raise ValueError("rows with gaps between them make no vector")
+    return x.ravel()
+
+
 def add(x: Array, out: Array) -> None:
     """out += x; vectors of one length."""
     np.add(out, x, out)
@@ -113,6 +123,11 @@ def drop(x: Array, rate: float, key: float, moment: float, out: Array) -> None:
     random_uniform(key, moment, out)
     np.multiply(x, out >= np.float64(rate), out)
     out *= out.dtype.type(1 / (1 - rate))
+
+
+def power(x: Array, exponent: float, out: Array) -> None:
+    """out = x ** exponent, elementwise, x >= 0; any shape, the same for both."""
+    np.power(x, out.dtype.type(exponent), out)
 
 
 def maximum(x: Array, y: Array | float, out: Array) -> None:
