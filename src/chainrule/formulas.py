@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
+from chainrule.vecmath import GOLDEN, ROW
+
 # For what only compiled code calls: less to compile.
 HELPER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 # Without "reassoc", which would undo the two-step subtraction of k log 2.
@@ -265,6 +267,27 @@ def _formulas(dtype: Any) -> dict[str, Callable[..., Any]]:
 
 
 FORMULAS = {dtype: _formulas(dtype) for dtype in (types.float32, types.float64)}
+
+
+@njit(**INLINED)
+def _mix(x):  # type: ignore[no-untyped-def]
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@njit(**INLINED)
+def first_number(key, moment, n):  # type: ignore[no-untyped-def]
+    """From which SplitMix64 counts for rows of n numbers, at that moment."""
+    t = np.int64(moment)
+    skipped = np.uint64((moment - t) / ROW) * np.uint64(n)
+    return _mix(_mix(np.uint64(key) + GOLDEN) + np.uint64(t)) + skipped * GOLDEN
+
+
+@njit(**INLINED)
+def draw(start, i):  # type: ignore[no-untyped-def]
+    """The 24 bits of number i, a whole number that floats hold exactly."""
+    return np.int64(_mix(start + np.uint64(i + 1) * GOLDEN) >> np.uint64(40))
 
 
 # sin 2πs = s Σ_n T_n s^2n for |s| <= 1/4, Maclaurin's series, to 3e-16 (7e-10).

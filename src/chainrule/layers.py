@@ -309,8 +309,9 @@ def batch_norm_gradient(
     """∂C/∂W = Σ_rows δ ⊙ x̂ and ∂C/∂b = Σ_rows δ."""
     mu, v = np.empty(a.shape[1], a.dtype), np.empty(a.shape[1], a.dtype)
     r = _moments(s, share, a, mu, v)
-    column_dots(a, mu, delta, nabla_b, nabla_W[0])
-    nabla_W[0] *= r
+    dots = nabla_W[0]
+    column_dots(a, mu, delta, nabla_b, dots)
+    dots *= r
 
 
 def _moments(s: Array, share: Array, a: Array, mu: Array, v: Array) -> Array:

@@ -15,7 +15,16 @@ from numba.extending import overload as numba_overload
 from numba.np.arrayobj import make_array, populate_array
 
 from chainrule import vecmath
-from chainrule.formulas import EXACT, FORMULAS, HELPER, INLINED, NORMAL_OF, ORDER_OF
+from chainrule.formulas import (
+    EXACT,
+    FORMULAS,
+    HELPER,
+    INLINED,
+    NORMAL_OF,
+    ORDER_OF,
+    draw,
+    first_number,
+)
 
 SPINS = 2000  # looks at the board, some microseconds, before others may have the processor
 
@@ -446,35 +455,14 @@ def _take_rows(x: Any, rows: Any, out: Any) -> Any:
     return body
 
 
-@njit(**INLINED)
-def _mix(x):  # type: ignore[no-untyped-def]
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-@njit(**INLINED)
-def _first_number(key, moment, n):  # type: ignore[no-untyped-def]
-    """From which SplitMix64 counts for rows of n numbers, at that moment."""
-    t = np.int64(moment)
-    skipped = np.uint64((moment - t) / vecmath.ROW) * np.uint64(n)
-    return _mix(_mix(np.uint64(key) + vecmath.GOLDEN) + np.uint64(t)) + skipped * vecmath.GOLDEN
-
-
-@njit(**INLINED)
-def _draw(start, i):  # type: ignore[no-untyped-def]
-    """The 24 bits of number i, a whole number that floats hold exactly."""
-    return np.int64(_mix(start + np.uint64(i + 1) * vecmath.GOLDEN) >> np.uint64(40))
-
-
 @overload(vecmath.random_uniform)
 def _random_uniform(key: Any, moment: Any, out: Any) -> Any:
     def body(key, moment, out):  # type: ignore[no-untyped-def]
-        start = _first_number(key, moment, out.shape[1])
+        start = first_number(key, moment, out.shape[1])
         unit = out.dtype.type(2.0**-24)
         flat = out.ravel()
         for i in range(len(flat)):
-            flat[i] = out.dtype.type(_draw(start, i)) * unit
+            flat[i] = out.dtype.type(draw(start, i)) * unit
 
     return body
 
@@ -482,12 +470,12 @@ def _random_uniform(key: Any, moment: Any, out: Any) -> Any:
 @overload(vecmath.drop)
 def _drop(x: Any, rate: Any, key: Any, moment: Any, out: Any) -> Any:
     def body(x, rate, key, moment, out):  # type: ignore[no-untyped-def]
-        start = _first_number(key, moment, out.shape[1])
+        start = first_number(key, moment, out.shape[1])
         least = np.int64(np.ceil(rate * 2.0**24))
         factor, zero = out.dtype.type(1 / (1 - rate)), out.dtype.type(0)
         x, out = x.ravel(), out.ravel()
         for i in range(len(out)):
-            out[i] = x[i] * (factor if _draw(start, i) >= least else zero)
+            out[i] = x[i] * (factor if draw(start, i) >= least else zero)
 
     return body
 
@@ -498,14 +486,14 @@ def _random_normal(key: Any, moment: Any, out: Any) -> Any:
 
     def body(key, moment, out):  # type: ignore[no-untyped-def]
         t = np.int64(moment)
-        first = _first_number(key, moment + t, out.shape[1])
-        second = _first_number(key, moment + t + 1, out.shape[1])
+        first = first_number(key, moment + t, out.shape[1])
+        second = first_number(key, moment + t + 1, out.shape[1])
         number = out.dtype.type
         unit, one = number(2.0**-24), number(1)
         flat = out.ravel()
         for i in range(len(flat)):
-            u = number(np.int32(_draw(first, i))) * unit
-            v = number(np.int32(_draw(second, i))) * unit
+            u = number(np.int32(draw(first, i))) * unit
+            v = number(np.int32(draw(second, i))) * unit
             flat[i] = normal_of(one - u, v)
 
     return body

@@ -384,8 +384,9 @@ def gaussian_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
     n = y.shape[1]
     r, precision = a[:, :n] - y, np.empty_like(y)
     exp(-a[:, n:], precision)
-    delta[:, :n] = r * precision
-    delta[:, n:] = y.dtype.type(0.5) * (y.dtype.type(1) - r * r * precision)
+    half = y.dtype.type(0.5)
+    np.multiply(r, precision, delta[:, :n])
+    np.subtract(half, half * r * r * precision, delta[:, n:])
 
 
 LOSSES = {
