@@ -30,6 +30,7 @@ from chainrule.vecmath import (
     erf,
     exp,
     expm1,
+    flat,
     gate,
     maximum,
     minimum,
@@ -42,7 +43,6 @@ from chainrule.vecmath import logistic as vec_logistic
 from chainrule.vecmath import tanh as vec_tanh
 
 LEAK = 0.01  # slope of leaky_relu below 0: Maas, Hannun and Ng (2013)
-MISH_END = 40.0  # from here on mish is z, in double precision too
 SELU_SCALE = 1.0507009873554805  # Klambauer et al. (2017), equation 14
 SELU_ALPHA = 1.6732632423543772
 
@@ -140,13 +140,13 @@ def gelu(z: Array, a: Array) -> None:
 
 def gelu_pullback(z: Array, a: Array, delta: Array) -> None:
     """σ′ = Φ(z) + z φ(z), Φ(z) = a / z, or 1/2 at z = 0, and φ(z) = exp(-z²/2) / √(2π)."""
-    phi = np.empty_like(z)
-    np.multiply(z * z, z.dtype.type(-0.5), phi)
-    exp(phi, phi)
-    at_0 = z == 0
-    cdf = np.empty_like(z)
-    np.divide(a + at_0 * z.dtype.type(0.5), z + at_0 * z.dtype.type(1), cdf)
-    delta *= cdf + z * phi * z.dtype.type(1 / sqrt(2 * pi))
+    z, a, delta, number = flat(z), flat(a), flat(delta), z.dtype.type
+    slope = z * z * number(-0.5)
+    exp(slope, slope)
+    slope *= z * number(1 / sqrt(2 * pi))
+    at_0 = (z == 0) * number(1)
+    slope += (a + at_0 * number(0.5)) / (z + at_0)
+    delta *= slope
 
 
 def silu(z: Array, a: Array) -> None:
@@ -163,24 +163,24 @@ def silu_pullback(z: Array, a: Array, delta: Array) -> None:
 
 
 def mish(z: Array, a: Array) -> None:
-    """a = z tanh(log(1 + e^z)) = z n / (n + 2), n = e^z (e^z + 2)."""
-    two = z.dtype.type(2)
-    minimum(z, MISH_END, a)
-    exp(a, a)
-    a *= a + two
-    a /= a + two
-    a *= z
+    """a = z tanh(log(1 + e^z)) = z s (1 + q) / (1 + q²), s the logistic function, q = 1 - s."""
+    z, a, one = flat(z), flat(a), z.dtype.type(1)
+    vec_logistic(z, a)
+    q = one - a
+    a *= z * (one + q) / (one + q * q)
 
 
 def mish_pullback(z: Array, a: Array, delta: Array) -> None:
-    """σ′ = n / (n + 2) + 4 z e^z (1 + e^z) / (n + 2)²."""
-    one, two, four = z.dtype.type(1), z.dtype.type(2), z.dtype.type(4)
-    x, e = np.empty_like(z), np.empty_like(z)
-    minimum(z, MISH_END, x)
-    exp(x, e)
-    n = e * (e + two)
-    r = one / (n + two)
-    delta *= n * r + four * x * (e * r) * ((one + e) * r)
+    """σ′ = r s (1 + q + 4 z q² r) with r = 1 / (1 + q²)."""
+    z, delta, one, four = flat(z), flat(delta), z.dtype.type(1), z.dtype.type(4)
+    s = np.empty_like(z)
+    vec_logistic(z, s)
+    q = one - s
+    r = one / (one + q * q)
+    s *= r
+    delta *= s
+    r *= four * z * q * q
+    delta *= one + q + r
 
 
 def softplus_activation(z: Array, a: Array) -> None:
@@ -234,8 +234,9 @@ def softmax(z: Array, a: Array) -> None:
 
 def softmax_pullback(z: Array, a: Array, delta: Array) -> None:
     """∂C/∂z_j = Σ_k ∂C/∂a_k a_k (1[j=k] - a_j) = a_j (δ_j - Σ_k a_k δ_k), row by row."""
-    delta -= row_sum(a * delta)
-    delta *= a
+    x = a * delta
+    shift_rows(delta, row_sum(x), x)
+    np.multiply(x, a, delta)
 
 
 def ordered(n: int) -> Activation:

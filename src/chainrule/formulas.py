@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
+from chainrule.vecmath import GOLDEN, ROW
+
 # For what only compiled code calls: less to compile.
 HELPER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 # Without "reassoc", which would undo the two-step subtraction of k log 2.
@@ -43,12 +45,13 @@ def _float_of_bits(typingctx: Any, bits: Any) -> Any:
 
 @intrinsic
 def _bits_of_float(typingctx: Any, x: Any) -> Any:
-    """The bits of a double, as an integer."""
+    """The bits of a float, as an integer."""
+    target = types.int64 if x == types.float64 else types.int32
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], context.get_value_type(types.int64))
+        return builder.bitcast(args[0], context.get_value_type(target))
 
-    return types.int64(x), codegen
+    return target(x), codegen
 
 
 @intrinsic
@@ -266,25 +269,88 @@ def _formulas(dtype: Any) -> dict[str, Callable[..., Any]]:
 FORMULAS = {dtype: _formulas(dtype) for dtype in (types.float32, types.float64)}
 
 
-# sin 2πs = s Σ_n T_n s^2n for |s| <= 1/4, Maclaurin's series, to 3e-16.
-SINE = tuple(
-    (-1) ** n * (2 * math.pi) ** (2 * n + 1) / math.factorial(2 * n + 1) for n in range(10)
-)
-_sine = _polynomial(SINE)
+@njit(**INLINED)
+def _mix(x):  # type: ignore[no-untyped-def]
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
 
 @njit(**INLINED)
-def normal_of(u, v):  # type: ignore[no-untyped-def]
-    """√(-2 log u) cos 2πv for 0 < u <= 1 and 0 <= v < 1, in steps that vectorise.
+def first_number(key, moment, n):  # type: ignore[no-untyped-def]
+    """From which SplitMix64 counts for rows of n numbers, at that moment."""
+    t = np.int64(moment)
+    skipped = np.uint64((moment - t) / ROW) * np.uint64(n)
+    return _mix(_mix(np.uint64(key) + GOLDEN) + np.uint64(t)) + skipped * GOLDEN
 
-    log u = e log 2 + log f with u = 2^e f and 3/4 <= f <= 3/2; cos 2πv = -sin 2π(1/4 - |v - 1/2|).
+
+@njit(**INLINED)
+def draw(start, i):  # type: ignore[no-untyped-def]
+    """The 24 bits of number i, a whole number that floats hold exactly."""
+    return np.int64(_mix(start + np.uint64(i + 1) * GOLDEN) >> np.uint64(40))
+
+
+# sin 2πs = s Σ_n T_n s^2n for |s| <= 1/4, Maclaurin's series, to 3e-16 (7e-10).
+SINE = tuple(
+    (-1) ** n * (2 * math.pi) ** (2 * n + 1) / math.factorial(2 * n + 1) for n in range(10)
+)
+SINE_32 = tuple(np.float32(c) for c in SINE[:7])
+
+
+def _normal_of(dtype: Any) -> Callable[..., Any]:
+    single = dtype == types.float32
+    log1p, sine = (_log1p_32 if single else _log1p_64), _polynomial(SINE_32 if single else SINE)
+    T, I = (np.float32, np.int32) if single else (np.float64, np.int64)
+    digits, bias = (I(23), I(127)) if single else (I(52), I(1023))
+    fraction, exponent_0 = I((1 << int(digits)) - 1), I(int(bias) << int(digits))
+    ln2, quarter, half, middle, one, minus_two = (T(c) for c in (LN2, 0.25, 0.5, 1.5, 1, -2))
+
+    @njit(**INLINED)
+    def normal_of(u, v):  # type: ignore[no-untyped-def]
+        """√(-2 log u) cos 2πv for 0 < u <= 1 and 0 <= v < 1, in steps that vectorise.
+
+        log u = e log 2 + log f with u = 2^e f and 3/4 <= f <= 3/2;
+        cos 2πv = -sin 2π(1/4 - |v - 1/2|).
+        """
+        bits = _bits_of_float(u)
+        e = np.int32((bits >> digits) - bias)
+        f = _float_of_bits(I((bits & fraction) | exponent_0))
+        large = f > middle
+        f = half * f if large else f
+        e = e + np.int32(1) if large else e
+        log_u = T(np.int32(e)) * ln2 + log1p(f - one)
+        s = quarter - abs(v - half)
+        return -np.sqrt(minus_two * log_u) * s * sine(s * s)
+
+    return normal_of  # type: ignore[no-any-return]
+
+
+NORMAL_OF = {dtype: _normal_of(dtype) for dtype in (types.float32, types.float64)}
+
+
+def _order_of(dtype: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """(whole number of a float, its inverse), in the same order, every NaN above all others.
+
+    The largest of whole numbers is found by vector instructions; that of floats is not, lest a
+    NaN be lost.
     """
-    bits = _bits_of_float(u)
-    e = np.int32((bits >> 52) - 1023)
-    f = _float_of_bits((bits & np.int64(0xFFFFFFFFFFFFF)) | np.int64(1023 << 52))
-    large = f > 1.5
-    f = 0.5 * f if large else f
-    e = e + np.int32(1) if large else e
-    log_u = np.float64(np.int32(e)) * LN2 + _log1p_64(f - 1.0)
-    s = 0.25 - abs(v - 0.5)
-    return -np.sqrt(-2.0 * log_u) * s * _sine(s * s)
+    I, width = (np.int32, 32) if dtype == types.float32 else (np.int64, 64)
+    digits, most = I(width - 1), I((1 << (width - 1)) - 1)
+
+    @njit(**INLINED)
+    def turned(bits):  # type: ignore[no-untyped-def]
+        """A negative float's bits grow with its size: all but the sign are turned over."""
+        return I(bits ^ I(I(bits >> digits) & most))
+
+    @njit(**INLINED)
+    def rank(x):  # type: ignore[no-untyped-def]
+        return turned(_bits_of_float(x)) if x == x else most
+
+    @njit(**INLINED)
+    def of_rank(bits):  # type: ignore[no-untyped-def]
+        return _float_of_bits(turned(bits))
+
+    return rank, of_rank
+
+
+ORDER_OF = {dtype: _order_of(dtype) for dtype in (types.float32, types.float64)}

@@ -38,13 +38,14 @@ from chainrule.vecmath import (
     column_moments,
     column_sum,
     copy,
+    detrend_columns,
+    detrend_rows,
     dot,
+    drop,
     random_normal,
-    random_uniform,
     row_moments,
-    row_sum,
-    scale_rows,
     shift_and_scale,
+    standard_dots,
     standardize_rows,
 )
 
@@ -174,9 +175,7 @@ def dropout_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: Arr
     Srivastava et al. (2014), scaled while training. s = [moment, p, key].
     """
     if s[0] > 0:
-        random_uniform(s[2], s[0], z)
-        np.multiply(a, z >= s[1], z)
-        z *= z.dtype.type(1 / (1 - s[1]))
+        drop(a, s[1], s[2], s[0], z)
     else:
         copy(a, z)
 
@@ -186,9 +185,7 @@ def dropout_pullback(
 ) -> None:
     """∂C/∂a = δ ⊙ mask / (1 - p), the mask drawn again from the same key and moment."""
     if s[0] > 0:
-        random_uniform(s[2], s[0], below)
-        np.multiply(delta, below >= s[1], below)
-        below *= below.dtype.type(1 / (1 - s[1]))
+        drop(delta, s[1], s[2], s[0], below)
     else:
         copy(delta, below)
 
@@ -229,23 +226,16 @@ def layer_norm_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: 
 
     Ba, Kiros and Hinton (2016). s = [moment, ε].
     """
-    _standardized(s, a, z)
-    shift_and_scale(z, np.zeros_like(b), W[0], b, z)
+    mu, r = _moments_by_row(s, a)
+    standardize_rows(a, mu, r, W[0], b, z)
 
 
 def layer_norm_pullback(
     W: Array, b: Array, s: Array, share: Array, a: Array, delta: Array, below: Array
 ) -> None:
     """∂C/∂a = r (g - mean(g) - x̂ mean(g ⊙ x̂)), g = δ ⊙ W, r = 1 / √(v + ε), means by row."""
-    x, g = np.empty_like(a), np.empty_like(a)
-    r = _standardized(s, a, x)
-    shift_and_scale(delta, np.zeros_like(b), W[0], np.zeros_like(b), g)
-    np.multiply(g, x, below)
-    n = a.dtype.type(a.shape[1])
-    g_mean, gx_mean = row_sum(g) / n, row_sum(below) / n
-    scale_rows(gx_mean, 1.0, x)
-    g -= x
-    standardize_rows(g, g_mean, r, below)
+    mu, r = _moments_by_row(s, a)
+    detrend_rows(a, mu, r, delta, W[0], below)
 
 
 def layer_norm_gradient(
@@ -259,19 +249,15 @@ def layer_norm_gradient(
     nabla_b: Array,
 ) -> None:
     """∂C/∂W = Σ_rows δ ⊙ x̂ and ∂C/∂b = Σ_rows δ."""
-    x = np.empty_like(a)
-    _standardized(s, a, x)
-    column_dots(x, np.zeros_like(b), delta, nabla_W[0])
-    column_sum(delta, nabla_b)
+    mu, r = _moments_by_row(s, a)
+    standard_dots(a, mu, r, delta, nabla_b, nabla_W[0])
 
 
-def _standardized(s: Array, a: Array, x: Array) -> Array:
-    """Write x̂ into x; returns r = 1 / √(v + ε), (m, 1)."""
+def _moments_by_row(s: Array, a: Array) -> tuple[Array, Array]:
+    """(μ, r), r = 1 / √(v + ε), (m, 1) each."""
     mu, v = np.empty((len(a), 1), a.dtype), np.empty((len(a), 1), a.dtype)
     row_moments(a, mu, v)
-    r = a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1]))
-    standardize_rows(a, mu, r, x)
-    return r
+    return mu, a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1]))
 
 
 def batch_norm_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: Array) -> None:
@@ -301,17 +287,13 @@ def batch_norm_pullback(
     n = a.shape[1]
     mu, v = np.empty(n, a.dtype), np.empty(n, a.dtype)
     r = _moments(s, share, a, mu, v)
-    zeros = np.zeros_like(mu)
     if s[0] > 0:
         total, dots = np.empty_like(mu), np.empty_like(mu)
-        column_sum(delta, total)
-        column_dots(a, mu, delta, dots)
-        shift_and_scale(a, mu, dots * r * r, total, below)
-        scale_rows(share, -1.0, below)
-        below += delta
-        shift_and_scale(below, zeros, W[0] * r, zeros, below)
+        column_dots(a, mu, delta, total, dots)
+        detrend_columns(a, mu, delta, share, total, r * r * dots, W[0] * r, below)
     else:
-        shift_and_scale(delta, zeros, W[0] * r, zeros, below)
+        mu.fill(0)
+        shift_and_scale(delta, mu, W[0] * r, mu, below)
 
 
 def batch_norm_gradient(
@@ -327,9 +309,9 @@ def batch_norm_gradient(
     """∂C/∂W = Σ_rows δ ⊙ x̂ and ∂C/∂b = Σ_rows δ."""
     mu, v = np.empty(a.shape[1], a.dtype), np.empty(a.shape[1], a.dtype)
     r = _moments(s, share, a, mu, v)
-    column_dots(a, mu, delta, nabla_W[0])
-    nabla_W[0] *= r
-    column_sum(delta, nabla_b)
+    dots = nabla_W[0]
+    column_dots(a, mu, delta, nabla_b, dots)
+    dots *= r
 
 
 def _moments(s: Array, share: Array, a: Array, mu: Array, v: Array) -> Array:

@@ -12,10 +12,19 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.extending import overload as numba_overload
-from numba.np.arrayobj import make_array
+from numba.np.arrayobj import make_array, populate_array
 
 from chainrule import vecmath
-from chainrule.formulas import EXACT, FORMULAS, HELPER, INLINED, normal_of
+from chainrule.formulas import (
+    EXACT,
+    FORMULAS,
+    HELPER,
+    INLINED,
+    NORMAL_OF,
+    ORDER_OF,
+    draw,
+    first_number,
+)
 
 SPINS = 2000  # looks at the board, some microseconds, before others may have the processor
 PATIENCE = 4_000  # times that a worker without work offers its processor, some milliseconds
@@ -27,6 +36,30 @@ def overload(fn: Callable[..., Any], options: dict[str, Any] = HELPER) -> Callab
     """Numba's `overload`; strict would have the annotations of both signatures agree as well."""
     REPLACED.add(fn)
     return numba_overload(fn, strict=False, jit_options=options)  # type: ignore[no-any-return]
+
+
+@intrinsic
+def _row(typingctx: Any, x: Any, i: Any) -> Any:
+    """Row i of a matrix, whose rows have no gaps even if its type cannot tell; it owns nothing.
+
+    A loop over numbers that may lie apart is not vectorised.
+    """
+    kind = types.Array(x.dtype, 1, "C")
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        array = make_array(x)(context, builder, args[0])
+        (_, length), (step, size) = (
+            cgutils.unpack_tuple(builder, pair) for pair in (array.shape, array.strides)
+        )
+        data = cgutils.pointer_add(builder, array.data, builder.mul(args[1], step))
+        row = make_array(kind)(context, builder)
+        shape, strides = (cgutils.pack_array(builder, [one]) for one in (length, size))
+        populate_array(
+            row, data=data, shape=shape, strides=strides, itemsize=array.itemsize, meminfo=None
+        )
+        return row._getvalue()
+
+    return kind(x, types.intp), codegen
 
 
 @njit(**EXACT)
@@ -105,24 +138,18 @@ def _gate(x: Any, out: Any) -> Any:
     return body
 
 
-@njit(**EXACT | {"fastmath": {"nnan", "nsz", "reassoc"}})
-def _largest(row):  # type: ignore[no-untyped-def]
-    """The maximum; only if no NaN may be there is the loop vectorised."""
-    largest = row[0]
-    for x in row:
-        largest = x if x > largest else largest
-    return largest
-
-
 @overload(vecmath.row_max)
 def _row_max(x: Any) -> Any:
+    rank, of_rank = ORDER_OF[x.dtype]
+
     def body(x):  # type: ignore[no-untyped-def]
         out = np.empty((x.shape[0], 1), x.dtype)
         for i in range(x.shape[0]):
-            nans = np.int32(0)
-            for number in x[i]:
-                nans += np.int32(number != number)
-            out[i, 0] = np.nan if nans > 0 else _largest(x[i])
+            row = _row(x, i)
+            largest = rank(row[0])
+            for j in range(len(row)):
+                largest = max(largest, rank(row[j]))
+            out[i, 0] = of_rank(largest)
         return out
 
     return body
@@ -133,7 +160,7 @@ def _row_sum(x: Any) -> Any:
     def body(x):  # type: ignore[no-untyped-def]
         out = np.empty((x.shape[0], 1), x.dtype)
         for i in range(x.shape[0]):
-            row = x[i]
+            row = _row(x, i)
             total = row.dtype.type(0)
             for j in range(len(row)):
                 total += row[j]
@@ -148,13 +175,18 @@ def _row_logsumexp(x: Any) -> Any:
     exp = FORMULAS[x.dtype]["exp"]
 
     def body(x):  # type: ignore[no-untyped-def]
-        out = vecmath.row_max(x)
+        """Exponentials of all rows in one loop: of short rows one by one they take four times."""
+        out, shifted = vecmath.row_max(x), np.empty_like(x)
+        vecmath.shift_rows(x, out, shifted)
+        flat = shifted.ravel()
+        for i in range(len(flat)):
+            flat[i] = exp(flat[i])
         for i in range(x.shape[0]):
-            row, largest = x[i], out[i, 0]
+            row = _row(shifted, i)
             total = row.dtype.type(0)
             for j in range(len(row)):
-                total += exp(row[j] - largest)
-            out[i, 0] = largest + np.log(total)
+                total += row[j]
+            out[i, 0] += np.log(total)
         return out
 
     return body
@@ -164,7 +196,7 @@ def _row_logsumexp(x: Any) -> Any:
 def _row_total(x: Any, out: Any) -> Any:
     def body(x, out):  # type: ignore[no-untyped-def]
         for i in range(x.shape[0]):
-            row = x[i]
+            row = _row(x, i)
             total = row.dtype.type(0)
             for j in range(len(row)):
                 total += row[j]
@@ -176,6 +208,26 @@ def _row_total(x: Any, out: Any) -> Any:
 @overload(vecmath.copy)
 def _copy(x: Any, out: Any) -> Any:
     return lambda x, out: _start_from(x, out)  # noqa: PLW0108
+
+
+@overload(vecmath.flat)
+def _flat(x: Any) -> Any:
+    return lambda x: x.ravel()
+
+
+@overload(vecmath.power)
+def _power(x: Any, exponent: Any, out: Any) -> Any:
+    def body(x, exponent, out):  # type: ignore[no-untyped-def]
+        """A square is a product, and vectorised; other powers are the C library's."""
+        exponent, out = out.dtype.type(exponent), _start_from(x, out)
+        if exponent == 2:
+            for i in range(len(out)):
+                out[i] *= out[i]
+        else:
+            for i in range(len(out)):
+                out[i] = out[i] ** exponent
+
+    return body
 
 
 @overload(vecmath.add)
@@ -219,7 +271,7 @@ def _column_sum(x: Any, out: Any) -> Any:
     def body(x, out):  # type: ignore[no-untyped-def]
         out.fill(0)
         for i in range(x.shape[0]):
-            row = x[i]
+            row = _row(x, i)
             for j in range(len(row)):
                 out[j] += row[j]
 
@@ -232,11 +284,11 @@ def _column_moments(x: Any, share: Any, mean: Any, variance: Any) -> Any:
         mean.fill(0)
         variance.fill(0)
         for i in range(x.shape[0]):
-            row, part = x[i], share[i, 0]
+            row, part = _row(x, i), share[i, 0]
             for j in range(len(row)):
                 mean[j] += part * row[j]
         for i in range(x.shape[0]):
-            row, part = x[i], share[i, 0]
+            row, part = _row(x, i), share[i, 0]
             for j in range(len(row)):
                 variance[j] += part * (row[j] - mean[j]) * (row[j] - mean[j])
 
@@ -244,13 +296,15 @@ def _column_moments(x: Any, share: Any, mean: Any, variance: Any) -> Any:
 
 
 @overload(vecmath.column_dots)
-def _column_dots(x: Any, mean: Any, y: Any, out: Any) -> Any:
-    def body(x, mean, y, out):  # type: ignore[no-untyped-def]
-        out.fill(0)
+def _column_dots(x: Any, mean: Any, y: Any, total: Any, dots: Any) -> Any:
+    def body(x, mean, y, total, dots):  # type: ignore[no-untyped-def]
+        total.fill(0)
+        dots.fill(0)
         for i in range(x.shape[0]):
-            row, other = x[i], y[i]
+            row, other = _row(x, i), _row(y, i)
             for j in range(len(row)):
-                out[j] += (row[j] - mean[j]) * other[j]
+                total[j] += other[j]
+                dots[j] += (row[j] - mean[j]) * other[j]
 
     return body
 
@@ -259,9 +313,23 @@ def _column_dots(x: Any, mean: Any, y: Any, out: Any) -> Any:
 def _shift_and_scale(x: Any, mean: Any, factor: Any, shift: Any, out: Any) -> Any:
     def body(x, mean, factor, shift, out):  # type: ignore[no-untyped-def]
         for i in range(x.shape[0]):
-            row, target = x[i], out[i]
+            row, target = _row(x, i), _row(out, i)
             for j in range(len(row)):
                 target[j] = (row[j] - mean[j]) * factor[j] + shift[j]
+
+    return body
+
+
+@overload(vecmath.detrend_columns)
+def _detrend_columns(
+    x: Any, mean: Any, y: Any, share: Any, level: Any, slope: Any, factor: Any, out: Any
+) -> Any:
+    def body(x, mean, y, share, level, slope, factor, out):  # type: ignore[no-untyped-def]
+        for i in range(x.shape[0]):
+            row, other, target, part = _row(x, i), _row(y, i), _row(out, i), share[i, 0]
+            for j in range(len(row)):
+                trend = level[j] + slope[j] * (row[j] - mean[j])
+                target[j] = factor[j] * (other[j] - part * trend)
 
     return body
 
@@ -271,7 +339,7 @@ def _row_moments(x: Any, mean: Any, variance: Any) -> Any:
     def body(x, mean, variance):  # type: ignore[no-untyped-def]
         n = x.dtype.type(x.shape[1])
         for i in range(x.shape[0]):
-            row = x[i]
+            row = _row(x, i)
             total = x.dtype.type(0)
             for j in range(len(row)):
                 total += row[j]
@@ -284,12 +352,51 @@ def _row_moments(x: Any, mean: Any, variance: Any) -> Any:
 
 
 @overload(vecmath.standardize_rows)
-def _standardize_rows(x: Any, mean: Any, factor: Any, out: Any) -> Any:
-    def body(x, mean, factor, out):  # type: ignore[no-untyped-def]
+def _standardize_rows(x: Any, mean: Any, r: Any, factor: Any, shift: Any, out: Any) -> Any:
+    def body(x, mean, r, factor, shift, out):  # type: ignore[no-untyped-def]
         for i in range(x.shape[0]):
-            row, target, middle, by = x[i], out[i], mean[i, 0], factor[i, 0]
+            row, target, middle, by = _row(x, i), _row(out, i), mean[i, 0], r[i, 0]
             for j in range(len(row)):
-                target[j] = (row[j] - middle) * by
+                target[j] = (row[j] - middle) * by * factor[j] + shift[j]
+
+    return body
+
+
+@overload(vecmath.detrend_rows)
+def _detrend_rows(x: Any, mean: Any, r: Any, y: Any, factor: Any, out: Any) -> Any:
+    def body(x, mean, r, y, factor, out):  # type: ignore[no-untyped-def]
+        n = x.dtype.type(x.shape[1])
+        for i in range(x.shape[0]):
+            row, other, target, middle, by = (
+                _row(x, i),
+                _row(y, i),
+                _row(out, i),
+                mean[i, 0],
+                r[i, 0],
+            )
+            level, slope = x.dtype.type(0), x.dtype.type(0)
+            for j in range(len(row)):
+                g = factor[j] * other[j]
+                target[j] = g
+                level += g
+                slope += g * ((row[j] - middle) * by)
+            level, slope = level / n, slope / n
+            for j in range(len(row)):
+                target[j] = by * (target[j] - level - (row[j] - middle) * by * slope)
+
+    return body
+
+
+@overload(vecmath.standard_dots)
+def _standard_dots(x: Any, mean: Any, r: Any, y: Any, total: Any, dots: Any) -> Any:
+    def body(x, mean, r, y, total, dots):  # type: ignore[no-untyped-def]
+        total.fill(0)
+        dots.fill(0)
+        for i in range(x.shape[0]):
+            row, other, middle, by = _row(x, i), _row(y, i), mean[i, 0], r[i, 0]
+            for j in range(len(row)):
+                total[j] += other[j]
+                dots[j] += (row[j] - middle) * by * other[j]
 
     return body
 
@@ -298,7 +405,7 @@ def _standardize_rows(x: Any, mean: Any, factor: Any, out: Any) -> Any:
 def _shift_rows(x: Any, shift: Any, out: Any) -> Any:
     def body(x, shift, out):  # type: ignore[no-untyped-def]
         for i in range(x.shape[0]):
-            row, target, by = x[i], out[i], shift[i, 0]
+            row, target, by = _row(x, i), _row(out, i), shift[i, 0]
             for j in range(len(row)):
                 target[j] = row[j] - by
 
@@ -309,7 +416,7 @@ def _shift_rows(x: Any, shift: Any, out: Any) -> Any:
 def _divide_rows(divisors: Any, out: Any) -> Any:
     def body(divisors, out):  # type: ignore[no-untyped-def]
         for i in range(out.shape[0]):
-            row, divisor = out[i], divisors[i, 0]
+            row, divisor = _row(out, i), divisors[i, 0]
             for j in range(len(row)):
                 row[j] /= divisor
 
@@ -320,7 +427,7 @@ def _divide_rows(divisors: Any, out: Any) -> Any:
 def _row_dots(factor: Any, x: Any, y: Any, out: Any) -> Any:
     def body(factor, x, y, out):  # type: ignore[no-untyped-def]
         for i in range(x.shape[0]):
-            row, other = x[i], y[i]
+            row, other = _row(x, i), _row(y, i)
             total = row.dtype.type(0)
             for j in range(len(row)):
                 total += row[j] * other[j]
@@ -333,7 +440,7 @@ def _row_dots(factor: Any, x: Any, y: Any, out: Any) -> Any:
 def _scale_rows(factors: Any, scale: Any, out: Any) -> Any:
     def body(factors, scale, out):  # type: ignore[no-untyped-def]
         for i in range(out.shape[0]):
-            row, factor = out[i], factors[i, 0] * out.dtype.type(scale)
+            row, factor = _row(out, i), factors[i, 0] * out.dtype.type(scale)
             for j in range(len(row)):
                 row[j] *= factor
 
@@ -382,43 +489,46 @@ def _take_rows(x: Any, rows: Any, out: Any) -> Any:
     return body
 
 
-@njit(**INLINED)
-def _mix(x):  # type: ignore[no-untyped-def]
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
 @overload(vecmath.random_uniform)
 def _random_uniform(key: Any, moment: Any, out: Any) -> Any:
     def body(key, moment, out):  # type: ignore[no-untyped-def]
-        t = np.int64(moment)
-        start = _mix(_mix(np.uint64(key) + vecmath.GOLDEN) + np.uint64(t))
-        start += np.uint64((moment - t) / vecmath.ROW) * np.uint64(out.shape[1]) * vecmath.GOLDEN
+        start = first_number(key, moment, out.shape[1])
         unit = out.dtype.type(2.0**-24)
         flat = out.ravel()
         for i in range(len(flat)):
-            bits = _mix(start + np.uint64(i + 1) * vecmath.GOLDEN) >> np.uint64(40)
-            flat[i] = out.dtype.type(np.int64(bits)) * unit
+            flat[i] = out.dtype.type(draw(start, i)) * unit
+
+    return body
+
+
+@overload(vecmath.drop)
+def _drop(x: Any, rate: Any, key: Any, moment: Any, out: Any) -> Any:
+    def body(x, rate, key, moment, out):  # type: ignore[no-untyped-def]
+        start = first_number(key, moment, out.shape[1])
+        least = np.int64(np.ceil(rate * 2.0**24))
+        factor, zero = out.dtype.type(1 / (1 - rate)), out.dtype.type(0)
+        x, out = x.ravel(), out.ravel()
+        for i in range(len(out)):
+            out[i] = x[i] * (factor if draw(start, i) >= least else zero)
 
     return body
 
 
 @overload(vecmath.random_normal)
 def _random_normal(key: Any, moment: Any, out: Any) -> Any:
+    normal_of = NORMAL_OF[out.dtype]
+
     def body(key, moment, out):  # type: ignore[no-untyped-def]
         t = np.int64(moment)
-        skipped = np.uint64((moment - t) / vecmath.ROW) * np.uint64(out.shape[1]) * vecmath.GOLDEN
-        base = _mix(np.uint64(key) + vecmath.GOLDEN)
-        first, second = _mix(base + np.uint64(2 * t)), _mix(base + np.uint64(2 * t + 1))
-        first, second = first + skipped, second + skipped
-        unit = 2.0**-24
+        first = first_number(key, moment + t, out.shape[1])
+        second = first_number(key, moment + t + 1, out.shape[1])
+        number = out.dtype.type
+        unit, one = number(2.0**-24), number(1)
         flat = out.ravel()
         for i in range(len(flat)):
-            at = np.uint64(i + 1) * vecmath.GOLDEN
-            u = np.float64(np.int32(_mix(first + at) >> np.uint64(40))) * unit
-            v = np.float64(np.int32(_mix(second + at) >> np.uint64(40))) * unit
-            flat[i] = normal_of(1.0 - u, v)
+            u = number(np.int32(draw(first, i))) * unit
+            v = number(np.int32(draw(second, i))) * unit
+            flat[i] = normal_of(one - u, v)
 
     return body
 

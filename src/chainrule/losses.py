@@ -28,8 +28,10 @@ from chainrule.vecmath import (
     Array,
     copy,
     exp,
+    flat,
     maximum,
     minimum,
+    power,
     row_dots,
     row_logsumexp,
     row_sum,
@@ -102,9 +104,7 @@ def cross_entropy_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
 
 def softmax_cross_entropy(z: Array, a: Array, y: Array, c: Array) -> None:
     """C = -Σ_j y_j log softmax(z)_j = Σ_j y_j (log Σ_k e^{z_k} - z_j)."""
-    s = np.empty_like(z)
-    shift_rows(z, row_logsumexp(z), s)
-    row_dots(-1.0, s, y, c)
+    row_dots(-1.0, _log_softmax(z), y, c)
 
 
 def softmax_cross_entropy_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
@@ -141,17 +141,20 @@ def focal(gamma: float = 2.0) -> Loss:
     g = _focusing(gamma)
 
     def cost(z: Array, a: Array, y: Array, c: Array) -> None:
-        log_p = _log_softmax(z)
-        row_total(-(y * (1 - a) ** z.dtype.type(g) * log_p), c)
+        weight = np.empty_like(z)
+        power(z.dtype.type(1) - a, g, weight)
+        row_dots(-1.0, y * weight, _log_softmax(z), c)
 
     def delta_of(z: Array, a: Array, y: Array, delta: Array) -> None:
         # a ∂C/∂a first, then softmax's Jacobian without its factor a
-        away = np.maximum(1 - a, np.finfo(a.dtype).tiny)
-        weight = away ** z.dtype.type(g)
-        np.multiply(weight / away, z.dtype.type(g) * a * _log_softmax(z), delta)
-        delta -= weight
-        delta *= y
-        delta -= a * row_sum(delta)
+        number, p, x, own = z.dtype.type, flat(a), np.empty_like(z), flat(delta)
+        away = np.maximum(number(1) - p, number(np.finfo(z.dtype).tiny))
+        power(away, g, own)
+        log_p = flat(_log_softmax(z))
+        copy(flat(y) * own * (number(g) * p * log_p / away - number(1)), own)
+        copy(a, x)
+        scale_rows(row_sum(delta), 1.0, x)
+        own -= flat(x)
 
     return Loss("focal", cost, delta_of, "softmax", "softmax", made_by=(focal, g))
 
@@ -161,21 +164,32 @@ def binary_focal(gamma: float = 2.0) -> Loss:
     g = _focusing(gamma)
 
     def cost(z: Array, a: Array, y: Array, c: Array) -> None:
-        minus_log_p, minus_log_q = np.empty_like(z), np.empty_like(z)
-        softplus(-z, minus_log_p)
-        softplus(z, minus_log_q)
-        e = z.dtype.type(g)
-        row_total(y * (1 - a) ** e * minus_log_p + (1 - y) * a**e * minus_log_q, c)
+        log_p, log_q, of_p, of_q = _binary_focal_parts(z, a, g)
+        t, one, costs = flat(y), z.dtype.type(1), np.empty_like(z)
+        copy(t * of_q * log_p + (one - t) * of_p * log_q, flat(costs))
+        row_total(costs, c)
 
     def delta_of(z: Array, a: Array, y: Array, delta: Array) -> None:
-        minus_log_p, minus_log_q = np.empty_like(z), np.empty_like(z)
-        softplus(-z, minus_log_p)
-        softplus(z, minus_log_q)
-        e, q = z.dtype.type(g), 1 - a
-        np.multiply((1 - y) * a**e, a + e * q * minus_log_q, delta)
-        delta -= y * q**e * (q + e * a * minus_log_p)
+        log_p, log_q, of_p, of_q = _binary_focal_parts(z, a, g)
+        p, t, one, e = flat(a), flat(y), z.dtype.type(1), z.dtype.type(g)
+        q = one - p
+        of_p *= p + e * q * log_q
+        of_q *= q + e * p * log_p
+        copy((one - t) * of_p - t * of_q, flat(delta))
 
     return Loss("binary_focal", cost, delta_of, "logistic", "logistic", made_by=(binary_focal, g))
+
+
+def _binary_focal_parts(z: Array, a: Array, gamma: float) -> tuple[Array, Array, Array, Array]:
+    """(-log p, -log q, p^γ, q^γ) with q = 1 - p, flat."""
+    x, p = flat(z), flat(a)
+    log_p, log_q = np.empty_like(x), np.empty_like(x)
+    of_p, of_q = np.empty_like(x), np.empty_like(x)
+    softplus(-x, log_p)
+    softplus(x, log_q)
+    power(p, gamma, of_p)
+    power(x.dtype.type(1) - p, gamma, of_q)
+    return log_p, log_q, of_p, of_q
 
 
 def _focusing(gamma: float) -> float:
@@ -186,7 +200,9 @@ def _focusing(gamma: float) -> float:
 
 def _log_softmax(z: Array) -> Array:
     """Log of softmax(z), row by row."""
-    return z - row_logsumexp(z)
+    s = np.empty_like(z)
+    shift_rows(z, row_logsumexp(z), s)
+    return s
 
 
 def absolute_error(z: Array, a: Array, y: Array, c: Array) -> None:
@@ -368,8 +384,9 @@ def gaussian_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
     n = y.shape[1]
     r, precision = a[:, :n] - y, np.empty_like(y)
     exp(-a[:, n:], precision)
-    delta[:, :n] = r * precision
-    delta[:, n:] = y.dtype.type(0.5) * (y.dtype.type(1) - r * r * precision)
+    half = y.dtype.type(0.5)
+    np.multiply(r, precision, delta[:, :n])
+    np.subtract(half, half * r * r * precision, delta[:, n:])
 
 
 LOSSES = {

@@ -34,6 +34,16 @@ def copy(x: Array, out: Array) -> None:
     np.copyto(out, x)
 
 
+def flat(x: Array) -> Array:
+    """The numbers of a matrix as a vector in the same memory; there are no gaps in it.
+
+    Loops over a vector are compiled to less code than loops over short rows, and run faster.
+    """
+    if not x.flags.c_contiguous:
+        raise ValueError("rows with gaps between them make no vector")
+    return x.ravel()
+
+
 def add(x: Array, out: Array) -> None:
     """out += x; vectors of one length."""
     np.add(out, x, out)
@@ -138,6 +148,18 @@ def gate(x: Array, out: Array) -> None:
     out *= x > 0
 
 
+def drop(x: Array, rate: float, key: float, moment: float, out: Array) -> None:
+    """out = x / (1 - rate) where random_uniform's number is `rate` or more, 0 x elsewhere."""
+    random_uniform(key, moment, out)
+    np.multiply(x, out >= np.float64(rate), out)
+    out *= out.dtype.type(1 / (1 - rate))
+
+
+def power(x: Array, exponent: float, out: Array) -> None:
+    """out = x ** exponent, elementwise, x >= 0; any shape, the same for both."""
+    np.power(x, out.dtype.type(exponent), out)
+
+
 def maximum(x: Array, y: Array | float, out: Array) -> None:
     """out = max(x, y), elementwise; y an array of that shape or one number."""
     np.maximum(x, y, out=out)
@@ -192,9 +214,10 @@ def column_moments(x: Array, share: Array, mean: Array, variance: Array) -> None
     np.add.reduce((x - mean) ** 2 * share, axis=0, out=variance)
 
 
-def column_dots(x: Array, mean: Array, y: Array, out: Array) -> None:
-    """Σ_rows (x - mean) y of each column: (m, n), (n,), (m, n) -> (n,)."""
-    np.add.reduce((x - mean) * y, axis=0, out=out)
+def column_dots(x: Array, mean: Array, y: Array, total: Array, dots: Array) -> None:
+    """Σ_rows y and Σ_rows (x - mean) y of each column: (m, n), (n,), (m, n) -> (n,) each."""
+    np.add.reduce(y, axis=0, out=total)
+    np.add.reduce((x - mean) * y, axis=0, out=dots)
 
 
 def shift_and_scale(x: Array, mean: Array, factor: Array, shift: Array, out: Array) -> None:
@@ -204,16 +227,62 @@ def shift_and_scale(x: Array, mean: Array, factor: Array, shift: Array, out: Arr
     out += shift
 
 
+def detrend_columns(
+    x: Array,
+    mean: Array,
+    y: Array,
+    share: Array,
+    level: Array,
+    slope: Array,
+    factor: Array,
+    out: Array,
+) -> None:
+    """out = factor (y - p (level + slope (x - mean))), column by column, p = share by row.
+
+    x, y and out are (m, n), share is (m, 1), the others are (n,).
+    """
+    np.subtract(x, mean, out)
+    out *= slope
+    out += level
+    out *= share
+    np.subtract(y, out, out)
+    out *= factor
+
+
 def row_moments(x: Array, mean: Array, variance: Array) -> None:
     """Mean and variance of each row: (m, n) -> (m, 1) each."""
     np.mean(x, axis=1, keepdims=True, out=mean)
     np.mean((x - mean) ** 2, axis=1, keepdims=True, out=variance)
 
 
-def standardize_rows(x: Array, mean: Array, factor: Array, out: Array) -> None:
-    """out = (x - mean) factor, row by row: (m, n), (m, 1) twice -> (m, n)."""
+def standardize_rows(
+    x: Array, mean: Array, r: Array, factor: Array, shift: Array, out: Array
+) -> None:
+    """out = (x - mean) r factor + shift: (m, n), (m, 1) twice by row, (n,) twice -> (m, n)."""
     np.subtract(x, mean, out)
+    out *= r
     out *= factor
+    out += shift
+
+
+def detrend_rows(x: Array, mean: Array, r: Array, y: Array, factor: Array, out: Array) -> None:
+    """out = r (g - mean(g) - x̂ mean(g x̂)), g = factor y, x̂ = (x - mean) r, means by row.
+
+    x, y and out are (m, n), mean and r (m, 1), factor is (n,).
+    """
+    standard = (x - mean) * r
+    np.multiply(y, factor, out)
+    level = np.mean(out, axis=1, keepdims=True)
+    standard *= np.mean(out * standard, axis=1, keepdims=True)
+    out -= level
+    out -= standard
+    out *= r
+
+
+def standard_dots(x: Array, mean: Array, r: Array, y: Array, total: Array, dots: Array) -> None:
+    """Σ_rows y and Σ_rows (x - mean) r y, mean and r by row: (m, n), (m, 1) twice -> (n,) each."""
+    np.add.reduce(y, axis=0, out=total)
+    np.add.reduce((x - mean) * r * y, axis=0, out=dots)
 
 
 def shift_rows(x: Array, shift: Array, out: Array) -> None:
