@@ -1,6 +1,6 @@
 """The compiled engine: signatures, compilation and its cache.
 
-Numba is here, in `formulas`, `loops`, `products` and `views`, and nowhere else.
+Numba is here, in `formulas`, `loops`, `board`, `products` and `views`, and nowhere else.
 
 Every piece of a network (a layer's three functions, an activation and its pullback, a loss, an
 optimiser's step) has a *role*, which fixes its signature. It is compiled once per dtype to a
@@ -52,7 +52,7 @@ ROLES = {
     "limit_norms": "FM",  # bound, W
     "follow": "FVV",  # newest, theta, average
 }
-KNOW_NUMBA = {"engine", "formulas", "loops", "products", "views"}  # modules of ours
+KNOW_NUMBA = {"board", "engine", "formulas", "loops", "products", "views"}  # modules of ours
 FIXED_MODULES = ("numpy", "math", "cmath")  # whose contents nobody edits
 UNSWITCH = {"f": 200, "f_pullback": 200, "step": 200}  # which go through most numbers
 DESCEND = "AAAAAAAAAAVVVVHHAHHTTATTAATTTAAIVVVMVHHRRVAIMAII"  # the arguments of backprop.descend
@@ -273,7 +273,9 @@ def _compiling(unswitch: int = 50) -> Iterator[None]:
 
     In an array expression Numba asks of every array in every turn of the loop whether it is
     broadcast. LLVM takes these questions out of the loop ("unswitching"), without which it
-    cannot vectorise, but only up to a limit, by default 50, since it takes time. Numba makes
+    cannot vectorise, but only up to a limit, by default 50, since it takes time. Of vectors it
+    would take four in a turn, as fits long loops; rows of networks are short, and what does not
+    fill a turn goes number by number, so it shall take two. Numba makes
     many small objects that live as long as the compilation; Python's collector, which would
     visit them over and over, waits.
     """
@@ -287,6 +289,7 @@ def _compiling(unswitch: int = 50) -> Iterator[None]:
     with global_compiler_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", NumbaWarning)
         binding.set_option("", f"-unswitch-threshold={unswitch}")
+        binding.set_option("", "-force-vector-interleave=2")
         collects = gc.isenabled()
         gc.disable()
         try:
@@ -295,6 +298,7 @@ def _compiling(unswitch: int = 50) -> Iterator[None]:
             if collects:
                 gc.enable()
             binding.set_option("", "-unswitch-threshold=50")
+            binding.set_option("", "-force-vector-interleave=0")  # 0: as LLVM sees fit
 
 
 _registered: set[Any] = set()
@@ -305,7 +309,7 @@ def _register_helpers(fn: types.FunctionType) -> None:
     from numba.extending import register_jitable
 
     # Importing them is what registers their bodies.
-    from chainrule import loops, products, views  # noqa: F401
+    from chainrule import board, loops, products, views  # noqa: F401
     from chainrule.formulas import HELPER
 
     for _, value in _globals_read(fn):

@@ -1,13 +1,11 @@
-"""Second bodies for `vecmath`: loops that LLVM vectorises, and the board that workers share."""
+"""Second bodies for `vecmath`: loops that LLVM vectorises."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -25,9 +23,6 @@ from chainrule.formulas import (
     draw,
     first_number,
 )
-
-SPINS = 2000  # looks at the board, some microseconds, before others may have the processor
-PATIENCE = 4_000  # times that a worker without work offers its processor, some milliseconds
 
 REPLACED: set[Callable[..., Any]] = set()  # what has a second body here or in `views`
 
@@ -529,91 +524,5 @@ def _random_normal(key: Any, moment: Any, out: Any) -> Any:
             u = number(np.int32(draw(first, i))) * unit
             v = number(np.int32(draw(second, i))) * unit
             flat[i] = normal_of(one - u, v)
-
-    return body
-
-
-@intrinsic(prefer_literal=True)
-def _atomic(typingctx: Any, operation: Any, array: Any, i: Any, value: Any, expected: Any) -> Any:
-    """Do something to array[i] that no thread sees half done; returns the old number.
-
-    "get" looks, "set" writes value, "add" adds it, "swap" writes it if `expected` was there.
-    What a thread wrote before, others see after.
-    """
-    name = operation.literal_value
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _, packed, i, value, expected = args
-        place = builder.gep(make_array(array)(context, builder, packed).data, [i])
-        if name == "get":
-            return builder.load_atomic(place, "acquire", 8)
-        if name == "swap":
-            pair = builder.cmpxchg(place, expected, value, "seq_cst", "seq_cst")
-            return builder.extract_value(pair, 0)
-        return builder.atomic_rmw("add" if name == "add" else "xchg", place, value, "seq_cst")
-
-    return types.int64(operation, array, *[types.int64] * 3), codegen
-
-
-@intrinsic
-def _yield(typingctx: Any) -> Any:
-    """Let another thread have the processor."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
-        signature = ir.FunctionType(ir.IntType(32), [])
-        builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [])
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
-
-@overload(vecmath.take)
-def _take(board: Any, phase: Any, n: Any, done: Any) -> Any:
-    ticket, finished, aborted = vecmath.TICKET, vecmath.DONE, vecmath.ABORTED
-    alone = vecmath.ALONE
-
-    def body(board, phase, n, done):  # type: ignore[no-untyped-def]
-        if board[alone]:
-            return done + 1
-        if done >= 0 and _atomic("add", board, finished, 1, 0) == n - 1:
-            _atomic("set", board, finished, 0, 0)
-            _atomic("set", board, ticket, (phase + 1) << 32, 0)
-        looks = 0
-        while _atomic("get", board, aborted, 0, 0) == 0:
-            seen = _atomic("get", board, ticket, 0, 0)
-            item = seen - (phase << 32)
-            if item > n:  # a later phase's
-                return n
-            if item < n:
-                if _atomic("swap", board, ticket, seen + 1, seen) == seen:
-                    return item
-            else:
-                looks += 1
-                if looks > SPINS:
-                    _yield()
-        return n
-
-    return body
-
-
-@overload(vecmath.announced)
-def _announced(board: Any, k: Any, steps: Any) -> Any:
-    told, aborted, gone = vecmath.ANNOUNCED, vecmath.ABORTED, vecmath.GONE
-
-    def body(board, k, steps):  # type: ignore[no-untyped-def]
-        if steps > 0:
-            _atomic("set", board, told, k + steps, 0)
-            return k + steps
-        looks = 0
-        while _atomic("get", board, aborted, 0, 0) == 0 and looks < SPINS + PATIENCE:
-            end = _atomic("get", board, told, 0, 0)
-            if end > k:
-                return end
-            looks += 1
-            if looks > SPINS:
-                _yield()
-        _atomic("add", board, gone, 1, 0)
-        return k
 
     return body
