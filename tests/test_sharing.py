@@ -668,7 +668,7 @@ class Played:
 
     def __init__(self, fails=False):
         self.board = np.zeros(BOARD, np.int64)
-        self.calls, self.fails, self.over = [], fails, threading.Event()
+        self.calls, self.fails, self.over = [], fails, threading.Semaphore(0)
 
     def __call__(self, k, steps):
         self.calls.append((k, steps))
@@ -679,7 +679,7 @@ class Played:
             raise ZeroDivisionError("an attendant")
         while not self.board[ABORTED]:
             time.sleep(1e-3)
-        self.over.set()
+        self.over.release()
 
 
 def test_a_team_is_started_once_and_led_from_step_to_step():
@@ -689,7 +689,7 @@ def test_a_team_is_started_once_and_led_from_step_to_step():
         assert team.complete
         team.lead(steps)
     team.dismiss()
-    assert played.over.wait(10)
+    assert all(played.over.acquire(timeout=10) for _ in range(2))
     assert sorted(played.calls) == [(0, 0), (0, 0), (0, 5), (5, 2), (7, 4)]
     assert not team.complete
 

@@ -275,9 +275,9 @@ def _compiling(unswitch: int = 50) -> Iterator[None]:
     broadcast. LLVM takes these questions out of the loop ("unswitching"), without which it
     cannot vectorise, but only up to a limit, by default 50, since it takes time. Of vectors it
     would take four in a turn, as fits long loops; rows of networks are short, and what does not
-    fill a turn goes number by number, so it shall take two. Numba makes
-    many small objects that live as long as the compilation; Python's collector, which would
-    visit them over and over, waits.
+    fill a turn goes number by number, so it shall take two. Numba makes many small objects that
+    live as long as the compilation; Python's collector, which would visit them over and over,
+    waits.
     """
     import gc
     import warnings

@@ -33,6 +33,7 @@ from chainrule.pieces import reduce_piece
 from chainrule.vecmath import (
     Array,
     add_dot,
+    add_scaled,
     approach,
     column_dots,
     column_moments,
@@ -130,7 +131,7 @@ def affine_descend(
     if len(b) > 0:
         nabla_b = np.empty_like(b)
         column_sum(delta, nabla_b)
-        b -= b.dtype.type(eta) * nabla_b
+        add_scaled(-eta, nabla_b, b)
     add_dot(-eta, a.T, delta, W)
 
 

@@ -234,6 +234,16 @@ def _add(x: Any, out: Any) -> Any:
     return body
 
 
+@overload(vecmath.add_scaled)
+def _add_scaled(factor: Any, x: Any, out: Any) -> Any:
+    def body(factor, x, out):  # type: ignore[no-untyped-def]
+        factor = out.dtype.type(factor)
+        for i in range(len(out)):
+            out[i] += factor * x[i]
+
+    return body
+
+
 @overload(vecmath.approach)
 def _approach(x: Any, part: Any, out: Any) -> Any:
     def body(x, part, out):  # type: ignore[no-untyped-def]

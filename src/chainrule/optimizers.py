@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.vecmath import Array, step_by_moments
+from chainrule.vecmath import Array, add_scaled, step_by_moments
 
 
 class Optimizer(NamedTuple):
@@ -38,8 +38,7 @@ class Optimizer(NamedTuple):
 
 def sgd(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:
     """θ ← θ - η ∇C."""
-    eta = theta.dtype.type(h[0])
-    theta -= eta * nabla
+    add_scaled(-h[0], nabla, theta)
 
 
 def momentum(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:

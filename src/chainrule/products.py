@@ -116,6 +116,7 @@ def _few_terms(module: Any, number: Any, keeps: bool) -> Any:
     It takes the rows, columns and terms of the product, the factor, and x with its steps from row
     to row and from column to column, y and out with theirs from row to row. A vector stands for
     neighbouring columns of y and out, the last one masked; TILE rows of them are summed at once.
+    (Numba lets a product and a sum be one instruction, here as everywhere.)
     """
     name = f"few_terms_{number}_{'added' if keeps else 'new'}"
     if name in module.globals:
@@ -161,8 +162,8 @@ def _few_terms(module: Any, number: Any, keeps: bool) -> Any:
             at = builder.add(builder.mul(term.index, x_column), builder.mul(first, x_row))
             for r in range(height):
                 left = spread(builder.load(builder.gep(x, [at])), vector)
-                more = builder.fmul(left, right, flags=("contract",))
-                total = builder.fadd(builder.load(sums[r]), more, flags=("contract",))
+                more = builder.fmul(left, right)
+                total = builder.fadd(builder.load(sums[r]), more)
                 builder.store(total, sums[r])
                 at = builder.add(at, x_row)
         at = builder.add(builder.mul(first, out_row), j)

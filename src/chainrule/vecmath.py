@@ -49,6 +49,11 @@ def add(x: Array, out: Array) -> None:
     np.add(out, x, out)
 
 
+def add_scaled(factor: float, x: Array, out: Array) -> None:
+    """out += factor x; vectors of one length."""
+    out += out.dtype.type(factor) * x
+
+
 def approach(x: Array, part: float, out: Array) -> None:
     """out += part (x - out); vectors of one length."""
     out += part * (x - out)
