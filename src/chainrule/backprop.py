@@ -269,14 +269,15 @@ def descend(
         while i < n:
             first, last = starts[i], starts[i + 1]
             batch = Batch(z[i], a[i], delta[i], share[first:last], s[i])
+            chosen, targets = rows[first:last], y[first:last]
             for l in range(1, L + 1):
                 if len(batch.s[l]) > 0:
                     batch.s[l][0] = t + first * ROW
-            take_rows(X, rows[first:last], batch.a[0])
-            take_rows(Y, rows[first:last], y[first:last])
+            take_rows(X, chosen, batch.a[0])
+            take_rows(Y, chosen, targets)
             forward(net, batch)
-            row_cost(batch.z[L], batch.a[L], y[first:last], c[first:last])
-            output_error(net, output_delta, y[first:last], batch, error_scale)
+            row_cost(batch.z[L], batch.a[L], targets, c[first:last])
+            output_error(net, output_delta, targets, batch, error_scale)
             backward(net, batch, lowest)
             if by_block:
                 gradient(net, batch, nabla_W_block[i], nabla_b_block[i])

@@ -24,7 +24,7 @@ from chainrule.formulas import (
     first_number,
 )
 
-REPLACED: set[Callable[..., Any]] = set()  # what has a second body here or in `views`
+REPLACED: set[Callable[..., Any]] = set()  # what has a second body
 
 
 def overload(fn: Callable[..., Any], options: dict[str, Any] = HELPER) -> Callable[..., Any]:
