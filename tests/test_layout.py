@@ -28,7 +28,7 @@ HEAVY += ["pyarrow", "duckdb"]
 ESTIMATORS = ("MLPClassifier", "MLPRegressor", "tabular_pipeline")
 
 # Beside the engine, which alone asks for them: what is compiled.
-COMPILED = ("board", "formulas", "loops", "products", "views")
+COMPILED = ("board", "formulas", "loops", "products", "rows", "views")
 
 # From the ground up: a module imports only from rows above its own, or from its own.
 STOREYS = [

@@ -1,6 +1,6 @@
 """The compiled engine: signatures, compilation and its cache.
 
-Numba is here, in `formulas`, `loops`, `board`, `products` and `views`, and nowhere else.
+Numba is here, in `formulas`, `loops`, `rows`, `board`, `products` and `views`, and nowhere else.
 
 Every piece of a network (a layer's three functions, an activation and its pullback, a loss, an
 optimiser's step) has a *role*, which fixes its signature. It is compiled once per dtype to a
@@ -52,7 +52,8 @@ ROLES = {
     "limit_norms": "FM",  # bound, W
     "follow": "FVV",  # newest, theta, average
 }
-KNOW_NUMBA = {"board", "engine", "formulas", "loops", "products", "views"}  # modules of ours
+# Modules of ours.
+KNOW_NUMBA = {"board", "engine", "formulas", "loops", "products", "rows", "views"}
 FIXED_MODULES = ("numpy", "math", "cmath")  # whose contents nobody edits
 UNSWITCH = {"f": 200, "f_pullback": 200, "step": 200}  # which go through most numbers
 DESCEND = "AAAAAAAAAAVVVVHHAHHTTATTAATTTAAIVVVMVHHRRVAIMAII"  # the arguments of backprop.descend
@@ -309,7 +310,7 @@ def _register_helpers(fn: types.FunctionType) -> None:
     from numba.extending import register_jitable
 
     # Importing them is what registers their bodies.
-    from chainrule import board, loops, products, views  # noqa: F401
+    from chainrule import board, loops, products, rows, views  # noqa: F401
     from chainrule.formulas import HELPER
 
     for _, value in _globals_read(fn):
