@@ -804,6 +804,8 @@ def test_workers_are_kept_for_a_fit_and_sent_home_after(cut_small, monkeypatch):
             started.append(self)
 
     monkeypatch.setattr(threads, "Team", Noted)
+    monkeypatch.setattr(threads.Pace, "choose", lambda self: True)
+    monkeypatch.setattr(threads.Pace, "note", lambda self, way, seconds, working: None)
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(400, 6)), rng.normal(size=(400, 3))
     network = Network((6, 20, 3), seed=0)

@@ -272,11 +272,10 @@ class Descent:
             worth = step_seconds(self.network, m) > WORTH_CUTTING[self.engine]
             plan = make_plan(self.network, m, self.optimizer.slots, worth)
             n_blocks = len(plan.blocks)
+            shared = self.engine == "numba" and n_blocks > 1
             cut = self._cuts[m] = Cut(
                 plan,
-                max(n_blocks, len(plan.bundles) - 1)
-                if self.engine == "numba" and n_blocks > 1
-                else 1,
+                max(n_blocks, len(plan.bundles) - 1) if shared else 1,
                 threads.Pace(),
                 self.network.own if n_blocks == 1 else np.tile(self.network.own, n_blocks),
                 np.zeros((m, *Y.shape[1:]), Y.dtype),

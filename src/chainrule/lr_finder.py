@@ -149,23 +149,24 @@ def find_learning_rate(
     raw: list[float] = []
     start = best = math.inf
     exploded = False
-    for k in range(steps + 1):  # one more: a batch tells what the step before it did
-        rows = order[k * m : (k + 1) * m]
-        total = descent.epoch(X, Y, rows, weight, rates[min(k, steps - 1)][np.newaxis])
-        loss = total / (m if weight is None else max(float(weight[rows].sum()), 1e-300))
-        if k == 0:
-            continue
-        if not math.isfinite(loss):
-            exploded = True
-            break
-        raw.append(loss)
-        recent = float(np.mean(raw[-RECENT:]))
-        if k == RECENT:
-            start = best = recent
-        if k > RECENT and recent > best + EXPLODED * max(start - best, abs(best)):
-            exploded = True
-            break
-        best = min(best, recent)
+    with descent.at_work():
+        for k in range(steps + 1):  # one more: a batch tells what the step before it did
+            rows = order[k * m : (k + 1) * m]
+            total = descent.epoch(X, Y, rows, weight, rates[min(k, steps - 1)][np.newaxis])
+            loss = total / (m if weight is None else max(float(weight[rows].sum()), 1e-300))
+            if k == 0:
+                continue
+            if not math.isfinite(loss):
+                exploded = True
+                break
+            raw.append(loss)
+            recent = float(np.mean(raw[-RECENT:]))
+            if k == RECENT:
+                start = best = recent
+            if k > RECENT and recent > best + EXPLODED * max(start - best, abs(best)):
+                exploded = True
+                break
+            best = min(best, recent)
     if len(raw) < RECENT:
         raise ValueError(f"low={low:g}: the loss is not finite from the start; check X and Y")
     rates, observed = rates[: len(raw)], np.array(raw)

@@ -22,7 +22,8 @@ from chainrule.views import lowered
 FEW = 16  # terms in a sum, up to which the product is ours
 TILE = 8  # rows that are summed at once: enough for an adder to be busy while it waits for itself
 
-Word, Bit, Lane = ir.IntType(64), ir.IntType(1), ir.IntType(32)
+Word, Lane, Byte, Bit = (ir.IntType(bits) for bits in (64, 32, 8, 1))
+Pointer = Byte.as_pointer()
 
 
 @type_callable(vecmath.dot)
@@ -55,9 +56,7 @@ def _gemm(context: Any, builder: Any, kinds: Any, args: Any, factor: Any, kept: 
     BLAS counts by columns and so sees every matrix transposed: outᵀ = yᵀ xᵀ.
     """
     x, y, out = kinds
-    char, word, pointer = ir.IntType(8), ir.IntType(64), ir.IntType(8).as_pointer()
-    size = word(x.dtype.bitwidth // 8)
-    number_type = context.get_value_type(x.dtype)
+    size, number_type = Word(x.dtype.bitwidth // 8), context.get_value_type(x.dtype)
 
     def operand(kind: Any, value: Any) -> tuple[Any, ...]:
         array = make_array(kind)(context, builder, value)
@@ -66,42 +65,47 @@ def _gemm(context: Any, builder: Any, kinds: Any, args: Any, factor: Any, kept: 
         if kind.layout == "A":
             across = builder.icmp_signed("!=", strides[1], size)
         else:
-            across = ir.IntType(1)(kind.layout == "F")
+            across = Bit(kind.layout == "F")
         leading = builder.sdiv(builder.select(across, strides[1], strides[0]), size)
         least = builder.select(across, shape[0], shape[1])
         enough = builder.icmp_signed(">=", leading, least)
-        return (
-            builder.select(across, char(ord("t")), char(ord("n"))),
-            builder.bitcast(array.data, pointer),
-            builder.select(enough, leading, least),
-            shape,
-        )
+        data = builder.bitcast(array.data, Pointer)
+        return across, data, builder.select(enough, leading, least), shape
 
     def number(value: Any) -> Any:
-        return builder.bitcast(cgutils.alloca_once_value(builder, value), pointer)
+        return builder.bitcast(cgutils.alloca_once_value(builder, value), Pointer)
+
+    def turned(across: Any) -> Any:
+        return builder.select(across, Byte(ord("t")), Byte(ord("n")))
 
     x_across, x_data, x_leading, (rows, inner) = operand(x, args[0])
     y_across, y_data, y_leading, (_, columns) = operand(y, args[1])
     _, out_data, out_leading, _ = operand(out, args[2])
-    by_rows = builder.icmp_unsigned("==", y_across, char(ord("n")))
-    few = builder.icmp_signed("<=", inner, word(FEW))
-    with builder.if_else(builder.and_(by_rows, few)) as (ours, blas):
+
+    def by_blas() -> None:
+        arguments = (
+            *(Byte(ord(get_blas_kind(x.dtype))), turned(y_across), turned(x_across)),
+            *(columns, rows, inner),
+            *(number(factor), y_data, y_leading, x_data, x_leading),
+            *(number(kept), out_data, out_leading),
+        )
+        signature = ir.FunctionType(ir.IntType(32), [value.type for value in arguments])
+        gemm = cgutils.get_or_insert_function(builder.module, signature, "numba_xxgemm")
+        check_blas_return(context, builder, builder.call(gemm, arguments))
+
+    if y.layout == "F":  # ours takes neighbouring columns of y at once
+        by_blas()
+        return context.get_dummy_value()
+    few = builder.icmp_signed("<=", inner, Word(FEW))
+    with builder.if_else(builder.and_(builder.not_(y_across), few)) as (ours, blas):
         with ours:
-            x_turned = builder.icmp_unsigned("==", x_across, char(ord("t")))
-            x_row = builder.select(x_turned, word(1), x_leading)
-            x_column = builder.select(x_turned, x_leading, word(1))
+            x_row = builder.select(x_across, Word(1), x_leading)
+            x_column = builder.select(x_across, x_leading, Word(1))
             product = _few_terms(builder.module, number_type, kept.constant != 0)
             places = [x_data, x_row, x_column, y_data, y_leading, out_data, out_leading]
             builder.call(product, [rows, columns, inner, factor, *places])
         with blas:
-            arguments = (
-                *(char(ord(get_blas_kind(x.dtype))), y_across, x_across, columns, rows, inner),
-                *(number(factor), y_data, y_leading, x_data, x_leading),
-                *(number(kept), out_data, out_leading),
-            )
-            signature = ir.FunctionType(ir.IntType(32), [value.type for value in arguments])
-            gemm = cgutils.get_or_insert_function(builder.module, signature, "numba_xxgemm")
-            check_blas_return(context, builder, builder.call(gemm, arguments))
+            by_blas()
     return context.get_dummy_value()
 
 
@@ -121,8 +125,7 @@ def _few_terms(module: Any, number: Any, keeps: bool) -> Any:
     name = f"few_terms_{number}_{'added' if keeps else 'new'}"
     if name in module.globals:
         return module.globals[name]
-    pointer = ir.IntType(8).as_pointer()
-    takes = [Word, Word, Word, number, pointer, Word, Word, pointer, Word, pointer, Word]
+    takes = [Word, Word, Word, number, Pointer, Word, Word, Pointer, Word, Pointer, Word]
     product = ir.Function(module, ir.FunctionType(ir.VoidType(), takes), name)
     product.linkage = "internal"
     width = _lanes() // (4 if isinstance(number, ir.FloatType) else 8)
@@ -147,10 +150,9 @@ def _few_terms(module: Any, number: Any, keeps: bool) -> Any:
     sums = [cgutils.alloca_once(builder, vector) for _ in range(TILE)]
 
     def spread(value: Any, kind: Any) -> Any:
-        one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, Lane(0))
-        return builder.shuffle_vector(
-            one, ir.Constant(kind, ir.Undefined), ir.Constant(lanes, None)
-        )
+        none = ir.Constant(kind, ir.Undefined)
+        one = builder.insert_element(none, value, Lane(0))
+        return builder.shuffle_vector(one, none, ir.Constant(lanes, None))
 
     def tile(first: Any, mask: Any, j: Any, height: int) -> None:
         """Rows `first` and on of the columns j and on."""

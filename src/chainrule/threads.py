@@ -17,11 +17,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from chainrule.vecmath import ABORTED, ANNOUNCED, GONE, Index
-
-Result = TypeVar("Result")
 
 FIRST_TRIAL, LAST_TRIAL = 8, 64  # so many runs of steps until the other way is tried
 
@@ -129,8 +127,7 @@ def reserved(most: int, asked: int | None = None) -> Iterator[int]:
     asked : int or None
     """
     process = _process
-    if asked is None:
-        default = default_threads() if most > 1 else 1
+    default = default_threads() if asked is None and most > 1 else 1
     with process.lock:
         free = asked if asked is not None else default - process.busy
         workers = max(1, min(most, free))
@@ -175,7 +172,7 @@ class Pace:
         self._tries = self._left <= 0 or kept_away
 
 
-def side_by_side(work: Callable[[int], Result], workers: int, abort: Callable[[], None]) -> Result:
+def side_by_side(work: Callable[[int], None], workers: int, abort: Callable[[], None]) -> None:
     """Call work(0), …, work(workers - 1), each in a thread, the first in this one.
 
     Parameters
@@ -185,10 +182,6 @@ def side_by_side(work: Callable[[int], Result], workers: int, abort: Callable[[]
     workers : int
     abort : callable
         Called if one of them raises, so that the others do not wait for it.
-
-    Returns
-    -------
-    What work(0) returned.
     """
     errors: list[BaseException] = []
 
@@ -209,7 +202,7 @@ def side_by_side(work: Callable[[int], Result], workers: int, abort: Callable[[]
             # Unlike Thread.start, this does not wait until the other is on its way.
             _thread.start_new_thread(guarded, (worker, over))
             others.append(over)
-        result = work(0)
+        work(0)
     except BaseException:
         abort()
         raise
@@ -218,7 +211,6 @@ def side_by_side(work: Callable[[int], Result], workers: int, abort: Callable[[]
             over.acquire()
     if errors:
         raise errors[0]
-    return result
 
 
 class Team:
