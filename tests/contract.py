@@ -56,6 +56,22 @@ def _call_gradient(table, W, b, s, share, a, delta, nabla_W, nabla_b):
     functions("gradient", table, W)[0](W, b, s, share, a, delta, nabla_W, nabla_b)
 
 
+def _call_collect(table, s, share, a, part):
+    functions("collect", table, a)[0](s, share, a, part)
+
+
+def _call_pool(table, parts, s):
+    functions("pool", table, parts)[0](parts, s)
+
+
+def _call_collect_back(table, s, share, a, delta, part):
+    functions("collect_back", table, a)[0](s, share, a, delta, part)
+
+
+def _call_pool_back(table, parts, s):
+    functions("pool_back", table, parts)[0](parts, s)
+
+
 CALLS = {name.removeprefix("_call_"): fn for name, fn in globals().items() if name[:5] == "_call"}
 
 
@@ -67,7 +83,7 @@ def run(engine, role, fn, *args):
     else:
         from chainrule.engine import ROLES, address, compiled
 
-        dtype = copies[0].dtype
+        dtype = copies[1 if role in ("collect", "collect_back") else 0].dtype
         table = np.array([address(fn, role, dtype)])
         compiled(CALLS[role], "A" + ROLES[role], dtype)(table, *copies)
     return copies

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from contract import close, like, seeds, slope, unchanged
@@ -24,6 +26,7 @@ from chainrule.layers import (
 STANDARDIZE = standardize(np.array([1.0, -2, 0.5, 3]), np.array([2.0, 0.25, 1, 7]))
 KINDS = {**LAYERS, "standardize": STANDARDIZE}
 each_layer = pytest.mark.parametrize("layer", KINDS.values(), ids=list(KINDS))
+BATCH_NORM = batch_norm()[1:4]  # its functions
 # s[0]: predicting, and the seventh step of a training.
 each_mode = pytest.mark.parametrize("t", [0, 7], ids=["predicting", "training"])
 
@@ -42,11 +45,39 @@ def pieces_of(layer, rng, dtype, m=5, n_in=4, n_out=3, t=0):
 
 
 def run(engine, role, fn, W, b, s, a, *rest, share=None):
-    """Call a layer's function, with equal shares unless told; the arguments but the shares."""
+    """Call a layer's function, with equal shares unless told; the arguments but the shares.
+
+    While training, batch normalisation is told its statistics before, as a network does.
+    """
     if share is None:
         share = np.full((len(a), 1), 1 / len(a))
-    after = run_piece(engine, role, fn, W, b, s, share.astype(a.dtype), a, *rest)
+    share = share.astype(a.dtype)
+    own = s
+    if fn in BATCH_NORM and s[0] > 0:
+        s = told(engine, batch_norm().statistics, s, share, a, *rest[: role != "forward"])
+    after = run_piece(engine, role, fn, W, b, s, share, a, *rest)
+    after[2] = after[2][: len(own)]
+    if role != "forward":  # the averages have moved before it, which is none of its doing
+        np.testing.assert_array_equal(after[2], s[: len(own)])
+        after[2] = own
     return after[:3] + after[4:]
+
+
+def told(engine, statistics, s, share, a, *delta, cuts=()):
+    """s with the statistics of a batch behind, and those of delta; rows are cut there."""
+    s = np.concatenate([s, np.full(statistics.size(a.shape[1]), np.nan)])
+    parts = np.full((len(cuts) + 1, statistics.size(a.shape[1])), np.nan)
+    for way, collect, pool in (
+        ((), "collect", "pool"),
+        (delta, "collect_back", "pool_back"),
+    )[: 1 + len(delta)]:
+        for i, (first, last) in enumerate(itertools.pairwise([0, *cuts, len(a)])):
+            rows = [x[first:last] for x in (share, a, *way)]
+            *_, parts[i] = run_piece(
+                engine, collect, getattr(statistics, collect), s, *rows, parts[i]
+            )
+        _, s = run_piece(engine, pool, getattr(statistics, pool), parts, s)
+    return s
 
 
 def with_step(layer, n, t):
@@ -394,6 +425,38 @@ def test_a_row_of_weight_two_is_that_row_twice(layer, twice, seed):
         (z, own, below, *nablas), (z_two[:5], own_two, below_two[:5], *nablas_two), strict=True
     ):
         np.testing.assert_allclose(left, right, rtol=1e-9, atol=1e-11)
+
+
+@given(
+    m=st.integers(1, 30),
+    cuts=st.sets(st.integers(1, 29), max_size=6),
+    weightless=st.integers(0, 30),
+    far=st.sampled_from([0, 1e6]),
+    seed=seeds,
+)
+def test_statistics_do_not_depend_on_how_rows_are_cut(m, cuts, weightless, far, seed, dtype):
+    """Nor on rows of no weight, which may be a block's all; of columns far from 0, too."""
+    rng = np.random.default_rng(seed)
+    layer, n = batch_norm(1e-3, 0.75), 3
+    weight = rng.uniform(0.1, 2, (m, 1)) * (np.arange(m)[:, np.newaxis] >= weightless)
+    share = (weight / (weight.sum() or 1)).astype(dtype)
+    a, delta = like(rng, (m, n), dtype) + np.dtype(dtype).type(far), like(rng, (m, n), dtype)
+    s = np.array(layer.numbers(n))
+    s[0] = 1
+    cuts = sorted(k for k in cuts if k < m)
+    s = told("numpy", layer.statistics, s, share, a, delta, cuts=cuts)
+    p, x, d = (array.astype(np.float64) for array in (share, a, delta))
+    mean = (p * x).sum(axis=0) / (p.sum() or 1)
+    variance = (p * (x - mean) ** 2).sum(axis=0) / (p.sum() or 1)
+    eps = 20 * np.finfo(dtype).eps
+    mu, v, total, dots = s[4 + 2 * n :].reshape(4, n)
+    np.testing.assert_allclose(mu, mean, rtol=eps, atol=eps)
+    np.testing.assert_allclose(v, variance, rtol=50 * eps, atol=10 * eps * (1 + far))
+    np.testing.assert_allclose(total, d.sum(axis=0), rtol=0, atol=eps * m)
+    bound = eps * np.abs(d).sum(axis=0) * (1 + np.abs(x - mean).max() + far)
+    assert (np.abs(dots - ((x - mu) * d).sum(axis=0)) <= bound).all()
+    np.testing.assert_allclose(s[3 : 3 + n], 0.25 * mu, rtol=1e-12)
+    np.testing.assert_allclose(s[3 + n : 3 + 2 * n], 0.75 + 0.25 * v, rtol=1e-12)
 
 
 def test_batch_norm_of_one_row_is_its_shift(engine, dtype):

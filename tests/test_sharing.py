@@ -31,7 +31,17 @@ from chainrule import descent as descending
 from chainrule.descent import Descent
 from chainrule.layers import AFFINE, batch_norm, dropout, layer_norm, noise, standardize
 from chainrule.regularizers import Rules
-from chainrule.vecmath import ABORTED, ANNOUNCED, BOARD, GONE, announced, take
+from chainrule.vecmath import (
+    ABORTED,
+    ANNOUNCED,
+    BOARD,
+    DONE,
+    GONE,
+    MOST_ITEMS,
+    TICKET,
+    announced,
+    take,
+)
 
 RULES = {
     "none": Rules(),
@@ -67,21 +77,23 @@ def cut_small(monkeypatch, request):
     return request.param
 
 
-def descend(engine, n_threads, *, rules=None, dtype="float64", layers=None, weighted=False):
-    """Three epochs of Adam on batches of 30 and a rest of 11; (theta, average, state, totals)."""
+def descend(
+    engine, n_threads, *, rules=None, dtype="float64", layers=None, weighted=False, sizes=None
+):
+    """Three epochs of Adam, batches of 30 and 11; (theta, average, state, totals, own)."""
     rng = np.random.default_rng(0)
-    sizes = (12, 20, 20, 5) if layers else (12, 20, 5)
+    sizes = sizes or ((12, 20, 20, 5) if layers else (12, 20, 5))
     network = Network(
         sizes, loss="cross_entropy", dtype=dtype, init="he_normal", seed=1, layers=layers
     )
     X = rng.normal(size=(101, 12)).astype(dtype)
-    Y = np.eye(5, dtype=dtype)[rng.integers(0, 5, 101)]
+    Y = np.eye(sizes[-1], dtype=dtype)[rng.integers(0, 5, 101)]
     weight = rng.uniform(0, 2, 101).astype(dtype) if weighted else None
     adam = OPTIMIZERS["adam"]
     hyper = np.array(list(adam.hyper.values()))
     descent = Descent(network, adam, hyper, 30, engine, rules, n_threads=n_threads)
     totals = [descent.epoch(X, Y, rng.permutation(101), weight) for _ in range(3)]
-    return network.theta, descent.average, descent.state, np.array(totals)
+    return network.theta, descent.average, descent.state, np.array(totals), network.own
 
 
 def same_bits(left, right):
@@ -129,6 +141,32 @@ def test_layers_that_mix_rows_or_draw_by_place(middle, monkeypatch):
 
 
 @pytest.mark.compiled
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("sizes", "layers"),
+    [
+        ((12, 12, 20, 20, 5), [batch_norm(), AFFINE, batch_norm(), AFFINE]),
+        ((12, 20, 20, 20, 20), [AFFINE, batch_norm(), batch_norm(), dropout(0.5)]),
+        ((12, 12, 12), [dropout(0.5), batch_norm()]),
+        ((12, 5, 5), [AFFINE, batch_norm()]),
+    ],
+    ids=["first and middle", "one on the other", "the only one that learns", "last"],
+)
+def test_blocks_of_rows_wait_for_each_others_statistics(sizes, layers, weighted, monkeypatch):
+    """Wherever layers ask for them: the same step, to the bit for any number of workers."""
+    kinds = {"sizes": sizes, "layers": layers, "weighted": weighted}
+    whole = descend("numpy", 1, **kinds)
+    for adds_up in (False, True):
+        make_small(adds_up, monkeypatch.setattr)
+        alone = descend("numba", 1, **kinds)
+        for n_threads in (2, 3):
+            assert same_bits(descend("numba", n_threads, **kinds), alone)
+        for cut in (alone, descend("numpy", 1, **kinds)):
+            for k in (0, 3, 4):
+                np.testing.assert_allclose(cut[k], whole[k], rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.compiled
 def test_fewer_targets_than_outputs(cut_small):
     """A mean and a log variance for each target."""
     rng = np.random.default_rng(0)
@@ -149,7 +187,8 @@ def test_only_what_may_be_cut_is_cut(cut_small):
     for name, layer in LAYERS.items():
         network = Network((20, 20, 20, 20), layers=[AFFINE, layer, AFFINE], seed=0)
         cut = plan.make_plan(network, 40, 2, True)
-        assert (len(cut.blocks) > 1) == (name != "batch_norm")
+        assert len(cut.blocks) > 1
+        assert cut.edges.tolist() == ([0, 2, 4] if name == "batch_norm" else [0, 4])
         assert [(cut.parts[0, :, 0] == l).sum() > 1 for l in (1, 2, 3)] == [
             True,
             name == "affine",
@@ -318,9 +357,34 @@ def test_compiled_workers_do_not_wait_for_one_that_failed():
 
 
 def two_items(out, board):
-    i = take(board, 0, 2, -1)
+    i = take(board, 0, 2, -1, 0)
     if i < 2:
-        i = take(board, 0, 2, 2)
+        i = take(board, 0, 2, 2, 0)
+
+
+@pytest.mark.compiled
+@given(n=st.integers(1, MOST_ITEMS), wanted=st.integers(0, 2**MOST_ITEMS - 1))
+def test_a_worker_is_given_first_what_it_had_before(n, wanted):
+    """And then the rest; each once, until a later phase begins."""
+    from chainrule.engine import compiled
+
+    order = np.full(n, -1)
+    board = np.zeros(BOARD, np.int64)
+    board[TICKET] = 5 << MOST_ITEMS
+    compiled(take_all, "AAI", np.dtype("float64"))(board, order, wanted)
+    mine = [i for i in range(n) if wanted >> i & 1]
+    assert order.tolist() == mine + [i for i in range(n) if i not in mine]
+    assert board[TICKET] == 6 << MOST_ITEMS
+    assert board[DONE] == 0
+
+
+def take_all(board, order, wanted):
+    n, k = len(order), 0
+    i = take(board, 5, n, -1, wanted)
+    while i < n:
+        order[k] = i
+        k += 1
+        i = take(board, 5, n, i, wanted)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,12 @@ pytestmark = pytest.mark.compiled
 
 
 def _column_moments(x, p, c, out):
-    vecmath.column_moments(x[:, 1:], p, out[0], out[1])
+    out[1, 0] = vecmath.column_moments(x[:, 1:], p * p, out[0], out[2])
+
+
+def _pool_moments(x, p, c, out):
+    n = x.shape[1] // 2 - 1
+    vecmath.pool_moments(x * x, out[0, :n], out[1, :n])
 
 
 def _column_dots(x, y, c, out):
@@ -45,7 +50,7 @@ def _standard_dots(x, y, p, c, out):
 
 
 BODIES = [fn for name, fn in globals().items() if name[:1] == "_" and name[1:] in dir(vecmath)]
-SHAPES = [(2, 2), (3, 17), (9, 2), (7, 5), (200, 10), (33, 100)]
+SHAPES = [(3, 3), (3, 17), (9, 3), (7, 5), (200, 10), (33, 100)]
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda fn: fn.__name__[1:])

@@ -29,9 +29,17 @@ from chainrule.vecmath import (
     weighted_sum,
 )
 
+ALL = 1 << 30  # layers
+
+STATISTICS = ("collect", "pool", "collect_back", "pool_back")
+BY_LAYER = ("forward", "pullback", "gradient", "f", "f_pullback", *STATISTICS)  # as in Layers
+
 
 class Layers(NamedTuple):
-    """What a network consists of, by layer: functions and parameters."""
+    """What a network consists of, by layer: functions and parameters.
+
+    asks is 1 for a layer that has statistics, whose four functions are then there.
+    """
 
     L: int
     forward: Sequence[Callable[..., None]]
@@ -39,6 +47,11 @@ class Layers(NamedTuple):
     gradient: Sequence[Callable[..., None]]
     f: Sequence[Callable[[Array, Array], None]]
     f_pullback: Sequence[Callable[[Array, Array, Array], None]]
+    collect: Sequence[Callable[..., None]]
+    pool: Sequence[Callable[..., None]]
+    collect_back: Sequence[Callable[..., None]]
+    pool_back: Sequence[Callable[..., None]]
+    asks: Sequence[int] | Index
     W: Sequence[Array]
     b: Sequence[Array]
 
@@ -47,7 +60,8 @@ class Batch(NamedTuple):
     """What one pass over m rows computes, by layer.
 
     share, (m, 1), is what each row counts for in a mean: 1/m, or its weight over all weights; s
-    are the layers' own numbers, which say the moment.
+    are the layers' own numbers, which say the moment. part is what these rows tell of the batch to
+    a layer that has statistics, and parts what all blocks of the batch's rows tell.
     """
 
     z: Sequence[Array]
@@ -55,12 +69,21 @@ class Batch(NamedTuple):
     delta: Sequence[Array]
     share: Array
     s: Sequence[Array]
+    part: Sequence[Array]
+    parts: Sequence[Array]
 
 
-def forward(net: Layers, batch: Batch) -> None:
-    """z^l = a^{l-1} W^l + b^l and a^l = σ^l(z^l), for l = 1 … L."""
+def forward(net: Layers, batch: Batch, first: int = 0, last: int = ALL) -> None:
+    """z^l = a^{l-1} W^l + b^l and a^l = σ^l(z^l), for l = 1 … L.
+
+    Or from the first to the last of some layers; of the first, statistics are there to be pooled.
+    """
     W, b, s, z, a = net.W, net.b, batch.s, batch.z, batch.a
-    for l in range(1, net.L + 1):
+    for l in range(max(first, 1), min(last, net.L) + 1):
+        if net.asks[l] and s[l][0] > 0:
+            if l > first:
+                net.collect[l](s[l], batch.share, a[l - 1], batch.part[l])
+            net.pool[l](batch.parts[l], s[l])
         net.forward[l](W[l], b[l], s[l], batch.share, a[l - 1], z[l])
         net.f[l](z[l], a[l])
 
@@ -79,13 +102,20 @@ def output_error(
     scale_rows(batch.share, scale, delta[L])
 
 
-def backward(net: Layers, batch: Batch, lowest: int = 1) -> None:
+def backward(net: Layers, batch: Batch, lowest: int = 1, first: int = ALL) -> None:
     """δ^l = (δ^{l+1} W^{l+1}ᵀ) ⊙ σ′(z^l), for l = L-1 … 1  (BP2).
 
-    Nothing below the lowest layer that learns needs a δ.
+    Nothing below the lowest layer that learns needs a δ. Or from the first to the lowest of some
+    layers; of the one above the first, statistics are there to be pooled.
     """
     W, b, s, z, a, delta = net.W, net.b, batch.s, batch.z, batch.a, batch.delta
-    for l in range(net.L - 1, lowest - 1, -1):
+    for l in range(min(first, net.L - 1), lowest - 1, -1):
+        if net.asks[l + 1] and s[l + 1][0] > 0:
+            if l < first:
+                net.collect_back[l + 1](
+                    s[l + 1], batch.share, a[l], delta[l + 1], batch.part[l + 1]
+                )
+            net.pool_back[l + 1](batch.parts[l + 1], s[l + 1])
         net.pullback[l + 1](W[l + 1], b[l + 1], s[l + 1], batch.share, a[l], delta[l + 1], delta[l])
         net.f_pullback[l](z[l], a[l], delta[l])
 
@@ -98,15 +128,11 @@ def gradient(net: Layers, batch: Batch, nabla_W: Sequence[Array], nabla_b: Seque
 
 
 def descend(
-    layer_forward: Any,
-    layer_pullback: Any,
-    layer_gradient: Any,
-    f: Any,
-    f_pullback: Any,
+    by_layer: Any,
+    layer_descend: Any,
     cost: Any,
     loss_delta: Any,
     step: Any,
-    layer_descend: Any,
     rule: Any,
     theta: Array,
     nabla: Array,
@@ -117,7 +143,9 @@ def descend(
     times: Index,
     rules: Array,
     own: Array,
+    statistics: Array,
     tables: Index,
+    edges: Index,
     blocks: Index,
     starts: Index,
     parts: Index,
@@ -127,6 +155,9 @@ def descend(
     numbers: Index,
     W_blocks: Index,
     b_blocks: Index,
+    statistics_blocks: Index,
+    asks: Index,
+    tellers: Index,
     weighs: Index,
     direct: Index,
     lowest: int,
@@ -156,11 +187,11 @@ def descend(
 
     Parameters
     ----------
-    layer_forward, layer_pullback, layer_gradient, f, f_pullback : L + 1 functions each
-        By layer; in the compiled engine their int64 addresses.
-    cost, loss_delta, step : one function each, in a list of one
+    by_layer : L + 1 functions of each role in BY_LAYER
+        In the compiled engine their int64 addresses.
     layer_descend : L + 1 functions
         Of the layers that are `direct`.
+    cost, loss_delta, step : one function each, in a list of one
     rule : the functions in `regularizers.RULES`
     theta : (P,)
         Parameters, changed in place.
@@ -179,9 +210,15 @@ def descend(
     rules : float64
         A `regularizers.Rules`.
     own : float64
-        The layers' own numbers, flat, for each block of rows.
-    tables, blocks, starts, parts, slices, owned, bundles, numbers, W_blocks, b_blocks : int64
+        s of all layers, flat, for each block of rows.
+    statistics : float64
+        Room for what each block of rows tells of the batch.
+    tables, edges, blocks, … statistics_blocks : int64
         A `plan.Plan`.
+    asks : (L + 1,) int64
+        1 for a layer that has statistics.
+    tellers : int64
+        The layers that have numbers of their own, which say the moment.
     weighs : (L + 1,) int64
         1 for a layer whose W penalties, decay and the norm limit concern.
     direct : (L + 1,) int64
@@ -216,15 +253,21 @@ def descend(
     L = tables.shape[1] - 1
     net = Layers(
         L,
-        functions("forward", layer_forward, theta),
-        functions("pullback", layer_pullback, theta),
-        functions("gradient", layer_gradient, theta),
-        functions("f", f, theta),
-        functions("f_pullback", f_pullback, theta),
+        functions("forward", by_layer[0], theta),
+        functions("pullback", by_layer[1], theta),
+        functions("gradient", by_layer[2], theta),
+        functions("f", by_layer[3], theta),
+        functions("f_pullback", by_layer[4], theta),
+        functions("collect", by_layer[5], theta),
+        functions("pool", by_layer[6], theta),
+        functions("collect_back", by_layer[7], theta),
+        functions("pool_back", by_layer[8], theta),
+        asks,
         matrices(theta, tables[0]),
         vectors(theta, tables[1]),
     )
     s = vectors(own, numbers)
+    part, all_parts = vectors(statistics, statistics_blocks), matrices(statistics, tables[3])
     z, a, delta = matrices(z_flat, blocks), matrices(a_flat, blocks), matrices(delta_flat, blocks)
     a_whole, delta_whole = matrices(a_flat, tables[2]), matrices(delta_flat, tables[2])
     W_part, b_part = matrices(theta, parts[1]), vectors(theta, parts[2])
@@ -252,8 +295,10 @@ def descend(
     max_norm, newest = rules[7], rules[8]
     clips = value_bound > 0 or norm_bound > 0
     follows = newest > 0 and max_norm == 0
-    phases = 2 + 2 * int(clips) + int(max_norm > 0)
+    turn = len(edges) - 2  # up to each layer that asks, to the output, and the same way back
+    phases = 2 * turn + 2 + 2 * int(clips) + int(max_norm > 0)
     mass = float(m)
+    mine = mine_too = 0  # blocks of rows, and bundles, that were taken last
     end = announced(board, k, steps)
     while k < end:
         last_step = k == end - 1  # whose gradient is asked for
@@ -265,27 +310,44 @@ def descend(
             mass = shares(weight, rows, share)
 
         n = len(starts) - 1
-        i = take(board, phase, n, -1)
-        while i < n:
-            first, last = starts[i], starts[i + 1]
-            batch = Batch(z[i], a[i], delta[i], share[first:last], s[i])
-            chosen, targets = rows[first:last], y[first:last]
-            for l in range(1, L + 1):
-                if len(batch.s[l]) > 0:
-                    batch.s[l][0] = t + first * ROW
-            take_rows(X, chosen, batch.a[0])
-            take_rows(Y, chosen, targets)
-            forward(net, batch)
-            row_cost(batch.z[L], batch.a[L], targets, c[first:last])
-            output_error(net, output_delta, targets, batch, error_scale)
-            backward(net, batch, lowest)
-            if by_block:
-                gradient(net, batch, nabla_W_block[i], nabla_b_block[i])
-            i = take(board, phase, n, i)
-        phase += 1
+        for way in range(2 * turn + 1):
+            wanted, mine = mine, 0
+            i = take(board, phase, n, -1, wanted)
+            while i < n:
+                first, last = starts[i], starts[i + 1]
+                targets = y[first:last]
+                batch = Batch(z[i], a[i], delta[i], share[first:last], s[i], part[i], all_parts)
+                if way == 0:
+                    for l in tellers:
+                        batch.s[l][0] = t + first * ROW
+                    chosen = rows[first:last]
+                    take_rows(X, chosen, batch.a[0])
+                    take_rows(Y, chosen, targets)
+                if way <= turn:
+                    forward(net, batch, edges[way], edges[way + 1] - 1)
+                if way == turn:
+                    row_cost(batch.z[L], batch.a[L], targets, c[first:last])
+                    output_error(net, output_delta, targets, batch, error_scale)
+                if way >= turn:
+                    back = 2 * turn - way
+                    backward(net, batch, max(edges[back], lowest), edges[back + 1] - 1)
+                if way < turn:
+                    l = edges[way + 1]
+                    net.collect[l](batch.s[l], batch.share, batch.a[l - 1], batch.part[l])
+                elif way < 2 * turn:
+                    l = edges[back]
+                    net.collect_back[l](
+                        batch.s[l], batch.share, batch.a[l - 1], batch.delta[l], batch.part[l]
+                    )
+                elif by_block:
+                    gradient(net, batch, nabla_W_block[i], nabla_b_block[i])
+                mine |= 1 << i
+                i = take(board, phase, n, i, wanted)
+            phase += 1
 
         n = len(bundles) - 1
-        bundle = take(board, phase, n, -1)
+        wanted, mine_too = mine_too, 0
+        bundle = take(board, phase, n, -1, wanted)
         while bundle < n:
             for i in range(bundles[bundle], bundles[bundle + 1]):
                 l, first, last = parts[0, i]
@@ -328,36 +390,37 @@ def descend(
                             take_step(theta_slice[j], nabla_slice[j], state_slice[j], h, t)
                         if follows:
                             follow(newest, theta_slice[j], average_slice[j])
-            bundle = take(board, phase, n, bundle)
+            mine_too |= 1 << bundle
+            bundle = take(board, phase, n, bundle, wanted)
         phase += 1
 
         if clips:
-            i = take(board, phase, 1, -1)
+            i = take(board, phase, 1, -1, 0)
             while i < 1:
                 if value_bound > 0:
                     clip_values(value_bound, nabla[: len(theta)])
                 if norm_bound > 0:
                     clip_norm(norm_bound, nabla[: len(theta)])
-                i = take(board, phase, 1, i)
+                i = take(board, phase, 1, i, 0)
             phase += 1
-            n = slices.shape[1]
-            j = take(board, phase, n, -1)
-            while j < n:
-                take_step(theta_slice[j], nabla_slice[j], state_slice[j], h, t)
-                if follows:
-                    follow(newest, theta_slice[j], average_slice[j])
-                j = take(board, phase, n, j)
+            bundle = take(board, phase, n, -1, mine_too)
+            while bundle < n:
+                for j in range(owned[bundles[bundle]], owned[bundles[bundle + 1]]):
+                    take_step(theta_slice[j], nabla_slice[j], state_slice[j], h, t)
+                    if follows:
+                        follow(newest, theta_slice[j], average_slice[j])
+                bundle = take(board, phase, n, bundle, mine_too)
             phase += 1
 
         if max_norm > 0:
-            i = take(board, phase, 1, -1)
+            i = take(board, phase, 1, -1, 0)
             while i < 1:
                 for l in range(1, L + 1):
                     if weighs[l]:
                         limit_norms(max_norm, net.W[l])
                 if newest > 0:
                     follow(newest, theta, average)
-                i = take(board, phase, 1, i)
+                i = take(board, phase, 1, i, 0)
 
         k += 1
         if k == end and steps == 0:

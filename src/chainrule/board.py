@@ -54,24 +54,29 @@ def _yield(typingctx: Any) -> Any:
 
 
 @overload(vecmath.take)
-def _take(board: Any, phase: Any, n: Any, done: Any) -> Any:
+def _take(board: Any, phase: Any, n: Any, done: Any, before: Any) -> Any:
     ticket, finished, aborted = vecmath.TICKET, vecmath.DONE, vecmath.ABORTED
-    alone = vecmath.ALONE
+    alone, bits = vecmath.ALONE, vecmath.MOST_ITEMS
 
-    def body(board, phase, n, done):  # type: ignore[no-untyped-def]
+    def body(board, phase, n, done, before):  # type: ignore[no-untyped-def]
         if board[alone]:
             return done + 1
         if done >= 0 and _atomic("add", board, finished, 1, 0) == n - 1:
             _atomic("set", board, finished, 0, 0)
-            _atomic("set", board, ticket, (phase + 1) << 32, 0)
-        looks = 0
+            _atomic("set", board, ticket, (phase + 1) << bits, 0)
+        looks, all_items = 0, (1 << n) - 1
         while _atomic("get", board, aborted, 0, 0) == 0:
             seen = _atomic("get", board, ticket, 0, 0)
-            item = seen - (phase << 32)
-            if item > n:  # a later phase's
+            taken = seen - (phase << bits)
+            if taken > all_items:  # a later phase's
                 return n
-            if item < n:
-                if _atomic("swap", board, ticket, seen + 1, seen) == seen:
+            free = all_items & ~taken
+            if taken >= 0 and free:
+                free = free & before or free
+                if _atomic("swap", board, ticket, seen + (free & -free), seen) == seen:
+                    item = 0
+                    while not free >> item & 1:
+                        item += 1
                     return item
             else:
                 looks += 1

@@ -59,6 +59,7 @@ class Cut(NamedTuple):
     most: int
     pace: threads.Pace
     own: Array
+    statistics: Array
     y: Array
     c: Array
     penalties: Array
@@ -126,6 +127,8 @@ class Descent:
         self.average = network.theta.copy() if self.rules.average else network.theta[:0]
         self.t = 0
         self.complete = True
+        self._asks = np.array([layer.statistics is not None for layer in network.layers], np.int64)
+        self._tellers = np.flatnonzero(network.parameter_tables[2, :, 2])
         self._weighs = np.zeros(network.L + 1, np.int64)
         self._weighs[network.weight_layers()] = 1
         self._direct = _direct(network, optimizer, self.rules) * (engine == "numba")
@@ -246,7 +249,9 @@ class Descent:
         """Take a step for every m rows; returns the costs and penalties."""
         cut = self._cut(m, Y)
         cut.penalties[:] = cut.total[:] = 0
-        cut.own.reshape(len(cut.plan.blocks), self.network.own.size)[:] = self.network.own
+        network = self.network
+        for own in cut.own:
+            own[network.own_at] = network.own
         steps = Steps(rates, np.arange(self.t + 1, self.t + 1 + len(rates)), order)
         shared = [*self._arrays(), self._nabla, X, Y, self._no_weight if weight is None else weight]
         most = cut.most if cut.pace.choose() else 1
@@ -262,7 +267,8 @@ class Descent:
         if cut.most > 1 and (workers > 1) == (most > 1):
             seconds, worked = time.perf_counter() - began, time.thread_time() - worked
             cut.pace.note(workers > 1, seconds / len(rates), worked / seconds)
-        self.network.own[self.network.steps_at] = 0  # from here on it predicts
+        network.own[:] = cut.own[0, network.own_at]
+        network.own[network.steps_at] = 0  # from here on it predicts
         return float(cut.total[0] + cut.penalties.sum())
 
     def _cut(self, m: int, Y: Array) -> Cut:
@@ -277,7 +283,8 @@ class Descent:
                 plan,
                 max(n_blocks, len(plan.bundles) - 1) if shared else 1,
                 threads.Pace(),
-                self.network.own if n_blocks == 1 else np.tile(self.network.own, n_blocks),
+                np.zeros((n_blocks, plan.numbers[0, -1, [0, 2]].sum())),
+                np.zeros(n_blocks * plan.tables[3, :, 2].sum()),
                 np.zeros((m, *Y.shape[1:]), Y.dtype),
                 np.zeros(m, self.network.dtype),
                 np.zeros(plan.parts.shape[1]),
@@ -307,6 +314,10 @@ class Descent:
     ) -> Callable[[int, int], None]:
         """`backprop.descend` on all these, for (k, steps)."""
         theta, _, state, average, nabla, X, Y, weight = shared
+        direct = self._direct * (len(cut.plan.W_blocks) == 0)
+        indices: list[Any] = [*cut.plan, self._asks, self._tellers, self._weighs, direct]
+        if self.engine == "numpy":  # plain numbers are quicker there
+            indices = [x.tolist() if x.ndim == 1 else x for x in indices]
 
         def work(k: int, n: int) -> None:
             self._run(
@@ -319,10 +330,9 @@ class Descent:
                 steps.rates,
                 steps.times,
                 self._rules,
-                cut.own,
-                *cut.plan,
-                self._weighs,
-                self._direct * (len(cut.plan.W_blocks) == 0),
+                cut.own.ravel(),
+                cut.statistics,
+                *indices,
                 self._lowest,
                 *self._buffers,
                 cut.y,
@@ -445,27 +455,30 @@ def _executable(
     network: Network, optimizer: Optimizer, kind: str, rules: Rules, direct: Index
 ) -> tuple[list[Any], Callable[..., None]]:
     """`descend` and its functions: as they are, or compiled."""
-    roles: dict[str, list[Any]] = {**network.functions(), "step": [optimizer.step]}
-    roles["descend"] = [
-        layer.descend if direct[l] else None for l, layer in enumerate(network.layers)
-    ]
+    roles = network.functions()
+    one_each = [roles["cost"], roles["delta"], [optimizer.step]]
+    steps = [layer.descend if direct[l] else None for l, layer in enumerate(network.layers)]
     if kind == "numpy":
-        return [*roles.values(), RULES], np.errstate(all="ignore")(backprop.descend)
+        plain = [[roles[role] for role in backprop.BY_LAYER], steps, *one_each, RULES]
+        return plain, np.errstate(all="ignore")(backprop.descend)
 
-    def address(fn: Any, role: str, used: bool = True) -> int:
-        return engine.address(fn, role, network.dtype) if used and fn is not None else 0
+    def addresses(fns: list[Any], *names: str) -> Index:
+        """Of functions of one role, or each of its own; 0 for those that are never called."""
+        named = zip(fns, names * (len(fns) // len(names)), strict=True)
+        found = [engine.address(fn, name, network.dtype) if fn else 0 for fn, name in named]
+        return np.array(found, np.int64)
 
-    # Entry 0 of a list by layer is a placeholder, which is never called.
-    tables = [
-        [address(fn, role, l > 0 or len(fns) == 1) for l, fn in enumerate(fns)]
-        for role, fns in roles.items()
-    ]
+    # Entry 0 of a list by layer is a placeholder.
+    by_layer = np.array([addresses([None, *roles[role][1:]], role) for role in backprop.BY_LAYER])
     penalized = rules.l2 or rules.l1
     used: tuple[float, ...] = (penalized, penalized, rules.clip_value, rules.clip_norm)
     used += (rules.decay, rules.max_norm, rules.average)
-    tables.append([address(fn, fn.__name__, bool(on)) for fn, on in zip(RULES, used, strict=True)])
+    rule = [fn if on else None for fn, on in zip(RULES, used, strict=True)]
+    tables = [addresses(steps, "descend")]
+    tables += [addresses(*pair) for pair in zip(one_each, ("cost", "delta", "step"), strict=True)]
+    tables.append(addresses(rule, *(fn.__name__ for fn in RULES)))
     run = engine.compiled(backprop.descend, engine.DESCEND, network.dtype)
-    return [np.array(table, np.int64) for table in tables], run
+    return [by_layer, *tables], run
 
 
 def step_seconds(network: Network, m: int) -> float:

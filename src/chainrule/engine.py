@@ -32,14 +32,18 @@ import numpy as np
 logger = logging.getLogger("chainrule")
 
 # The arguments of each role, and after a colon what it returns: M matrix, S columns of a matrix,
-# R matrix that is only read, V vector, H numbers in float64, F such a number, I integer,
-# A integers (addresses, row numbers), T tables of integers in three dimensions.
+# R matrix that is only read, V vector, H and D vector and matrix in float64, F such a
+# number, I integer, A integers (addresses, row numbers), B and T such in two and three dimensions.
 ROLES = {
     "forward": "MVHMMM",  # W, b, s, share, a, z
     "pullback": "MVHMMMM",  # W, b, s, share, a, delta, below
     "gradient": "MVHMSMMV",  # W, b, s, share, a, delta, nabla_W, nabla_b
     "f": "MM",  # z, a
     "f_pullback": "MMM",  # z, a, delta
+    "collect": "HMMH",  # s, share, a, part
+    "pool": "DH",  # parts, s
+    "collect_back": "HMMMH",  # s, share, a, delta, part
+    "pool_back": "DH",  # parts, s
     "cost": "MMMV",  # z, a, y, c
     "delta": "MMMM",  # z, a, y, delta
     "step": "VVMHI",  # theta, nabla, state, h, t
@@ -56,7 +60,7 @@ ROLES = {
 KNOW_NUMBA = {"board", "engine", "formulas", "loops", "products", "rows", "views"}
 FIXED_MODULES = ("numpy", "math", "cmath")  # whose contents nobody edits
 UNSWITCH = {"f": 200, "f_pullback": 200, "step": 200}  # which go through most numbers
-DESCEND = "AAAAAAAAAAVVVVHHAHHTTATTAATTTAAIVVVMVHHRRVAIMAII"  # the arguments of backprop.descend
+DESCEND = "BAAAAAVVVVHHAHHHTATATTAATTTTAAAAIVVVMVHHRRVAIMAII"  # the arguments of backprop.descend
 
 # Not the whole of fast-math: "nnan" and "ninf" would make isfinite(nan) true.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
@@ -252,9 +256,11 @@ def numba_types(letters: str, number: Any) -> Any:
         "V": nb.Array(number, 1, "C"),
         "R": nb.Array(number, 2, "C", readonly=True),
         "H": nb.Array(nb.float64, 1, "C"),
+        "D": nb.Array(nb.float64, 2, "C"),
         "F": nb.float64,
         "I": nb.int64,
         "A": nb.Array(nb.int64, 1, "C"),
+        "B": nb.Array(nb.int64, 2, "C"),
         "T": nb.Array(nb.int64, 3, "C"),
     }
     return tuple(kinds[kind] for kind in letters)

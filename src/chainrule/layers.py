@@ -16,6 +16,9 @@ delta = ∂C/∂z:
 If a kind has numbers of its own, s[0] is 0 when predicting; while training it is the moment
 t + r · ROW: the step t, counted from 1, and r, the row of the batch that is a's first.
 
+A kind whose rows depend on each other through sums over the batch can have them computed block by
+block, by its `Statistics`; while training, s then goes on with those of the whole batch.
+
 ``shape(n_in, n_out)``
     gives ((r, c), k), and raises ValueError for widths that it cannot join.
 
@@ -43,6 +46,7 @@ from chainrule.vecmath import (
     detrend_rows,
     dot,
     drop,
+    pool_moments,
     random_normal,
     row_moments,
     shift_and_scale,
@@ -54,6 +58,30 @@ from chainrule.vecmath import (
 def no_numbers(n_out: int) -> tuple[float, ...]:
     """A layer without numbers of its own."""
     return ()
+
+
+class Statistics(NamedTuple):
+    """What a layer asks of the whole batch while training, gathered from blocks of its rows.
+
+    Attributes
+    ----------
+    size : callable (n_out) -> int
+        How many numbers a block tells; as many go on behind the layer's own in s.
+    collect : callable (s, share, a, part)
+        Before `forward`: writes what these rows tell into part, (size,) float64.
+    pool : callable (parts, s)
+        From all blocks', (B, size), writes into s what `forward` needs.
+    collect_back : callable (s, share, a, delta, part)
+        As `collect`, before `pullback`.
+    pool_back : callable (parts, s)
+        As `pool`, for `pullback`.
+    """
+
+    size: Callable[[int], int]
+    collect: Callable[..., None]
+    pool: Callable[..., None]
+    collect_back: Callable[..., None]
+    pool_back: Callable[..., None]
 
 
 class Layer(NamedTuple):
@@ -74,13 +102,15 @@ class Layer(NamedTuple):
     made_by : tuple, default ()
         The function that made it and its arguments, if one did; for pickling.
     by_row : bool, default False
-        Each row of z comes from that row of a and its place in the batch alone, and s is not
+        Each row of z comes from that row of a, its place in the batch and s alone, and s is not
         written to: blocks of rows may be computed apart.
     by_input : bool, default False
         Each row of ∂C/∂W comes from that column of a alone: `gradient` and `descend` may be
         asked for some rows of W, with those columns of a, and without b (empty) but for the last.
     descend : callable, optional
         As in the module's contract. Default: None.
+    statistics : Statistics, optional
+        What has to be known of the whole batch before. Default: None.
     """
 
     name: str
@@ -94,6 +124,7 @@ class Layer(NamedTuple):
     by_input: bool = False
     made_by: tuple[Any, ...] = ()
     descend: Callable[..., None] | None = None
+    statistics: Statistics | None = None
 
     def __reduce__(self) -> Any:
         return reduce_piece(self)
@@ -267,15 +298,29 @@ def batch_norm_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: 
     While training μ = Σ p a and v = Σ p (a - μ)² are the batch's, p the rows' shares, and their
     running averages are kept; after, those. Ioffe and Szegedy (2015), but for the variance that
     is kept, which is not multiplied by m / (m - 1): so it is what x̂ was divided by in training.
-    s = [moment, ε, momentum, means of n, variances of n].
+    s = [moment, ε, momentum, means of n, variances of n], and while training, as every part of the
+    statistics, Σ p, μ of n, v of n, Σ δ of n, Σ δ (a - μ) of n.
     """
+    mu, r = _moments(s, a)
+    shift_and_scale(a, mu, W[0] * r, b, z)
+
+
+def batch_norm_collect(s: Array, share: Array, a: Array, part: Array) -> None:
+    """Σ p, μ and v of these rows."""
     n = a.shape[1]
     mu, v = np.empty(n, a.dtype), np.empty(n, a.dtype)
-    r = _moments(s, share, a, mu, v)
-    if s[0] > 0:
-        approach(mu, 1 - s[2], s[3 : 3 + n])
-        approach(v, 1 - s[2], s[3 + n :])
-    shift_and_scale(a, mu, W[0] * r, b, z)
+    part[0] = column_moments(a, share, mu, v)
+    copy(mu, part[1 : 1 + n])
+    copy(v, part[1 + n : 1 + 2 * n])
+
+
+def batch_norm_pool(parts: Array, s: Array) -> None:
+    """μ and v of all rows; the running averages follow."""
+    n = (len(s) - 4) // 6
+    mu, v = s[4 + 2 * n : 4 + 3 * n], s[4 + 3 * n : 4 + 4 * n]
+    pool_moments(parts, mu, v)
+    approach(mu, 1 - s[2], s[3 : 3 + n])
+    approach(v, 1 - s[2], s[3 + n : 3 + 2 * n])
 
 
 def batch_norm_pullback(
@@ -286,15 +331,28 @@ def batch_norm_pullback(
     r = 1 / √(v + ε); p are the rows' shares in μ and v.
     """
     n = a.shape[1]
-    mu, v = np.empty(n, a.dtype), np.empty(n, a.dtype)
-    r = _moments(s, share, a, mu, v)
+    mu, r = _moments(s, a)
+    total, dots = np.zeros(n, a.dtype), np.zeros(n, a.dtype)
     if s[0] > 0:
-        total, dots = np.empty_like(mu), np.empty_like(mu)
-        column_dots(a, mu, delta, total, dots)
-        detrend_columns(a, mu, delta, share, total, r * r * dots, W[0] * r, below)
-    else:
-        mu.fill(0)
-        shift_and_scale(delta, mu, W[0] * r, mu, below)
+        copy(s[4 + 4 * n : 4 + 5 * n], total)
+        copy(s[4 + 5 * n :], dots)
+    detrend_columns(a, mu, delta, share, total, r * r * dots, W[0] * r, below)
+
+
+def batch_norm_collect_back(s: Array, share: Array, a: Array, delta: Array, part: Array) -> None:
+    """Σ δ and Σ δ (a - μ) over these rows."""
+    n = a.shape[1]
+    mu, _ = _moments(s, a)
+    total, dots = np.empty(n, a.dtype), np.empty(n, a.dtype)
+    column_dots(a, mu, delta, total, dots)
+    copy(total, part[1 + 2 * n : 1 + 3 * n])
+    copy(dots, part[1 + 3 * n :])
+
+
+def batch_norm_pool_back(parts: Array, s: Array) -> None:
+    """Σ δ and Σ δ (a - μ) over all rows."""
+    n = (len(s) - 4) // 6
+    column_sum(parts[:, 1 + 2 * n :], s[4 + 4 * n :])
 
 
 def batch_norm_gradient(
@@ -308,22 +366,29 @@ def batch_norm_gradient(
     nabla_b: Array,
 ) -> None:
     """∂C/∂W = Σ_rows δ ⊙ x̂ and ∂C/∂b = Σ_rows δ."""
-    mu, v = np.empty(a.shape[1], a.dtype), np.empty(a.shape[1], a.dtype)
-    r = _moments(s, share, a, mu, v)
+    mu, r = _moments(s, a)
     dots = nabla_W[0]
     column_dots(a, mu, delta, nabla_b, dots)
     dots *= r
 
 
-def _moments(s: Array, share: Array, a: Array, mu: Array, v: Array) -> Array:
-    """Write μ and v: the batch's while training, else the running ones; returns r, (n,)."""
+def _moments(s: Array, a: Array) -> tuple[Array, Array]:
+    """(μ, r), r = 1 / √(v + ε), (n,) each: the batch's while training, else the running ones."""
     n = a.shape[1]
-    if s[0] > 0:
-        column_moments(a, share, mu, v)
-    else:
-        copy(s[3 : 3 + n], mu)
-        copy(s[3 + n :], v)
-    return a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1]))
+    at = 4 + 2 * n if s[0] > 0 else 3
+    mu, v = np.empty(n, a.dtype), np.empty(n, a.dtype)
+    copy(s[at : at + n], mu)
+    copy(s[at + n : at + 2 * n], v)
+    return mu, a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1]))
+
+
+BATCH_STATISTICS = Statistics(
+    lambda n: 1 + 4 * n,
+    batch_norm_collect,
+    batch_norm_pool,
+    batch_norm_collect_back,
+    batch_norm_pool_back,
+)
 
 
 def dropout(rate: float, key: int = 0) -> Layer:
@@ -398,6 +463,8 @@ def batch_norm(epsilon: float = 1e-5, momentum: float = 0.9) -> Layer:
         lambda n: (0.0, epsilon, momentum, *[0.0] * n, *[1.0] * n),
         initial_scale=1.0,
         made_by=(batch_norm, epsilon, momentum),
+        by_row=True,
+        statistics=BATCH_STATISTICS,
     )
 
 

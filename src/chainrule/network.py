@@ -117,6 +117,7 @@ class Network:
             raise ValueError(f"layers has {len(self.layers) - 1} entries for {self.L} layers")
         self._check_own_pieces()
         self.parameter_tables, n_parameters = self._lay_out()
+        self.batch_tables, self.own_at = self._lay_out_numbers()
         own = [x for layer, n in self._by_layer() for x in layer.numbers(n)]
         self.own = np.array(own, np.float64)
         self._tables: Index | None = None
@@ -153,6 +154,18 @@ class Network:
             own += len(self.layers[l].numbers(self.sizes[l]))
         return tables, offset
 
+    def _lay_out_numbers(self) -> tuple[Index, Index]:
+        """Tables of s and of statistics for a batch, by layer; and where the numbers of own go."""
+        tables = np.zeros((2, self.L + 1, 3), np.int64)
+        own_at: list[int] = []
+        for l, (layer, n) in enumerate(self._by_layer(), start=1):
+            size = layer.statistics.size(n) if layer.statistics else 0
+            start, k = tables[0, l - 1, 0] + tables[0, l - 1, 2], self.parameter_tables[2, l, 2]
+            tables[0, l] = start, 1, k + size
+            tables[1, l] = tables[1, l - 1, 0] + tables[1, l - 1, 2], 1, size
+            own_at += range(start, start + k)
+        return tables, np.array(own_at, np.int64)
+
     def weight_layers(self) -> Index:
         """Layers whose W are weights, for penalties and decay to hold."""
         layers = range(1, self.L + 1)
@@ -160,13 +173,16 @@ class Network:
         return np.array(found, np.int64)
 
     def tables(self, m: int) -> Index:
-        """All tables for batches of m rows: W, b, s, and z (a and delta alike), (4, L + 1, 3)."""
+        """All tables for batches of m rows: W, b, z (a and delta alike), s, and statistics.
+
+        (5, L + 1, 3).
+        """
         kept = self._tables
-        if kept is None or kept[3, 0, 1] != m:
-            kept = np.zeros((4, self.L + 1, 3), np.int64)
-            kept[:3] = self.parameter_tables
+        if kept is None or kept[2, 0, 1] != m:
+            kept = np.zeros((5, self.L + 1, 3), np.int64)
+            kept[:2], kept[3:] = self.parameter_tables[:2], self.batch_tables
             starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]]) * m
-            kept[3] = np.stack([starts, np.full(self.L + 1, m), self.sizes], axis=1)
+            kept[2] = np.stack([starts, np.full(self.L + 1, m), self.sizes], axis=1)
             self._tables = kept  # for the next batch of as many rows
         return kept
 
@@ -224,8 +240,11 @@ class Network:
                     return l, kind, (k,) if kind == "b" else divmod(k, int(columns))
         raise IndexError(position)
 
-    def functions(self) -> dict[str, list[Callable[..., None]]]:
-        """The functions that `backprop` calls, by role and layer."""
+    def functions(self) -> dict[str, list[Any]]:
+        """The functions that `backprop` calls, by role, and by layer if they are of layers.
+
+        None where a layer has no such function.
+        """
         f = [activation.f for activation in self.activations]
         f_pullback = [activation.pullback for activation in self.activations]
         if self.loss.fused:
@@ -236,6 +255,10 @@ class Network:
             "gradient": [layer.gradient for layer in self.layers],
             "f": f,
             "f_pullback": f_pullback,
+            **{
+                role: [getattr(layer.statistics, role, None) for layer in self.layers]
+                for role in backprop.STATISTICS
+            },
             "cost": [self.loss.cost],
             "delta": [self.loss.delta],
         }
@@ -247,27 +270,25 @@ class Network:
 
         `training` is the step that layers with numbers of their own see; they see a copy.
         """
-        own = self.own.copy()
-        own[self.steps_at] = training
         tables = self.tables(m)
+        s, parts = (np.zeros(tables[k, -1, 0] + tables[k, -1, 2]) for k in (3, 4))
+        if self.own.size:
+            s[self.own_at] = self.own
+            s[self.own_at[self.steps_at]] = training
         role = self.functions()
-        net = backprop.Layers(
-            self.L,
-            role["forward"],
-            role["pullback"],
-            role["gradient"],
-            role["f"],
-            role["f_pullback"],
-            self.W,
-            self.b,
-        )
+        by_layer: dict[str, Any] = {name: role[name] for name in backprop.BY_LAYER}
+        asks = [layer.statistics is not None for layer in self.layers]
+        net = backprop.Layers(L=self.L, asks=asks, W=self.W, b=self.b, **by_layer)
         size = m * sum(self.sizes)
-        z, a = (matrices(np.zeros(size, self.dtype), tables[3]) for _ in range(2))
+        z, a = (matrices(np.zeros(size, self.dtype), tables[2]) for _ in range(2))
         delta = (
-            matrices(np.zeros(size if backward else 0, self.dtype), tables[3]) if backward else []
+            matrices(np.zeros(size if backward else 0, self.dtype), tables[2]) if backward else []
         )
         share = np.full((m, 1), 1 / m, self.dtype)
-        return net, backprop.Batch(z, a, delta, share, vectors(own, tables[2]))
+        part, all_parts = (
+            make(parts, tables[4]) if parts.size else [] for make in (vectors, matrices)
+        )
+        return net, backprop.Batch(z, a, delta, share, vectors(s, tables[3]), part, all_parts)
 
     def forward(self, X: ArrayLike) -> backprop.Batch:
         """Run the forward pass and keep everything.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from chainrule.vecmath import MOST_ROWS, Index
+from chainrule.vecmath import MOST_ITEMS, MOST_ROWS, Index
 
 if TYPE_CHECKING:
     from chainrule.network import Network
@@ -24,7 +24,7 @@ LEAST_ROWS = 64  # fewer rows a block, and BLAS spends its time on packing W
 FEW, MANY_ROWS = 4, 256  # more blocks than a few only of so many rows each
 LEAST_NUMBERS = 1 << 14  # of theta in a part
 SUMMED_ROWS = 128  # in a block with a gradient of its own
-MOST_BLOCKS = 16  # of rows
+MOST_BLOCKS = 16  # of rows; twice as many bundles, and no more than MOST_ITEMS
 MOST_PARTS = 4  # of one W; with more, BLAS packs δ more often
 
 
@@ -33,8 +33,11 @@ class Plan(NamedTuple):
 
     Attributes
     ----------
-    tables : (3, L + 1, 3) int64
-        Where W^l and b^l lie in theta, and z^l in the buffers.
+    tables : (4, L + 1, 3) int64
+        Where W^l and b^l lie in theta, z^l in the buffers, and statistics of all blocks of rows.
+    edges : (K + 2,) int64
+        0, the layers that have statistics, for which the rows' blocks wait for each other, and
+        L + 1; these two alone if rows are not cut.
     blocks : (B, L + 1, 3) int64
         Where each block of rows of z^l lies.
     starts : (B + 1,) int64
@@ -47,15 +50,18 @@ class Plan(NamedTuple):
     owned : (G + 1,) int64
         First slice of each part, and S.
     bundles : (H + 1,) int64
-        First part of each bundle, and G; a worker takes a bundle.
+        First part of each bundle, at most MOST_ITEMS, and G; a worker takes a bundle.
     numbers : (B, L + 1, 3) int64
         Where each block's copy of s^l lies.
     W_blocks, b_blocks : (B, L + 1, 3) int64, or (0, L + 1, 3)
         Where the gradients by the rows of each block lie, which are then added up; without
         them, the gradients of all rows are taken part by part.
+    statistics_blocks : (B, L + 1, 3) int64
+        Where each block of rows has its statistics.
     """
 
     tables: Index
+    edges: Index
     blocks: Index
     starts: Index
     parts: Index
@@ -65,6 +71,7 @@ class Plan(NamedTuple):
     numbers: Index
     W_blocks: Index
     b_blocks: Index
+    statistics_blocks: Index
 
 
 def cut(n: int, most: int) -> list[int]:
@@ -92,25 +99,30 @@ def make_plan(network: Network, m: int, slots: int, worth_cutting: bool) -> Plan
     tables = network.tables(m)
     starts = cut(m, blocks_of(m, adds_up) if by_row else 1)
     n_blocks = len(starts) - 1
-    blocks = np.stack([tables[3]] * n_blocks)
+    blocks = np.stack([tables[2]] * n_blocks)
     for block, first, last in zip(blocks, starts[:-1], starts[1:], strict=True):
         block[:, 0] += first * block[:, 2]
         block[:, 1] = last - first
-    numbers, nabla_W, nabla_b = (np.stack([tables[k]] * n_blocks) for k in (2, 0, 1))
+    numbers, nabla_W, nabla_b, statistics = (np.stack([tables[k]] * n_blocks) for k in (3, 0, 1, 4))
     at = np.arange(n_blocks)[:, np.newaxis]
-    numbers[:, :, 0] += at * network.own.size
+    numbers[:, :, 0] += at * network.batch_tables[0, -1, [0, 2]].sum()
     nabla_W[:, :, 0] += at * network.theta.size
     nabla_b[:, :, 0] += at * network.theta.size
     if not adds_up:
         nabla_W, nabla_b = nabla_W[:0], nabla_b[:0]
+    whole = tables[4] * [n_blocks, n_blocks, 1]  # a layer's blocks one after the other
+    statistics[:, :, 0] = whole[:, 0] + at * whole[:, 2]
+    asking = [l for l, layer in enumerate(network.layers) if layer.statistics and n_blocks > 1]
     return Plan(
-        np.ascontiguousarray(tables[[0, 1, 3]]),
+        np.stack([*tables[:3], whole]),
+        np.array([0, *asking, network.L + 1], np.int64),
         blocks,
         np.array(starts, np.int64),
         *_parts(network, tables, slots, n_blocks if adds_up else 0),
         numbers,
         nabla_W,
         nabla_b,
+        statistics,
     )
 
 
@@ -147,7 +159,7 @@ def _parts(
         np.ascontiguousarray(np.array(parts, np.int64).transpose(1, 0, 2)),
         np.ascontiguousarray(np.array(both, np.int64).transpose(0, 2, 1)),
         np.array(owned, np.int64),
-        np.array(cut(len(parts), 2 * added if by_slice else len(parts)), np.int64),
+        np.array(cut(len(parts), 2 * added if by_slice else MOST_ITEMS), np.int64),
     )
 
 

@@ -123,14 +123,41 @@ def _column_moments(x: Any, share: Any, mean: Any, variance: Any) -> Any:
     def body(x, share, mean, variance):  # type: ignore[no-untyped-def]
         mean.fill(0)
         variance.fill(0)
+        total = x.dtype.type(0)
+        for i in range(len(share)):
+            total += share[i, 0]
+        by = x.dtype.type(1) / total if total > 0 else x.dtype.type(0)
         for i in range(x.shape[0]):
-            row, part = _row(x, i), share[i, 0]
+            row, part = _row(x, i), share[i, 0] * by
             for j in range(len(row)):
                 mean[j] += part * row[j]
         for i in range(x.shape[0]):
-            row, part = _row(x, i), share[i, 0]
+            row, part = _row(x, i), share[i, 0] * by
             for j in range(len(row)):
                 variance[j] += part * (row[j] - mean[j]) * (row[j] - mean[j])
+        return np.float64(total)
+
+    return body
+
+
+@overload(vecmath.pool_moments)
+def _pool_moments(parts: Any, mean: Any, variance: Any) -> Any:
+    def body(parts, mean, variance):  # type: ignore[no-untyped-def]
+        n, total = len(mean), 0.0
+        for i in range(len(parts)):
+            total += parts[i, 0]
+        by = 1 / total if total > 0 else 0.0
+        mean.fill(0)
+        variance.fill(0)
+        for i in range(len(parts)):
+            row, share = _row(parts, i), parts[i, 0] * by
+            for j in range(n):
+                mean[j] += share * row[1 + j]
+        for i in range(len(parts)):
+            row, share = _row(parts, i), parts[i, 0] * by
+            for j in range(n):
+                off = row[1 + j] - mean[j]
+                variance[j] += share * (row[1 + n + j] + off * off)
 
     return body
 

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.floating[Any]]
 Index: TypeAlias = NDArray[np.int64]
 
-# Workers' common board, each number in a cache line: the phase and its next item in one, how many
-# items are done, whether the workers are sent home, whether there is only one, how many steps are
-# announced, and how many workers have gone because none were for a while.
+# Workers' common board, each number in a cache line: the phase and, in as many bits as it has
+# items at most, which are taken; how many items are done, whether the workers are sent home,
+# whether there is only one, how many steps are announced, and how many workers have gone because
+# none were for a while.
+MOST_ITEMS = 32
 BOARD, TICKET, DONE, ABORTED, ALONE, ANNOUNCED, GONE = 48, 0, 8, 16, 24, 32, 40
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / golden ratio, SplitMix64's increment
@@ -213,10 +215,29 @@ def column_sum(x: Array, out: Array) -> None:
     np.add.reduce(x, axis=0, out=out)
 
 
-def column_moments(x: Array, share: Array, mean: Array, variance: Array) -> None:
-    """Σ p x and Σ p (x - mean)² of each column of x, (m, n), p = share (m, 1) -> (n,) each."""
-    np.add.reduce(x * share, axis=0, out=mean)
-    np.add.reduce((x - mean) ** 2 * share, axis=0, out=variance)
+def column_moments(x: Array, share: Array, mean: Array, variance: Array) -> float:
+    """Weighted mean and variance of each column: (m, n), weights (m, 1) -> (n,) each.
+
+    Returns the weights' sum; if it is 0, so are mean and variance.
+    """
+    total = float(np.add.reduce(share, axis=None))
+    part = share / (total or 1)
+    np.add.reduce(x * part, axis=0, out=mean)
+    np.add.reduce((x - mean) ** 2 * part, axis=0, out=variance)
+    return total
+
+
+def pool_moments(parts: Array, mean: Array, variance: Array) -> None:
+    """Mean and variance of rows from those of their blocks, after Chan, Golub and LeVeque (1979).
+
+    Each row of parts, (B, 1 + 2 n or more), is of a block: its weight, n means, n variances.
+    mean, variance: (n,).
+    """
+    n = len(mean)
+    share = parts[:, :1] / (np.add.reduce(parts[:, 0]) or 1)
+    means, variances = parts[:, 1 : 1 + n], parts[:, 1 + n : 1 + 2 * n]
+    np.add.reduce(share * means, axis=0, out=mean)
+    np.add.reduce(share * (variances + (means - mean) ** 2), axis=0, out=variance)
 
 
 def column_dots(x: Array, mean: Array, y: Array, total: Array, dots: Array) -> None:
@@ -388,7 +409,7 @@ def announced(board: Any, k: int, steps: int) -> int:
     return int(board[ANNOUNCED])
 
 
-def take(board: Any, phase: int, n: int, done: int) -> int:
+def take(board: Any, phase: int, n: int, done: int, before: int) -> int:
     """The next of a phase's n items after this worker has done one; n when all items are done.
 
     Workers that run one piece of code share the items of each of its phases, and none goes on
@@ -402,8 +423,11 @@ def take(board: Any, phase: int, n: int, done: int) -> int:
     phase : int
         0, 1, 2, … in the order in which all workers come through.
     n : int
-        How many items; 1 or more.
+        How many items; 1 to MOST_ITEMS.
     done : int
         The item just done; -1 at the start of a phase.
+    before : int
+        Items that the worker would rather have, a bit for each: what it did with them before may
+        still be in its core's cache.
     """
     return done + 1

@@ -1,6 +1,7 @@
 """Views that cost nothing, and calls by address: lowered to LLVM's code by hand.
 
-An overload each would double the time to compile `backprop.descend`.
+An overload each would double the time to compile `backprop.descend`. They own nothing, so that no
+references are counted: what they look into has to outlive them, as a function's arguments do.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ class FunctionsType(types.Type):
     """A table of addresses: indexing by layer gives a C function of the role's signature."""
 
     def __init__(self, role: str, dtype: Any) -> None:
-        self.addresses = types.Array(types.int64, 1, "C")
         self.pointer = types.ExternalFunctionPointer(numba_signature(role, dtype), None)
         super().__init__(f"Functions({role}, {dtype})")
 
@@ -44,28 +44,20 @@ class FunctionsType(types.Type):
 @register_model(ViewsType)
 class _ViewsModel(models.StructModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, [("flat", kind.flat), ("table", kind.table)])
+        flat, table = types.CPointer(kind.flat.dtype), types.CPointer(types.int64)
+        super().__init__(manager, kind, [("flat", flat), ("table", table), ("n", types.intp)])
 
 
 @register_model(FunctionsType)
 class _FunctionsModel(models.StructModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, [("addresses", kind.addresses)])
+        super().__init__(manager, kind, [("addresses", types.CPointer(types.int64))])
 
 
 def lowered(fn: Callable[..., Any], *kinds: Any) -> Callable[..., Any]:
     """Lower calls of `fn` on such arguments by code that is written by hand."""
     REPLACED.add(fn)
     return lower_builtin(fn, *kinds)  # type: ignore[no-any-return]
-
-
-def _pack(context: Any, builder: Any, sig: Any, args: Any, names: dict[str, int]) -> Any:
-    """Some of the arguments as a struct, each owned by it."""
-    struct = cgutils.create_struct_proxy(sig.return_type)(context, builder)
-    for name, i in names.items():
-        setattr(struct, name, args[i])
-        context.nrt.incref(builder, sig.args[i], args[i])
-    return struct._getvalue()
 
 
 @type_callable(vecmath.matrices)
@@ -81,7 +73,13 @@ def _type_vectors(context: Any) -> Any:
 @lowered(vecmath.matrices, types.Array, types.Array)
 @lowered(vecmath.vectors, types.Array, types.Array)
 def _make_views(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return _pack(context, builder, sig, args, {"flat": 0, "table": 1})
+    struct = cgutils.create_struct_proxy(sig.return_type)(context, builder)
+    flat, table = (
+        make_array(kind)(context, builder, x) for kind, x in zip(sig.args, args, strict=True)
+    )
+    struct.flat, struct.table = flat.data, table.data
+    struct.n = cgutils.unpack_tuple(builder, table.shape)[-2]
+    return struct._getvalue()
 
 
 @type_callable(vecmath.functions)
@@ -95,7 +93,9 @@ def _type_functions(context: Any) -> Any:
 
 @lowered(vecmath.functions, types.StringLiteral, types.Array, types.Array)
 def _make_functions(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return _pack(context, builder, sig, args, {"addresses": 1})
+    struct = cgutils.create_struct_proxy(sig.return_type)(context, builder)
+    struct.addresses = make_array(sig.args[1])(context, builder, args[1]).data
+    return struct._getvalue()
 
 
 @type_callable(operator.getitem)
@@ -110,10 +110,8 @@ def _type_getitem(context: Any) -> Any:
     return typer
 
 
-def _array(
-    context: Any, builder: Any, kind: Any, data: Any, shape: list[Any], meminfo: Any = None
-) -> Any:
-    """A C-contiguous array at an address, which owns nothing unless told."""
+def _array(context: Any, builder: Any, kind: Any, data: Any, shape: list[Any]) -> Any:
+    """A C-contiguous array at an address, which owns nothing."""
     size = context.get_constant(types.intp, kind.dtype.bitwidth // 8)
     strides = [size]
     for length in reversed(shape[1:]):
@@ -125,32 +123,27 @@ def _array(
         shape=cgutils.pack_array(builder, shape),
         strides=cgutils.pack_array(builder, strides),
         itemsize=size,
-        meminfo=meminfo,
+        meminfo=None,
     )
     return array._getvalue()
 
 
 @lower_builtin(operator.getitem, ViewsType, types.Integer)
 def _get_view(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    """A view into `flat` that owns nothing: no reference is counted."""
     kept, index = sig.args
     struct = cgutils.create_struct_proxy(kept)(context, builder, value=args[0])
-    table = make_array(kept.table)(context, builder, struct.table)
     i = context.cast(builder, args[1], index, types.intp)
-    shape = cgutils.unpack_tuple(builder, table.shape)
     if kept.table.ndim == 3:
         one = cgutils.create_struct_proxy(sig.return_type)(context, builder)
-        first = builder.mul(i, builder.mul(shape[1], shape[2]))
-        data = builder.gep(table.data, [first])
-        one.flat = struct.flat
-        one.table = _array(context, builder, sig.return_type.table, data, shape[1:])
-        context.nrt.incref(builder, kept.flat, struct.flat)
+        one.flat, one.n = struct.flat, struct.n
+        first = builder.mul(i, builder.mul(struct.n, struct.n.type(3)))
+        one.table = builder.gep(struct.table, [first])
         return one._getvalue()
-    row = builder.mul(i, shape[1])
+    row = builder.mul(i, i.type(3))
     start, rows, columns = (
-        builder.load(builder.gep(table.data, [builder.add(row, row.type(k))])) for k in range(3)
+        builder.load(builder.gep(struct.table, [builder.add(row, row.type(k))])) for k in range(3)
     )
-    data = builder.gep(make_array(kept.flat)(context, builder, struct.flat).data, [start])
+    data = builder.gep(struct.flat, [start])
     lengths = [rows, columns] if kept.view.ndim == 2 else [builder.mul(rows, columns)]
     return _array(context, builder, kept.view, data, lengths)
 
@@ -160,6 +153,5 @@ def _get_function(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     kept, index = sig.args
     struct = cgutils.create_struct_proxy(kept)(context, builder, value=args[0])
     i = context.cast(builder, args[1], index, types.intp)
-    addresses = make_array(kept.addresses)(context, builder, struct.addresses)
-    address = builder.load(builder.gep(addresses.data, [i]))
+    address = builder.load(builder.gep(struct.addresses, [i]))
     return builder.inttoptr(address, context.get_value_type(kept.pointer))
