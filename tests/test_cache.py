@@ -250,6 +250,77 @@ def test_read_only_folder(tmp_path):
         folder.chmod(stat.S_IRWXU)
 
 
+DESCEND = """
+import os
+import sys
+import numpy as np
+from chainrule import Network, ahead, backprop, engine, threads, train
+
+threads.default_threads = lambda: 2
+{before}
+network = Network((2, 2), activation=[], seed=0)
+train(network, np.eye(2), np.eye(2), epochs=2, engine="numba", n_threads=1)
+run = engine.compiled(backprop.descend, engine.DESCEND, network.dtype)
+print(sum(run.stats.cache_hits.values()))
+print(network.theta.tobytes().hex())
+"""
+
+
+@pytest.mark.compiled
+def test_another_process_compiles_descend_meanwhile(tmp_path):
+    """If it can; if it fails, this one does, and all is the same."""
+    lines, err = run(DESCEND.format(before=""), tmp_path / "kept")
+    assert lines[0] == "1"
+    assert err.count("compiling") == 1
+    before = "ahead.SCRIPT = 'raise SystemExit(1)'"
+    assert run(DESCEND.format(before=before), tmp_path / "other")[0] == ["0", lines[1]]
+
+
+def test_there_is_no_other_process_where_it_is_of_no_use(monkeypatch, tmp_path):
+    from chainrule import ahead, engine, threads
+
+    started = []
+
+    class Process:
+        def __init__(self, command, **options):
+            started.append(command)
+
+    monkeypatch.setattr(subprocess, "Popen", Process)
+    monkeypatch.setattr(engine, "is_compiled", lambda *_: False)
+    monkeypatch.setattr(engine, "can_compile", lambda: True)
+    monkeypatch.setattr(engine, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(threads, "default_threads", lambda: 2)
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+    dtype = np.dtype("float32")
+    assert ahead._start(dtype) is not None
+    assert started[0][0] == "/usr/bin/python3"
+    for where, name, value in (
+        (engine, "is_compiled", lambda *_: True),
+        (engine, "can_compile", lambda: False),
+        (engine, "cache_folder", lambda: tmp_path / "missing"),
+        (threads, "default_threads", lambda: 1),
+        (sys, "executable", "/opt/painter/painter"),
+        (sys, "executable", ""),
+        (sys, "executable", None),
+        (sys, "frozen", True),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, value, raising=False)
+            assert ahead._start(dtype) is None
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_the_other_process_ends_with_this_ones_work(monkeypatch, error):
+    from chainrule import ahead
+
+    sleeping = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(ahead, "_start", lambda dtype: sleeping)
+    with pytest.raises(error), ahead.compiling_descend(np.dtype("float32")):
+        raise error
+    assert sleeping.poll() is not None
+
+
 def test_neither_importing_nor_predicting_compiles(tmp_path):
     """Nor does a small training with engine="auto": no Numba, no message, no file."""
     script = """

@@ -83,6 +83,7 @@ class Compiler:
         self.asked = []
         monkeypatch.setattr(warmup.engine, "address", self.note)
         monkeypatch.setattr(warmup.engine, "compiled", self.note)
+        monkeypatch.setattr(warmup.ahead, "_start", lambda dtype: None)
 
     def note(self, *what):
         self.asked.append(what)
@@ -98,10 +99,18 @@ def test_warm_up_compiles_all_that_training_asks_for(monkeypatch):
     assert seen[-1] == (count, count)
     ready = set(compiler.asked)
     compiler.asked.clear()
+    layers = list(chainrule.LAYERS.values())  # affine is the first
     for dtype in ("float32", "float64"):
         for loss in chainrule.LOSSES:
             for optimizer in chainrule.OPTIMIZERS.values():
-                network = Network((3, 3, 4), loss=loss, activation="gelu", dtype=dtype, seed=0)
+                network = Network(
+                    (*[3] * (1 + len(layers)), 4),
+                    loss=loss,
+                    activation="gelu",
+                    dtype=dtype,
+                    layers=[*layers, layers[0]],
+                    seed=0,
+                )
                 rules = Rules(1, 1, *[0.1] * 7)
                 for given in (rules, Rules()):
                     direct = _direct(network, optimizer, given)

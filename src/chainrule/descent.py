@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule import backprop, engine, threads
+from chainrule import ahead, backprop, engine, threads
 from chainrule.config import threads_asked
 from chainrule.network import Network
 from chainrule.optimizers import Optimizer, sgd
@@ -468,17 +468,21 @@ def _executable(
         found = [engine.address(fn, name, network.dtype) if fn else 0 for fn, name in named]
         return np.array(found, np.int64)
 
-    # Entry 0 of a list by layer is a placeholder.
-    by_layer = np.array([addresses([None, *roles[role][1:]], role) for role in backprop.BY_LAYER])
     penalized = rules.l2 or rules.l1
     used: tuple[float, ...] = (penalized, penalized, rules.clip_value, rules.clip_norm)
     used += (rules.decay, rules.max_norm, rules.average)
     rule = [fn if on else None for fn, on in zip(RULES, used, strict=True)]
-    tables = [addresses(steps, "descend")]
-    tables += [addresses(*pair) for pair in zip(one_each, ("cost", "delta", "step"), strict=True)]
-    tables.append(addresses(rule, *(fn.__name__ for fn in RULES)))
-    run = engine.compiled(backprop.descend, engine.DESCEND, network.dtype)
-    return [by_layer, *tables], run
+    with ahead.compiling_descend(network.dtype):
+        # Entry 0 of a list by layer is a placeholder.
+        tables = [
+            np.array([addresses([None, *roles[role][1:]], role) for role in backprop.BY_LAYER])
+        ]
+        tables.append(addresses(steps, "descend"))
+        tables += [
+            addresses(*pair) for pair in zip(one_each, ("cost", "delta", "step"), strict=True)
+        ]
+        tables.append(addresses(rule, *(fn.__name__ for fn in RULES)))
+    return tables, engine.compiled(backprop.descend, engine.DESCEND, network.dtype)
 
 
 def step_seconds(network: Network, m: int) -> float:

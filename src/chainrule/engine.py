@@ -167,7 +167,7 @@ def _cache(fn: types.FunctionType) -> Any:
     from numba.core import caching
 
     folder = str(cache_folder())
-    stamp = _fingerprint(fn)
+    stamp = _meaning(fn)
 
     class Locator(caching._CacheLocator):
         _py_file = __file__  # named in Numba's warnings
@@ -193,6 +193,13 @@ def _cache(fn: types.FunctionType) -> Any:
 
         def _index_key(self, sig: Any, codegen: Any) -> Any:
             return sig, codegen.magic_tuple()  # the stamp says the rest
+
+        def holds(self, sig: Any, target_context: Any) -> bool:
+            try:
+                index = self._cache_file._load_index()
+            except Exception:  # as below
+                return False
+            return self._index_key(sig, target_context.codegen()) in index
 
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             try:
@@ -420,8 +427,10 @@ def _cfunc(fn: types.FunctionType, signature: Any) -> Any:
     return code
 
 
-@functools.cache
-def compiled(fn: types.FunctionType, letters: str, dtype: np.dtype[Any]) -> Any:
+_compiled: dict[tuple[Any, str, np.dtype[Any]], Any] = {}
+
+
+def compiled(fn: Any, letters: str, dtype: np.dtype[Any]) -> Any:
     """The compiled form of a function that calls through tables of addresses.
 
     Parameters
@@ -431,14 +440,31 @@ def compiled(fn: types.FunctionType, letters: str, dtype: np.dtype[Any]) -> Any:
         Its arguments, as in ROLES.
     dtype : float32 or float64
     """
-    from numba import njit
+    key = (fn, letters, dtype)
+    if key not in _compiled:
+        from numba import njit
+        from numba.np.numpy_support import from_dtype
+
+        _announce()
+        _register_helpers(fn)
+        dispatcher: Any = njit(**OPTIONS)(fn)
+        dispatcher._cache = _cache(fn)
+        with _compiling():
+            dispatcher.compile(numba_types(letters, from_dtype(dtype)))
+        dispatcher.disable_compile()
+        _compiled[key] = dispatcher
+    return _compiled[key]
+
+
+def is_compiled(fn: Any, letters: str, dtype: np.dtype[Any]) -> bool:
+    """Whether that function is compiled, here or in the cache."""
+    if (fn, letters, dtype) in _compiled:
+        return True
+    from numba.core.registry import cpu_target
     from numba.np.numpy_support import from_dtype
 
     _announce()
-    _register_helpers(fn)
-    dispatcher: Any = njit(**OPTIONS)(fn)
-    dispatcher._cache = _cache(fn)
-    with _compiling():
-        dispatcher.compile(numba_types(letters, from_dtype(dtype)))
-    dispatcher.disable_compile()
-    return dispatcher
+    known: bool = _cache(fn).holds(
+        numba_types(letters, from_dtype(dtype)), cpu_target.target_context
+    )
+    return known

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from chainrule import backprop, engine
+from chainrule import ahead, backprop, engine
 from chainrule.activations import ACTIVATIONS
 from chainrule.data import float_dtype
 from chainrule.layers import LAYERS
@@ -47,7 +47,9 @@ def warm_up(
     """
     tables = (ACTIVATIONS, LOSSES, FUSED, LAYERS, OPTIMIZERS)
     wanted: dict[tuple[Any, str], None] = {}
-    for piece in [*(piece for table in tables for piece in table.values()), *pieces]:
+    every = [*(piece for table in tables for piece in table.values()), *pieces]
+    every += [piece.statistics for piece in every if getattr(piece, "statistics", None)]
+    for piece in every:
         for field in piece._fields:
             role = "f_pullback" if field == "pullback" and hasattr(piece, "f") else field
             fn = getattr(piece, field)
@@ -59,11 +61,12 @@ def warm_up(
     total = len(kinds) * (len(wanted) + 1)
     done = 0
     for kind in kinds:
-        for fn, role in wanted:
-            if progress is not None:
-                progress(done, total)
-            engine.address(fn, role, kind)
-            done += 1
+        with ahead.compiling_descend(kind):
+            for fn, role in wanted:
+                if progress is not None:
+                    progress(done, total)
+                engine.address(fn, role, kind)
+                done += 1
         if progress is not None:
             progress(done, total)
         engine.compiled(backprop.descend, engine.DESCEND, kind)
