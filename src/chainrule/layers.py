@@ -84,6 +84,9 @@ class Statistics(NamedTuple):
     pool_back: Callable[..., None]
 
 
+NO_STATISTICS: Any = Statistics(*[None] * 5)  # type: ignore[arg-type]
+
+
 class Layer(NamedTuple):
     """A kind of layer.
 

@@ -20,12 +20,12 @@ from chainrule.activations import ACTIVATIONS, Activation, identity, identity_pu
 from chainrule.config import threads_asked
 from chainrule.data import check_matrix, check_pair, float_dtype, look_up
 from chainrule.initializers import INITIALIZERS, Initializer
-from chainrule.layers import AFFINE, Layer
+from chainrule.layers import AFFINE, NO_STATISTICS, Layer
 from chainrule.losses import FUSED, LOSSES, Loss, fuse
-from chainrule.predictor import for_blocks, make_predictor
+from chainrule.predictor import TILE, for_blocks, keep_room, lend_room, make_predictor
 from chainrule.vecmath import Array, Index, matrices, vectors
 
-BLOCK_ROWS, BLOCK_NUMBERS = 1024, 1 << 17  # at most, in a block of predict: it stays in the cache
+BLOCK_ROWS, BLOCK_NUMBERS = 2048, 1 << 18  # at most, in a block of predict: it stays in the cache
 ALONE = 1 << 18  # multiplications in a product below which BLAS itself uses one thread
 SHARED = 1 << 26  # multiplications, about a millisecond's, from which on threads share them
 
@@ -118,6 +118,7 @@ class Network:
         self._check_own_pieces()
         self.parameter_tables, n_parameters = self._lay_out()
         self.batch_tables, self.own_at = self._lay_out_numbers()
+        self.n_numbers, self.n_statistics = self.batch_tables[:, -1, [0, 2]].sum(axis=1).tolist()
         own = [x for layer, n in self._by_layer() for x in layer.numbers(n)]
         self.own = np.array(own, np.float64)
         self._tables: Index | None = None
@@ -249,45 +250,46 @@ class Network:
         f_pullback = [activation.pullback for activation in self.activations]
         if self.loss.fused:
             f_pullback[self.L] = identity_pullback
+        statistics = [layer.statistics or NO_STATISTICS for layer in self.layers]
         return {
             "forward": [layer.forward for layer in self.layers],
             "pullback": [layer.pullback for layer in self.layers],
             "gradient": [layer.gradient for layer in self.layers],
             "f": f,
             "f_pullback": f_pullback,
-            **{
-                role: [getattr(layer.statistics, role, None) for layer in self.layers]
-                for role in backprop.STATISTICS
-            },
+            "collect": [x.collect for x in statistics],
+            "pool": [x.pool for x in statistics],
+            "collect_back": [x.collect_back for x in statistics],
+            "pool_back": [x.pool_back for x in statistics],
             "cost": [self.loss.cost],
             "delta": [self.loss.delta],
         }
 
     def bind(
-        self, m: int, backward: bool = True, training: int = 0
+        self, m: int, backward: bool = True, training: int = 0, room: Array | None = None
     ) -> tuple[backprop.Layers, backprop.Batch]:
         """The network as `backprop` takes it, and room for a batch of m rows.
 
         `training` is the step that layers with numbers of their own see; they see a copy.
+        `room`, (2 m Σ n_l,), is taken for z and a. Default: new memory.
         """
         tables = self.tables(m)
-        s, parts = (np.zeros(tables[k, -1, 0] + tables[k, -1, 2]) for k in (3, 4))
+        s, parts = np.zeros(self.n_numbers), np.zeros(self.n_statistics)
         if self.own.size:
             s[self.own_at] = self.own
             s[self.own_at[self.steps_at]] = training
         role = self.functions()
-        by_layer: dict[str, Any] = {name: role[name] for name in backprop.BY_LAYER}
+        by_layer = (role[name] for name in backprop.BY_LAYER)
         asks = [layer.statistics is not None for layer in self.layers]
-        net = backprop.Layers(L=self.L, asks=asks, W=self.W, b=self.b, **by_layer)
+        net = backprop.Layers._make([self.L, *by_layer, asks, self.W, self.b])
         size = m * sum(self.sizes)
-        z, a = (matrices(np.zeros(size, self.dtype), tables[2]) for _ in range(2))
-        delta = (
-            matrices(np.zeros(size if backward else 0, self.dtype), tables[2]) if backward else []
-        )
+        if room is None:
+            room = np.zeros(2 * size, self.dtype)
+        z, a = matrices(room[:size], tables[2]), matrices(room[size:], tables[2])
+        delta = matrices(np.zeros(size, self.dtype), tables[2]) if backward else []
         share = np.full((m, 1), 1 / m, self.dtype)
-        part, all_parts = (
-            make(parts, tables[4]) if parts.size else [] for make in (vectors, matrices)
-        )
+        part = vectors(parts, tables[4]) if self.n_statistics else []
+        all_parts = matrices(parts, tables[4]) if self.n_statistics else []
         return net, backprop.Batch(z, a, delta, share, vectors(s, tables[3]), part, all_parts)
 
     def forward(self, X: ArrayLike) -> backprop.Batch:
@@ -325,14 +327,14 @@ class Network:
         Notes
         -----
         Rows are taken in blocks, and large inputs by several threads. From a block's rows on
-        (64 to 1024, by the widths) each row's output has the same bits, whatever rows are
+        (64 to 2048, by the widths) each row's output has the same bits, whatever rows are
         around it and for any number of threads. For fewer rows BLAS may round otherwise.
         """
         given = np.asarray(X)
         if given.dtype.kind not in "fiub" or given.ndim != 2 or len(given) == 0:
             given = check_matrix(given, self.sizes[0], "X", self.dtype)
         output: Array = np.empty((len(given), self.sizes[-1]), self.dtype)
-        most = min(BLOCK_ROWS, max(64, BLOCK_NUMBERS // max(self.sizes))) // 16 * 16
+        most = min(BLOCK_ROWS, max(TILE, BLOCK_NUMBERS // max(self.sizes))) // TILE * TILE
         rows = min(len(given), most)
         starts = deque(range(0, len(given), rows))
         products = rows * max(W.size for W in self.W)
@@ -354,8 +356,9 @@ class Network:
 
         A block that is short is filled with zeros.
         """
-        net, batch = self.bind(rows, backward=False)
-        if rows < len(X):
+        room = lend_room(2 * rows * sum(self.sizes), self.dtype)
+        net, batch = self.bind(rows, backward=False, room=room)
+        if rows >= 8 * TILE:
             net, batch = for_blocks(net, batch)
         a = list(batch.a)
         batch, filled = batch._replace(a=a), a[0]
@@ -363,6 +366,7 @@ class Network:
             try:
                 start = starts.popleft()
             except IndexError:
+                keep_room(room)
                 return
             try:
                 block = check_matrix(X[start : start + rows], self.sizes[0], "X", self.dtype)

@@ -105,7 +105,7 @@ def make_plan(network: Network, m: int, slots: int, worth_cutting: bool) -> Plan
         block[:, 1] = last - first
     numbers, nabla_W, nabla_b, statistics = (np.stack([tables[k]] * n_blocks) for k in (3, 0, 1, 4))
     at = np.arange(n_blocks)[:, np.newaxis]
-    numbers[:, :, 0] += at * network.batch_tables[0, -1, [0, 2]].sum()
+    numbers[:, :, 0] += at * network.n_numbers
     nabla_W[:, :, 0] += at * network.theta.size
     nabla_b[:, :, 0] += at * network.theta.size
     if not adds_up:
