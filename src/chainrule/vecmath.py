@@ -337,7 +337,8 @@ def shares(weight: Array, rows: Index, out: Array) -> float:
 def weighted_sum(x: Array, weight: Array, rows: Index) -> float:
     """Σ w x, in double precision, with w = weight[rows], or 1 if weight is empty."""
     if len(weight) == 0:
-        return float(np.add.reduce(x, dtype=np.float64))
+        few = len(x) <= 64  # of which a list is added sooner than NumPy begins
+        return float(sum(x.tolist()) if few else np.add.reduce(x, dtype=np.float64))
     return float(np.dot(weight[rows].astype(np.float64), x))
 
 
