@@ -301,8 +301,8 @@ def batch_norm_forward(W: Array, b: Array, s: Array, share: Array, a: Array, z: 
     While training μ = Σ p a and v = Σ p (a - μ)² are the batch's, p the rows' shares, and their
     running averages are kept; after, those. Ioffe and Szegedy (2015), but for the variance that
     is kept, which is not multiplied by m / (m - 1): so it is what x̂ was divided by in training.
-    s = [moment, ε, momentum, means of n, variances of n], and while training, as every part of the
-    statistics, Σ p, μ of n, v of n, Σ δ of n, Σ δ (a - μ) of n.
+    s = [moment, ε, momentum, means of n, variances of n]; while training the statistics of the
+    whole batch go on there, in the order of `BATCH_STATISTICS`.
     """
     mu, r = _moments(s, a)
     shift_and_scale(a, mu, W[0] * r, b, z)
@@ -313,14 +313,15 @@ def batch_norm_collect(s: Array, share: Array, a: Array, part: Array) -> None:
     n = a.shape[1]
     mu, v = np.empty(n, a.dtype), np.empty(n, a.dtype)
     part[0] = column_moments(a, share, mu, v)
-    copy(mu, part[1 : 1 + n])
-    copy(v, part[1 + n : 1 + 2 * n])
+    copy(mu, _entry(part, MEAN, n))
+    copy(v, _entry(part, VARIANCE, n))
 
 
 def batch_norm_pool(parts: Array, s: Array) -> None:
     """μ and v of all rows; the running averages follow."""
-    n = (len(s) - 4) // 6
-    mu, v = s[4 + 2 * n : 4 + 3 * n], s[4 + 3 * n : 4 + 4 * n]
+    n = parts.shape[1] // 4
+    whole = s[3 + 2 * n :]
+    mu, v = _entry(whole, MEAN, n), _entry(whole, VARIANCE, n)
     pool_moments(parts, mu, v)
     approach(mu, 1 - s[2], s[3 : 3 + n])
     approach(v, 1 - s[2], s[3 + n : 3 + 2 * n])
@@ -337,8 +338,9 @@ def batch_norm_pullback(
     mu, r = _moments(s, a)
     total, dots = np.zeros(n, a.dtype), np.zeros(n, a.dtype)
     if s[0] > 0:
-        copy(s[4 + 4 * n : 4 + 5 * n], total)
-        copy(s[4 + 5 * n :], dots)
+        whole = s[3 + 2 * n :]
+        copy(_entry(whole, TOTAL, n), total)
+        copy(_entry(whole, DOTS, n), dots)
     detrend_columns(a, mu, delta, share, total, r * r * dots, W[0] * r, below)
 
 
@@ -348,14 +350,15 @@ def batch_norm_collect_back(s: Array, share: Array, a: Array, delta: Array, part
     mu, _ = _moments(s, a)
     total, dots = np.empty(n, a.dtype), np.empty(n, a.dtype)
     column_dots(a, mu, delta, total, dots)
-    copy(total, part[1 + 2 * n : 1 + 3 * n])
-    copy(dots, part[1 + 3 * n :])
+    copy(total, _entry(part, TOTAL, n))
+    copy(dots, _entry(part, DOTS, n))
 
 
 def batch_norm_pool_back(parts: Array, s: Array) -> None:
     """Σ δ and Σ δ (a - μ) over all rows."""
-    n = (len(s) - 4) // 6
-    column_sum(parts[:, 1 + 2 * n :], s[4 + 4 * n :])
+    n = parts.shape[1] // 4
+    whole = s[3 + 2 * n :]
+    column_sum(parts[:, 1 + TOTAL * n :], whole[1 + TOTAL * n :])  # and the dots behind
 
 
 def batch_norm_gradient(
@@ -378,13 +381,24 @@ def batch_norm_gradient(
 def _moments(s: Array, a: Array) -> tuple[Array, Array]:
     """(μ, r), r = 1 / √(v + ε), (n,) each: the batch's while training, else the running ones."""
     n = a.shape[1]
-    at = 4 + 2 * n if s[0] > 0 else 3
     mu, v = np.empty(n, a.dtype), np.empty(n, a.dtype)
-    copy(s[at : at + n], mu)
-    copy(s[at + n : at + 2 * n], v)
+    if s[0] > 0:
+        whole = s[3 + 2 * n :]
+        copy(_entry(whole, MEAN, n), mu)
+        copy(_entry(whole, VARIANCE, n), v)
+    else:
+        copy(s[3 : 3 + n], mu)
+        copy(s[3 + n : 3 + 2 * n], v)
     return mu, a.dtype.type(1) / np.sqrt(v + a.dtype.type(s[1]))
 
 
+def _entry(part: Array, k: int, n: int) -> Array:
+    """The k-th n numbers of a part of batch normalisation's statistics."""
+    return part[1 + k * n : 1 + (k + 1) * n]
+
+
+# Σ p, and n numbers each: μ, v, Σ δ, Σ δ (a - μ).
+MEAN, VARIANCE, TOTAL, DOTS = range(4)
 BATCH_STATISTICS = Statistics(
     lambda n: 1 + 4 * n,
     batch_norm_collect,
