@@ -118,10 +118,10 @@ def roofline(rows: list[dict[str, Any]]) -> Figure:
         textcoords="offset points",
         ha="right",
     )
-    for what, style in (
-        ("width", {"marker": "o", "color": "#1f4e79"}),
-        ("depth", {"marker": "^", "color": "#b5651d"}),
-        ("batch", {"marker": "s", "color": "#8fb3d1"}),
+    for what, beside, style in (  # a label's place: they end near each other
+        ("width", (9, -4), {"marker": "o", "color": "#1f4e79"}),
+        ("depth", (-12, 8), {"marker": "^", "color": "#b5651d"}),
+        ("batch", (6, -12), {"marker": "s", "color": "#8fb3d1"}),
     ):
         mine = [r for r in rows if r.get("grows") == what and r["who"] == "chainrule"]
         x = [row["flop_per_byte"] for row in mine]
@@ -132,7 +132,7 @@ def roofline(rows: list[dict[str, Any]]) -> Figure:
                 ax.annotate(
                     f"{what} {mine[k]['value']}",
                     (x[k], y[k]),
-                    (-12, 8) if what == "depth" else (6, -11),
+                    beside,
                     textcoords="offset points",
                     color=INK,
                     fontsize=8.5,
