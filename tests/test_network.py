@@ -114,7 +114,7 @@ def test_predict_is_the_same_in_blocks(monkeypatch):
     network = Network((3, 5, 2), activation="tanh", seed=0)
     X = np.random.default_rng(0).normal(size=(151, 3))
     whole = network.predict(X)
-    monkeypatch.setattr("chainrule.network.BLOCK_ROWS", 64)
+    monkeypatch.setattr("chainrule.predictor.BLOCK_ROWS", 64)
     np.testing.assert_allclose(network.predict(X), whole, rtol=1e-14)
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from chainrule import ACTIVATIONS, LAYERS, MLPClassifier, Network, predictor, set_config, threads
-from chainrule import network as network_module
 from chainrule.layers import AFFINE
 
 
@@ -46,7 +45,7 @@ def test_few_rows_agree_with_many(served):
 
 def test_any_number_of_threads_gives_the_same_bits(served, monkeypatch, own_threads):
     network, X, output = served
-    monkeypatch.setattr(network_module, "SHARED", 0)
+    monkeypatch.setattr(predictor, "SHARED", 0)
     for n_threads in (1, 2, 3, 50):
         set_config(n_threads=n_threads)
         assert network.predict(X).tobytes() == output.tobytes()
@@ -60,7 +59,7 @@ def test_a_row_has_its_bits_wherever_it_stands(dtype, n_in, n_out, monkeypatch, 
     rng = np.random.default_rng(0)
     X = rng.normal(size=(5000, n_in)).astype(dtype)
     output = network.predict(X)
-    monkeypatch.setattr(network_module, "SHARED", 0)
+    monkeypatch.setattr(predictor, "SHARED", 0)
     set_config(n_threads=2)
     order = rng.permutation(len(X))[:4500]
     assert network.predict(X[order]).tobytes() == output[order].tobytes()
@@ -133,8 +132,8 @@ def test_a_failure_in_one_thread_ends_the_prediction(
     network = Network((4, 5, 2), dtype="float32", seed=0)
     two = Two(error, main_thread_fails)
     network.layers[1] = AFFINE._replace(forward=two)
-    monkeypatch.setattr(network_module, "SHARED", 0)
-    monkeypatch.setattr(network_module, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(predictor, "SHARED", 0)
+    monkeypatch.setattr(predictor, "BLOCK_ROWS", 64)
     set_config(n_threads=2)
     before = _thread._count()
     X = np.zeros((64 * 5_000, 4), np.float32)
@@ -197,7 +196,7 @@ def test_a_bad_number_is_named_by_its_row_in_all_rows(served, monkeypatch, own_t
     bad[2500, 3] = np.nan
     with pytest.raises(ValueError, match="row 2500, column 3"):
         network.predict(bad)
-    monkeypatch.setattr(network_module, "SHARED", 0)
+    monkeypatch.setattr(predictor, "SHARED", 0)
     set_config(n_threads=2)
     bad[1500, 7] = np.inf  # whichever thread comes upon which of them
     with pytest.raises(ValueError, match="inf in row 1500, column 7 and 1 more"):

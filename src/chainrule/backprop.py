@@ -298,7 +298,7 @@ def descend(
     turn = len(edges) - 2  # up to each layer that asks, to the output, and the same way back
     phases = 2 * turn + 2 + 2 * int(clips) + int(max_norm > 0)
     mass = float(m)
-    mine = mine_too = 0  # blocks of rows, and bundles, that were taken last
+    my_blocks = my_bundles = 0  # taken last, a bit for each
     end = announced(board, k, steps)
     while k < end:
         last_step = k == end - 1  # whose gradient is asked for
@@ -311,7 +311,7 @@ def descend(
 
         n = len(starts) - 1
         for way in range(2 * turn + 1):
-            wanted, mine = mine, 0
+            wanted, my_blocks = my_blocks, 0
             i = take(board, phase, n, -1, wanted)
             while i < n:
                 first, last = starts[i], starts[i + 1]
@@ -341,12 +341,12 @@ def descend(
                     )
                 elif by_block:
                     gradient(net, batch, nabla_W_block[i], nabla_b_block[i])
-                mine |= 1 << i
+                my_blocks |= 1 << i
                 i = take(board, phase, n, i, wanted)
             phase += 1
 
         n = len(bundles) - 1
-        wanted, mine_too = mine_too, 0
+        wanted, my_bundles = my_bundles, 0
         bundle = take(board, phase, n, -1, wanted)
         while bundle < n:
             for i in range(bundles[bundle], bundles[bundle + 1]):
@@ -390,7 +390,7 @@ def descend(
                             take_step(theta_slice[j], nabla_slice[j], state_slice[j], h, t)
                         if follows:
                             follow(newest, theta_slice[j], average_slice[j])
-            mine_too |= 1 << bundle
+            my_bundles |= 1 << bundle
             bundle = take(board, phase, n, bundle, wanted)
         phase += 1
 
@@ -403,13 +403,13 @@ def descend(
                     clip_norm(norm_bound, nabla[: len(theta)])
                 i = take(board, phase, 1, i, 0)
             phase += 1
-            bundle = take(board, phase, n, -1, mine_too)
+            bundle = take(board, phase, n, -1, my_bundles)
             while bundle < n:
                 for j in range(owned[bundles[bundle]], owned[bundles[bundle + 1]]):
                     take_step(theta_slice[j], nabla_slice[j], state_slice[j], h, t)
                     if follows:
                         follow(newest, theta_slice[j], average_slice[j])
-                bundle = take(board, phase, n, bundle, mine_too)
+                bundle = take(board, phase, n, bundle, my_bundles)
             phase += 1
 
         if max_norm > 0:

@@ -84,6 +84,7 @@ class Statistics(NamedTuple):
     pool_back: Callable[..., None]
 
 
+# Of a layer without, whose functions are then never called.
 NO_STATISTICS: Any = Statistics(*[None] * 5)  # type: ignore[arg-type]
 
 

@@ -8,26 +8,20 @@ sums over processes then deal with one array each.
 from __future__ import annotations
 
 import numbers
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from chainrule import backprop, threads
+from chainrule import backprop
 from chainrule.activations import ACTIVATIONS, Activation, identity, identity_pullback
-from chainrule.config import threads_asked
 from chainrule.data import check_matrix, check_pair, float_dtype, look_up
 from chainrule.initializers import INITIALIZERS, Initializer
 from chainrule.layers import AFFINE, NO_STATISTICS, Layer
 from chainrule.losses import FUSED, LOSSES, Loss, fuse
-from chainrule.predictor import TILE, for_blocks, keep_room, lend_room, make_predictor
+from chainrule.predictor import make_predictor, predict_rows
 from chainrule.vecmath import Array, Index, matrices, vectors
-
-BLOCK_ROWS, BLOCK_NUMBERS = 2048, 1 << 18  # at most, in a block of predict: it stays in the cache
-ALONE = 1 << 18  # multiplications in a product below which BLAS itself uses one thread
-SHARED = 1 << 26  # multiplications, about a millisecond's, from which on threads share them
 
 
 class Network:
@@ -330,57 +324,7 @@ class Network:
         (64 to 2048, by the widths) each row's output has the same bits, whatever rows are
         around it and for any number of threads. For fewer rows BLAS may round otherwise.
         """
-        given = np.asarray(X)
-        if given.dtype.kind not in "fiub" or given.ndim != 2 or len(given) == 0:
-            given = check_matrix(given, self.sizes[0], "X", self.dtype)
-        output: Array = np.empty((len(given), self.sizes[-1]), self.dtype)
-        most = min(BLOCK_ROWS, max(TILE, BLOCK_NUMBERS // max(self.sizes))) // TILE * TILE
-        rows = min(len(given), most)
-        starts = deque(range(0, len(given), rows))
-        products = rows * max(W.size for W in self.W)
-        if products <= ALONE and len(starts) == 1:
-            self._predict_blocks(given, output, rows, starts)
-            return output
-        enough = len(starts) if len(given) * self.theta.size > SHARED else 1
-        asked = threads_asked(n_threads)
-        with threads.one_blas_thread(), threads.reserved(enough, asked) as workers:
-
-            def work(worker: int) -> None:
-                self._predict_blocks(given, output, rows, starts)
-
-            threads.side_by_side(work, workers, starts.clear)
-        return output
-
-    def _predict_blocks(self, X: Array, output: Array, rows: int, starts: deque[int]) -> None:
-        """Take a start and write its block's outputs until none is left; others may take too.
-
-        A block that is short is filled with zeros.
-        """
-        room = lend_room(2 * rows * sum(self.sizes), self.dtype)
-        net, batch = self.bind(rows, backward=False, room=room)
-        if rows >= 8 * TILE:
-            net, batch = for_blocks(net, batch)
-        a = list(batch.a)
-        batch, filled = batch._replace(a=a), a[0]
-        while True:
-            try:
-                start = starts.popleft()
-            except IndexError:
-                keep_room(room)
-                return
-            try:
-                block = check_matrix(X[start : start + rows], self.sizes[0], "X", self.dtype)
-            except ValueError:
-                check_matrix(X, self.sizes[0], "X", self.dtype)  # says the row in all of X
-                raise
-            n = len(block)
-            if n < rows:
-                filled[:n], filled[n:] = block, 0
-                block = filled
-            a[0] = block
-            with np.errstate(all="ignore"):
-                backprop.forward(net, batch)
-            output[start : start + n] = a[self.L][:n]
+        return predict_rows(self, X, n_threads)
 
     def predictor(self) -> Callable[[Array], Array]:
         """A function that gives the output for one row, with no checks: for serving.

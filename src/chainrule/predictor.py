@@ -1,4 +1,4 @@
-"""One row at a time, or many blocks of rows, as fast as NumPy goes: nothing is built anew."""
+"""One row at a time, or many in blocks, as fast as NumPy goes: nothing is built anew."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy import add, divide, exp, maximum, subtract
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from chainrule import activations
+from chainrule import activations, backprop, threads
 from chainrule.backprop import Batch, Layers
+from chainrule.config import threads_asked
+from chainrule.data import check_matrix
 from chainrule.layers import AFFINE
 from chainrule.vecmath import Array, dot, vectors
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from chainrule.network import Network
 
 TILE = 64  # rows
+BLOCK_ROWS, BLOCK_NUMBERS = 2048, 1 << 18  # at most, in a block of predict: it stays in the cache
+ALONE = 1 << 18  # multiplications in a product below which BLAS itself uses one thread
+SHARED = 1 << 26  # multiplications, about a millisecond's, from which on threads share them
 LEAST_KEPT, MOST_KEPT = 1 << 16, 1 << 22  # bytes of a room
 
 
@@ -107,7 +112,67 @@ def _any_activation(f: Callable[[Array, Array], None]) -> Callable[[Array], Arra
     return activation
 
 
-def for_blocks(net: Layers, batch: Batch) -> tuple[Layers, Batch]:
+def predict_rows(network: Network, X: ArrayLike, n_threads: int | None) -> Array:
+    """The output for each row; see :meth:`chainrule.Network.predict`."""
+    sizes, dtype = network.sizes, network.dtype
+    given = np.asarray(X)
+    if given.dtype.kind not in "fiub" or given.ndim != 2 or len(given) == 0:
+        given = check_matrix(given, sizes[0], "X", dtype)
+    output: Array = np.empty((len(given), sizes[-1]), dtype)
+    most = min(BLOCK_ROWS, max(TILE, BLOCK_NUMBERS // max(sizes))) // TILE * TILE
+    rows = min(len(given), most)
+    starts = deque(range(0, len(given), rows))
+    products = rows * max(W.size for W in network.W)
+    if products <= ALONE and len(starts) == 1:
+        _predict_blocks(network, given, output, rows, starts)
+        return output
+    enough = len(starts) if len(given) * network.theta.size > SHARED else 1
+    asked = threads_asked(n_threads)
+    with threads.one_blas_thread(), threads.reserved(enough, asked) as workers:
+
+        def work(worker: int) -> None:
+            _predict_blocks(network, given, output, rows, starts)
+
+        threads.side_by_side(work, workers, starts.clear)
+    return output
+
+
+def _predict_blocks(
+    network: Network, X: Array, output: Array, rows: int, starts: deque[int]
+) -> None:
+    """Take a start and write its block's outputs until none is left; others may take too.
+
+    A block that is short is filled with zeros.
+    """
+    n_in, dtype = network.sizes[0], network.dtype
+    room = _lend_room(2 * rows * sum(network.sizes), dtype)
+    net, batch = network.bind(rows, backward=False, room=room)
+    if rows >= 8 * TILE:
+        net, batch = _for_blocks(net, batch)
+    a = list(batch.a)
+    batch, filled = batch._replace(a=a), a[0]
+    while True:
+        try:
+            start = starts.popleft()
+        except IndexError:
+            _keep_room(room)
+            return
+        try:
+            block = check_matrix(X[start : start + rows], n_in, "X", dtype)
+        except ValueError:
+            check_matrix(X, n_in, "X", dtype)  # says the row in all of X
+            raise
+        n = len(block)
+        if n < rows:
+            filled[:n], filled[n:] = block, 0
+            block = filled
+        a[0] = block
+        with np.errstate(all="ignore"):
+            backprop.forward(net, batch)
+        output[start : start + n] = a[net.L][:n]
+
+
+def _for_blocks(net: Layers, batch: Batch) -> tuple[Layers, Batch]:
     """The same layers, to the same bits, for many rows.
 
     NumPy takes a row at a time where a matrix meets a narrow row, and a number at a time where it
@@ -155,7 +220,7 @@ def _relu_in_tiles(z: Array) -> Callable[[Array, Array], None]:
 _kept: deque[NDArray[np.uint8]] = deque(maxlen=8)  # of predictions that are over
 
 
-def lend_room(size: int, dtype: np.dtype[Any]) -> Array:
+def _lend_room(size: int, dtype: np.dtype[Any]) -> Array:
     """Room for so many numbers, of an earlier prediction if there is enough.
 
     New memory comes in pages, each of which the system clears when it is first touched: for a
@@ -173,7 +238,7 @@ def lend_room(size: int, dtype: np.dtype[Any]) -> Array:
     return room[:n].view(dtype)
 
 
-def keep_room(room: Array) -> None:
+def _keep_room(room: Array) -> None:
     """Take it back."""
     if LEAST_KEPT <= room.nbytes <= MOST_KEPT and room.base is not None:
         _kept.append(room.base)
