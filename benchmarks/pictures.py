@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from benchmarks.run import RESULTS, read
-from chainrule.plotting import GREY, INK, STYLE, save
+from chainrule.commands.plotting import GREY, INK, STYLE, save
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 WIDTH, HEIGHT = 9.0, 4.6  # inches

@@ -57,7 +57,7 @@ NAMES = [
     ("antigravity", "x"), ("this", "s"), ("sklearn.ensemble._forest", "RandomForestClassifier"),
     ("sklearn.preprocessing._function_transformer", "FunctionTransformer"), ("builtins", "str"),
     ("builtins", "dict"), ("numpy", "ndarray"), ("scipy.interpolate._bsplines", "BSpline"),
-    ("sklearn.pipeline", "Pipeline"), ("chainrule.classifier", "MLPClassifier"),
+    ("sklearn.pipeline", "Pipeline"), ("chainrule.estimators.classifier", "MLPClassifier"),
 ]  # fmt: skip
 LOADERS = [
     "DictNode", "ListNode", "TupleNode", "SetNode", "JsonNode", "NdArrayNode", "ObjectNode",

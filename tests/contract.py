@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from chainrule.activations import ACTIVATIONS
-from chainrule.losses import FUSED, LOSSES
-from chainrule.vecmath import functions
+from chainrule.equations.activations import ACTIVATIONS
+from chainrule.equations.losses import FUSED, LOSSES
+from chainrule.equations.vecmath import functions
 
 TOLERANCE = {np.dtype("float64"): 1e-12, np.dtype("float32"): 1e-5}
 EVERY_LOSS = {
@@ -81,7 +81,7 @@ def run(engine, role, fn, *args):
     if engine == "numpy":
         fn(*copies)
     else:
-        from chainrule.engine import ROLES, address, compiled
+        from chainrule.engine.compilation import ROLES, address, compiled
 
         dtype = copies[1 if role in ("collect", "collect_back") else 0].dtype
         table = np.array([address(fn, role, dtype)])

@@ -6,7 +6,7 @@ import csv
 
 import numpy as np
 
-from chainrule.callbacks import as_callback, running
+from chainrule.monitoring.callbacks import as_callback, running
 
 
 def record(epoch, loss=1.0, **others):

@@ -28,7 +28,7 @@ def f(z, a):
 
 def stamp(source, **also):
     """The fingerprint of `f` in a module of this source."""
-    from chainrule.engine import _fingerprint
+    from chainrule.engine.compilation import _fingerprint
 
     space = {"__name__": "own", **also}
     exec(compile(textwrap.dedent(source), "own.py", "exec"), space)
@@ -134,7 +134,7 @@ def scaled(k):
 
 @pytest.mark.parametrize("pair", [(1.0, -1.0), (0.0, -0.0), (1, 1.0), (2.0, np.float32(2))])
 def test_closed_over_numbers_count(pair):
-    from chainrule.engine import _fingerprint
+    from chainrule.engine.compilation import _fingerprint
 
     one, other = (_fingerprint(scaled(k)) for k in pair)
     assert one != other
@@ -146,8 +146,8 @@ def test_closed_over_numbers_count(pair):
 SCRIPT = """
 import sys
 import numpy as np
-from chainrule.engine import ROLES, address, compiled
-from chainrule.vecmath import functions
+from chainrule.engine.compilation import ROLES, address, compiled
+from chainrule.equations.vecmath import functions
 
 K = {k}
 
@@ -254,13 +254,16 @@ DESCEND = """
 import os
 import sys
 import numpy as np
-from chainrule import Network, ahead, backprop, engine, threads, train
+from chainrule import Network, train
+from chainrule.engine import compilation as engine, threads
+from chainrule.equations import backprop
+from chainrule.training import ahead
 
 threads.default_threads = lambda: 2
 {before}
 network = Network((2, 2), activation=[], seed=0)
 train(network, np.eye(2), np.eye(2), epochs=2, engine="numba", n_threads=1)
-run = engine.compiled(backprop.descend, engine.DESCEND, network.dtype)
+run = compilation.compiled(backprop.descend, compilation.DESCEND, network.dtype)
 print(sum(run.stats.cache_hits.values()))
 print(network.theta.tobytes().hex())
 """
@@ -277,7 +280,8 @@ def test_another_process_compiles_descend_meanwhile(tmp_path):
 
 
 def test_there_is_no_other_process_where_it_is_of_no_use(monkeypatch, tmp_path):
-    from chainrule import ahead, engine, threads
+    from chainrule.engine import compilation, threads
+    from chainrule.training import ahead
 
     started = []
 
@@ -286,18 +290,18 @@ def test_there_is_no_other_process_where_it_is_of_no_use(monkeypatch, tmp_path):
             started.append(command)
 
     monkeypatch.setattr(subprocess, "Popen", Process)
-    monkeypatch.setattr(engine, "is_compiled", lambda *_: False)
-    monkeypatch.setattr(engine, "can_compile", lambda: True)
-    monkeypatch.setattr(engine, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(compilation, "is_compiled", lambda *_: False)
+    monkeypatch.setattr(compilation, "can_compile", lambda: True)
+    monkeypatch.setattr(compilation, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(threads, "default_threads", lambda: 2)
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
     dtype = np.dtype("float32")
     assert ahead._start(dtype) is not None
     assert started[0][0] == "/usr/bin/python3"
     for where, name, value in (
-        (engine, "is_compiled", lambda *_: True),
-        (engine, "can_compile", lambda: False),
-        (engine, "cache_folder", lambda: tmp_path / "missing"),
+        (compilation, "is_compiled", lambda *_: True),
+        (compilation, "can_compile", lambda: False),
+        (compilation, "cache_folder", lambda: tmp_path / "missing"),
         (threads, "default_threads", lambda: 1),
         (sys, "executable", "/opt/painter/painter"),
         (sys, "executable", ""),
@@ -312,7 +316,7 @@ def test_there_is_no_other_process_where_it_is_of_no_use(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_the_other_process_ends_with_this_ones_work(monkeypatch, error):
-    from chainrule import ahead
+    from chainrule.training import ahead
 
     sleeping = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     monkeypatch.setattr(ahead, "_start", lambda dtype: sleeping)
@@ -327,7 +331,9 @@ def test_neither_importing_nor_predicting_compiles(tmp_path):
         import sys
         import numpy as np
         import chainrule
-        from chainrule import backprop, engine, training
+        from chainrule.engine import compilation as engine
+        from chainrule.equations import backprop
+        from chainrule.training import train as training
 
         network = chainrule.Network((64, 100, 10), seed=0)
         X, Y = np.ones((30, 64)), np.ones((30, 10))
@@ -363,7 +369,7 @@ def test_with_compilation_switched_off(tmp_path):
 
 @pytest.mark.parametrize("platform", ["darwin", "win32", "linux"])
 def test_cache_folder(monkeypatch, platform, tmp_path):
-    from chainrule.engine import cache_folder
+    from chainrule.engine.compilation import cache_folder
 
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     assert cache_folder().parent == tmp_path

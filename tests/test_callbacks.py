@@ -13,15 +13,15 @@ import pytest
 from fits import Fit, falling, read_csv, record
 
 from chainrule import callbacks
-from chainrule.callbacks import (
+from chainrule.monitoring.callbacks import (
     Callback,
     EarlyStopping,
     FunctionCallback,
     ProgressBar,
     as_callbacks,
 )
-from chainrule.checkpoints import Checkpoint, save_checkpoint
-from chainrule.loggers import CSVLog, JSONLinesLog, MLflow, TensorBoard
+from chainrule.monitoring.checkpoints import Checkpoint, save_checkpoint
+from chainrule.monitoring.loggers import CSVLog, JSONLinesLog, MLflow, TensorBoard
 
 # The protocol
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from fits import Fit, falling, record
 
-from chainrule import checkpoints
-from chainrule.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from chainrule.monitoring import checkpoints
+from chainrule.monitoring.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 
 
 def test_checkpoint_holds_parameters_and_record(tmp_path):

@@ -12,9 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 import chainrule
-from chainrule import digits, engine
-from chainrule.cli import app
+from chainrule.commands import recipes
+from chainrule.commands.cli import app
 from chainrule.commands.report import _times
+from chainrule.engine import compilation
 
 PICTURES = ["confusion.png", "curves.png", "mistakes.png", "samples.png"]
 LINE = re.compile(r"Epoch (\d+): (\d+)/360  accuracy = (0\.\d{1,4}|1\.0)")
@@ -52,13 +53,13 @@ def test_default_run_prints_the_articles_lines_and_draws(run, tmp_path):
     code, out, err = run("digits")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    result = digits.Run(digits.ARTICLE, digits.load(), 0)()
+    result = recipes.Run(recipes.ARTICLE, recipes.load(), 0)()
     for line, record in zip(lines[:20], result.epochs, strict=True):
         epoch, correct, accuracy = LINE.fullmatch(line).groups()
         assert (int(epoch), int(correct)) == (record.epoch, record.correct)
         assert float(accuracy) == round(record.correct / 360, 4)
     assert f"article, seed 0: {result.correct}/360  accuracy = {round(result.accuracy, 4)}" in lines
-    digit, said, times = digits.most_confused(result.confusion)[0]
+    digit, said, times = recipes.most_confused(result.confusion)[0]
     assert f"{digit} was taken for {said} {_times(times)}." in lines
     assert re.search(r"^Trained in \d+\.\d\d s; \d+\.\d s in all\.$", out, re.MULTILINE)
     assert "Pictures in chainrule-digits: samples.png, curves.png, confusion.png" in out
@@ -68,7 +69,7 @@ def test_default_run_prints_the_articles_lines_and_draws(run, tmp_path):
 def test_confusion_matrix_is_printed_whole(run):
     _, out, _ = run("digits", "--epochs", 2, "--seed", 3)
     rows = re.findall(r"^(\d) ((?: +[\d·]+){10}) +(\d+)/(\d+)\s*$", out, re.MULTILINE)
-    result = digits.Run(digits.ARTICLE._replace(epochs=2), digits.load(), 3)()
+    result = recipes.Run(recipes.ARTICLE._replace(epochs=2), recipes.load(), 3)()
     counts = [[int(cell.replace("·", "0")) for cell in row[1].split()] for row in rows]
     np.testing.assert_array_equal(counts, result.confusion)
     assert [int(row[2]) for row in rows] == result.confusion.diagonal().tolist()
@@ -107,7 +108,7 @@ def test_a_terminal_gets_a_bar_with_the_accuracy_and_colour(tmp_path):
     os.close(master)
     assert process.returncode == 0
     text = seen.decode()
-    last = digits.Run(digits.ARTICLE._replace(epochs=3), digits.load(), 0)().epochs[-1]
+    last = recipes.Run(recipes.ARTICLE._replace(epochs=3), recipes.load(), 0)().epochs[-1]
     assert f"epoch 3 of 3  accuracy {last.accuracy:.4f}" in text
     assert f"Epoch 2: {last.correct}/360" in text
     assert re.search(r"\x1b\[[\d;]*48;5;", text)  # a coloured background
@@ -128,7 +129,7 @@ def test_json_is_one_object_of_the_promised_form(run, tmp_path):
         "seconds",
         "pictures",
     }
-    result = digits.Run(digits.ARTICLE._replace(epochs=3), digits.load(), 7)()
+    result = recipes.Run(recipes.ARTICLE._replace(epochs=3), recipes.load(), 7)()
     assert (seen["recipe"], seen["seed"]) == ("article", 7)
     assert seen["parameters"]["sizes"] == [64, 100, 10]
     assert seen["parameters"]["count"] == 7510
@@ -260,7 +261,7 @@ def test_wrong_usage_ends_with_2(run, arguments):
 def test_warmup_refuses_what_it_cannot_compile(run, monkeypatch):
     code, out, err = run("warmup", "--dtype", "float16")
     assert (code, out) == (2, "")
-    if engine.can_compile():
+    if compilation.can_compile():
         assert "dtype must be float32 or float64" in err
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     code, out, err = run("warmup")
@@ -287,7 +288,7 @@ def test_unwritable_folder_is_said_before_training(run, tmp_path, where):
 
 
 def test_a_disk_that_fills_up_later_still_gives_the_result(run, monkeypatch):
-    from chainrule import plotting
+    from chainrule.commands import plotting
 
     def full(*arguments):
         raise OSError(28, "No space left on device")
@@ -342,11 +343,11 @@ def test_a_reader_that_leaves_early_causes_no_traceback(tmp_path):
 def test_help_and_the_default_run_load_nothing_heavy():
     program = (
         "import sys\n"
-        "from chainrule.cli import app\n"
+        "from chainrule.commands.cli import app\n"
         "heavy = {'numpy', 'rich.progress', 'matplotlib', 'sklearn', 'numba', 'scipy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
-        "from chainrule import digits\n"
-        "digits.Run(digits.ARTICLE, digits.load(), 0)()\n"
+        "from chainrule.commands import recipes as digits\n"
+        "digits.Run(recipes.ARTICLE, recipes.load(), 0)()\n"
         "heavy -= {'numpy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )

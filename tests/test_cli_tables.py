@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 import chainrule
 from chainrule import MLPClassifier, MLPRegressor
-from chainrule.cli import app
 from chainrule.commands import options
+from chainrule.commands.cli import app
 
 pd = pytest.importorskip("pandas", reason="tables are an extra")
 pytest.importorskip("skrub", reason="tables are an extra")
@@ -476,7 +476,7 @@ def test_ctrl_c_keeps_what_was_learnt(folder, tmp_path):
         f"    log = pathlib.Path({str(log)!r})\n"
         "    yield lambda part, most, record: log.write_text('.' * record['epoch'])\n"
         "train._progress = loud\n"
-        "from chainrule.cli import main\n"
+        "from chainrule.commands.cli import main\n"
         "sys.argv = ['chainrule', *sys.argv[1:]]\n"
         "main()\n"
     )
@@ -516,7 +516,7 @@ def test_a_training_that_is_killed_goes_on_to_the_same_bits(folder, run, tmp_pat
         "    write(self, est, descent, watch, rates, order, epoch)\n"
         "    if epoch == 20: os.kill(os.getpid(), signal.SIGKILL)\n"
         "Resume.write_state = mortal\n"
-        "from chainrule.cli import main\n"
+        "from chainrule.commands.cli import main\n"
         "main()\n"
     )
     command = ["train", str(where / "penguins.csv"), *options, "--checkpoint-every", "7"]

@@ -10,7 +10,7 @@ import pytest
 import tables_data
 from typer.testing import CliRunner
 
-from chainrule.cli import app
+from chainrule.commands.cli import app
 from chainrule.tables.columns import kinds_of, task_and_reason, task_of
 from chainrule.tables.findings import findings
 from chainrule.tables.leaks import leaks

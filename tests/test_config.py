@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule import Network, config, train, warmup
-from chainrule.descent import _direct, _executable, step_seconds
-from chainrule.engine import can_compile
-from chainrule.regularizers import Rules
-from chainrule.training import choose_engine
+from chainrule import Network, train
+from chainrule.engine import config
+from chainrule.engine.compilation import can_compile
+from chainrule.equations.regularizers import Rules
+from chainrule.training import warmup
+from chainrule.training.descent import _direct, _executable, step_seconds
+from chainrule.training.train import choose_engine
 
 
 @pytest.fixture(autouse=True)

@@ -26,10 +26,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from chainrule.activations import ACTIVATIONS
-from chainrule.layers import LAYERS
-from chainrule.losses import FUSED, LOSSES, fuse
-from chainrule.optimizers import OPTIMIZERS
+from chainrule.equations.activations import ACTIVATIONS
+from chainrule.equations.layers import LAYERS
+from chainrule.equations.losses import FUSED, LOSSES, fuse
+from chainrule.equations.optimizers import OPTIMIZERS
 
 each_activation = pytest.mark.parametrize("activation", ACTIVATIONS.values(), ids=list(ACTIVATIONS))
 each_loss = pytest.mark.parametrize("loss", EVERY_LOSS.values(), ids=list(EVERY_LOSS))

@@ -8,7 +8,7 @@ from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from chainrule import digits
+from chainrule.commands import recipes
 
 # Right answers out of 360 after the 20 epochs of the article's own code, per-sample loop and all,
 # run with numpy.random and random seeded 0 to 119; sorted. Mean 0.821, deviation 0.114.
@@ -24,13 +24,13 @@ ARTICLES_OWN = """
 
 @pytest.fixture(scope="module")
 def data():
-    return digits.load()
+    return recipes.load()
 
 
 @pytest.fixture(scope="module")
 def article_runs(data):
     """Sixty runs of the article's recipe."""
-    return [digits.Run(digits.ARTICLE, data, seed)() for seed in range(60)]
+    return [recipes.Run(recipes.ARTICLE, data, seed)() for seed in range(60)]
 
 
 def test_data_are_scikit_learns_split_and_standardised_as_there(data):
@@ -56,20 +56,20 @@ def test_constant_pixels_stay_zero(data):
 
 
 def test_without_the_file_the_data_come_from_load_digits(data, monkeypatch):
-    monkeypatch.setattr(digits, "find_spec", lambda name: None)
-    other = digits.load()
+    monkeypatch.setattr(recipes, "find_spec", lambda name: None)
+    other = recipes.load()
     for ours, theirs in zip(data, other, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_test_rows_have_no_part_in_standardising():
     train_rows = np.array([[0.0, 1.0], [2.0, 1.0]])
-    scaled = digits.standardize(train_rows, np.array([[1.0, 1.0], [5.0, 9.0]]))
+    scaled = recipes.standardize(train_rows, np.array([[1.0, 1.0], [5.0, 9.0]]))
     np.testing.assert_array_equal(scaled, [[0, 0], [4, 0]])
 
 
 def test_article_recipe_is_the_articles():
-    recipe = digits.ARTICLE
+    recipe = recipes.ARTICLE
     assert recipe.hidden == (100,)
     assert recipe.activation == recipe.output_activation == "relu"
     assert (recipe.loss, recipe.init, recipe.optimizer) == ("squared_error", "uniform", "sgd")
@@ -80,7 +80,7 @@ def test_article_recipe_is_the_articles():
 
 def test_closest_to_one_is_not_the_largest():
     outputs = [[0.0, 1.1, 3.0], [0.4, 0.0, 0.3], [0.0, 0.0, 0.0]]
-    np.testing.assert_array_equal(digits.closest_to_one(outputs), [1, 0, 0])
+    np.testing.assert_array_equal(recipes.closest_to_one(outputs), [1, 0, 0])
 
 
 def test_final_accuracies_are_distributed_as_the_articles(article_runs):
@@ -105,8 +105,8 @@ def test_final_accuracies_are_distributed_as_the_articles(article_runs):
 )
 def test_the_distribution_tells_other_recipes_from_the_articles(data, changes, seeds):
     theirs = np.array(ARTICLES_OWN.split(), int)
-    recipe = digits.ARTICLE._replace(**changes)
-    others = [digits.Run(recipe, data, seed)().correct for seed in range(60, 60 + seeds)]
+    recipe = recipes.ARTICLE._replace(**changes)
+    others = [recipes.Run(recipe, data, seed)().correct for seed in range(60, 60 + seeds)]
     assert ks_2samp(others, theirs).pvalue < 1e-3
 
 
@@ -130,12 +130,12 @@ def test_dead_outputs_are_shut_on_their_own_digit(article_runs, data):
 
 
 def test_an_output_without_relu_is_never_called_dead(data):
-    recipe = digits.override(digits.ARTICLE, loss="cross_entropy", init="zeros", epochs=1)
-    assert digits.Run(recipe, data, 0)().dead_outputs == []
+    recipe = recipes.override(recipes.ARTICLE, loss="cross_entropy", init="zeros", epochs=1)
+    assert recipes.Run(recipe, data, 0)().dead_outputs == []
 
 
 def test_modern_recipe_reads_at_least_92_percent(data):
-    results = [digits.Run(digits.MODERN, data, seed)() for seed in range(10)]
+    results = [recipes.Run(recipes.MODERN, data, seed)() for seed in range(10)]
     assert np.mean([result.accuracy for result in results]) >= 0.92
     for result in results:
         assert result.network.activations[2].name == "softmax"
@@ -143,10 +143,10 @@ def test_modern_recipe_reads_at_least_92_percent(data):
 
 
 def test_parameters_kept_are_those_of_least_cost_on_the_rows_held_back(data):
-    recipe = digits.MODERN._replace(epochs=12, learning_rate=0.01)
+    recipe = recipes.MODERN._replace(epochs=12, learning_rate=0.01)
     n = 1437 - recipe.validation
     costs, thetas = [], []
-    run = digits.Run(recipe, data, 1)
+    run = recipes.Run(recipe, data, 1)
     clipped = np.clip(data.X_train[n:], -recipe.clip, recipe.clip)
     held = np.eye(10)[data.y_train[n:]]
 
@@ -161,34 +161,34 @@ def test_parameters_kept_are_those_of_least_cost_on_the_rows_held_back(data):
 
 
 def test_rows_held_back_are_not_trained_on(data):
-    recipe = digits.MODERN._replace(epochs=1)
+    recipe = recipes.MODERN._replace(epochs=1)
     n = 1437 - recipe.validation
     X = data.X_train.copy()
     X[n:] = -X[n:]
-    ours = digits.Run(recipe, data, 0)().network.theta
-    other = digits.Run(recipe, data._replace(X_train=X), 0)().network.theta
+    ours = recipes.Run(recipe, data, 0)().network.theta
+    other = recipes.Run(recipe, data._replace(X_train=X), 0)().network.theta
     np.testing.assert_array_equal(ours, other)
 
 
 def test_clip_bounds_what_the_network_sees(data):
     X = data.X_train.copy()
     X[X > 1.5] = 99
-    recipe = digits.ARTICLE._replace(clip=1.5, epochs=1)
-    ours = digits.Run(recipe, data, 0)().network.theta
-    other = digits.Run(recipe, data._replace(X_train=X), 0)().network.theta
+    recipe = recipes.ARTICLE._replace(clip=1.5, epochs=1)
+    ours = recipes.Run(recipe, data, 0)().network.theta
+    other = recipes.Run(recipe, data._replace(X_train=X), 0)().network.theta
     np.testing.assert_array_equal(ours, other)
 
 
 def test_same_seed_same_run_other_seed_another(data):
-    recipe = digits.ARTICLE._replace(epochs=2)
-    one, same, other = (digits.Run(recipe, data, seed)().network.theta for seed in (5, 5, 6))
+    recipe = recipes.ARTICLE._replace(epochs=2)
+    one, same, other = (recipes.Run(recipe, data, seed)().network.theta for seed in (5, 5, 6))
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 1e-3
 
 
 def test_records_and_result_agree(data):
     records = []
-    result = digits.Run(digits.ARTICLE._replace(epochs=3), data, 0)(records.append)
+    result = recipes.Run(recipes.ARTICLE._replace(epochs=3), data, 0)(records.append)
     assert records == result.epochs
     assert [record.epoch for record in records] == [0, 1, 2]
     last = records[-1]
@@ -202,18 +202,22 @@ def test_records_and_result_agree(data):
 def test_most_confused():
     counts = np.diag(np.full(10, 30))
     counts[8, 1], counts[3, 5], counts[2, 7] = 5, 1, 6
-    assert digits.most_confused(counts) == [(2, 7, 6), (8, 1, 5)]
-    assert digits.most_confused(counts, least=1)[-1] == (3, 5, 1)
+    assert recipes.most_confused(counts) == [(2, 7, 6), (8, 1, 5)]
+    assert recipes.most_confused(counts, least=1)[-1] == (3, 5, 1)
 
 
 def test_override_brings_the_losss_link_and_the_optimisers_rate(data):
-    changed = digits.override(digits.ARTICLE, loss="binary_cross_entropy", optimizer="adam")
+    changed = recipes.override(recipes.ARTICLE, loss="binary_cross_entropy", optimizer="adam")
     assert changed.learning_rate == 0.001
-    network = digits.Run(changed, data, 0).result.network
+    network = recipes.Run(changed, data, 0).result.network
     assert network.activations[2].name == "logistic"
-    assert digits.override(digits.ARTICLE, optimizer="adam", learning_rate=0.5).learning_rate == 0.5
-    assert digits.override(digits.ARTICLE, loss="squared_error", optimizer="sgd") == digits.ARTICLE
-    assert digits.override(digits.ARTICLE, epochs=None) == digits.ARTICLE
+    assert (
+        recipes.override(recipes.ARTICLE, optimizer="adam", learning_rate=0.5).learning_rate == 0.5
+    )
+    assert (
+        recipes.override(recipes.ARTICLE, loss="squared_error", optimizer="sgd") == recipes.ARTICLE
+    )
+    assert recipes.override(recipes.ARTICLE, epochs=None) == recipes.ARTICLE
 
 
 @pytest.mark.parametrize(
@@ -235,14 +239,14 @@ def test_override_brings_the_losss_link_and_the_optimisers_rate(data):
 )
 def test_bad_recipes_are_refused_before_training(data, changes):
     with pytest.raises(ValueError, match=r".{20}"):
-        digits.Run(digits.ARTICLE._replace(**changes), data, 0)
+        recipes.Run(recipes.ARTICLE._replace(**changes), data, 0)
 
 
 def test_divergence_is_reported_and_the_network_kept_finite(data):
-    recipe = digits.override(
-        digits.MODERN, loss="squared_error", optimizer="sgd", learning_rate=10.0
+    recipe = recipes.override(
+        recipes.MODERN, loss="squared_error", optimizer="sgd", learning_rate=10.0
     )
-    result = digits.Run(recipe, data, 0)()
+    result = recipes.Run(recipe, data, 0)()
     assert result.failure is not None
     assert (result.failure.epoch, result.failure.layer) == (0, 2)
     assert np.isfinite(result.network.theta).all()
@@ -254,8 +258,8 @@ def test_ctrl_c_keeps_what_was_learnt(data):
         if record.epoch == 2:
             raise KeyboardInterrupt
 
-    whole = digits.Run(digits.ARTICLE._replace(epochs=3), data, 0)()
-    result = digits.Run(digits.ARTICLE, data, 0)(interrupt)
+    whole = recipes.Run(recipes.ARTICLE._replace(epochs=3), data, 0)()
+    result = recipes.Run(recipes.ARTICLE, data, 0)(interrupt)
     assert result.interrupted
     assert [record.epoch for record in result.epochs] == [0, 1, 2]
     np.testing.assert_array_equal(result.network.theta, whole.network.theta)

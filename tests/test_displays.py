@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from chainrule import Network
-from chainrule.displays import LossCurveDisplay, LRFinderDisplay
-from chainrule.lr_finder import find_learning_rate
-from chainrule.optimizers import OPTIMIZERS
-from chainrule.regularizers import Rules
+from chainrule.equations.optimizers import OPTIMIZERS
+from chainrule.equations.regularizers import Rules
+from chainrule.monitoring.displays import LossCurveDisplay, LRFinderDisplay
+from chainrule.training.lr_finder import find_learning_rate
 
 mpl.use("Agg")
 
@@ -172,7 +172,8 @@ def test_what_cannot_be_drawn():
 
 
 def test_matplotlib_is_loaded_only_to_draw():
-    code = "import sys, chainrule.displays, chainrule.callbacks, chainrule.schedules; "
+    code = "import sys, chainrule.monitoring.displays, chainrule.monitoring.callbacks; "
+    code += "import chainrule.equations.schedules; "
     code += "sys.exit(any(name in sys.modules for name in ('matplotlib', 'sklearn', 'rich')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -257,7 +258,7 @@ def test_suggestion_trains_well(optimizer):
 
 def test_smoothing_does_not_shift():
     """A dip in the middle stays there: the suggestion is a third of its rate."""
-    from chainrule.lr_finder import _smooth, _suggest
+    from chainrule.training.lr_finder import _smooth, _suggest
 
     rates = np.geomspace(1e-4, 1, 81)
     raw = 1 + (np.log10(rates) + 2) ** 2

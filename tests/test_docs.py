@@ -101,7 +101,7 @@ def _run(command: str, folder: Path) -> tuple[int, str]:
     if command.startswith("chainrule "):
         from typer.testing import CliRunner
 
-        from chainrule.cli import app
+        from chainrule.commands.cli import app
 
         result = CliRunner().invoke(app, shlex.split(command)[1:])
         return result.exit_code, result.output
@@ -161,7 +161,7 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
     spoilt.parent.mkdir()
     (tmp_path / "code").symlink_to(SRC)
     (tmp_path / "guides").symlink_to(ROOT / "docs")
-    heart = "../code/chainrule/backprop.py"
+    heart = "../code/chainrule/equations/backprop.py"
     spoilt.write_text(
         "# A heading\n"
         "[a](nowhere.md) [b](#a-heading) [c](#another) ![d](none.png) [e](https://example.org)\n"

@@ -15,8 +15,8 @@ from sklearn.datasets import load_digits
 from small import X, Xd, classify, regress, same, same_bits, y, yd
 
 from chainrule import MLPClassifier
-from chainrule.checkpoints import Checkpoint, load_checkpoint
-from chainrule.loggers import CSVLog, JSONLinesLog
+from chainrule.monitoring.checkpoints import Checkpoint, load_checkpoint
+from chainrule.monitoring.loggers import CSVLog, JSONLinesLog
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from small import X, Xd, classify, regress, same, same_bits, y, yd
 
 from chainrule import MLPRegressor
-from chainrule.callbacks import Callback, EarlyStopping
+from chainrule.monitoring.callbacks import Callback, EarlyStopping
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -410,7 +410,9 @@ def test_multilabel_and_several_classes_at_once():
 def test_gradient_norm_is_that_of_the_last_batch(engine, batch_size, cut, alpha, monkeypatch):
     """By which plain descent, at a rate of 1, moves the parameters: of 60 rows, or the last 20."""
     if cut:
-        monkeypatch.setattr("chainrule.descent.WORTH_CUTTING", {"numpy": 0.0, "numba": 0.0})
+        monkeypatch.setattr(
+            "chainrule.training.descent.WORTH_CUTTING", {"numpy": 0.0, "numba": 0.0}
+        )
     rng = np.random.default_rng(0)
     inputs, targets = rng.normal(size=(60, 5)), rng.normal(size=(60, 2))
     given = {

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as theirs
 from sklearn.calibration import calibration_curve
 
-from chainrule.evaluation import bootstrap, evaluate_classes, evaluate_numbers, reliability
-from chainrule.evaluation_report import metric, number, residuals, write_page
+from chainrule.commands.evaluation import bootstrap, evaluate_classes, evaluate_numbers, reliability
+from chainrule.commands.evaluation_report import metric, number, residuals, write_page
 
 QUICK = {"resamples": 20}
 
@@ -114,7 +114,7 @@ def test_the_seed_decides_the_interval_and_blocks_do_not(monkeypatch):
     other = evaluate_classes(y, said, P, names, seed=2, resamples=100)
     assert first == again
     assert first.metrics["log_loss"] != other.metrics["log_loss"]
-    monkeypatch.setattr("chainrule.evaluation.BLOCK", 500)
+    monkeypatch.setattr("chainrule.commands.evaluation.BLOCK", 500)
     assert evaluate_classes(y, said, P, names, seed=1, resamples=100) == first
 
 

@@ -363,7 +363,7 @@ def test_a_disagreement_leaves_what_was_there(tmp_path, monkeypatch):
 
 
 def test_pipelines_of_tables_are_exported(tmp_path):
-    tabular = pytest.importorskip("chainrule.tabular", reason="needs tabular_pipeline")
+    tabular = pytest.importorskip("chainrule.estimators.tabular", reason="needs tabular_pipeline")
     X = exports.table().assign(when=exports.dates()["when"], day="2024-02-29")
     X["day"] = exports.dates()["day"].dt.strftime("%d/%m/%Y")
     model = tabular.tabular_pipeline(max_iter=3, engine="numpy", random_state=0)
@@ -423,7 +423,7 @@ def test_the_pages_programs_print_what_it_says(language, shipped):
 
 
 def test_a_text_is_refused_with_what_to_do(tmp_path):
-    tabular = pytest.importorskip("chainrule.tabular", reason="needs tabular_pipeline")
+    tabular = pytest.importorskip("chainrule.estimators.tabular", reason="needs tabular_pipeline")
     X = exports.table()[["mass", "island"]]
     model = tabular.tabular_pipeline(
         kinds={"island": "text"}, text_columns=3, max_iter=3, engine="numpy", random_state=0

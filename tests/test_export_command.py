@@ -17,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from typer.testing import CliRunner
 
 from chainrule import MLPClassifier, save
-from chainrule.cli import app
+from chainrule.commands.cli import app
 
 
 @pytest.fixture(scope="module")

@@ -173,7 +173,7 @@ def test_a_step_that_nobody_knows_is_named_with_its_column(tmp_path):
 def converted(model, X, **options):
     import skl2onnx
 
-    import chainrule.onnx  # noqa: F401
+    import chainrule.exports.skl2onnx  # noqa: F401
 
     return skl2onnx.to_onnx(model, X[:1], options={id(model.steps[-1][1]): options})
 
@@ -217,7 +217,7 @@ def test_converters_take_double_precision_too(iris, zipmap):
 def test_converters_work_inside_a_vote(iris):
     import skl2onnx
 
-    import chainrule.onnx  # noqa: F401
+    import chainrule.exports.skl2onnx  # noqa: F401
 
     model, X = iris
     voters = [(str(k), MLPClassifier((k,), "selu", **exports.SMALL)) for k in (2, 3)]
@@ -230,7 +230,7 @@ def test_converters_work_inside_a_vote(iris):
 def test_converters_take_labels_and_regressors_of_every_kind():
     import skl2onnx
 
-    import chainrule.onnx  # noqa: F401
+    import chainrule.exports.skl2onnx  # noqa: F401
 
     for name, model, given_X in exports.zoo():
         if hasattr(model, "steps"):
@@ -253,7 +253,7 @@ def test_converters_take_labels_and_regressors_of_every_kind():
 def test_converters_refuse_several_class_targets():
     import skl2onnx
 
-    import chainrule.onnx  # noqa: F401
+    import chainrule.exports.skl2onnx  # noqa: F401
 
     X = exports.numbers()
     y = np.stack([np.arange(60) % 3, np.arange(60) % 2], axis=1)
@@ -276,7 +276,7 @@ def test_what_is_read_has_no_columns_left_out():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_infinite_numbers_are_squashed_as_by_the_model(dtype, tmp_path):
-    tabular = pytest.importorskip("chainrule.tabular", reason="needs tabular_pipeline")
+    tabular = pytest.importorskip("chainrule.estimators.tabular", reason="needs tabular_pipeline")
     pd = pytest.importorskip("pandas")
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"a": rng.normal(size=200), "b": rng.normal(size=200)})

@@ -19,7 +19,7 @@ from chainrule import (
     gradcheck,
     train,
 )
-from chainrule.layers import AFFINE
+from chainrule.equations.layers import AFFINE
 
 BOUNDED = [name for name in ACTIVATIONS if name != "exp"]  # four of those would overflow
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule.initializers import INITIALIZERS
+from chainrule.equations.initializers import INITIALIZERS
 
 N_IN, N_OUT = 300, 200
 VARIANCE = {

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from typer.testing import CliRunner
 
 from chainrule import Network, save
-from chainrule.cli import app
+from chainrule.commands.cli import app
 from chainrule.files.inspection import curve, duration, listed, said, size
 
 
@@ -162,7 +162,7 @@ def test_headers_of_another_form_are_no_traceback(run, tmp_path):
 def test_inspecting_loads_no_learning_library(tmp_path):
     save(fitted(classifier()), tmp_path / "a")
     code = (
-        "import sys\nfrom chainrule.cli import app\n"
+        "import sys\nfrom chainrule.commands.cli import app\n"
         f"app(['inspect', {str(tmp_path / 'a')!r}], standalone_mode=False)\n"
         "print([name for name in ('sklearn', 'scipy', 'skops', 'numba') if name in sys.modules])"
     )

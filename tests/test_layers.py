@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from chainrule import Network, train, vecmath
-from chainrule.layers import (
+from chainrule import Network, train
+from chainrule.equations import vecmath
+from chainrule.equations.layers import (
     AFFINE,
     LAYERS,
     batch_norm,
@@ -217,7 +218,7 @@ def drawn(engine, body, key, t, shape, dtype="float64"):
     if engine == "numpy":
         body(np.array([float(key)]), t, out)
     else:
-        from chainrule.engine import compiled
+        from chainrule.engine.compilation import compiled
 
         compiled(body, "HFM", out.dtype)(np.array([float(key)]), float(t), out)
     return out

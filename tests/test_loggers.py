@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fits import Fit, falling, read_csv, record
 
-from chainrule.loggers import CSVLog, JSONLinesLog, MLflow, TensorBoard
+from chainrule.monitoring.loggers import CSVLog, JSONLinesLog, MLflow, TensorBoard
 
 
 def test_csv_log(tmp_path):

@@ -19,9 +19,9 @@ from scipy import special, stats
 from sklearn import metrics
 
 from chainrule import Network, gradcheck, train
-from chainrule.activations import ACTIVATIONS, ordered
-from chainrule.losses import FUSED, LOSSES, binary_focal, focal, huber, quantile, tweedie
-from chainrule.multioutput import grouped_cross_entropy, grouped_softmax
+from chainrule.equations.activations import ACTIVATIONS, ordered
+from chainrule.equations.losses import FUSED, LOSSES, binary_focal, focal, huber, quantile, tweedie
+from chainrule.estimators.multioutput import grouped_cross_entropy, grouped_softmax
 
 ROWS, COLUMNS = 7, 4
 

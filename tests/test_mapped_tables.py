@@ -22,9 +22,17 @@ import pyarrow.dataset  # noqa: E402
 import pyarrow.feather  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-from chainrule import MLPClassifier, MLPRegressor, Network, Resume, memmap_table, samples, train  # noqa: E402
+from chainrule import (  # noqa: E402
+    MLPClassifier,
+    MLPRegressor,
+    Network,
+    Resume,
+    memmap_table,
+    train,
+)
 from chainrule.tables import TableError, read  # noqa: E402
 from chainrule.tables.stores import Parquet  # noqa: E402
+from chainrule.training import samples  # noqa: E402
 
 WRITERS = {
     "parquet": lambda table, path: pq.write_table(table, path, row_group_size=3),

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from models import classifier, fitted
 
 from chainrule import ModelFileError, load, read_header, save
-from chainrule.checkpoints import save_checkpoint
 from chainrule.files.container import SUMS, frame_of, sums_of, write_container
+from chainrule.monitoring.checkpoints import save_checkpoint
 
 ROOT = Path(__file__).parent.parent
 

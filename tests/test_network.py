@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import chainrule
 from chainrule import Activation, Loss, Network, layers, losses
-from chainrule.activations import ACTIVATIONS, ordered
-from chainrule.losses import LOSSES
-from chainrule.multioutput import grouped_cross_entropy, grouped_softmax
+from chainrule.equations.activations import ACTIVATIONS, ordered
+from chainrule.equations.losses import LOSSES
+from chainrule.estimators.multioutput import grouped_cross_entropy, grouped_softmax
 
 
 def softened(z, a):
@@ -114,7 +114,7 @@ def test_predict_is_the_same_in_blocks(monkeypatch):
     network = Network((3, 5, 2), activation="tanh", seed=0)
     X = np.random.default_rng(0).normal(size=(151, 3))
     whole = network.predict(X)
-    monkeypatch.setattr("chainrule.predictor.BLOCK_ROWS", 64)
+    monkeypatch.setattr("chainrule.network.predictor.BLOCK_ROWS", 64)
     np.testing.assert_allclose(network.predict(X), whole, rtol=1e-14)
 
 

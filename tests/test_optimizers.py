@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule.optimizers import ADAM_AS_IN_SKLEARN, OPTIMIZERS
+from chainrule.equations.optimizers import ADAM_AS_IN_SKLEARN, OPTIMIZERS
 
 # θ after each of three steps down C = θ² / 2 from θ = 1, by hand, with η = 1/10, μ = 1/2.
 BY_HAND = {

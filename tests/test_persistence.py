@@ -30,9 +30,9 @@ from chainrule import (
     read_header,
     save,
 )
-from chainrule.activations import relu, relu_pullback
-from chainrule.layers import AFFINE, batch_norm, dropout, layer_norm, standardize
-from chainrule.losses import squared_error
+from chainrule.equations.activations import relu, relu_pullback
+from chainrule.equations.layers import AFFINE, batch_norm, dropout, layer_norm, standardize
+from chainrule.equations.losses import squared_error
 
 
 def same(a, b):

@@ -184,7 +184,7 @@ def test_weights_stay_in_safetensors(tmp_path):
     with zipfile.ZipFile(tmp_path / "a") as archive:
         inner = archive.read("pipeline.skops")
         header = json.loads(archive.read("header.json"))
-    assert b"chainrule.classifier" not in inner
+    assert b"chainrule.estimators.classifier" not in inner
     assert b"MLPRegressor" not in inner
     # the parameter, which is not fitted, and the fitted pipeline's
     assert [one["class"] for one in header["estimators"]] == ["MLPRegressor"] * 2

@@ -5,17 +5,17 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from chainrule import digits, plotting
+from chainrule.commands import plotting, recipes
 
 
 @pytest.fixture(scope="module")
 def data():
-    return digits.load()
+    return recipes.load()
 
 
 @pytest.fixture(scope="module")
 def results(data):
-    return [digits.Run(r._replace(epochs=2), data, 4)() for r in digits.RECIPES.values()]
+    return [recipes.Run(r._replace(epochs=2), data, 4)() for r in recipes.RECIPES.values()]
 
 
 NAMES = ["samples.png", "curves.png", "confusion.png", "mistakes.png"]
@@ -96,7 +96,7 @@ def test_curves_draw_every_epoch_of_every_run(results):
 
 
 def test_curves_of_a_run_without_an_epoch_are_empty(data):
-    run = digits.Run(digits.ARTICLE, data, 0)
+    run = recipes.Run(recipes.ARTICLE, data, 0)
     run._conclude()
     left, right = plotting.curves([run.result]).axes
     assert not left.lines
@@ -137,8 +137,8 @@ def test_too_many_mistakes_are_sampled_over_all_digits(data, results):
 
 
 def test_a_run_without_mistakes_has_an_empty_page(data, results):
-    perfect = digits.Result(results[0].recipe, 0, results[0].network, said=data.y_test.copy())
-    perfect.confusion = digits.confusion_matrix(data.y_test, perfect.said)
+    perfect = recipes.Result(results[0].recipe, 0, results[0].network, said=data.y_test.copy())
+    perfect.confusion = recipes.confusion_matrix(data.y_test, perfect.said)
     figure = plotting.mistakes(data, [perfect])
     assert not figure.axes
     assert any("0 wrong" in text for text in texts(figure))

@@ -10,8 +10,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from chainrule import ACTIVATIONS, LAYERS, MLPClassifier, Network, predictor, set_config, threads
-from chainrule.layers import AFFINE
+from chainrule import ACTIVATIONS, LAYERS, MLPClassifier, Network, set_config
+from chainrule.engine import threads
+from chainrule.equations.layers import AFFINE
+from chainrule.network import predictor
 
 
 @pytest.fixture

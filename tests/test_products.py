@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainrule import vecmath
+from chainrule.equations import vecmath
 
 pytestmark = pytest.mark.compiled
 
@@ -37,7 +37,7 @@ BODIES = [_dot, _turned_dot, _dot_of_turned, _add_dot, _turned_add_dot]
 
 def product(body, dtype, rows, terms, columns, gap):
     """What comes out, and what should, within how much; old numbers where nothing is kept: NaN."""
-    from chainrule.engine import compiled
+    from chainrule.engine.compilation import compiled
 
     rng = np.random.default_rng(rows + 31 * terms + 997 * columns)
     keeps = "add" in body.__name__
@@ -80,7 +80,7 @@ def test_products(body, rows, terms, columns, gap, double):
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_shows(body, terms, bad, dtype):
     """In its row and its column, and nowhere else."""
-    from chainrule.engine import compiled
+    from chainrule.engine.compilation import compiled
 
     x, y, out = np.ones((9, terms), dtype), np.ones((terms, 19), dtype), np.ones((9, 19), dtype)
     x[2, 1] = y[2, 17] = bad

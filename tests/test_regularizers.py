@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from contract import slope
 
-from chainrule import DivergenceError, Network, regularizers
-from chainrule.descent import Descent
-from chainrule.layers import AFFINE, batch_norm, dropout, layer_norm, noise
-from chainrule.optimizers import OPTIMIZERS
-from chainrule.regularizers import Rules
+from chainrule import DivergenceError, Network
+from chainrule.equations import regularizers
+from chainrule.equations.layers import AFFINE, batch_norm, dropout, layer_norm, noise
+from chainrule.equations.optimizers import OPTIMIZERS
+from chainrule.equations.regularizers import Rules
+from chainrule.training.descent import Descent
 
 N = 7
 
@@ -455,7 +456,7 @@ def test_chunks_between_looks_for_ctrl_c_do_not_show(monkeypatch, engine):
     X, Y = problem(23)
     results = []
     for chunk in (1e9, 1e-9):
-        monkeypatch.setattr("chainrule.descent.CHUNK", chunk)
+        monkeypatch.setattr("chainrule.training.descent.CHUNK", chunk)
         network = stacked()
         descent = start(network, engine, EVERYTHING, 5, "adam")
         total = descent.epoch(X, Y, np.arange(23), np.ones(23), np.linspace(0.2, 0.05, 5))

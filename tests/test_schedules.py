@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainrule import schedules
-from chainrule.schedules import SCHEDULES, Plateau, Schedule, as_schedule
+from chainrule.equations.schedules import SCHEDULES, Plateau, Schedule, as_schedule
 
 PER_EPOCH = 7
 

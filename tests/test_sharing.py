@@ -17,21 +17,11 @@ import threadpoolctl
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chainrule import (
-    LAYERS,
-    OPTIMIZERS,
-    Activation,
-    MLPClassifier,
-    Network,
-    plan,
-    threads,
-    train,
-)
-from chainrule import descent as descending
-from chainrule.descent import Descent
-from chainrule.layers import AFFINE, batch_norm, dropout, layer_norm, noise, standardize
-from chainrule.regularizers import Rules
-from chainrule.vecmath import (
+from chainrule import LAYERS, OPTIMIZERS, Activation, MLPClassifier, Network, train
+from chainrule.engine import threads
+from chainrule.equations.layers import AFFINE, batch_norm, dropout, layer_norm, noise, standardize
+from chainrule.equations.regularizers import Rules
+from chainrule.equations.vecmath import (
     ABORTED,
     ANNOUNCED,
     BOARD,
@@ -42,6 +32,9 @@ from chainrule.vecmath import (
     announced,
     take,
 )
+from chainrule.training import descent as descending
+from chainrule.training import plan
+from chainrule.training.descent import Descent
 
 RULES = {
     "none": Rules(),
@@ -311,7 +304,8 @@ def test_blas_gets_its_threads_back_after_an_error(monkeypatch):
 def test_a_blas_that_is_loaded_later_is_held_too():
     code = """
 import threadpoolctl
-from chainrule import Network, threads, train
+from chainrule import Network, train
+from chainrule.engine import threads
 train(Network((3, 4, 2), seed=0), [[1, 1, 1]] * 6, [[1, 1]] * 6, epochs=1)
 import scipy.special  # brings SciPy's BLAS, but not scipy.linalg
 with threads.one_blas_thread():
@@ -348,7 +342,7 @@ def test_an_error_in_one_worker_is_raised_and_ends_the_others(at_fault):
 
 @pytest.mark.compiled
 def test_compiled_workers_do_not_wait_for_one_that_failed():
-    from chainrule.engine import compiled
+    from chainrule.engine.compilation import compiled
 
     run = compiled(two_items, "VA", np.dtype("float64"))
     board = np.zeros(BOARD, np.int64)
@@ -366,7 +360,7 @@ def two_items(out, board):
 @given(n=st.integers(1, MOST_ITEMS), wanted=st.integers(0, 2**MOST_ITEMS - 1))
 def test_a_worker_is_given_first_what_it_had_before(n, wanted):
     """And then the rest; each once, until a later phase begins."""
-    from chainrule.engine import compiled
+    from chainrule.engine.compilation import compiled
 
     order = np.full(n, -1)
     board = np.zeros(BOARD, np.int64)
@@ -800,7 +794,7 @@ def test_an_error_of_the_leader_sends_the_others_home():
 
 @pytest.mark.compiled
 def test_who_waits_for_steps_goes_when_none_come_or_when_sent_home():
-    from chainrule.engine import compiled
+    from chainrule.engine.compilation import compiled
 
     run = compiled(waits, "AIA", np.dtype("float64"))
     seen = np.zeros(1, np.int64)

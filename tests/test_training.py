@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule import OPTIMIZERS, DivergenceError, Network, Optimizer, backprop, train
-from chainrule.descent import Descent
-from chainrule.layers import AFFINE, batch_norm
-from chainrule.training import choose_engine
+from chainrule import OPTIMIZERS, DivergenceError, Network, Optimizer, train
+from chainrule.equations import backprop
+from chainrule.equations.layers import AFFINE, batch_norm
+from chainrule.training.descent import Descent
+from chainrule.training.train import choose_engine
 
 
 def problem(n=23, seed=0):
@@ -161,7 +162,7 @@ def test_interrupt_within_an_epoch_goes_back_to_its_start():
 
     own = Optimizer("own", step, 0, {"learning_rate": 0.01})
     network, other = fresh(), fresh()
-    chainrule.checking.check_optimizer(own)
+    chainrule.network.checking.check_optimizer(own)
     history = train(network, *problem(), epochs=9, seed=0, optimizer=own, engine="numpy")
     train(other, *problem(), epochs=2, seed=0, engine="numpy")  # 3 batches an epoch
     assert (history.stopped, len(history.epochs), steps[-1]) == ("interrupted", 2, 8)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from chainrule import vecmath
+from chainrule.equations import vecmath
 
 # Bounds for the compiled bodies, a little above the largest errors that were measured on 2.5
 # million points. erf is the C library's; NumPy's functions, which differ by machine, get 4.
@@ -95,7 +95,7 @@ def evaluate(engine, name, x, *rest, shape=None):
         with np.errstate(all="ignore"):
             BODIES[name](given, *rest, out)
     else:
-        from chainrule.engine import compiled
+        from chainrule.engine.compilation import compiled
 
         compiled(BODIES[name], "MAM" if rest else "MM", x.dtype)(given, *rest, out)
     assert given.tobytes() == x.tobytes()
@@ -214,7 +214,7 @@ def test_take_rows(engine, dtype):
 
 def run(engine, body, letters, *arguments):
     if engine == "numba":
-        from chainrule.engine import compiled
+        from chainrule.engine.compilation import compiled
 
         body = compiled(body, letters, arguments[-1].dtype)
     body(*arguments)

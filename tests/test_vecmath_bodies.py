@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from chainrule import vecmath
+from chainrule.equations import vecmath
 
 pytestmark = pytest.mark.compiled
 
@@ -60,7 +60,7 @@ def test_bodies_agree(body, shape, dtype):
 
     Both are compared with the plain body in double precision.
     """
-    from chainrule.engine import compiled
+    from chainrule.engine.compilation import compiled
 
     m, n = shape
     rng = np.random.default_rng(m + n)
@@ -93,7 +93,7 @@ def _drop(x, p, out):
 @pytest.mark.parametrize("rate", [0.3, None], ids=["any rate", "a number that is drawn"])
 def test_drop_drops_the_same(shape, rate, dtype):
     """To the bit, and a NaN shows even where it is dropped."""
-    from chainrule.engine import compiled
+    from chainrule.engine.compilation import compiled
 
     x = np.random.default_rng(0).normal(size=shape).astype(dtype)
     x[0] = np.nan
@@ -123,7 +123,7 @@ def _log_sum(x, p, out):
 @pytest.mark.parametrize("body", [_square, _root, _log_sum])
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5), (200, 10), (3, 100)])
 def test_powers_and_sums_of_exponentials(body, shape, dtype):
-    from chainrule.engine import compiled
+    from chainrule.engine.compilation import compiled
 
     x = np.abs(np.random.default_rng(0).normal(size=shape)).astype(dtype)
     x[0, 0] = 0 if body is not _log_sum else 1000
@@ -147,7 +147,7 @@ def _random_normal(x, p, out):
 
 def test_normal_numbers_keep_the_dtype_s_digits(dtype):
     """In single precision the logarithm and the sine are evaluated in it."""
-    from chainrule.engine import compiled
+    from chainrule.engine.compilation import compiled
 
     ours, exact = np.empty((1000, 300), dtype), np.empty((1000, 300))
     compiled(_random_normal, "MMM", dtype)(ours, ours, ours)

@@ -7,58 +7,65 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
 
-# Where each public name lives; loaded when first asked for, so that importing is quick.
+# Where each public name or module is; loaded when first used, so that importing is quick.
 _HOMES = {
-    "ACTIVATIONS": "activations",
-    "Activation": "activations",
-    "CSVLog": "loggers",
-    "Callback": "callbacks",
-    "Checkpoint": "checkpoints",
-    "CompilationError": "engine",
-    "DerivativeError": "checking",
-    "DivergenceError": "descent",
-    "EarlyStopping": "callbacks",
-    "Epoch": "training",
-    "GradientCheck": "checking",
-    "History": "training",
-    "INITIALIZERS": "initializers",
-    "Initializer": "initializers",
-    "JSONLinesLog": "loggers",
-    "LAYERS": "layers",
-    "LOSSES": "losses",
-    "LRFinder": "lr_finder",
-    "LRFinderDisplay": "displays",
-    "Layer": "layers",
-    "Loss": "losses",
-    "LossCurveDisplay": "displays",
-    "MLPClassifier": "classifier",
-    "MLPRegressor": "regressor",
-    "MLflow": "loggers",
+    "ACTIVATIONS": "equations.activations",
+    "Activation": "equations.activations",
+    "CSVLog": "monitoring.loggers",
+    "Callback": "monitoring.callbacks",
+    "Checkpoint": "monitoring.checkpoints",
+    "CompilationError": "engine.compilation",
+    "DerivativeError": "network.checking",
+    "DivergenceError": "training.descent",
+    "EarlyStopping": "monitoring.callbacks",
+    "Epoch": "training.train",
+    "GradientCheck": "network.checking",
+    "History": "training.train",
+    "INITIALIZERS": "equations.initializers",
+    "Initializer": "equations.initializers",
+    "JSONLinesLog": "monitoring.loggers",
+    "LAYERS": "equations.layers",
+    "LOSSES": "equations.losses",
+    "LRFinder": "training.lr_finder",
+    "LRFinderDisplay": "monitoring.displays",
+    "Layer": "equations.layers",
+    "Loss": "equations.losses",
+    "LossCurveDisplay": "monitoring.displays",
+    "MLPClassifier": "estimators.classifier",
+    "MLPRegressor": "estimators.regressor",
+    "MLflow": "monitoring.loggers",
     "ModelFileError": "files.container",
-    "Network": "network",
-    "OPTIMIZERS": "optimizers",
-    "Optimizer": "optimizers",
-    "Plateau": "schedules",
-    "ProgressBar": "callbacks",
+    "Network": "network.network",
+    "OPTIMIZERS": "equations.optimizers",
+    "Optimizer": "equations.optimizers",
+    "Plateau": "equations.schedules",
+    "ProgressBar": "monitoring.callbacks",
     "Resume": "files.resuming",
-    "SCHEDULES": "schedules",
-    "Schedule": "schedules",
+    "SCHEDULES": "equations.schedules",
+    "Schedule": "equations.schedules",
     "TRUSTED_TYPES": "files.trusted",
-    "TensorBoard": "loggers",
+    "TensorBoard": "monitoring.loggers",
+    "activations": "equations.activations",
+    "callbacks": "monitoring.callbacks",
     "export": "exports.exporting",
-    "find_learning_rate": "lr_finder",
-    "get_config": "config",
-    "gradcheck": "checking",
+    "find_learning_rate": "training.lr_finder",
+    "get_config": "engine.config",
+    "gradcheck": "network.checking",
+    "initializers": "equations.initializers",
+    "layers": "equations.layers",
     "load": "files.persistence",
-    "load_checkpoint": "checkpoints",
+    "load_checkpoint": "monitoring.checkpoints",
+    "losses": "equations.losses",
     "memmap_table": "tables.mapped",
-    "one_hot": "data",
+    "one_hot": "base.validation",
+    "optimizers": "equations.optimizers",
     "read_header": "files.persistence",
     "save": "files.persistence",
-    "set_config": "config",
-    "tabular_pipeline": "tabular",
-    "train": "training",
-    "warm_up": "warmup",
+    "schedules": "equations.schedules",
+    "set_config": "engine.config",
+    "tabular_pipeline": "estimators.tabular",
+    "train": "training.train",
+    "warm_up": "training.warmup",
 }
 
 __all__ = [
@@ -99,16 +106,23 @@ __all__ = [
     "Schedule",
     "TensorBoard",
     "__version__",
+    "activations",
+    "callbacks",
     "export",
     "find_learning_rate",
     "get_config",
     "gradcheck",
+    "initializers",
+    "layers",
     "load",
     "load_checkpoint",
+    "losses",
     "memmap_table",
     "one_hot",
+    "optimizers",
     "read_header",
     "save",
+    "schedules",
     "set_config",
     "tabular_pipeline",
     "train",
@@ -119,7 +133,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"chainrule.{_HOMES[name]}"), name)
+    home = importlib.import_module(f"chainrule.{_HOMES[name]}")
+    value = home if _HOMES[name].endswith(f".{name}") else getattr(home, name)
     globals()[name] = value
     return value
 
@@ -129,31 +144,40 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from chainrule.activations import ACTIVATIONS, Activation
-    from chainrule.callbacks import Callback, EarlyStopping, ProgressBar
-    from chainrule.checking import DerivativeError, GradientCheck, gradcheck
-    from chainrule.checkpoints import Checkpoint, load_checkpoint
-    from chainrule.classifier import MLPClassifier
-    from chainrule.config import get_config, set_config
-    from chainrule.data import one_hot
-    from chainrule.descent import DivergenceError
-    from chainrule.displays import LossCurveDisplay, LRFinderDisplay
-    from chainrule.engine import CompilationError
+    from chainrule.base.validation import one_hot
+    from chainrule.engine.compilation import CompilationError
+    from chainrule.engine.config import get_config, set_config
+    from chainrule.equations import (
+        activations,
+        initializers,
+        layers,
+        losses,
+        optimizers,
+        schedules,
+    )
+    from chainrule.equations.activations import ACTIVATIONS, Activation
+    from chainrule.equations.initializers import INITIALIZERS, Initializer
+    from chainrule.equations.layers import LAYERS, Layer
+    from chainrule.equations.losses import LOSSES, Loss
+    from chainrule.equations.optimizers import OPTIMIZERS, Optimizer
+    from chainrule.equations.schedules import SCHEDULES, Plateau, Schedule
+    from chainrule.estimators.classifier import MLPClassifier
+    from chainrule.estimators.regressor import MLPRegressor
+    from chainrule.estimators.tabular import tabular_pipeline
     from chainrule.exports.exporting import export
     from chainrule.files.container import ModelFileError
     from chainrule.files.persistence import load, read_header, save
     from chainrule.files.resuming import Resume
     from chainrule.files.trusted import TRUSTED_TYPES
-    from chainrule.initializers import INITIALIZERS, Initializer
-    from chainrule.layers import LAYERS, Layer
-    from chainrule.loggers import CSVLog, JSONLinesLog, MLflow, TensorBoard
-    from chainrule.losses import LOSSES, Loss
-    from chainrule.lr_finder import LRFinder, find_learning_rate
-    from chainrule.network import Network
-    from chainrule.optimizers import OPTIMIZERS, Optimizer
-    from chainrule.regressor import MLPRegressor
-    from chainrule.schedules import SCHEDULES, Plateau, Schedule
+    from chainrule.monitoring import callbacks
+    from chainrule.monitoring.callbacks import Callback, EarlyStopping, ProgressBar
+    from chainrule.monitoring.checkpoints import Checkpoint, load_checkpoint
+    from chainrule.monitoring.displays import LossCurveDisplay, LRFinderDisplay
+    from chainrule.monitoring.loggers import CSVLog, JSONLinesLog, MLflow, TensorBoard
+    from chainrule.network.checking import DerivativeError, GradientCheck, gradcheck
+    from chainrule.network.network import Network
     from chainrule.tables.mapped import memmap_table
-    from chainrule.tabular import tabular_pipeline
-    from chainrule.training import Epoch, History, train
-    from chainrule.warmup import warm_up
+    from chainrule.training.descent import DivergenceError
+    from chainrule.training.lr_finder import LRFinder, find_learning_rate
+    from chainrule.training.train import Epoch, History, train
+    from chainrule.training.warmup import warm_up

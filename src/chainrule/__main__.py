@@ -4,7 +4,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from chainrule.cli import main
+        from chainrule.commands.cli import main
 
         main()
     except KeyboardInterrupt:  # while modules are still being loaded

@@ -1,1 +1,1 @@
-"""The commands, and what they do; :mod:`chainrule.cli` puts them together."""
+"""The commands, and what they do; :mod:`chainrule.commands.cli` puts them together."""

@@ -17,7 +17,7 @@ from chainrule.commands.report import epoch_line, last_line, print_report
 from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
 if TYPE_CHECKING:
-    from chainrule.digits import Record, Result, Run
+    from chainrule.commands.recipes import Record, Result, Run
 
 ABOUT_DIGITS = (
     "Learn to read handwritten digits; draw what came of it.\n\n"
@@ -116,8 +116,8 @@ def digits(
 
 def _prepare(recipe: str, seed: int, options: dict[str, Any]) -> tuple[Any, list[Run]]:
     """The data, and the run or runs that were asked for; bad input ends it here."""
-    from chainrule import digits as job
-    from chainrule.data import look_up
+    from chainrule.base.validation import look_up
+    from chainrule.commands import recipes as job
 
     try:
         if recipe == "both":
@@ -195,7 +195,7 @@ def _progress(
 
 
 def _draw(out: Path, data: Any, results: list[Result]) -> tuple[list[Path], OSError | None]:
-    from chainrule.plotting import write_pictures
+    from chainrule.commands.plotting import write_pictures
 
     try:
         return write_pictures(out, data, results), None

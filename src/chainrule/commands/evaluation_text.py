@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chainrule.evaluation_report import NAMES, interval, metric, number, share
+from chainrule.commands.evaluation_report import NAMES, interval, metric, number, share
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from chainrule.evaluation import Evaluation
+    from chainrule.commands.evaluation import Evaluation
 
 MOST_CLASSES = 12  # in the confusion matrix; of more, the commonest mistakes are listed
 MOST_MISTAKES = 8

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from chainrule.base.validation import suggest
+from chainrule.commands.evaluation import RESAMPLES, Evaluation
 from chainrule.commands.options import option, parameters
 from chainrule.commands.predicting import judge, predict_frame
 from chainrule.commands.preparing import Table
-from chainrule.data import suggest
-from chainrule.evaluation import RESAMPLES, Evaluation
+from chainrule.estimators.tabular import tabular_pipeline
 from chainrule.tables.cells import listed
-from chainrule.tabular import tabular_pipeline
 
 if TYPE_CHECKING:
     from chainrule.files.resuming import Resume

@@ -67,7 +67,7 @@ LEFT_OUT = {
     "missing": None,
     "transform_layer": None,
 }
-# As in chainrule.tabular; a test holds them to it.
+# As in chainrule.estimators.tabular; a test holds them to it.
 TABLE_DEFAULTS: dict[str, Any] = {
     "early_stopping": True,
     "max_iter": 500,
@@ -154,7 +154,9 @@ def parameters() -> dict[str, Parameter]:
         ("classification", "classifier", "MLPClassifier"),
         ("regression", "regressor", "MLPRegressor"),
     ):
-        source = (Path(__file__).parents[1] / f"{module}.py").read_text(encoding="utf-8")
+        source = (Path(__file__).parents[1] / "estimators" / f"{module}.py").read_text(
+            encoding="utf-8"
+        )
         class_ = next(
             node
             for node in ast.parse(source).body

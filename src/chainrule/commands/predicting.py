@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.evaluation import RESAMPLES, Evaluation, evaluate_classes, evaluate_numbers
+from chainrule.commands.evaluation import RESAMPLES, Evaluation, evaluate_classes, evaluate_numbers
 from chainrule.tables.cells import as_numbers, as_strings, listed
 from chainrule.tables.columns import present
 

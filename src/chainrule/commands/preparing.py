@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.data import suggest
+from chainrule.base.validation import suggest
+from chainrule.estimators.tabular import MAX_LEVELS, USED
 from chainrule.tables.cells import CellError, as_numbers, as_strings, listed, spelling
 from chainrule.tables.columns import Column, kinds_of, present, task_of
-from chainrule.tabular import MAX_LEVELS, USED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -203,7 +203,7 @@ def evaluate(
         note(notice)
     evaluation = judged.evaluation
     if report is not None:
-        from chainrule.evaluation_report import write_page
+        from chainrule.commands.evaluation_report import write_page
 
         regression = evaluation.task == "regression"
         try:
@@ -219,7 +219,7 @@ def evaluate(
         except OSError as error:
             fail(f"{report} cannot be written: {error.strerror or error}", FAILED)
     if as_json:
-        from chainrule.callbacks import plain
+        from chainrule.monitoring.callbacks import plain
 
         found = {"model": str(model), "target": target or stored.target, **evaluation.as_dict()}
         print(json.dumps(plain(found | {"notices": judged.notices}), allow_nan=False))

@@ -193,7 +193,7 @@ def train(
         check_new([curve], force)
         keep = _keeper(out, checkpoint_every, resume, settings["cv"], force)
         from chainrule.commands import jobs, preparing
-        from chainrule.engine import CompilationError
+        from chainrule.engine.compilation import CompilationError
         from chainrule.tables import reading as tables
 
         frame = tables.read(data, table=settings["table"], query=settings["query"])
@@ -357,8 +357,8 @@ def _progress(silent: bool) -> Iterator[Callable[[str, int, Mapping[str, Any]], 
 def _show_table(data: str, rows: Table) -> None:
     import numpy as np
 
+    from chainrule.commands.evaluation_report import number
     from chainrule.commands.evaluation_text import console, print_columns, shown
-    from chainrule.evaluation_report import number
 
     out = console(sys.stdout)
     out.print(f"{len(rows.y):,} rows of {data}")
@@ -389,7 +389,7 @@ def _store(
     settings: Mapping[str, Any],
     chosen: Mapping[str, Any],
 ) -> None:
-    from chainrule.evaluation_report import learning_curve, png, write_whole
+    from chainrule.commands.evaluation_report import learning_curve, png, write_whole
     from chainrule.files.persistence import save
 
     metrics = {} if trained.evaluation is None else trained.evaluation.as_dict()["metrics"]
@@ -416,7 +416,7 @@ def _store(
 def _as_object(
     out: Path, curve: Path, rows: Table, trained: Trained, warned: list[str]
 ) -> dict[str, Any]:
-    from chainrule.callbacks import plain
+    from chainrule.monitoring.callbacks import plain
 
     mlp = trained.model[-1]
     evaluation = {} if trained.evaluation is None else trained.evaluation.as_dict()

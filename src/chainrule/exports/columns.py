@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn import compose, feature_selection, impute, pipeline, preprocessing
 
+from chainrule.estimators.fitting import MLPBase
 from chainrule.exports.estimator import read_estimator
 from chainrule.exports.steps import (
     CALENDAR,
@@ -25,7 +26,6 @@ from chainrule.exports.steps import (
     Table,
     apply,
 )
-from chainrule.fitting import MLPBase
 
 CAN = (
     "StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, skrub's SquashingScaler, "

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import activations, layers
+from chainrule.base.types import Array
+from chainrule.equations import activations, layers
+from chainrule.estimators.multioutput import grouped_softmax
 from chainrule.exports.steps import (
     CALENDAR,
     Activate,
@@ -29,9 +31,7 @@ from chainrule.exports.steps import (
     apply,
     as_number,
 )
-from chainrule.multioutput import grouped_softmax
-from chainrule.network import Network
-from chainrule.vecmath import Array
+from chainrule.network.network import Network
 
 
 def read_estimator(model: Any, features: list[Feature], names: list[str]) -> Program:

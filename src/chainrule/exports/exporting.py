@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.base.types import Array
 from chainrule.exports.c import write_c
 from chainrule.exports.js import write_js
 from chainrule.exports.python import write_python
@@ -19,7 +20,6 @@ from chainrule.exports.steps import (
     Program,
     largest_difference,
 )
-from chainrule.vecmath import Array
 
 TOLERANCE = 1e-5
 FORMATS = {"onnx": ".onnx", "c": ".c", "js": ".mjs", "python": ".py"}
@@ -142,7 +142,7 @@ def write_export(
     except ExportError as problem:
         if kind != "onnx" or not _fitted_pipeline(model):
             raise
-        from chainrule.onnx import convert
+        from chainrule.exports.skl2onnx import convert
 
         data, difference, n = convert(model, sample, problem)
         _refuse_difference(difference, kind)
@@ -200,8 +200,8 @@ def require_onnx() -> None:
 
 
 def _fitted_pipeline(model: Any) -> bool:
+    from chainrule.estimators.fitting import MLPBase
     from chainrule.exports.columns import steps_of
-    from chainrule.fitting import MLPBase
 
     last = steps_of(model)[-1][1]
     return hasattr(model, "steps") and isinstance(last, MLPBase) and hasattr(last, "coefs_")

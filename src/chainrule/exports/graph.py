@@ -1,4 +1,4 @@
-"""A model as an ONNX graph; the same nodes serve skl2onnx's converters in `chainrule.onnx`."""
+"""A model as an ONNX graph; skl2onnx's converters write the same nodes."""
 
 from __future__ import annotations
 

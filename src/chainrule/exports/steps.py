@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from chainrule.vecmath import Array
+from chainrule.base.types import Array
 
 Key: TypeAlias = str | float
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import activations, initializers, layers, losses, optimizers, schedules
-from chainrule.callbacks import Callback, EarlyStopping, ProgressBar
+from chainrule.base.types import Array
+from chainrule.equations import activations, initializers, layers, losses, optimizers, schedules
 from chainrule.files.container import ModelFileError
-from chainrule.vecmath import Array
+from chainrule.monitoring.callbacks import Callback, EarlyStopping, ProgressBar
 
 # By kind: pieces by name, and the functions that make others, by the name that is written.
 TABLES: dict[str, Mapping[str, Any]] = {

@@ -14,18 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.base.types import Array
 from chainrule.files.container import ModelFileError
 from chainrule.files.encoding import decode, encode
-from chainrule.network import Network
-from chainrule.vecmath import Array
+from chainrule.network.network import Network
 
 ESTIMATORS = ("MLPClassifier", "MLPRegressor")
 
 
 def estimator_class(name: str) -> type:
     """One of our estimators' classes, by name."""
-    from chainrule.classifier import MLPClassifier
-    from chainrule.regressor import MLPRegressor
+    from chainrule.estimators.classifier import MLPClassifier
+    from chainrule.estimators.regressor import MLPRegressor
 
     classes = dict(zip(ESTIMATORS, (MLPClassifier, MLPRegressor), strict=True))
     if name not in classes:
@@ -223,7 +223,7 @@ def _learn_target_again(est: Any, kind: str | None) -> None:
         return
     from sklearn.preprocessing import LabelBinarizer
 
-    from chainrule.multioutput import ColumnsBinarizer
+    from chainrule.estimators.multioutput import ColumnsBinarizer
 
     several = kind == "multiclass-multioutput"
     if kind is None or not hasattr(est, "classes_") or several != isinstance(est.classes_, list):
@@ -275,7 +275,7 @@ def _check_fit(est: Any, told: Any) -> None:
 
 
 def _check_norms(est: Any, network: Network) -> None:
-    from chainrule.prediction import norm_layers
+    from chainrule.estimators.prediction import norm_layers
 
     wanted = []
     for l in norm_layers(network):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import chainrule
-from chainrule.callbacks import plain
+from chainrule.base.types import Array
 from chainrule.files.container import MAX_BYTES, ModelFileError, pack, parsed, unpacked
 from chainrule.files.fitted import (
     decode_estimator,
@@ -31,8 +31,8 @@ from chainrule.files.fitted import (
 )
 from chainrule.files.trusted import TRUSTED_TYPES, read_transformers, write_transformers
 from chainrule.files.walk import replaced
-from chainrule.network import Network
-from chainrule.vecmath import Array
+from chainrule.monitoring.callbacks import plain
+from chainrule.network.network import Network
 
 __all__ = ["TRUSTED_TYPES", "ModelFileError", "load", "read_header", "save"]
 

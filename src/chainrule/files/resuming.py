@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.callbacks import Callback, as_callbacks, check_whole
-from chainrule.descent import Descent
+from chainrule.base.types import Array, Index
 from chainrule.files.container import (
     MAX_BYTES,
     ModelFileError,
@@ -29,7 +28,8 @@ from chainrule.files.container import (
     unpacked,
 )
 from chainrule.files.encoding import decode, encode
-from chainrule.vecmath import Array, Index
+from chainrule.monitoring.callbacks import Callback, as_callbacks, check_whole
+from chainrule.training.descent import Descent
 
 FORMAT, VERSION = "chainrule training state", 1
 MOST = 500_000  # parts of the JSON: some for each epoch

@@ -119,7 +119,7 @@ FUNCTIONS = (
     "skrub.selectors._selectors._cardinality_below",
 )
 OTHER_TYPES = (
-    "chainrule.tabular.TableCleaner",
+    "chainrule.estimators.tabular.TableCleaner",
     "scipy.interpolate._bsplines.BSpline",
 )
 SCALARS = (
@@ -135,6 +135,9 @@ SCALARS = (
     "numpy.str_",
     "numpy.uint8",
 )
+
+# Modules of ours that have another name in older files.
+MOVED = {"chainrule.tabular": "chainrule.estimators.tabular"}
 
 TRUSTED_TYPES: tuple[str, ...] = tuple(
     sorted((*SKLEARN_TYPES, *SKRUB_TYPES, *OTHER_TYPES, *FUNCTIONS))
@@ -350,6 +353,8 @@ class _Audit:
         if number is not None:
             self.seen.add(number)
         loader = node.get("__loader__")
+        if isinstance(module := node.get("__module__"), str) and module in MOVED:
+            node["__module__"] = MOVED[module]
         name = f"{node.get('__module__')}.{node.get('__class__')}"
         if not isinstance(loader, str) or name not in LOADERS.get(loader, ()):
             raise ModelFileError(self.refusal(name))

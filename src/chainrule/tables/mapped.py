@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.data import float_dtype
+from chainrule.base.types import Array
+from chainrule.base.validation import float_dtype
 from chainrule.tables.files import Files, Source, TableFile
 from chainrule.tables.opening import OpenTable, raise_it
 from chainrule.tables.reading import needs_extra
 from chainrule.tables.stores import plain_tables
 from chainrule.tables.types import TableError, column_error
 from chainrule.tables.writing import sync_folder
-from chainrule.vecmath import Array
 
 FORMAT, VERSION = "chainrule memory-mapped table", 1
 FEATURES, TARGET, ABOUT = "X.npy", "y.npy", "rows.json"

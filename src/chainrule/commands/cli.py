@@ -1,0 +1,87 @@
+"""The command line: ``chainrule``, put together from its commands.
+
+Exit codes: 0 done; 1 it failed on the way (a training diverged, a picture could not be written),
+or `doctor` found something serious; 2 it could not start (a wrong option, a table that cannot be
+read, an output that cannot be written); 130 stopped by Ctrl-C. Errors go to stderr, in one line.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+import chainrule
+from chainrule.commands.digits import ABOUT_DIGITS, digits
+from chainrule.commands.doctor import doctor
+from chainrule.commands.models import ABOUT_EXPORT, ABOUT_INSPECT, INSPECT_EXAMPLES, export, inspect
+from chainrule.commands.tables import evaluate, predict
+from chainrule.commands.terminal import BAD_INPUT, INTERRUPTED, fail
+from chainrule.commands.train import train
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="The multilayer perceptron, derived by hand, compiled, and practical.",
+)
+
+
+def main() -> None:
+    """Run the command line; the entry point of ``chainrule``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a sign gets a "?"
+            stream.reconfigure(errors="replace")
+    try:
+        app(prog_name="chainrule")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"chainrule {chainrule.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(train)
+app.command()(evaluate)
+app.command()(predict)
+app.command()(doctor)
+app.command(
+    help=ABOUT_INSPECT, epilog=INSPECT_EXAMPLES, short_help="Show what is in a model file."
+)(inspect)
+app.command(help=ABOUT_EXPORT)(export)
+app.command(help=ABOUT_DIGITS)(digits)
+
+
+@app.command()
+def warmup(
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="float32 or float64; both unless said otherwise.")
+    ] = None,
+) -> None:
+    """Compile the fast engine ahead of its first use: for containers and CI."""
+    from chainrule.engine.compilation import cache_folder, can_compile
+    from chainrule.training.warmup import warm_up
+
+    if not can_compile():
+        fail("NUMBA_DISABLE_JIT is set, which switches compilation off; unset it", BAD_INPUT)
+    started = time.perf_counter()
+    try:
+        warm_up(tuple(dtype) if dtype else ("float32", "float64"))
+    except ValueError as error:
+        fail(str(error), BAD_INPUT)
+    print(f"Compiled in {time.perf_counter() - started:.1f} s; kept in {cache_folder()}")

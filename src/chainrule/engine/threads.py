@@ -1,0 +1,269 @@
+"""Threads: how many a fit may use, BLAS held to one of its own, and workers side by side.
+
+A BLAS with threads of its own gives other bits for other numbers of threads, and on small
+products, or beside other work, its threads wait for each other many times longer than they
+compute. So while a network trains, BLAS has one thread, and the step is cut into parts
+(:mod:`chainrule.training.plan`) that workers of ours take.
+"""
+
+from __future__ import annotations
+
+import _thread
+import functools
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from chainrule.base.types import Index
+from chainrule.equations.vecmath import ABORTED, ANNOUNCED, GONE
+
+FIRST_TRIAL, LAST_TRIAL = 8, 64  # so many runs of steps until the other way is tried
+
+
+class _Process:
+    """What all fits of this process share."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.busy = 0  # workers that are at work now
+        self.blas_users = 0
+        self.blas_limit: Any = None
+
+    def forget(self) -> None:
+        """In a forked child: none of the parent's threads lives here."""
+        if self.blas_limit is not None:
+            self.blas_limit.restore_original_limits()
+        self.__init__()  # type: ignore[misc]
+
+
+_process = _Process()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_process.forget)
+
+
+@functools.lru_cache(maxsize=1)
+def _controller(modules: int) -> Any:
+    """What can set the threads of the BLAS libraries that are loaded; finding them takes long.
+
+    `modules` is how many modules there are: any new one may have brought a BLAS of its own, as
+    several parts of SciPy do.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread, for the whole process, while any thread is inside."""
+    process = _process
+    with process.lock:
+        if process.blas_users == 0:
+            process.blas_limit = _controller(len(sys.modules)).limit(limits=1)
+        process.blas_users += 1
+    try:
+        yield
+    finally:
+        with process.lock:
+            process.blas_users = max(0, process.blas_users - 1)
+            if process.blas_users == 0 and process.blas_limit is not None:
+                process.blas_limit.restore_original_limits()
+                process.blas_limit = None
+
+
+@functools.cache
+def _cores(usable: frozenset[int]) -> int:
+    """Physical cores among the usable processors."""
+    siblings = set()
+    for cpu in usable:
+        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            siblings.add(path.read_text())
+        except OSError:
+            siblings.add(str(cpu))
+    return len(siblings)
+
+
+@functools.cache
+def _quota() -> float:
+    """Processors that a container is granted; infinity if it is not limited so."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return float(quota) / float(period)
+    except (OSError, ValueError):
+        return float("inf")
+
+
+def cores() -> int:
+    """Physical cores that this process may use, by affinity and container."""
+    if hasattr(os, "sched_getaffinity"):
+        found = _cores(frozenset(os.sched_getaffinity(0)))
+    else:
+        found = os.cpu_count() or 1
+    return max(1, int(min(found, _quota())))
+
+
+def default_threads() -> int:
+    """$OMP_NUM_THREADS, which joblib's workers set as well, but at most the cores."""
+    given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(int(given), cores()) if given.isdigit() and int(given) > 0 else cores()
+
+
+@contextmanager
+def reserved(most: int, asked: int | None = None) -> Iterator[int]:
+    """How many workers to start now, as asked, else by what other fits leave free.
+
+    They count as busy until the end, this thread among them: fits in several threads share the
+    cores among themselves, and each has one worker at least.
+
+    Parameters
+    ----------
+    most : int
+        Into how many parts the work is cut.
+    asked : int or None
+    """
+    process = _process
+    default = default_threads() if asked is None and most > 1 else 1
+    with process.lock:
+        free = asked if asked is not None else default - process.busy
+        workers = max(1, min(most, free))
+        process.busy += workers
+    try:
+        yield workers
+    finally:
+        with process.lock:
+            process.busy = max(0, process.busy - workers)
+
+
+class Pace:
+    """Whether workers share the steps or one takes them all, by which was faster of late.
+
+    Another process that wants the cores can make workers wait for each other longer than they
+    compute. Now and then the other way is tried, at once if workers were kept from the cores.
+    """
+
+    def __init__(self) -> None:
+        self.shared = True
+        self._took: dict[bool, deque[float]] = {way: deque(maxlen=3) for way in (True, False)}
+        self._patience = self._left = FIRST_TRIAL
+        self._tries = False
+
+    def choose(self) -> bool:
+        """Whether the next steps are to be shared."""
+        return self.shared != self._tries
+
+    def note(self, way: bool, seconds: float, working: float) -> None:
+        """Learn from some steps: were they shared, the time of each, how much of it was work."""
+        self._took[way].append(seconds)
+        if self._tries:
+            here, there = self._took[self.shared], self._took[not self.shared]
+            if there[-1] < 0.95 * sorted(here)[len(here) // 2]:
+                self.shared, self._patience = not self.shared, FIRST_TRIAL
+            else:
+                self._patience = min(2 * self._patience, LAST_TRIAL)
+            self._left, self._tries = self._patience, False
+            return
+        self._left -= 1
+        kept_away = self.shared and working < 0.9 and not self._took[False]
+        self._tries = self._left <= 0 or kept_away
+
+
+def side_by_side(work: Callable[[int], None], workers: int, abort: Callable[[], None]) -> None:
+    """Call work(0), …, work(workers - 1), each in a thread, the first in this one.
+
+    Parameters
+    ----------
+    work : callable
+        Takes the worker's number.
+    workers : int
+    abort : callable
+        Called if one of them raises, so that the others do not wait for it.
+    """
+    errors: list[BaseException] = []
+
+    def guarded(worker: int, over: Any) -> None:
+        try:
+            work(worker)
+        except BaseException as error:
+            errors.append(error)
+            abort()
+        finally:
+            over.release()
+
+    others = []
+    try:
+        for worker in range(1, workers):
+            over = _thread.allocate_lock()
+            over.acquire()
+            # Unlike Thread.start, this does not wait until the other is on its way.
+            _thread.start_new_thread(guarded, (worker, over))
+            others.append(over)
+        work(0)
+    except BaseException:
+        abort()
+        raise
+    finally:
+        for over in others:
+            over.acquire()
+    if errors:
+        raise errors[0]
+
+
+class Team:
+    """Workers that stay at one piece of compiled code, from one run of steps to the next.
+
+    To start a thread and to wait for its end takes longer than the steps of many an epoch. These
+    start once; between runs they watch the board, and go when nothing comes for some milliseconds.
+
+    Parameters
+    ----------
+    work : callable (k, steps)
+        What all of them call: the leader to take steps from the k-th on, the others with 0 steps,
+        to take part until they go. Bound to the board.
+    board : (BOARD,) int64 zeros
+        As in :mod:`chainrule.equations.vecmath`.
+    workers : int
+        Two or more, the leader among them.
+    """
+
+    def __init__(self, work: Callable[[int, int], None], board: Index, workers: int) -> None:
+        self.workers, self.board = workers, board
+        self._work, self._process = work, os.getpid()
+        self._errors: list[BaseException] = []
+        for _ in range(1, workers):
+            _thread.start_new_thread(self._attend, ())
+
+    def _attend(self) -> None:
+        try:
+            self._work(0, 0)
+        except BaseException as error:
+            self._errors.append(error)
+            self.dismiss()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all are still there; in a forked child none is."""
+        gone = self.board[ABORTED] or self.board[GONE]
+        return not gone and self._process == os.getpid()
+
+    def dismiss(self) -> None:
+        """Send the others home."""
+        self.board[ABORTED] = 1
+
+    def lead(self, steps: int) -> None:
+        """Take that many steps, with the others' help.
+
+        If one of them fails, all stop and its error is raised.
+        """
+        try:
+            self._work(int(self.board[ANNOUNCED]), steps)
+        except BaseException:
+            self.dismiss()
+            raise
+        if self._errors:
+            raise self._errors[0]

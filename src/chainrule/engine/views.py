@@ -1,0 +1,157 @@
+"""Views that cost nothing, and calls by address: lowered to LLVM's code by hand.
+
+An overload each would double the time to compile `backprop.descend`. They own nothing, so that no
+references are counted: what they look into has to outlive them, as a function's arguments do.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from numba import types
+from numba.core import cgutils
+from numba.extending import lower_builtin, models, register_model, type_callable
+from numba.np.arrayobj import make_array, populate_array
+
+from chainrule.engine.compilation import numba_signature
+from chainrule.engine.loops import REPLACED
+from chainrule.equations import vecmath
+
+
+class ViewsType(types.Type):
+    """A flat vector and a table: indexing by layer gives a matrix (ndim 2) or a vector (1).
+
+    Of several tables, indexing gives the views of one.
+    """
+
+    def __init__(self, dtype: Any, ndim: int, table: Any) -> None:
+        self.flat = types.Array(dtype, 1, "C")
+        self.table = table
+        self.view = types.Array(dtype, ndim, "C")
+        super().__init__(f"Views({dtype}, {ndim}, {table.ndim})")
+
+
+class FunctionsType(types.Type):
+    """A table of addresses: indexing by layer gives a C function of the role's signature."""
+
+    def __init__(self, role: str, dtype: Any) -> None:
+        self.pointer = types.ExternalFunctionPointer(numba_signature(role, dtype), None)
+        super().__init__(f"Functions({role}, {dtype})")
+
+
+@register_model(ViewsType)
+class _ViewsModel(models.StructModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        flat, table = types.CPointer(kind.flat.dtype), types.CPointer(types.int64)
+        super().__init__(manager, kind, [("flat", flat), ("table", table), ("n", types.intp)])
+
+
+@register_model(FunctionsType)
+class _FunctionsModel(models.StructModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, [("addresses", types.CPointer(types.int64))])
+
+
+def lowered(fn: Callable[..., Any], *kinds: Any) -> Callable[..., Any]:
+    """Lower calls of `fn` on such arguments by code that is written by hand."""
+    REPLACED.add(fn)
+    return lower_builtin(fn, *kinds)  # type: ignore[no-any-return]
+
+
+@type_callable(vecmath.matrices)
+def _type_matrices(context: Any) -> Any:
+    return lambda flat, table: ViewsType(flat.dtype, 2, table)
+
+
+@type_callable(vecmath.vectors)
+def _type_vectors(context: Any) -> Any:
+    return lambda flat, table: ViewsType(flat.dtype, 1, table)
+
+
+@lowered(vecmath.matrices, types.Array, types.Array)
+@lowered(vecmath.vectors, types.Array, types.Array)
+def _make_views(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    struct = cgutils.create_struct_proxy(sig.return_type)(context, builder)
+    flat, table = (
+        make_array(kind)(context, builder, x) for kind, x in zip(sig.args, args, strict=True)
+    )
+    struct.flat, struct.table = flat.data, table.data
+    struct.n = cgutils.unpack_tuple(builder, table.shape)[-2]
+    return struct._getvalue()
+
+
+@type_callable(vecmath.functions)
+def _type_functions(context: Any) -> Any:
+    def typer(role: Any, table: Any, like: Any) -> Any:
+        known = isinstance(role, types.StringLiteral)
+        return FunctionsType(role.literal_value, like.dtype) if known else None
+
+    return typer
+
+
+@lowered(vecmath.functions, types.StringLiteral, types.Array, types.Array)
+def _make_functions(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    struct = cgutils.create_struct_proxy(sig.return_type)(context, builder)
+    struct.addresses = make_array(sig.args[1])(context, builder, args[1]).data
+    return struct._getvalue()
+
+
+@type_callable(operator.getitem)
+def _type_getitem(context: Any) -> Any:
+    def typer(kept: Any, l: Any) -> Any:
+        if isinstance(kept, ViewsType):
+            if kept.table.ndim == 3:
+                return ViewsType(kept.flat.dtype, kept.view.ndim, types.Array(types.int64, 2, "C"))
+            return kept.view
+        return kept.pointer if isinstance(kept, FunctionsType) else None
+
+    return typer
+
+
+def _array(context: Any, builder: Any, kind: Any, data: Any, shape: list[Any]) -> Any:
+    """A C-contiguous array at an address, which owns nothing."""
+    size = context.get_constant(types.intp, kind.dtype.bitwidth // 8)
+    strides = [size]
+    for length in reversed(shape[1:]):
+        strides.insert(0, builder.mul(strides[0], length))
+    array = make_array(kind)(context, builder)
+    populate_array(
+        array,
+        data=data,
+        shape=cgutils.pack_array(builder, shape),
+        strides=cgutils.pack_array(builder, strides),
+        itemsize=size,
+        meminfo=None,
+    )
+    return array._getvalue()
+
+
+@lower_builtin(operator.getitem, ViewsType, types.Integer)
+def _get_view(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    kept, index = sig.args
+    struct = cgutils.create_struct_proxy(kept)(context, builder, value=args[0])
+    i = context.cast(builder, args[1], index, types.intp)
+    if kept.table.ndim == 3:
+        one = cgutils.create_struct_proxy(sig.return_type)(context, builder)
+        one.flat, one.n = struct.flat, struct.n
+        first = builder.mul(i, builder.mul(struct.n, struct.n.type(3)))
+        one.table = builder.gep(struct.table, [first])
+        return one._getvalue()
+    row = builder.mul(i, i.type(3))
+    start, rows, columns = (
+        builder.load(builder.gep(struct.table, [builder.add(row, row.type(k))])) for k in range(3)
+    )
+    data = builder.gep(struct.flat, [start])
+    lengths = [rows, columns] if kept.view.ndim == 2 else [builder.mul(rows, columns)]
+    return _array(context, builder, kept.view, data, lengths)
+
+
+@lower_builtin(operator.getitem, FunctionsType, types.Integer)
+def _get_function(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    kept, index = sig.args
+    struct = cgutils.create_struct_proxy(kept)(context, builder, value=args[0])
+    i = context.cast(builder, args[1], index, types.intp)
+    address = builder.load(builder.gep(struct.addresses, [i]))
+    return builder.inttoptr(address, context.get_value_type(kept.pointer))

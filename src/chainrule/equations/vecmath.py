@@ -1,0 +1,433 @@
+"""The array functions that the mathematics is written in, beyond plain NumPy.
+
+Here each is ordinary NumPy, to be read and stepped through. For the compiled engine
+:mod:`chainrule.engine.loops` gives each a second implementation, a loop that the processor can
+vectorise, since Numba's own ``exp`` and ``tanh`` cannot be; or :mod:`chainrule.engine.views` does,
+where no loop is needed. Results go into the last argument, as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.base.types import Array, Index
+
+# Workers' common board, each number in a cache line: the phase and, in as many bits as it has
+# items at most, which are taken; how many items are done, whether the workers are sent home,
+# whether there is only one, how many steps are announced, and how many workers have gone because
+# none were for a while.
+MOST_ITEMS = 32
+BOARD, TICKET, DONE, ABORTED, ALONE, ANNOUNCED, GONE = 48, 0, 8, 16, 24, 32, 40
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / golden ratio, SplitMix64's increment
+
+# A moment is a step t and, in its fraction, the row of the batch with which a block begins.
+ROW = 2.0**-24
+MOST_ROWS = 1 << 24
+
+
+def copy(x: Array, out: Array) -> None:
+    """out = x; any shape, the same for both. Numba takes seconds to compile out[:] = x."""
+    np.copyto(out, x)
+
+
+def flat(x: Array) -> Array:
+    """The numbers of a matrix as a vector in the same memory; there are no gaps in it.
+
+    Loops over a vector are compiled to less code than loops over short rows, and run faster.
+    """
+    if not x.flags.c_contiguous:
+        raise ValueError("rows with gaps between them make no vector")
+    return x.ravel()
+
+
+def add(x: Array, out: Array) -> None:
+    """out += x; vectors of one length."""
+    np.add(out, x, out)
+
+
+def add_scaled(factor: float, x: Array, out: Array) -> None:
+    """out += factor x; vectors of one length."""
+    out += out.dtype.type(factor) * x
+
+
+def approach(x: Array, part: float, out: Array) -> None:
+    """out += part (x - out); vectors of one length."""
+    out += part * (x - out)
+
+
+def step_by_moments(
+    nabla: Array,
+    new: tuple[float, float],
+    rates: tuple[float, float],
+    root: float,
+    eps: float,
+    state: Array,
+    theta: Array,
+) -> None:
+    """m += p (∇ - m);  v += q (∇² - v);  θ -= (r m + s ∇) / (root √v + eps).
+
+    (p, q) = new and (r, s) = rates; state is (2, P), m and v, the others are (P,). In compiled
+    code it is one loop: three would fetch every number two or three times.
+    """
+    number = theta.dtype.type
+    m, v = state[0], state[1]
+    m += number(new[0]) * (nabla - m)
+    v += number(new[1]) * (nabla * nabla - v)
+    step = number(rates[0]) * m
+    if rates[1] != 0:
+        step += number(rates[1]) * nabla
+    theta -= step / (number(root) * np.sqrt(v) + number(eps))
+
+
+def exp(x: Array, out: Array) -> None:
+    """out = eˣ, elementwise; any shape, the same for both."""
+    np.exp(x, out)
+
+
+def expm1(x: Array, out: Array) -> None:
+    """out = eˣ - 1, accurate also near 0, elementwise; any shape, the same for both."""
+    np.expm1(x, out)
+
+
+def tanh(x: Array, out: Array) -> None:
+    """out = tanh x, elementwise; any shape, the same for both."""
+    np.tanh(x, out)
+
+
+def logistic(x: Array, out: Array) -> None:
+    """out = 1 / (1 + e⁻ˣ), elementwise; never overflows, keeps small results exact."""
+    e = np.exp(-np.abs(x))
+    np.divide(np.where(x >= 0, 1, e), 1 + e, out)
+
+
+def softplus(x: Array, out: Array) -> None:
+    """out = log(1 + eˣ) = max(x, 0) + log(1 + e^-|x|), elementwise; never overflows."""
+    np.log1p(np.exp(-np.abs(x)), out)
+    out += np.maximum(x, 0)
+
+
+def erf(x: Array, out: Array) -> None:
+    """out = erf x, the error function, elementwise; any shape, the same for both."""
+    from scipy.special import erf as scipy_erf
+
+    scipy_erf(x, out)
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser: spreads every bit of x. Steele, Lea and Flood (2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def random_uniform(key: float, moment: float, out: Array) -> None:
+    """out ~ U[0, 1), (m, n), a pure function of key, step and place, with 24 random bits.
+
+    moment = t + r · ROW: out's first row is row r of the batch at step t. Counter-based: the
+    same numbers in both engines, for any cut of the batch and any number of threads, and after
+    a resumption, with no state to keep. Salmon et al. (2011) describe the idea.
+    """
+    t, first = int(moment), int((moment - int(moment)) / ROW) * out.shape[1]
+    with np.errstate(over="ignore"):
+        start = _mix(_mix(np.array([int(key)], np.uint64) + GOLDEN) + np.uint64(t))
+        place = np.arange(first + 1, first + out.size + 1, dtype=np.uint64) * GOLDEN
+        bits = _mix(start + place) >> np.uint64(40)
+    np.multiply(bits.reshape(out.shape), out.dtype.type(2.0**-24), out, casting="unsafe")
+
+
+def random_normal(key: float, moment: float, out: Array) -> None:
+    """out ~ N(0, 1) like random_uniform: √(-2 log u) cos 2πv, after Box and Muller (1958)."""
+    t = int(moment)
+    u, v = np.empty(out.shape), np.empty(out.shape)
+    random_uniform(key, moment + t, u)
+    random_uniform(key, moment + t + 1, v)
+    out[:] = np.sqrt(-2 * np.log(1 - u)) * np.cos(2 * np.pi * v)
+
+
+def gate(x: Array, out: Array) -> None:
+    """out *= 1 where x > 0, else 0; any shape, the same for both."""
+    out *= x > 0
+
+
+def drop(x: Array, rate: float, key: float, moment: float, out: Array) -> None:
+    """out = x / (1 - rate) where random_uniform's number is `rate` or more, 0 x elsewhere."""
+    random_uniform(key, moment, out)
+    np.multiply(x, out >= np.float64(rate), out)
+    out *= out.dtype.type(1 / (1 - rate))
+
+
+def power(x: Array, exponent: float, out: Array) -> None:
+    """out = x ** exponent, elementwise, x >= 0; any shape, the same for both."""
+    np.power(x, out.dtype.type(exponent), out)
+
+
+def maximum(x: Array, y: Array | float, out: Array) -> None:
+    """out = max(x, y), elementwise; y an array of that shape or one number."""
+    np.maximum(x, y, out=out)
+
+
+def minimum(x: Array, y: Array | float, out: Array) -> None:
+    """out = min(x, y), elementwise; y an array of that shape or one number."""
+    np.minimum(x, y, out=out)
+
+
+def _by_columns(x: Array) -> Array:
+    """x, column after column in memory if rows are short: NumPy reduces rows one by one."""
+    m, n = x.shape
+    return x.T.copy().T if n <= 32 and m >= 64 else x
+
+
+def row_max(x: Array) -> Array:
+    """Largest entry of each row: (m, n) -> (m, 1)."""
+    return np.maximum.reduce(_by_columns(x), axis=1, keepdims=True)
+
+
+def row_sum(x: Array) -> Array:
+    """Sum of each row: (m, n) -> (m, 1)."""
+    return np.add.reduce(_by_columns(x), axis=1, keepdims=True)
+
+
+def row_logsumexp(x: Array) -> Array:
+    """log Σ_j e^{x_j} of each row, (m, n) -> (m, 1); never overflows."""
+    largest = row_max(x)
+    return largest + np.log(row_sum(np.exp(x - largest)))
+
+
+def row_total(x: Array, out: Array) -> None:
+    """Sum of each row: (m, n) -> (m,)."""
+    np.add.reduce(x, axis=1, out=out)
+
+
+def row_dots(factor: float, x: Array, y: Array, out: Array) -> None:
+    """out = factor Σ_j x_j y_j of each row: (m, n) twice -> (m,)."""
+    np.add.reduce(x * y, axis=1, out=out)
+    out *= out.dtype.type(factor)
+
+
+def column_sum(x: Array, out: Array) -> None:
+    """Sum of each column: (m, n) -> (n,)."""
+    np.add.reduce(x, axis=0, out=out)
+
+
+def column_moments(x: Array, share: Array, mean: Array, variance: Array) -> float:
+    """Weighted mean and variance of each column: (m, n), weights (m, 1) -> (n,) each.
+
+    Returns the weights' sum; if it is 0, so are mean and variance.
+    """
+    total = float(np.add.reduce(share, axis=None))
+    part = share / (total or 1)
+    np.add.reduce(x * part, axis=0, out=mean)
+    np.add.reduce((x - mean) ** 2 * part, axis=0, out=variance)
+    return total
+
+
+def pool_moments(parts: Array, mean: Array, variance: Array) -> None:
+    """Mean and variance of rows from those of their blocks, after Chan, Golub and LeVeque (1979).
+
+    Each row of parts, (B, 1 + 2 n or more), is of a block: its weight, n means, n variances.
+    mean, variance: (n,).
+    """
+    n = len(mean)
+    share = parts[:, :1] / (np.add.reduce(parts[:, 0]) or 1)
+    means, variances = parts[:, 1 : 1 + n], parts[:, 1 + n : 1 + 2 * n]
+    np.add.reduce(share * means, axis=0, out=mean)
+    np.add.reduce(share * (variances + (means - mean) ** 2), axis=0, out=variance)
+
+
+def column_dots(x: Array, mean: Array, y: Array, total: Array, dots: Array) -> None:
+    """Σ_rows y and Σ_rows (x - mean) y of each column: (m, n), (n,), (m, n) -> (n,) each."""
+    np.add.reduce(y, axis=0, out=total)
+    np.add.reduce((x - mean) * y, axis=0, out=dots)
+
+
+def shift_and_scale(x: Array, mean: Array, factor: Array, shift: Array, out: Array) -> None:
+    """out = (x - mean) factor + shift, column by column: (m, n), (n,) thrice -> (m, n)."""
+    np.subtract(x, mean, out)
+    out *= factor
+    out += shift
+
+
+def detrend_columns(
+    x: Array,
+    mean: Array,
+    y: Array,
+    share: Array,
+    level: Array,
+    slope: Array,
+    factor: Array,
+    out: Array,
+) -> None:
+    """out = factor (y - p (level + slope (x - mean))), column by column, p = share by row.
+
+    x, y and out are (m, n), share is (m, 1), the others are (n,).
+    """
+    np.subtract(x, mean, out)
+    out *= slope
+    out += level
+    out *= share
+    np.subtract(y, out, out)
+    out *= factor
+
+
+def row_moments(x: Array, mean: Array, variance: Array) -> None:
+    """Mean and variance of each row: (m, n) -> (m, 1) each."""
+    np.mean(x, axis=1, keepdims=True, out=mean)
+    np.mean((x - mean) ** 2, axis=1, keepdims=True, out=variance)
+
+
+def standardize_rows(
+    x: Array, mean: Array, r: Array, factor: Array, shift: Array, out: Array
+) -> None:
+    """out = (x - mean) r factor + shift: (m, n), (m, 1) twice by row, (n,) twice -> (m, n)."""
+    np.subtract(x, mean, out)
+    out *= r
+    out *= factor
+    out += shift
+
+
+def detrend_rows(x: Array, mean: Array, r: Array, y: Array, factor: Array, out: Array) -> None:
+    """out = r (g - mean(g) - x̂ mean(g x̂)), g = factor y, x̂ = (x - mean) r, means by row.
+
+    x, y and out are (m, n), mean and r (m, 1), factor is (n,).
+    """
+    standard = (x - mean) * r
+    np.multiply(y, factor, out)
+    level = np.mean(out, axis=1, keepdims=True)
+    standard *= np.mean(out * standard, axis=1, keepdims=True)
+    out -= level
+    out -= standard
+    out *= r
+
+
+def standard_dots(x: Array, mean: Array, r: Array, y: Array, total: Array, dots: Array) -> None:
+    """Σ_rows y and Σ_rows (x - mean) r y, mean and r by row: (m, n), (m, 1) twice -> (n,) each."""
+    np.add.reduce(y, axis=0, out=total)
+    np.add.reduce((x - mean) * r * y, axis=0, out=dots)
+
+
+def shift_rows(x: Array, shift: Array, out: Array) -> None:
+    """out = x - shift, a number for each row: (m, n), (m, 1) -> (m, n)."""
+    np.subtract(x, shift, out)
+
+
+def divide_rows(divisors: Array, out: Array) -> None:
+    """Divide each row of out, (m, n), by its number, (m, 1)."""
+    np.divide(out, divisors, out)
+
+
+def scale_rows(factors: Array, scale: float, out: Array) -> None:
+    """Multiply each row of out, (m, n), by its factor, (m, 1), times scale."""
+    np.multiply(out, factors if scale == 1 else factors * out.dtype.type(scale), out)
+
+
+def shares(weight: Array, rows: Index, out: Array) -> float:
+    """out = w / Σ w, (m, 1), with w = weight[rows]; returns Σ w, or 1 if that is 0."""
+    w = weight[rows]
+    total = float(w.sum(dtype=np.float64)) or 1.0
+    np.multiply(w[:, np.newaxis], out.dtype.type(1 / total), out)
+    return total
+
+
+def weighted_sum(x: Array, weight: Array, rows: Index) -> float:
+    """Σ w x, in double precision, with w = weight[rows], or 1 if weight is empty."""
+    if len(weight) == 0:
+        few = len(x) <= 64  # of which a list is added sooner than NumPy begins
+        return float(sum(x.tolist()) if few else np.add.reduce(x, dtype=np.float64))
+    return float(np.dot(weight[rows].astype(np.float64), x))
+
+
+def dot(x: Array, y: Array, out: Array) -> None:
+    """out = x y, the matrix product; x and y may be transposed, or parts of wider matrices."""
+    np.dot(x, y, out)
+
+
+def add_dot(factor: float, x: Array, y: Array, out: Array) -> None:
+    """out += factor x y, the matrix product; x and y as in `dot`."""
+    out += out.dtype.type(factor) * np.dot(x, y)
+
+
+def take_rows(x: Array, rows: Index, out: Array) -> None:
+    """out = x[rows]: (N, n), (m,) -> (m, n)."""
+    x.take(rows, 0, out, "clip")  # "clip" skips a buffer; the rows are known to be in range
+
+
+def matrices(flat: Array, table: Index) -> Sequence[Any]:
+    """Views of a flat vector as matrices; entry l is flat[o : o + r * c].reshape(r, c).
+
+    Parameters
+    ----------
+    flat : (P,) floating
+    table : (n, 3) int64, rows (o, r, c)
+        Where matrix l starts, its rows, its columns. Of several tables, (k, n, 3), each gives
+        such a list.
+    """
+    if table.ndim == 3:
+        return [matrices(flat, one) for one in table]
+    return [flat[o : o + r * c].reshape(r, c) for o, r, c in table.tolist()]
+
+
+def vectors(flat: Array, table: Index) -> Sequence[Any]:
+    """Views of a flat vector as vectors; entry l is flat[o : o + r * c], `table` as above."""
+    if table.ndim == 3:
+        return [vectors(flat, one) for one in table]
+    return [flat[o : o + r * c] for o, r, c in table.tolist()]
+
+
+def functions(role: str, table: Sequence[Any], like: Array) -> Sequence[Any]:
+    """Functions of one role by layer: here the very list; compiled, a table of addresses.
+
+    Parameters
+    ----------
+    role : str, a key of ``engine.ROLES``: which arguments they take
+    table : the functions (plain Python), or their int64 addresses (compiled)
+    like : an array of the dtype that they work on
+    """
+    return table
+
+
+def announced(board: Any, k: int, steps: int) -> int:
+    """How many steps are announced by now, after k that are done.
+
+    A worker that has nothing to announce waits until there is more to do. In compiled code it
+    gives up after a while, in which it has kept its core awake: then the result is k.
+
+    Parameters
+    ----------
+    board : (BOARD,) int64
+    k : int
+        Steps done before.
+    steps : int
+        As many more are announced herewith; 0: wait for another worker to do so.
+    """
+    if steps > 0:
+        board[ANNOUNCED] = k + steps
+    return int(board[ANNOUNCED])
+
+
+def take(board: Any, phase: int, n: int, done: int, before: int) -> int:
+    """The next of a phase's n items after this worker has done one; n when all items are done.
+
+    Workers that run one piece of code share the items of each of its phases, and none goes on
+    before the phase is over. A lone worker, as here, takes them one after the other. The
+    compiled body deals them out by whoever comes, so that a worker that the system has put
+    aside for a moment holds nobody up unless it has an item in hand.
+
+    Parameters
+    ----------
+    board : (BOARD,) int64 zeros, but for board[ALONE]
+    phase : int
+        0, 1, 2, … in the order in which all workers come through.
+    n : int
+        How many items; 1 to MOST_ITEMS.
+    done : int
+        The item just done; -1 at the start of a phase.
+    before : int
+        Items that the worker would rather have, a bit for each: what it did with them before may
+        still be in its core's cache.
+    """
+    return done + 1

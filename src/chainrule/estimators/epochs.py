@@ -1,0 +1,482 @@
+"""The course of a fit: epochs until all are run, nothing improves, or somebody says stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import get_scorer
+from sklearn.utils import shuffle as shuffled_as_in_sklearn
+
+from chainrule.base.types import Array, Index
+from chainrule.base.validation import warn_user
+from chainrule.equations import backprop
+from chainrule.equations.regularizers import add_penalty_gradient, penalty
+from chainrule.equations.schedules import Plateau, as_schedule
+from chainrule.files.resuming import Resume
+from chainrule.monitoring.callbacks import ProgressBar, Record, as_callbacks, on_terminal, running
+from chainrule.training.descent import Descent
+from chainrule.training.samples import Samples, draw_order
+
+NON_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and "
+    "need to be preprocessed."
+)
+SPARSE_BLOCK = 1 << 20  # numbers of a sparse matrix made dense at a time
+
+
+class Rates:
+    """The learning rate of each step, by scikit-learn's three rules, a schedule or a plateau."""
+
+    def __init__(self, est: Any, n: int, m: int, epochs: int) -> None:
+        given = est.learning_rate
+        self.base, self.power = float(est.learning_rate_init), est.power_t
+        self.per_epoch = -(-n // m)
+        self.planned = self.per_epoch * epochs
+        self.rule = given if given in ("constant", "invscaling", "adaptive") else ""
+        if est.compat == "sklearn" and self.rule and est.solver != "sgd":
+            self.rule = "constant"  # scikit-learn's Adam knows no other
+        self.schedule: Any = None
+        if not self.rule:
+            self.schedule = as_schedule(given)
+        self.current = self.base
+        self.plateau = self.schedule.start() if isinstance(self.schedule, Plateau) else None
+        if self.rule == "invscaling" and est.t_:
+            self.current = self.base / (est.t_ + 1) ** self.power
+
+    def of_epoch(self, epoch: int) -> Array:
+        """(steps,) float64."""
+        if self.schedule is None or self.plateau is not None:
+            return np.full(self.per_epoch, self.current)
+        t = np.arange(epoch * self.per_epoch, (epoch + 1) * self.per_epoch, dtype=np.float64)
+        rates: Array = self.base * np.asarray(
+            self.schedule.factor(t, self.planned, self.per_epoch), np.float64
+        )
+        if not (np.isfinite(rates).all() and (rates >= 0).all()):
+            raise ValueError(f"learning_rate: {self.schedule.name!r} gave a rate that is not >= 0")
+        return rates
+
+    def epoch_over(self, epoch: int, t: int, value: float) -> None:
+        """Move on, given the samples seen and the monitored value (lower is better)."""
+        if self.rule == "invscaling":
+            self.current = self.base / (t + 1) ** self.power
+        elif self.plateau is not None:
+            self.current = self.base * self.plateau.update(epoch, value)
+
+    def retry(self) -> str | None:
+        """Instead of stopping: a smaller rate, if that is the rule. Returns what to say."""
+        if self.rule != "adaptive" or self.current <= 1e-6:
+            return None
+        self.current /= 5
+        return f"Setting learning rate to {self.current:f}"
+
+
+class Watch:
+    """Keeps what a fit has come to: curves, the best parameters, when to stop."""
+
+    def __init__(
+        self,
+        est: Any,
+        descent: Descent,
+        validation: Any,
+        epochs: int,
+        given: tuple[Any, Any, Any],
+    ) -> None:
+        self.est, self.validation, self.given = est, validation, given
+        self.sklearn_context = getattr(est, "_callback_fit_ctx", None)
+        self.verbose = est.verbose
+        self.callbacks = as_callbacks(est.callbacks)
+        if est.verbose and est.verbose < 2 and on_terminal():
+            self.callbacks.insert(0, ProgressBar(epochs))
+            self.verbose = 0
+        self.tell: Callable[[Record], bool] = lambda record: False
+        self.best: list[Array] | None = None
+        if validation is not None:
+            self._begin_validation(descent)
+        if est.compat != "sklearn":
+            est._no_improvement_count = 0
+        self.started = time.monotonic()
+
+    def _begin_validation(self, descent: Descent) -> None:
+        """Make room for the curves; parameters to go on from are the first candidates for best."""
+        est, run = self.est, len(self.est.loss_curve_)
+        for name in ("validation_loss_curve_", "validation_scores_"):
+            curve = getattr(est, name) or []
+            setattr(est, name, curve + [math.nan] * (run - len(curve)))
+        if est.scoring is not None or run:
+            score = self._validate(descent)[1]  # a scorer that cannot work fails here
+        if run == 0:
+            est.best_validation_score_ = -np.inf
+        else:
+            if est.compat != "sklearn" or est.best_validation_score_ is None:
+                est.best_validation_score_ = score
+            self.best = [array.copy() for array in _learned(descent)]
+            est.best_iteration_ = est.best_iteration_ or run
+
+    def say(self, text: str) -> None:
+        """Print, if lines are asked for."""
+        if self.verbose:
+            print(text)
+
+    def record(self, descent: Descent, loss: float, rate: float, seconds: float) -> dict[str, Any]:
+        """Take note of an epoch; returns its row of history_."""
+        est = self.est
+        est.loss_ = loss
+        est.loss_curve_.append(loss)
+        self.say(f"Iteration {est.n_iter_}, loss = {loss:.8f}")
+        validation_loss = score = None
+        if self.validation is not None:
+            validation_loss, score = self._validate(descent)
+            est.validation_loss_curve_.append(validation_loss)
+            est.validation_scores_.append(score)
+            self.say(f"Validation score: {score:f}")
+        self._improve(descent, loss, score)
+        row = {
+            "epoch": len(est.history_),
+            "loss": loss,
+            "validation_loss": validation_loss,
+            "validation_score": score,
+            "learning_rate": rate,
+            "gradient_norm": float(np.linalg.norm(descent.nabla.astype(np.float64))),
+            "seconds": seconds,
+        }
+        est.history_.append(row)
+        return row
+
+    def _validate(self, descent: Descent) -> tuple[float, float]:
+        """Loss and score on the validation rows; the score is NaN if an output is not finite."""
+        est, held = self.est, self.validation
+        with est._averaged(descent) as network:
+            costs, outputs = est._row_losses(held.X, held.Y, network)
+        loss = float(np.average(costs, weights=held.loss_weight))
+        if est.scoring == "loss":
+            return loss, -loss
+        if est.scoring is not None:
+            est._store(descent)
+            scorer = get_scorer(est.scoring) if isinstance(est.scoring, str) else est.scoring
+            options = {} if held.weight is None else {"sample_weight": held.weight}
+            try:
+                score = float(scorer(est, held.X, held.y, **options))
+            except TypeError as error:
+                raise ValueError(f"scoring={est.scoring!r} cannot be used here: {error}") from error
+            if math.isnan(score) and np.isfinite(outputs).all():
+                raise ValueError(f"scoring={est.scoring!r} gave NaN on the validation set")
+            return loss, score
+        if not np.isfinite(outputs).all():
+            return loss, math.nan
+        return loss, float(est._default_score(outputs, held.y, held.weight))
+
+    def _improve(self, descent: Descent, loss: float, score: float | None) -> None:
+        """Count epochs without improvement; keep the best parameters."""
+        est = self.est
+        if est.early_stopping:
+            assert score is not None
+            improved = not score < est.best_validation_score_ + est.tol
+        else:
+            improved = not loss > est.best_loss_ - est.tol
+            est.best_loss_ = min(est.best_loss_, loss)
+        est._no_improvement_count = 0 if improved else est._no_improvement_count + 1
+        if score is not None and score > est.best_validation_score_:
+            est.best_validation_score_ = score
+            est.best_iteration_ = len(est.loss_curve_)
+            self.best = [array.copy() for array in _learned(descent)]
+        elif score is None and (est.best_iteration_ is None or loss <= est.best_loss_):
+            est.best_iteration_ = len(est.loss_curve_)
+
+    def out_of_patience(self) -> bool:
+        """Whether too many epochs brought no improvement."""
+        est = self.est
+        # scikit-learn waits for one epoch more than n_iter_no_change.
+        extra = 1 if est.compat == "sklearn" else 0
+        return bool(est._no_improvement_count >= est.n_iter_no_change + extra)
+
+    def impatience(self) -> str:
+        """What to say when out of patience."""
+        est = self.est
+        kind = (
+            "Validation score did not improve"
+            if est.early_stopping
+            else "Training loss did not improve"
+        )
+        return f"{kind} more than tol={est.tol:f} for {est.n_iter_no_change} consecutive epochs."
+
+    def ask_callbacks(self, descent: Descent, row: dict[str, Any]) -> bool:
+        """Call every callback; whether one of them says stop."""
+        est = self.est
+        if self.callbacks:
+            est._store(descent)
+        stop = self.tell(row)
+        context = self.sklearn_context
+        if context is not None:
+            est._store(descent)
+            state = {
+                name: getattr(est, name)
+                for name in ("coefs_", "intercepts_", "_norms", "n_iter_", "loss_curve_")
+            }
+            X, y, weight = self.given
+            held = self.validation
+            metadata = {} if weight is None else {"sample_weight": weight}
+            if held is not None:
+                metadata |= {"X_val": held.X, "y_val": held.y}
+            step = context.subcontext(task_name="epoch")
+            step.call_on_fit_task_begin(estimator=est, X=X, y=y, metadata=metadata)
+            stop = (
+                step.call_on_fit_task_end(
+                    estimator=est, X=X, y=y, metadata=metadata, reconstruction_attributes=state
+                )
+                or stop
+            )
+        return stop
+
+    def overtime(self) -> bool:
+        """Whether the time limit has passed."""
+        limit = self.est.time_limit
+        return limit is not None and time.monotonic() - self.started > limit
+
+    def finish(self, descent: Descent) -> None:
+        """Put back the best parameters, if there is a validation set, and set the attributes."""
+        if self.best is not None:
+            for array, kept in zip(_learned(descent), self.best, strict=True):
+                array[...] = kept
+        self.est._store(descent)
+
+
+def _learned(descent: Descent) -> list[Array]:
+    return [descent.network.theta, descent.network.own, descent.average]
+
+
+def run_epochs(
+    est: Any,
+    descent: Descent,
+    samples: Samples,
+    validation: Any,
+    epochs: int,
+    incremental: bool,
+    given: tuple[Any, Any, Any],
+    resume: Resume | None = None,
+) -> Descent:
+    """Train in mini-batches and set the attributes; returns the descent to go on with."""
+    n = samples.n
+    m = est._batch_rows(n)
+    if m != descent.m:
+        descent = _resized(est, descent, m)
+    rates = Rates(est, n, m, est.max_iter if incremental else epochs)
+    if incremental and isinstance(est.__dict__.get("_rate"), float) and rates.rule == "adaptive":
+        rates.current = est._rate
+    watch = Watch(est, descent, validation, epochs, given)
+    mass = samples.mass()
+    done = len(est.loss_curve_) if incremental else 0
+    est.n_iter_ = 0
+    with running(watch.callbacks, est) as watch.tell, descent.at_work():
+        try:
+            _loop(est, descent, watch, rates, samples, mass, epochs, done, incremental, resume)
+        except KeyboardInterrupt:
+            descent.restore_incomplete()
+            warn_user("Training interrupted by user.")
+        finally:
+            watch.finish(descent)
+    return descent
+
+
+def _loop(
+    est: Any,
+    descent: Descent,
+    watch: Watch,
+    rates: Rates,
+    samples: Samples,
+    mass: float,
+    epochs: int,
+    done: int,
+    incremental: bool,
+    resume: Resume | None,
+) -> None:
+    order = np.arange(samples.n)
+    first = 0
+    if resume is not None:
+        data = (*samples, *(watch.validation or ()))
+        first, order = resume.restore(est, descent, watch, rates, order, data)
+    for epoch in range(first, epochs):
+        started = time.perf_counter()
+        order = _next_order(est, samples.X, order, descent.m)
+        rows = samples.at(order)
+        steps = rates.of_epoch(done + epoch)
+        descent.keep()
+        loss = _one_epoch(est, descent, samples, rows, steps, mass)
+        if not (math.isfinite(loss) and np.isfinite(descent.network.theta).all()):
+            _diverged(est, descent, watch, samples, rows, steps)
+            return
+        descent.complete = True
+        est.n_iter_ += 1
+        est.t_ += len(rows)
+        row = watch.record(descent, loss, float(steps[-1]), time.perf_counter() - started)
+        held_out = row["validation_loss"]
+        rates.epoch_over(epoch, est.t_, loss if held_out is None else held_out)
+        est._rate = rates.current
+        if watch.out_of_patience():
+            retry = rates.retry()
+            watch.say(f"{watch.impatience()} {retry or _last_words(rates)}")
+            if retry is None:
+                return
+            est._no_improvement_count = 0
+        if watch.ask_callbacks(descent, row) or watch.overtime():
+            return
+        if resume is not None:
+            resume.write_state(est, descent, watch, rates, order, epoch)
+    if not incremental:
+        warn_user(
+            f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the optimization "
+            "hasn't converged yet.",
+            ConvergenceWarning,
+        )
+
+
+def _last_words(rates: Rates) -> str:
+    return "Learning rate too small. Stopping." if rates.rule == "adaptive" else "Stopping."
+
+
+def _next_order(est: Any, X: Any, order: Index, m: int) -> Index:
+    if est.compat == "sklearn" and est.shuffle:
+        return shuffled_as_in_sklearn(order, random_state=est._rng)  # type: ignore[no-any-return]
+    row_bytes = 0 if sparse.issparse(X) else X[0].nbytes  # a sparse X is in memory anyway
+    return draw_order(est.shuffle, len(order), row_bytes, m, est._rng)
+
+
+def _resized(est: Any, descent: Descent, m: int) -> Descent:
+    """The same descent, with room for batches of m rows."""
+    new = Descent(
+        descent.network, descent.optimizer, descent.hyper, m, descent.engine, descent.rules
+    )
+    new.state, new.average, new.t = descent.state, descent.average, descent.t
+    return new
+
+
+def _one_epoch(
+    est: Any,
+    descent: Descent,
+    samples: Samples,
+    order: Index,
+    rates: Array,
+    mass: float,
+) -> float:
+    """Go through the rows in this order; returns the mean loss with its penalties."""
+    X, Y, weight, _ = samples
+    m = descent.m
+    batch_by_batch = est.compat == "sklearn" and weight is not None
+    if not sparse.issparse(X) and not batch_by_batch:
+        return descent.epoch(X, Y, order, weight, rates) / mass
+    batches = 1 if batch_by_batch else max(1, SPARSE_BLOCK // (m * X.shape[1]))
+    total = 0.0
+    for k in range(0, len(rates), batches):
+        rows = order[k * m : (k + batches) * m]
+        block = X[rows].toarray() if sparse.issparse(X) else X[rows]
+        w = None if weight is None else weight[rows]
+        cost = descent.epoch(block, Y[rows], np.arange(len(rows)), w, rates[k : k + batches])
+        # scikit-learn averages the batches' mean losses by their numbers of rows.
+        total += cost / w.sum() * len(rows) if batch_by_batch and w is not None else cost
+    return total / (len(order) if batch_by_batch else mass)
+
+
+def _diverged(
+    est: Any,
+    descent: Descent,
+    watch: Watch,
+    samples: Samples,
+    order: Index,
+    rates: Array,
+) -> None:
+    """Stop with the best parameters if there are some, else raise and say where it began."""
+    X, Y, weight, _ = samples
+    dense = X.toarray() if sparse.issparse(X) else X
+    error = descent.explain(dense, Y, order, est.n_iter_, weight, rates)
+    if watch.best is None:
+        raise ValueError(f"{NON_FINITE} ({error})") from error
+    if est.validation_scores_ is not None:
+        est.validation_scores_.append(math.nan)
+    warn_user(f"{error}; the best parameters so far are put back", ConvergenceWarning)
+
+
+def run_lbfgs(
+    est: Any,
+    descent: Descent,
+    samples: Samples,
+    validation: Any,
+    iterations: int,
+    incremental: bool,
+    given: tuple[Any, Any, Any],
+) -> Descent:
+    """Minimise over all of the data by SciPy's L-BFGS-B, in float64."""
+    from scipy.optimize import minimize
+    from sklearn.utils.optimize import _check_optimize_result
+
+    work = descent.network.copy(np.float64)
+    work.own[:] = descent.network.own
+    X, Y, weight = samples.taken()
+    X = (X.toarray() if sparse.issparse(X) else X).astype(np.float64, copy=False)
+    Y = Y.astype(np.float64, copy=False)
+    n, rules = len(X), descent.rules
+    w = np.ones(n) if weight is None else weight.astype(np.float64)
+    mass = float(w.sum())
+    net, batch = work.bind(n)
+    batch.share[:, 0] = w * (rules.error_scale / mass)
+    nabla = np.zeros_like(work.theta)
+    nabla_W, nabla_b = work.views(nabla)
+    costs = np.empty(n)
+
+    def objective(theta: Array) -> tuple[float, Array]:
+        work.theta[:] = theta
+        batch.a[0][:] = X
+        with np.errstate(all="ignore"):
+            backprop.forward(net, batch)
+            work.loss.cost(batch.z[work.L], batch.a[work.L], Y, costs)
+            backprop.output_error(net, work.loss.delta, Y, batch)
+            backprop.backward(net, batch)
+            backprop.gradient(net, batch, nabla_W, nabla_b)
+        total = rules.cost_scale * float(w @ costs)
+        for l in work.weight_layers():
+            total += penalty(work.W[l], rules.l2, rules.l1)
+            add_penalty_gradient(work.W[l], rules.l2 / mass, rules.l1 / mass, nabla_W[l])
+        return total / mass, nabla.copy()
+
+    watch = Watch(est, descent, validation, iterations, given)
+    clock = [time.perf_counter()]
+    est.n_iter_ = 0
+
+    def iteration(intermediate_result: Any) -> None:
+        descent.network.theta[:] = intermediate_result.x
+        descent.nabla[:] = nabla
+        est.n_iter_ += 1
+        est.t_ += n
+        now = time.perf_counter()
+        row = watch.record(descent, float(intermediate_result.fun), math.nan, now - clock[0])
+        row["learning_rate"] = None
+        clock[0] = now
+        stop = est.early_stopping and watch.out_of_patience()
+        if watch.ask_callbacks(descent, row) or watch.overtime() or stop:
+            raise StopIteration
+
+    if est.compat == "sklearn":
+        watch.verbose = 0
+    with running(watch.callbacks, est) as watch.tell:
+        try:
+            result = minimize(
+                objective,
+                work.theta.copy(),
+                method="L-BFGS-B",
+                jac=True,
+                callback=iteration,
+                options={"maxfun": est.max_fun, "maxiter": iterations, "gtol": est.tol},
+            )
+            if result.status != 99:  # 99: a callback stopped it
+                est.n_iter_ = _check_optimize_result("lbfgs", result, iterations)
+            est.loss_ = float(result.fun)
+            descent.network.theta[:] = result.x
+        except KeyboardInterrupt:
+            warn_user("Training interrupted by user.")
+        finally:
+            watch.finish(descent)
+    return descent

@@ -1,0 +1,462 @@
+"""The network: what it consists of, and how its parameters lie in one flat vector theta.
+
+theta holds W^1, b^1, W^2, b^2, … one after the other; `W[l]` and `b[l]` are views of it, and so
+are the gradient's `nabla_W[l]` and `nabla_b[l]` of the vector nabla. Optimisers, checkpoints and
+sums over processes then deal with one array each.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from chainrule.base.types import Array, Index
+from chainrule.base.validation import check_matrix, check_pair, float_dtype, look_up
+from chainrule.equations import backprop
+from chainrule.equations.activations import ACTIVATIONS, Activation, identity, identity_pullback
+from chainrule.equations.initializers import INITIALIZERS, Initializer
+from chainrule.equations.layers import AFFINE, NO_STATISTICS, Layer
+from chainrule.equations.losses import FUSED, LOSSES, Loss, fuse
+from chainrule.equations.vecmath import matrices, vectors
+from chainrule.network.predictor import make_predictor, predict_rows
+
+
+class Network:
+    """A multilayer perceptron.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths (n_0, …, n_L): inputs, hidden layers (none or any number), outputs.
+    activation : str, Activation or a sequence of them, default "relu"
+        One for all hidden layers, or one for each (L - 1), or one for each layer and the output
+        (L). Names: the keys of ``chainrule.ACTIVATIONS``.
+    output_activation : str or Activation, optional
+        Default: the loss's link, which is identity for squared error, softmax for
+        cross-entropy, logistic for binary cross-entropy.
+    loss : str or Loss, default "squared_error"
+        Names: the keys of ``chainrule.LOSSES``. Where the pair of loss and output activation
+        has a fused form, that is used.
+    init : str, Initializer, sequence of (W, b) pairs, or theta; default "glorot_uniform"
+        How to draw the starting values, or the values themselves.
+    dtype : default float64
+        float32 or float64.
+    seed : int, numpy.random.Generator or None, default None
+        For the starting values.
+    layers : sequence of Layer, optional
+        The kind of each layer. Default: all affine.
+
+    Attributes
+    ----------
+    sizes, L, dtype, activations, loss, layers
+        As given; lists by layer have L + 1 entries, of which entry 0 is a placeholder.
+    theta : (P,) array
+        All parameters.
+    n_targets : int
+        Columns of Y: n_L, unless the loss takes several output units for each target.
+    W, b : lists of arrays
+        Views of theta: W[l] is (n_{l-1}, n_l) and b[l] is (n_l,), l = 1 … L.
+
+    Raises
+    ------
+    ValueError
+        Sizes, names, shapes or starting values that make no network.
+    chainrule.DerivativeError
+        An activation or loss of your own whose derivative is wrong.
+
+    Examples
+    --------
+    >>> from chainrule import Network
+    >>> net = Network((64, 100, 10), loss="cross_entropy", init="he_normal", seed=0)
+    >>> [W.shape for W in net.W[1:]]
+    [(64, 100), (100, 10)]
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        activation: str | Activation | Sequence[str | Activation] = "relu",
+        output_activation: str | Activation | None = None,
+        loss: str | Loss = "squared_error",
+        init: str | Initializer | Sequence[tuple[ArrayLike, ArrayLike]] | Array = "glorot_uniform",
+        dtype: DTypeLike = np.float64,
+        seed: int | np.random.Generator | None = None,
+        layers: Sequence[Layer] | None = None,
+    ) -> None:
+        self.sizes = _check_sizes(sizes)
+        self.L = len(self.sizes) - 1
+        self.dtype = float_dtype(dtype)
+        plain_loss = look_up("loss", loss, LOSSES)
+        self.activations = _check_activations(
+            activation, output_activation, plain_loss.link, self.L
+        )
+        self.loss = fuse(plain_loss, self.activations[self.L])
+        if self.loss.fused and self.loss.fused != self.activations[self.L].name:
+            raise ValueError(
+                f"loss {self.loss.name!r} is fused with {self.loss.fused!r}; the output "
+                f"activation is {self.activations[self.L].name!r}"
+            )
+        if self.sizes[-1] % self.loss.outputs:
+            raise ValueError(
+                f"loss {self.loss.name!r} takes {self.loss.outputs} output units for each target; "
+                f"{self.sizes[-1]} is no multiple of that"
+            )
+        self.n_targets = self.sizes[-1] // self.loss.outputs
+        self.layers = [AFFINE, *(layers if layers is not None else [AFFINE] * self.L)]
+        if len(self.layers) != self.L + 1:
+            raise ValueError(f"layers has {len(self.layers) - 1} entries for {self.L} layers")
+        self._check_own_pieces()
+        self.parameter_tables, n_parameters = self._lay_out()
+        self.batch_tables, self.own_at = self._lay_out_numbers()
+        self.n_numbers, self.n_statistics = self.batch_tables[:, -1, [0, 2]].sum(axis=1).tolist()
+        own = [x for layer, n in self._by_layer() for x in layer.numbers(n)]
+        self.own = np.array(own, np.float64)
+        self._tables: Index | None = None
+        starts = self.parameter_tables[2]
+        self.steps_at = starts[starts[:, 2] > 0, 0]  # where in `own` the step is told
+        self.theta: Array = np.zeros(n_parameters, self.dtype)
+        self.W, self.b = self.views(self.theta)
+        self._initialize(init, np.random.default_rng(seed))
+
+    def _by_layer(self) -> Iterator[tuple[Layer, int]]:
+        """Kind and width of each layer, l = 1 … L."""
+        return zip(self.layers[1:], self.sizes[1:], strict=True)
+
+    def _check_own_pieces(self) -> None:
+        """Check the derivatives of pieces that are not ours, once each; tests check ours."""
+        from chainrule.network.checking import check_activation, check_loss
+
+        for activation, n in zip(self.activations[1:], self.sizes[1:], strict=True):
+            if not _our_pair(activation, ACTIVATIONS.values(), activation[1:3]):
+                check_activation(activation, n)
+        if not _our_pair(self.loss, (*LOSSES.values(), *FUSED.values()), self.loss[1:3]):
+            check_loss(self.loss, self.activations[self.L], self.sizes[-1])
+
+    def _lay_out(self) -> tuple[Index, int]:
+        """Tables (offset, rows, columns) of W, b in theta and of s in own, by layer; and P."""
+        tables = np.zeros((3, self.L + 1, 3), np.int64)
+        offset = own = 0
+        for l in range(1, self.L + 1):
+            (rows, columns), n_b = self.layers[l].shape(self.sizes[l - 1], self.sizes[l])
+            tables[0, l] = offset, rows, columns
+            tables[1, l] = offset + rows * columns, 1, n_b
+            tables[2, l] = own, 1, len(self.layers[l].numbers(self.sizes[l]))
+            offset += rows * columns + n_b
+            own += len(self.layers[l].numbers(self.sizes[l]))
+        return tables, offset
+
+    def _lay_out_numbers(self) -> tuple[Index, Index]:
+        """Tables of s and of statistics for a batch, by layer; and where the numbers of own go."""
+        tables = np.zeros((2, self.L + 1, 3), np.int64)
+        own_at: list[int] = []
+        for l, (layer, n) in enumerate(self._by_layer(), start=1):
+            size = layer.statistics.size(n) if layer.statistics else 0
+            start, k = tables[0, l - 1, 0] + tables[0, l - 1, 2], self.parameter_tables[2, l, 2]
+            tables[0, l] = start, 1, k + size
+            tables[1, l] = tables[1, l - 1, 0] + tables[1, l - 1, 2], 1, size
+            own_at += range(start, start + k)
+        return tables, np.array(own_at, np.int64)
+
+    def weight_layers(self) -> Index:
+        """Layers whose W are weights, for penalties and decay to hold."""
+        layers = range(1, self.L + 1)
+        found = [l for l in layers if self.W[l].size and self.layers[l].initial_scale is None]
+        return np.array(found, np.int64)
+
+    def tables(self, m: int) -> Index:
+        """All tables for batches of m rows: W, b, z (a and delta alike), s, and statistics.
+
+        (5, L + 1, 3).
+        """
+        kept = self._tables
+        if kept is None or kept[2, 0, 1] != m:
+            kept = np.zeros((5, self.L + 1, 3), np.int64)
+            kept[:2], kept[3:] = self.parameter_tables[:2], self.batch_tables
+            starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]]) * m
+            kept[2] = np.stack([starts, np.full(self.L + 1, m), self.sizes], axis=1)
+            self._tables = kept  # for the next batch of as many rows
+        return kept
+
+    def _initialize(self, init: Any, rng: np.random.Generator) -> None:
+        """Draw theta, or copy the given values."""
+        if isinstance(init, str | Initializer):
+            initializer = look_up("initialiser", init, INITIALIZERS)
+            for l in range(1, self.L + 1):
+                scale = self.layers[l].initial_scale
+                if scale is not None:
+                    self.W[l][...] = scale
+                elif self.W[l].size:
+                    initializer.weights(rng, self.W[l])
+                    if initializer.biases is not None:
+                        initializer.biases(rng, self.b[l])
+        elif isinstance(init, np.ndarray) and init.ndim == 1:
+            if init.shape != self.theta.shape:
+                raise ValueError(f"init has {init.size} values; theta has {self.theta.size}")
+            self.theta[:] = init
+        else:
+            if isinstance(init, str | bytes) or not hasattr(init, "__len__"):
+                raise ValueError(
+                    "init must be a name, an Initializer, one (W, b) pair for each layer, or a "
+                    f"vector like theta; got {init!r}"
+                )
+            if len(init) != self.L:
+                raise ValueError(
+                    f"init needs one (W, b) pair for each of {self.L} layers, got {len(init)}"
+                )
+            for l, (W, b) in enumerate(init, start=1):
+                for kind, own, given in (("W", self.W[l], W), ("b", self.b[l], b)):
+                    if np.shape(given) != own.shape:
+                        raise ValueError(
+                            f"init: {kind} of layer {l} must have the shape {own.shape}, "
+                            f"got {np.shape(given)}"
+                        )
+                    own[...] = given
+        if not np.isfinite(self.theta).all():
+            l, kind, index = self.locate(int(np.argmin(np.isfinite(self.theta))))
+            raise ValueError(f"init: {kind}{list(index)} of layer {l} is not finite")
+
+    def views(self, flat: Array) -> tuple[Sequence[Array], Sequence[Array]]:
+        """(W, b) views, by layer, of a vector laid out like theta."""
+        return matrices(flat, self.parameter_tables[0]), vectors(flat, self.parameter_tables[1])
+
+    def locate(self, position: int) -> tuple[int, str, tuple[int, ...]]:
+        """Layer, "W" or "b", and index there, of a position in theta."""
+        for l in range(self.L, 0, -1):
+            for kind, (start, _, columns) in (
+                ("b", self.parameter_tables[1, l]),
+                ("W", self.parameter_tables[0, l]),
+            ):
+                if position >= start:
+                    k = position - int(start)
+                    return l, kind, (k,) if kind == "b" else divmod(k, int(columns))
+        raise IndexError(position)
+
+    def functions(self) -> dict[str, list[Any]]:
+        """The functions that `backprop` calls, by role, and by layer if they are of layers.
+
+        None where a layer has no such function.
+        """
+        f = [activation.f for activation in self.activations]
+        f_pullback = [activation.pullback for activation in self.activations]
+        if self.loss.fused:
+            f_pullback[self.L] = identity_pullback
+        statistics = [layer.statistics or NO_STATISTICS for layer in self.layers]
+        return {
+            "forward": [layer.forward for layer in self.layers],
+            "pullback": [layer.pullback for layer in self.layers],
+            "gradient": [layer.gradient for layer in self.layers],
+            "f": f,
+            "f_pullback": f_pullback,
+            "collect": [x.collect for x in statistics],
+            "pool": [x.pool for x in statistics],
+            "collect_back": [x.collect_back for x in statistics],
+            "pool_back": [x.pool_back for x in statistics],
+            "cost": [self.loss.cost],
+            "delta": [self.loss.delta],
+        }
+
+    def bind(
+        self, m: int, backward: bool = True, training: int = 0, room: Array | None = None
+    ) -> tuple[backprop.Layers, backprop.Batch]:
+        """The network as `backprop` takes it, and room for a batch of m rows.
+
+        `training` is the step that layers with numbers of their own see; they see a copy.
+        `room`, (2 m Σ n_l,), is taken for z and a. Default: new memory.
+        """
+        tables = self.tables(m)
+        s, parts = np.zeros(self.n_numbers), np.zeros(self.n_statistics)
+        if self.own.size:
+            s[self.own_at] = self.own
+            s[self.own_at[self.steps_at]] = training
+        role = self.functions()
+        by_layer = (role[name] for name in backprop.BY_LAYER)
+        asks = [layer.statistics is not None for layer in self.layers]
+        net = backprop.Layers._make([self.L, *by_layer, asks, self.W, self.b])
+        size = m * sum(self.sizes)
+        if room is None:
+            room = np.zeros(2 * size, self.dtype)
+        z, a = matrices(room[:size], tables[2]), matrices(room[size:], tables[2])
+        delta = matrices(np.zeros(size, self.dtype), tables[2]) if backward else []
+        share = np.full((m, 1), 1 / m, self.dtype)
+        part = vectors(parts, tables[4]) if self.n_statistics else []
+        all_parts = matrices(parts, tables[4]) if self.n_statistics else []
+        return net, backprop.Batch(z, a, delta, share, vectors(s, tables[3]), part, all_parts)
+
+    def forward(self, X: ArrayLike) -> backprop.Batch:
+        """Run the forward pass and keep everything.
+
+        Parameters
+        ----------
+        X : (m, n_0) array-like
+
+        Returns
+        -------
+        Batch
+            Lists z, a, delta by layer; a[0] is X, a[L] the output; delta still zeros.
+        """
+        X = check_matrix(X, self.sizes[0], "X", self.dtype)
+        net, batch = self.bind(len(X))
+        batch.a[0][:] = X
+        with np.errstate(all="ignore"):
+            backprop.forward(net, batch)
+        return batch
+
+    def predict(self, X: ArrayLike, *, n_threads: int | None = None) -> Array:
+        """The output a^L for each row. Never compiles; memory beyond the output is bounded.
+
+        Parameters
+        ----------
+        X : (m, n_0) array-like
+        n_threads : int, optional
+            At most so many threads. Default: as for :func:`chainrule.train`.
+
+        Returns
+        -------
+        (m, n_L) array
+
+        Notes
+        -----
+        Rows are taken in blocks, and large inputs by several threads. From a block's rows on
+        (64 to 2048, by the widths) each row's output has the same bits, whatever rows are
+        around it and for any number of threads. For fewer rows BLAS may round otherwise.
+        """
+        return predict_rows(self, X, n_threads)
+
+    def predictor(self) -> Callable[[Array], Array]:
+        """A function that gives the output for one row, with no checks: for serving.
+
+        Returns
+        -------
+        callable (x) -> a^L
+            x must be an (n_0,) array of the network's dtype; the result is a new (n_L,) array.
+            May be called from several threads at once, and sees the network's parameters as
+            they are when it is called. It never compiles. Its last bits may differ from those
+            of :meth:`predict`, which multiplies whole matrices.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from chainrule import Network
+        >>> net = Network((3, 4, 2), seed=0)
+        >>> predict_row = net.predictor()
+        >>> bool(np.allclose(predict_row(np.ones(3)), net.predict(np.ones((1, 3)))))
+        True
+        """
+        return make_predictor(self)
+
+    def cost(self, X: ArrayLike, Y: ArrayLike) -> float:
+        """Mean over the rows of the cost C.
+
+        Parameters
+        ----------
+        X : (m, n_0) array-like
+        Y : (m, n_targets) array-like
+        """
+        X, Y = check_pair(X, Y, self.sizes[0], self.n_targets, self.dtype)
+        batch = self.forward(X)
+        return self._mean_cost(batch, Y)
+
+    def _mean_cost(self, batch: backprop.Batch, Y: Array) -> float:
+        c = np.empty(len(Y), self.dtype)
+        with np.errstate(all="ignore"):
+            self.loss.cost(batch.z[self.L], batch.a[self.L], Y, c)
+        return float(c.mean(dtype=np.float64))
+
+    def gradient(self, X: ArrayLike, Y: ArrayLike) -> tuple[float, Array]:
+        """Mean cost, and its gradient by the four equations.
+
+        Parameters
+        ----------
+        X : (m, n_0) array-like
+        Y : (m, n_targets) array-like
+
+        Returns
+        -------
+        cost : float
+        nabla : (P,) array
+            Laid out like theta; :meth:`views` gives it by layer.
+        """
+        X, Y = check_pair(X, Y, self.sizes[0], self.n_targets, self.dtype)
+        net, batch = self.bind(len(X))
+        batch.a[0][:] = X
+        nabla = np.zeros_like(self.theta)
+        with np.errstate(all="ignore"):
+            backprop.forward(net, batch)
+            backprop.output_error(net, self.loss.delta, Y, batch)
+            backprop.backward(net, batch)
+            backprop.gradient(net, batch, *self.views(nabla))
+        return self._mean_cost(batch, Y), nabla
+
+    def copy(self, dtype: DTypeLike | None = None) -> Network:
+        """An independent copy, in another dtype if asked."""
+        copy = Network(
+            self.sizes,
+            activation=self.activations[1:],
+            loss=self.loss,
+            init="zeros",
+            dtype=self.dtype if dtype is None else dtype,
+            layers=self.layers[1:],
+        )
+        copy.theta[:], copy.own[:] = self.theta, self.own
+        return copy
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("W", "b")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.W, self.b = self.views(self.theta)  # a copy of the views would not follow theta
+
+    def __repr__(self) -> str:
+        names = [activation.name for activation in self.activations[1:]]
+        return (
+            f"Network({self.sizes}, activations={names}, loss={self.loss.name!r}, "
+            f"dtype={self.dtype.name!r})"
+        )
+
+
+def _our_pair(piece: Any, tables: Iterable[Any], pair: tuple[Any, ...]) -> bool:
+    """Whether a function and its derivative are ours and belong together."""
+    made = bool(piece.made_by) and piece.made_by[0].__module__.startswith("chainrule.")
+    return made or any(pair == known[1:3] for known in tables)
+
+
+def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    """Widths as a tuple of positive ints, at least two."""
+    try:
+        given = tuple(sizes)
+    except TypeError:
+        raise ValueError(f"sizes must list the widths (n_0, …, n_L), not {sizes!r}") from None
+    if len(given) < 2:
+        raise ValueError(f"sizes needs the inputs' and the outputs' width at least, got {given}")
+    for l, n in enumerate(given):
+        if not isinstance(n, numbers.Integral) or isinstance(n, bool) or n < 1:
+            raise ValueError(f"sizes[{l}] = {n!r}: every width must be a whole number, 1 or more")
+    return tuple(int(n) for n in given)
+
+
+def _check_activations(given: Any, output: Any, link: str, L: int) -> list[Activation]:
+    """Activations by layer, entry 0 a placeholder."""
+    if isinstance(given, str | Activation):
+        hidden = [given] * (L - 1)
+    elif not isinstance(given, Sequence):
+        raise TypeError(
+            f"activation must be a name, an Activation or a list of them; got {given!r}"
+        )
+    else:
+        hidden = list(given)
+        if len(hidden) == L and output is None:
+            output = hidden.pop()
+        if len(hidden) != L - 1:
+            raise ValueError(
+                f"activation has {len(hidden)} entries; give one, or {L - 1} (hidden layers), "
+                f"or {L} (with the output layer)"
+            )
+    names = [*hidden, link if output is None else output]
+    found = [look_up("activation", name, ACTIVATIONS) for name in names]
+    return [Activation("input", identity, identity_pullback), *found]

@@ -1,0 +1,246 @@
+"""One row at a time, or many in blocks, as fast as NumPy goes: nothing is built anew."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy import add, divide, exp, maximum, subtract
+from numpy.typing import ArrayLike, NDArray
+
+from chainrule.base.types import Array
+from chainrule.base.validation import check_matrix
+from chainrule.engine import threads
+from chainrule.engine.config import threads_asked
+from chainrule.equations import activations, backprop
+from chainrule.equations.backprop import Batch, Layers
+from chainrule.equations.layers import AFFINE
+from chainrule.equations.vecmath import dot, vectors
+
+if TYPE_CHECKING:
+    from chainrule.network.network import Network
+
+TILE = 64  # rows
+BLOCK_ROWS, BLOCK_NUMBERS = 2048, 1 << 18  # at most, in a block of predict: it stays in the cache
+ALONE = 1 << 18  # multiplications in a product below which BLAS itself uses one thread
+SHARED = 1 << 26  # multiplications, about a millisecond's, from which on threads share them
+LEAST_KEPT, MOST_KEPT = 1 << 16, 1 << 22  # bytes of a room
+
+
+def make_predictor(network: Network) -> Callable[[Array], Array]:
+    """The output for one row, as a plain function; see :meth:`chainrule.Network.predictor`."""
+    steps: list[Callable[[Array], Array]] = []
+    s = vectors(network.own, network.parameter_tables[2])
+    for l in range(1, network.L + 1):
+        layer, f = network.layers[l], network.activations[l].f
+        W, b, n = network.W[l], network.b[l], network.sizes[l]
+        if layer.forward is AFFINE.forward:
+            steps.append(_affine(W, b))
+        else:
+            steps.append(_any_layer(layer.forward, W, b, s[l], network, l))
+        if f is activations.relu:
+            steps.append(_relu(n, network.dtype))
+        elif f is activations.softmax:
+            steps.append(_softmax(n, network.dtype))
+        elif f is not activations.identity:
+            steps.append(_any_activation(f))
+
+    def predict_row(x: Array) -> Array:
+        for step in steps:
+            x = step(x)
+        return x
+
+    return predict_row
+
+
+# Functions by names of this module are quicker here than operators, and two arrays of one length
+# than an array and a number, which has to be converted first.
+
+
+def _affine(W: Array, b: Array) -> Callable[[Array], Array]:
+    def affine(a: Array) -> Array:
+        z: Array = a.dot(W)
+        add(z, b, z)
+        return z
+
+    return affine
+
+
+def _relu(n: int, dtype: np.dtype[Any]) -> Callable[[Array], Array]:
+    zeros = np.zeros(n, dtype)
+
+    def relu(z: Array) -> Array:
+        maximum(z, zeros, out=z)
+        return z
+
+    return relu
+
+
+def _softmax(n: int, dtype: np.dtype[Any]) -> Callable[[Array], Array]:
+    ones = np.ones((n, n) if n <= 32 else n, dtype)  # a small matrix gives the sum n times
+
+    def softmax(z: Array) -> Array:
+        subtract(z, z[z.argmax()], z)
+        exp(z, z)
+        divide(z, z.dot(ones), z)
+        return z
+
+    return softmax
+
+
+def _any_layer(
+    forward: Callable[..., None], W: Array, b: Array, s: Any, network: Network, l: int
+) -> Callable[[Array], Array]:
+    n, dtype = network.sizes[l], network.dtype
+    share = np.ones((1, 1), dtype)
+
+    def layer(a: Array) -> Array:
+        z: Array = np.empty((1, n), dtype)
+        forward(W, b, s, share, a[np.newaxis], z)
+        row: Array = z[0]
+        return row
+
+    return layer
+
+
+def _any_activation(f: Callable[[Array, Array], None]) -> Callable[[Array], Array]:
+    def activation(z: Array) -> Array:
+        a = np.empty_like(z)
+        f(z[np.newaxis], a[np.newaxis])
+        return a
+
+    return activation
+
+
+def predict_rows(network: Network, X: ArrayLike, n_threads: int | None) -> Array:
+    """The output for each row; see :meth:`chainrule.Network.predict`."""
+    sizes, dtype = network.sizes, network.dtype
+    given = np.asarray(X)
+    if given.dtype.kind not in "fiub" or given.ndim != 2 or len(given) == 0:
+        given = check_matrix(given, sizes[0], "X", dtype)
+    output: Array = np.empty((len(given), sizes[-1]), dtype)
+    most = min(BLOCK_ROWS, max(TILE, BLOCK_NUMBERS // max(sizes))) // TILE * TILE
+    rows = min(len(given), most)
+    starts = deque(range(0, len(given), rows))
+    products = rows * max(W.size for W in network.W)
+    if products <= ALONE and len(starts) == 1:
+        _predict_blocks(network, given, output, rows, starts)
+        return output
+    enough = len(starts) if len(given) * network.theta.size > SHARED else 1
+    asked = threads_asked(n_threads)
+    with threads.one_blas_thread(), threads.reserved(enough, asked) as workers:
+
+        def work(worker: int) -> None:
+            _predict_blocks(network, given, output, rows, starts)
+
+        threads.side_by_side(work, workers, starts.clear)
+    return output
+
+
+def _predict_blocks(
+    network: Network, X: Array, output: Array, rows: int, starts: deque[int]
+) -> None:
+    """Take a start and write its block's outputs until none is left; others may take too.
+
+    A block that is short is filled with zeros.
+    """
+    n_in, dtype = network.sizes[0], network.dtype
+    room = _lend_room(2 * rows * sum(network.sizes), dtype)
+    net, batch = network.bind(rows, backward=False, room=room)
+    if rows >= 8 * TILE:
+        net, batch = _for_blocks(net, batch)
+    a = list(batch.a)
+    batch, filled = batch._replace(a=a), a[0]
+    while True:
+        try:
+            start = starts.popleft()
+        except IndexError:
+            _keep_room(room)
+            return
+        try:
+            block = check_matrix(X[start : start + rows], n_in, "X", dtype)
+        except ValueError:
+            check_matrix(X, n_in, "X", dtype)  # says the row in all of X
+            raise
+        n = len(block)
+        if n < rows:
+            filled[:n], filled[n:] = block, 0
+            block = filled
+        a[0] = block
+        with np.errstate(all="ignore"):
+            backprop.forward(net, batch)
+        output[start : start + n] = a[net.L][:n]
+
+
+def _for_blocks(net: Layers, batch: Batch) -> tuple[Layers, Batch]:
+    """The same layers, to the same bits, for many rows.
+
+    NumPy takes a row at a time where a matrix meets a narrow row, and a number at a time where it
+    meets a number; TILE rows at a time, with as many copies, take a third of that.
+    """
+    forward, f, a = list(net.forward), list(net.f), list(batch.a)
+    for l in range(1, net.L + 1):
+        z = batch.z[l]
+        if net.forward[l] is AFFINE.forward:
+            forward[l] = _affine_in_tiles(z, net.b[l])
+        if f[l] is activations.relu:
+            f[l], a[l] = _relu_in_tiles(z), z
+    return net._replace(forward=forward, f=f), batch._replace(a=a)
+
+
+def _in_tiles(z: Array) -> tuple[Array, Array]:
+    """z as tiles, (k, TILE, n), and the rows left over."""
+    end = len(z) // TILE * TILE
+    return z[:end].reshape(-1, TILE, z.shape[1]), z[end:]
+
+
+def _affine_in_tiles(z: Array, b: Array) -> Callable[..., None]:
+    tiles, rest = _in_tiles(z)
+    copies = np.tile(b, (TILE, 1))
+
+    def affine(W: Array, b: Array, s: Any, share: Array, a: Array, z: Array) -> None:
+        dot(a, W, z)
+        add(tiles, copies, tiles)
+        add(rest, b, rest)
+
+    return affine
+
+
+def _relu_in_tiles(z: Array) -> Callable[[Array, Array], None]:
+    tiles, rest = _in_tiles(z)
+    zeros = np.zeros_like(tiles[0])
+
+    def relu(z: Array, a: Array) -> None:
+        maximum(tiles, zeros, out=tiles)
+        maximum(rest, 0, out=rest)
+
+    return relu
+
+
+_kept: deque[NDArray[np.uint8]] = deque(maxlen=8)  # of predictions that are over
+
+
+def _lend_room(size: int, dtype: np.dtype[Any]) -> Array:
+    """Room for so many numbers, of an earlier prediction if there is enough.
+
+    New memory comes in pages, each of which the system clears when it is first touched: for a
+    thousand rows that would take longer than the products.
+    """
+    n = size * dtype.itemsize
+    if n < LEAST_KEPT:
+        return np.empty(size, dtype)
+    try:
+        room = _kept.pop()
+    except IndexError:
+        room = np.empty(0, np.uint8)
+    if len(room) < n:
+        room = np.empty(n, np.uint8)
+    return room[:n].view(dtype)
+
+
+def _keep_room(room: Array) -> None:
+    """Take it back."""
+    if LEAST_KEPT <= room.nbytes <= MOST_KEPT and room.base is not None:
+        _kept.append(room.base)

@@ -1,0 +1,207 @@
+"""Finding a learning rate: let it grow step by step, and watch what the loss does.
+
+Smith (2017), "Cyclical learning rates for training neural networks", section 3.3: too small a
+rate changes nothing, a good one lets the loss fall, too large a one makes it explode. Here the
+rate grows exponentially, so that each factor of ten gets the same number of steps.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from chainrule.base.types import Array
+from chainrule.base.validation import check_pair, look_up
+from chainrule.equations.optimizers import OPTIMIZERS, Optimizer
+from chainrule.equations.regularizers import Rules
+from chainrule.network.checking import check_optimizer
+from chainrule.network.network import Network
+from chainrule.training.descent import Descent
+from chainrule.training.train import check_count, choose_engine, numbers_of
+
+EXPLODED = 3.0  # see the notes of find_learning_rate
+RECENT = 3  # batches whose mean loss counts for that
+SAFETY = 3.0  # how far below the rate with the lowest loss to stay
+WIDTH = 0.15  # decades: standard deviation of the smoothing
+
+
+@dataclass(frozen=True)
+class LRFinder:
+    """What :func:`find_learning_rate` saw.
+
+    Attributes
+    ----------
+    rates : (k,) float64 array
+        Learning rates tried, rising.
+    raw : (k,) float64 array
+        Loss on the batch after the step with that rate.
+    losses : (k,) float64 array
+        The same, smoothed.
+    suggestion : float
+        A learning rate to start from; NaN if the loss never fell.
+    exploded : bool
+        Whether the loss exploded before the last rate; then the arrays end there.
+    """
+
+    rates: NDArray[np.float64]
+    raw: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    suggestion: float
+    exploded: bool
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> Any:
+        """Draw it; see :class:`chainrule.monitoring.displays.LRFinderDisplay`."""
+        from chainrule.monitoring.displays import LRFinderDisplay
+
+        return LRFinderDisplay.from_finder(self, ax=ax, **kwargs)
+
+
+def find_learning_rate(
+    network: Network,
+    X: ArrayLike,
+    Y: ArrayLike,
+    *,
+    optimizer: str | Optimizer = "adam",
+    hyper: Mapping[str, float] | None = None,
+    low: float = 1e-6,
+    high: float = 10.0,
+    steps: int = 100,
+    batch_size: int = 200,
+    weight: Array | None = None,
+    rules: Rules | None = None,
+    seed: int | np.random.Generator | None = None,
+    engine: str = "auto",
+) -> LRFinder:
+    """Try rising learning rates on a copy of a network.
+
+    Parameters
+    ----------
+    network : Network
+        Where to start; it is not changed.
+    X : (n, n_0) array-like
+    Y : (n, n_L) array-like
+    optimizer : str or Optimizer, default "adam"
+    hyper : dict, optional
+        The optimiser's other numbers.
+    low, high : float, default 1e-6 and 10
+        First and last learning rate.
+    steps : int, default 100
+        Rates tried, at least 10. The training goes through the rows again if they run out.
+    batch_size : int, default 200
+        Rows in a batch; all of them if there are fewer.
+    weight : (n,) array, optional
+        Weights of the samples.
+    rules : Rules, optional
+        Penalties, clipping and so on, as in the training to come.
+    seed : int, numpy.random.Generator or None, default None
+        For the order of the rows.
+    engine : {"auto", "numpy", "numba"}, default "auto"
+
+    Returns
+    -------
+    LRFinder
+
+    Warns
+    -----
+    UserWarning
+        The loss never fell, so there is no suggestion.
+
+    Notes
+    -----
+    The losses are smoothed over the logarithm of the rate with a Gaussian of 0.15 decades, which,
+    unlike a running average, does not shift them. The run ends when a loss is not finite, or the
+    mean of the last three lies above the best such mean by 3 times what was gained since the
+    start (or 3 times that best loss, if it is more).
+
+    The suggestion is a third of the rate with the lowest smoothed loss, where steps begin to do
+    as much harm as good. A tenth of it, or the point where the loss falls most steeply, are
+    common rules too; over five small data sets, two depths and three optimisers, ten epochs at a
+    third of it nearly always ended at the lowest loss of the three. A long training, or a noisy
+    set, may want less.
+    """
+    X, Y = check_pair(X, Y, network.sizes[0], network.n_targets, network.dtype)
+    for name, value in (("low", low), ("high", high)):
+        if not isinstance(value, int | float | np.number) or not 0 < value < math.inf:
+            raise ValueError(f"{name} must be a finite number above 0; got {value!r}")
+    if not low < high:
+        raise ValueError(f"low must be below high; got low={low!r}, high={high!r}")
+    check_count("steps", steps, least=10)
+    m = min(check_count("batch_size", batch_size), len(X))
+    chosen = look_up("optimizer", optimizer, OPTIMIZERS)
+    if OPTIMIZERS.get(chosen.name) is not chosen:
+        check_optimizer(chosen)
+    numbers = numbers_of(chosen, None, hyper)
+    weight = _check_weight(weight, len(X), network)
+    work = network.copy()
+    work.own[:] = network.own
+    descent = Descent(work, chosen, numbers, m, choose_engine(engine, work, steps * m, m, 1), rules)
+
+    rng = np.random.default_rng(seed)
+    passes = -(-(steps + 1) * m // len(X))
+    order = np.concatenate([rng.permutation(len(X)) for _ in range(passes)])
+    rates = np.geomspace(low, high, steps)
+    raw: list[float] = []
+    start = best = math.inf
+    exploded = False
+    with descent.at_work():
+        for k in range(steps + 1):  # one more: a batch tells what the step before it did
+            rows = order[k * m : (k + 1) * m]
+            total = descent.epoch(X, Y, rows, weight, rates[min(k, steps - 1)][np.newaxis])
+            loss = total / (m if weight is None else max(float(weight[rows].sum()), 1e-300))
+            if k == 0:
+                continue
+            if not math.isfinite(loss):
+                exploded = True
+                break
+            raw.append(loss)
+            recent = float(np.mean(raw[-RECENT:]))
+            if k == RECENT:
+                start = best = recent
+            if k > RECENT and recent > best + EXPLODED * max(start - best, abs(best)):
+                exploded = True
+                break
+            best = min(best, recent)
+    if len(raw) < RECENT:
+        raise ValueError(f"low={low:g}: the loss is not finite from the start; check X and Y")
+    rates, observed = rates[: len(raw)], np.array(raw)
+    losses = _smooth(np.log10(rates), observed)
+    return LRFinder(rates, observed, losses, _suggest(rates, observed, losses), exploded)
+
+
+def _suggest(
+    rates: NDArray[np.float64], raw: NDArray[np.float64], losses: NDArray[np.float64]
+) -> float:
+    """A third of the rate with the lowest loss, if the loss fell by more than its noise."""
+    lowest = int(np.argmin(losses))
+    early = slice(0, max(lowest // 2, 1))
+    noise = float(np.std(raw[early] - losses[early]))
+    if not losses[0] - losses[lowest] > max(noise, 1e-3 * abs(losses[0])):
+        warnings.warn(
+            f"the loss never fell between the learning rates {rates[0]:g} and {rates[-1]:g}: lower "
+            "`low` if it exploded, raise `high` or `steps` if it stayed the same",
+            stacklevel=3,
+        )
+        return math.nan
+    return max(float(rates[lowest]) / SAFETY, float(rates[0]))
+
+
+def _check_weight(weight: Array | None, n: int, network: Network) -> Array | None:
+    if weight is None:
+        return None
+    weight = np.ascontiguousarray(weight, network.dtype)
+    if weight.shape != (n,) or not np.isfinite(weight).all() or (weight < 0).any():
+        raise ValueError(f"weight must be {n} finite numbers, 0 or more; one for each row")
+    return weight
+
+
+def _smooth(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Averages of y weighted by a Gaussian in x."""
+    kernel = np.exp(-0.5 * ((x[:, np.newaxis] - x) / WIDTH) ** 2)
+    smooth: NDArray[np.float64] = kernel @ y / kernel.sum(axis=1)
+    return smooth

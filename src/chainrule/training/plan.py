@@ -1,0 +1,186 @@
+"""How a step is cut into parts, by shapes alone, so that whoever takes a part gets its bits.
+
+Two things are cut: the rows of the batch, for the forward and backward pass; and the parameters,
+for the gradient and the optimiser's step. A part of the parameters is some rows of one weight
+matrix; its step follows on its gradient while that is still in the cache. The cuts never depend
+on the number of workers; only which worker takes which parts does.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from chainrule.base.types import Index
+from chainrule.equations.vecmath import MOST_ITEMS, MOST_ROWS
+
+if TYPE_CHECKING:
+    from chainrule.network.network import Network
+
+SLICE = 2048  # numbers of theta in one call of an optimiser: all that it touches stays in the cache
+SMALL, LONG_SLICE = 1 << 14, 8192  # a theta that is in the cache as a whole: calls count for more
+LEAST_ROWS = 64  # fewer rows a block, and BLAS spends its time on packing W
+FEW, MANY_ROWS = 4, 256  # more blocks than a few only of so many rows each
+LEAST_NUMBERS = 1 << 14  # of theta in a part
+SUMMED_ROWS = 128  # in a block with a gradient of its own
+MOST_BLOCKS = 16  # of rows; twice as many bundles, and no more than MOST_ITEMS
+MOST_PARTS = 4  # of one W; with more, BLAS packs δ more often
+
+
+class Plan(NamedTuple):
+    """The parts of a step on m rows; every table's rows are (offset, rows, columns).
+
+    Attributes
+    ----------
+    tables : (4, L + 1, 3) int64
+        Where W^l and b^l lie in theta, z^l in the buffers, and statistics of all blocks of rows.
+    edges : (K + 2,) int64
+        0, the layers that have statistics, for which the rows' blocks wait for each other, and
+        L + 1; these two alone if rows are not cut.
+    blocks : (B, L + 1, 3) int64
+        Where each block of rows of z^l lies.
+    starts : (B + 1,) int64
+        First row of each block, and m.
+    parts : (3, G, 3) int64
+        Of the parameters: layer, first and last row of W; where that part of W lies; and of b,
+        which goes with the last rows. Each is a slice of its own if gradients are added up.
+    slices : (2, S, 3) int64
+        Of the parts: where they lie in theta, and in the optimiser's state.
+    owned : (G + 1,) int64
+        First slice of each part, and S.
+    bundles : (H + 1,) int64
+        First part of each bundle, at most MOST_ITEMS, and G; a worker takes a bundle.
+    numbers : (B, L + 1, 3) int64
+        Where each block's copy of s^l lies.
+    W_blocks, b_blocks : (B, L + 1, 3) int64, or (0, L + 1, 3)
+        Where the gradients by the rows of each block lie, which are then added up; without
+        them, the gradients of all rows are taken part by part.
+    statistics_blocks : (B, L + 1, 3) int64
+        Where each block of rows has its statistics.
+    """
+
+    tables: Index
+    edges: Index
+    blocks: Index
+    starts: Index
+    parts: Index
+    slices: Index
+    owned: Index
+    bundles: Index
+    numbers: Index
+    W_blocks: Index
+    b_blocks: Index
+    statistics_blocks: Index
+
+
+def cut(n: int, most: int) -> list[int]:
+    """0, …, n in at most `most` nearly equal steps, at least one."""
+    pieces = max(1, min(most, n))
+    return [n * i // pieces for i in range(pieces + 1)]
+
+
+def make_plan(network: Network, m: int, slots: int, worth_cutting: bool) -> Plan:
+    """Cut a step on m rows.
+
+    Parameters
+    ----------
+    network : Network
+    m : int
+        Rows in the batch.
+    slots : int
+        The optimiser's.
+    worth_cutting : bool
+        Whether the rows are cut at all. The parameters are, whatever m: the optimiser's state
+        is laid out by their slices.
+    """
+    by_row = worth_cutting and m <= MOST_ROWS and all(layer.by_row for layer in network.layers[1:])
+    adds_up = by_row and gradients_by_block(network, m)
+    tables = network.tables(m)
+    starts = cut(m, blocks_of(m, adds_up) if by_row else 1)
+    n_blocks = len(starts) - 1
+    blocks = np.stack([tables[2]] * n_blocks)
+    for block, first, last in zip(blocks, starts[:-1], starts[1:], strict=True):
+        block[:, 0] += first * block[:, 2]
+        block[:, 1] = last - first
+    numbers, nabla_W, nabla_b, statistics = (np.stack([tables[k]] * n_blocks) for k in (3, 0, 1, 4))
+    at = np.arange(n_blocks)[:, np.newaxis]
+    numbers[:, :, 0] += at * network.n_numbers
+    nabla_W[:, :, 0] += at * network.theta.size
+    nabla_b[:, :, 0] += at * network.theta.size
+    if not adds_up:
+        nabla_W, nabla_b = nabla_W[:0], nabla_b[:0]
+    whole = tables[4] * [n_blocks, n_blocks, 1]  # a layer's blocks one after the other
+    statistics[:, :, 0] = whole[:, 0] + at * whole[:, 2]
+    asking = [l for l, layer in enumerate(network.layers) if layer.statistics and n_blocks > 1]
+    return Plan(
+        np.stack([*tables[:3], whole]),
+        np.array([0, *asking, network.L + 1], np.int64),
+        blocks,
+        np.array(starts, np.int64),
+        *_parts(network, tables, slots, n_blocks if adds_up else 0),
+        numbers,
+        nabla_W,
+        nabla_b,
+        statistics,
+    )
+
+
+def _parts(
+    network: Network, tables: Index, slots: int, added: int
+) -> tuple[Index, Index, Index, Index]:
+    """A plan's parts, slices, owned and bundles; `added`, so many gradients are added up."""
+    by_slice = added > 0
+    longest = LONG_SLICE if network.theta.size <= SMALL else SLICE
+    parts: list[tuple[tuple[int, ...], ...]] = []
+    slices: list[tuple[int, int]] = []
+    owned = [0]
+    for l, layer in enumerate(network.layers[1:], start=1):
+        rows, columns = tables[0, l, 1:].tolist()
+        pieces = min(MOST_PARTS, rows * columns // LEAST_NUMBERS) if layer.by_input else 1
+        for first, last in itertools.pairwise(cut(rows, pieces)):
+            edges = cut(last - first, -(-(last - first) * columns // longest))
+            finer = [(first + lo, first + hi) for lo, hi in itertools.pairwise(edges)]
+            for lo, hi in finer if by_slice else [(first, last)]:
+                inputs = (lo, hi) if layer.by_input else (0, network.sizes[l - 1])
+                parts.append(((l, *inputs), *_stretch(tables[:2, l], lo, hi)))
+            for lo, hi in finer:
+                W, b = _stretch(tables[:2, l], lo, hi)
+                if size := W[1] * W[2] + b[1] * b[2]:
+                    slices.append((W[0], size))
+                if by_slice:
+                    owned.append(len(slices))
+            if not by_slice:
+                owned.append(len(slices))
+    at, sizes = np.array(slices, np.int64).reshape(-1, 2).T
+    ones = np.ones_like(sizes)
+    both = [[at, ones, sizes], [at * slots, ones * slots, sizes]]
+    return (
+        np.ascontiguousarray(np.array(parts, np.int64).transpose(1, 0, 2)),
+        np.ascontiguousarray(np.array(both, np.int64).transpose(0, 2, 1)),
+        np.array(owned, np.int64),
+        np.array(cut(len(parts), 2 * added if by_slice else MOST_ITEMS), np.int64),
+    )
+
+
+def _stretch(tables: Index, first: int, last: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Where those rows of a W lie, and b, which lies behind W, if the last row is among them."""
+    (start, rows, columns), bias = tables.tolist()
+    b = bias if last == rows else [bias[0], 0, 0]
+    return (start + first * columns, last - first, columns), tuple(b)
+
+
+def blocks_of(m: int, adds_up: bool) -> int:
+    """How many blocks m rows are cut into; if more than one, as many for each of two workers."""
+    if adds_up:
+        return max(2, min(MOST_BLOCKS, m // SUMMED_ROWS) // 2 * 2)
+    return max(min(FEW, m // LEAST_ROWS), min(MOST_BLOCKS, m // MANY_ROWS))
+
+
+def gradients_by_block(network: Network, m: int) -> bool:
+    """Whether each block's gradient is cheaper to add up than its a and δ to hand over.
+
+    What one core wrote, another reads from afar: all blocks' gradients, or all of a and δ.
+    """
+    return m > 1 and blocks_of(m, True) * network.theta.size < m * sum(network.sizes)

@@ -1,0 +1,220 @@
+"""Training: epochs of mini-batches, until done, stopped, interrupted or diverged.
+
+An epoch draws an order of the samples and hands it to `descend`, plain or compiled. The last,
+smaller batch of an epoch is used and averaged over its own rows.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from chainrule.base.types import Array
+from chainrule.base.validation import check_pair, look_up, suggest
+from chainrule.engine import compilation
+from chainrule.engine.config import ENGINES, get_config
+from chainrule.equations.optimizers import OPTIMIZERS, Optimizer
+from chainrule.network.checking import check_optimizer
+from chainrule.network.network import Network
+from chainrule.training.descent import Descent, step_seconds
+from chainrule.training.samples import check_shuffle, draw_order
+
+WORTH_COMPILING = 2.0  # seconds of NumPy's time
+
+
+class Epoch(NamedTuple):
+    """One pass over the data.
+
+    Attributes
+    ----------
+    epoch : int
+        From 0.
+    cost : float
+        Mean over the rows of the cost each had when its batch was met.
+    seconds : float
+        Time it took.
+    """
+
+    epoch: int
+    cost: float
+    seconds: float
+
+
+@dataclass
+class History:
+    """How a training went.
+
+    Attributes
+    ----------
+    epochs : list of Epoch
+    engine : str
+        "numpy" or "numba": which one ran.
+    stopped : str
+        "" if all epochs were run, "callback" or "interrupted" otherwise.
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
+    engine: str = "numpy"
+    stopped: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Time of all epochs, callbacks not counted."""
+        return sum(epoch.seconds for epoch in self.epochs)
+
+
+def train(
+    network: Network,
+    X: ArrayLike,
+    Y: ArrayLike,
+    *,
+    epochs: int = 20,
+    batch_size: int | None = 10,
+    optimizer: str | Optimizer = "sgd",
+    learning_rate: float | None = None,
+    hyper: Mapping[str, float] | None = None,
+    shuffle: bool | str = True,
+    seed: int | np.random.Generator | None = None,
+    engine: str = "auto",
+    n_threads: int | None = None,
+    callback: Callable[[Network, Epoch], bool | None] | None = None,
+) -> History:
+    """Train a network in place.
+
+    Parameters
+    ----------
+    network : Network
+    X : (n, n_0) array-like
+    Y : (n, n_L) array-like
+    epochs : int, default 20
+    batch_size : int or None, default 10
+        Rows in a mini-batch; None for all of them (gradient descent).
+    optimizer : str or Optimizer, default "sgd"
+        Names: the keys of ``chainrule.OPTIMIZERS``.
+    learning_rate : float, optional
+        Default: the optimiser's.
+    hyper : dict, optional
+        The optimiser's other numbers, by name, e.g. ``{"momentum": 0.8}``.
+    shuffle : bool or "blocks", default True
+        Draw a new order each epoch: ``rng.permutation(n)``. "blocks" is for an X that is mapped
+        from a file larger than memory: 8 chunks of 64 MB, drawn from all of them, are mixed at a
+        time, so that each part of the file is read once an epoch. Rows that stood far apart may
+        be less mixed, which matters only if the file is sorted. X of up to 512 MB is mixed whole.
+    seed : int, numpy.random.Generator or None, default None
+        For ``rng = numpy.random.default_rng(seed)``.
+    engine : {"auto", "numpy", "numba"}, default "auto"
+        Plain NumPy or compiled code. "auto" decides by the amount of work, from shapes and
+        epochs alone, so that the same call gives the same bits every time;
+        ``chainrule.set_config`` and the environment variable CHAINRULE_ENGINE overrule it.
+    n_threads : int, optional
+        At most so many threads; the bits do not depend on it. Default: the physical cores, or
+        $OMP_NUM_THREADS if that is less. Small steps are always taken by one.
+    callback : callable (network, epoch) -> bool or None, optional
+        Called after each epoch; a true result stops the training.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ValueError
+        Bad shapes, numbers or names.
+    DivergenceError
+        Something became infinite or NaN. The network keeps the parameters it had before that.
+
+    Notes
+    -----
+    Ctrl-C ends the training after the last complete epoch; the network keeps its parameters and
+    ``history.stopped`` is "interrupted".
+    """
+    X, Y = check_pair(X, Y, network.sizes[0], network.n_targets, network.dtype)
+    chosen = look_up("optimizer", optimizer, OPTIMIZERS)
+    if OPTIMIZERS.get(chosen.name) is not chosen:
+        check_optimizer(chosen)
+    numbers = numbers_of(chosen, learning_rate, hyper)
+    check_shuffle(shuffle)
+    epochs = check_count("epochs", epochs, least=0)
+    m = len(X) if batch_size is None else min(check_count("batch_size", batch_size), len(X))
+    rng = np.random.default_rng(seed)
+    history = History(engine=choose_engine(engine, network, len(X), m, epochs))
+    descent = None
+    try:
+        descent = Descent(network, chosen, numbers, m, history.engine, n_threads=n_threads)
+        with descent.at_work():
+            for epoch in range(epochs):
+                descent.keep()
+                started = time.perf_counter()
+                order = draw_order(shuffle, len(X), X[0].nbytes, m, rng)
+                cost = descent.epoch(X, Y, order) / len(X)
+                if not (math.isfinite(cost) and np.isfinite(network.theta).all()):
+                    raise descent.explain(X, Y, order, epoch)
+                history.epochs.append(Epoch(epoch, cost, time.perf_counter() - started))
+                descent.complete = True
+                if callback is not None and callback(network, history.epochs[-1]):
+                    history.stopped = "callback"
+                    break
+    except KeyboardInterrupt:
+        if descent is not None:  # else it was still compiling
+            descent.restore_incomplete()
+        history.stopped = "interrupted"
+    return history
+
+
+def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> str:
+    """Which engine runs: the one asked for, or by the amount of work.
+
+    Parameters
+    ----------
+    asked : {"auto", "numpy", "numba"}
+    network : Network
+    n, m, epochs : int
+        Rows, rows in a batch, epochs.
+    """
+    if asked not in ENGINES:
+        raise ValueError(f"unknown engine {asked!r}; {suggest(str(asked), ENGINES)}")
+    if asked == "auto":
+        asked = get_config()["engine"]
+    if asked != "auto":
+        return asked
+    if not compilation.can_compile():
+        return "numpy"
+    seconds = epochs * math.ceil(n / m) * step_seconds(network, m)
+    return "numba" if seconds > WORTH_COMPILING else "numpy"
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """A whole number, at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be a whole number, {least} or more; got {value!r}")
+    return int(value)
+
+
+def numbers_of(
+    optimizer: Optimizer, learning_rate: float | None, given: Mapping[str, float] | None
+) -> Array:
+    """The optimiser's numbers in its order, ours over its defaults."""
+    numbers = dict(optimizer.hyper)
+    for name, value in (dict(given or {}) | _asked(learning_rate)).items():
+        if name not in numbers:
+            raise ValueError(
+                f"optimizer {optimizer.name!r} has no {name!r}; {suggest(name, numbers)}"
+            )
+        numbers[name] = value
+    for name, value in numbers.items():
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not number or not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be a finite number, 0 or more; got {value!r}")
+    if numbers["learning_rate"] == 0:
+        raise ValueError("learning_rate must be above 0")
+    return np.array(list(numbers.values()), np.float64)
+
+
+def _asked(learning_rate: float | None) -> dict[str, float]:
+    return {} if learning_rate is None else {"learning_rate": learning_rate}

@@ -1,0 +1,78 @@
+"""Compiling ahead, for containers and continuous integration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from chainrule.base.validation import float_dtype
+from chainrule.engine import compilation
+from chainrule.equations import backprop
+from chainrule.equations.activations import ACTIVATIONS
+from chainrule.equations.layers import LAYERS
+from chainrule.equations.losses import FUSED, LOSSES
+from chainrule.equations.optimizers import OPTIMIZERS
+from chainrule.equations.regularizers import RULES
+from chainrule.training import ahead
+
+
+def warm_up(
+    dtypes: Sequence[DTypeLike] = (np.float32, np.float64),
+    *,
+    pieces: Sequence[Any] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Compile whatever a network may consist of, so that no training waits for it.
+
+    What is in the cache folder already is not compiled again.
+
+    Parameters
+    ----------
+    dtypes : sequence of dtype, default both
+    pieces : sequence of Activation, Loss, Layer or Optimizer
+        Of your own, beside all of ours.
+    progress : callable (done, total) -> None, optional
+        Called before each function and at the end.
+
+    Returns
+    -------
+    int
+        How many functions are ready.
+
+    Raises
+    ------
+    CompilationError
+        A piece of your own cannot be compiled.
+    """
+    tables = (ACTIVATIONS, LOSSES, FUSED, LAYERS, OPTIMIZERS)
+    wanted: dict[tuple[Any, str], None] = {}
+    every = [*(piece for table in tables for piece in table.values()), *pieces]
+    every += [piece.statistics for piece in every if getattr(piece, "statistics", None)]
+    for piece in every:
+        for field in piece._fields:
+            role = "f_pullback" if field == "pullback" and hasattr(piece, "f") else field
+            fn = getattr(piece, field)
+            if role in compilation.ROLES and fn is not None:
+                wanted[fn, role] = None
+    for rule in RULES:
+        wanted[rule, rule.__name__] = None
+    kinds = [float_dtype(dtype) for dtype in dtypes]
+    total = len(kinds) * (len(wanted) + 1)
+    done = 0
+    for kind in kinds:
+        with ahead.compiling_descend(kind):
+            for fn, role in wanted:
+                if progress is not None:
+                    progress(done, total)
+                compilation.address(fn, role, kind)
+                done += 1
+        if progress is not None:
+            progress(done, total)
+        compilation.compiled(backprop.descend, compilation.DESCEND, kind)
+        done += 1
+    if progress is not None:
+        progress(done, total)
+    return done
