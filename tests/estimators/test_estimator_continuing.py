@@ -11,8 +11,8 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.small_estimators import X, Xd, classify, regress, same, same_bits, y, yd
 from sklearn.datasets import load_digits
-from small import X, Xd, classify, regress, same, same_bits, y, yd
 
 from chainrule import MLPClassifier
 from chainrule.monitoring.checkpoints import Checkpoint, load_checkpoint

@@ -12,9 +12,9 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-import exports
 import numpy as np
 import pytest
+from helpers import exports
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
@@ -388,7 +388,7 @@ def test_what_is_reported(tmp_path):
     assert write_export(model, tmp_path / "m.js").made_up
 
 
-PAGE = Path(__file__).parent.parent / "docs" / "export.md"
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 RUNS = {
     "c": ("main.c", ["gcc -std=c99 -Wall -Werror penguins.c main.c -lm -o penguins", "./penguins"]),
     "js": ("main.mjs", ["node main.mjs"]),

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from models import HOLES, NUMBER, THREE, X
+from helpers.models import HOLES, NUMBER, THREE, X
 from sklearn.compose import (
     ColumnTransformer,
     TransformedTargetRegressor,

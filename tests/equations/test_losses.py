@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from contract import (
+from helpers.pieces import (
     close,
     like,
     run,

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from contract import (
+from helpers.pieces import (
     COUNTS,
     EVERY_LOSS,
     TOLERANCE,

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from contract import targets
+from helpers.pieces import targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.models import classifier, fitted
 from hypothesis import given
 from hypothesis import strategies as st
-from models import classifier, fitted
 
 from chainrule import ModelFileError, load, read_header, save
 from chainrule.files.container import SUMS, frame_of, sums_of, write_container
 from chainrule.monitoring.checkpoints import save_checkpoint
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
-from fits import Fit, falling, read_csv, record
+from helpers.fits import Fit, falling, read_csv, record
 
 from chainrule import callbacks
 from chainrule.monitoring.callbacks import (

@@ -7,9 +7,9 @@ import shutil
 import subprocess
 import sys
 
-import exports
 import numpy as np
 import pytest
+from helpers import exports
 from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline

@@ -7,7 +7,7 @@ import string
 
 import numpy as np
 import pytest
-import tables_data
+from helpers import tables_data
 from typer.testing import CliRunner
 
 from chainrule.commands.cli import app

@@ -12,9 +12,9 @@ import warnings
 
 import numpy as np
 import pytest
+from helpers.models import HOLES, LABELS, THREE, X, classifier, regressor
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import HOLES, LABELS, THREE, X, classifier, regressor
 from scipy import sparse
 
 from chainrule import (

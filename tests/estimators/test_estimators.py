@@ -7,11 +7,11 @@ import warnings
 
 import numpy as np
 import pytest
+from helpers.small_estimators import X, Xd, classify, regress, same, same_bits, y, yd
 from sklearn.datasets import load_digits, make_multilabel_classification
 from sklearn.metrics import get_scorer, log_loss, r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.utils.class_weight import compute_sample_weight
-from small import X, Xd, classify, regress, same, same_bits, y, yd
 
 from chainrule import MLPRegressor
 from chainrule.monitoring.callbacks import Callback, EarlyStopping

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-import tables_data
+from helpers import tables_data
 
 from chainrule.tables.reading import TableError, blocks, read, types_of, writer
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import MODELS, THREE, X, classifier, fitted, regressor
+from helpers.models import MODELS, THREE, X, classifier, fitted, regressor
 from sklearn.base import clone
 
 import chainrule

@@ -10,7 +10,7 @@ import types
 
 import numpy as np
 import pytest
-from fits import Fit, falling, read_csv, record
+from helpers.fits import Fit, falling, read_csv, record
 
 from chainrule.monitoring.loggers import CSVLog, JSONLinesLog, MLflow, TensorBoard
 

@@ -6,8 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
-from contract import close, like, seeds, slope, unchanged
-from contract import run as run_piece
+from helpers.pieces import close, like, seeds, slope, unchanged
+from helpers.pieces import run as run_piece
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats

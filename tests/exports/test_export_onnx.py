@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-import exports
 import numpy as np
 import pytest
+from helpers import exports
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.compose import make_column_transformer

@@ -24,7 +24,7 @@ from chainrule.commands.cli import app
 pd = pytest.importorskip("pandas", reason="tables are an extra")
 pytest.importorskip("skrub", reason="tables are an extra")
 
-import tables_data  # noqa: E402
+from helpers import tables_data  # noqa: E402
 
 QUICK = ("--engine", "numpy", "--max-iter", "30")
 

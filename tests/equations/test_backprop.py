@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from itertools import pairwise
 
-import naive
 import numpy as np
 import pytest
+from helpers import naive
 
 import chainrule
 

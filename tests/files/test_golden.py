@@ -1,7 +1,7 @@
-"""Model files of older versions keep loading: those in tests/golden, with what they predicted.
+"""Model files of older versions keep loading, and predict what they predicted.
 
-Files in there are never written again. A new version of the format adds new ones:
-python tests/test_golden.py VERSION
+Files in tests/files/golden are never written again. A new version of the format adds new ones:
+python tests/files/test_golden.py VERSION
 """
 
 from __future__ import annotations

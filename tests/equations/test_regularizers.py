@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract import slope
+from helpers.pieces import slope
 
 from chainrule import DivergenceError, Network
 from chainrule.equations import regularizers

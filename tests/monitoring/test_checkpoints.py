@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 import pytest
-from fits import Fit, falling, record
+from helpers.fits import Fit, falling, record
 
 from chainrule.monitoring import checkpoints
 from chainrule.monitoring.checkpoints import Checkpoint, load_checkpoint, save_checkpoint

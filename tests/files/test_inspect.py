@@ -10,7 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from models import MODELS, NUMBER, THREE, X, classifier, fitted, regressor
+from helpers.models import MODELS, NUMBER, THREE, X, classifier, fitted, regressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from typer.testing import CliRunner

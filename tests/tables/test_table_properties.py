@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-import tables_data
+from helpers import tables_data
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract import targets
+from helpers.pieces import targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
