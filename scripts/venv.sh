@@ -23,7 +23,7 @@ identity() {
 }
 
 package_version() {
-    grep '^__version__' src/chainrule/__init__.py || echo unknown
+    grep '^__version__' src/chainrule/base/version.py || echo unknown
 }
 
 complete() {

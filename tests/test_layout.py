@@ -15,155 +15,104 @@ import pytest
 import chainrule
 
 SOURCE = Path(chainrule.__file__).parent
+# From the ground up: a room imports from itself and from rooms before it.
+ROOMS = (
+    "base",
+    "equations",
+    "engine",
+    "network",
+    "monitoring",
+    "tables",
+    "training",
+    "estimators",
+    "files",
+    "exports",
+    "commands",
+)
+# These stand on the first two rooms alone.
+APART = ("monitoring", "tables")
+TOP = ("__init__", "__main__")
+
 # By their dotted names below `chainrule`; a room's `__init__` has the room's name.
 MODULES = sorted(
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
     for path in SOURCE.rglob("*.py")
 )
-ROOMS = sorted(path.parent.name for path in SOURCE.glob("*/__init__.py"))
 
 HEAVY = ["numba", "llvmlite", "scipy", "sklearn", "matplotlib", "pandas", "rich", "typer", "onnx"]
 HEAVY += ["pyarrow", "duckdb"]
 # They build on scikit-learn and load it.
 ESTIMATORS = ("MLPClassifier", "MLPRegressor", "tabular_pipeline")
 
-# Beside the engine, which alone asks for them: what is compiled.
-COMPILED = ("board", "formulas", "loops", "products", "rows", "views")
-
-# From the ground up: a module imports only from rows above its own, or from its own.
-STOREYS = [
-    {"vecmath", "pieces", "threads", "commands.terminal", "files.container", "files.walk"},
-    {"activations", "losses", "layers", "optimizers", "initializers", "regularizers", "data"},
-    {"backprop", "schedules", "config", "samples"},
-    {"ahead", "engine", "network", "checking", "plan", "predictor"},
-    {"descent", "multioutput"},
-    {"training"},
-    {
-        "warmup",
-        "callbacks",
-        "checkpoints",
-        "loggers",
-        "lr_finder",
-        "displays",
-        "parameters",
-        "prediction",
-        "files.encoding",
-        "files.resuming",
-        "files.trusted",
-    },
-    {"epochs", "files.fitted"},
-    {"fitting", "files.persistence"},
-    {
-        "tables.types",
-        "tables.files",
-        "tables.csv",
-        "tables.stores",
-        "tables.opening",
-        "tables.values",
-        "tables.writing",
-        "tables.reading",
-        "tables.mapped",
-    },
-    {"tables.columns", "tables.leaks", "tables.findings"},
-    {"classifier", "regressor", "digits", "plotting", "commands.report", "files.inspection"},
-    {
-        "tables.cells",
-        "tabular",
-        "evaluation",
-        "evaluation_report",
-        "commands.evaluation_text",
-        "commands.predicting",
-        "commands.preparing",
-        "commands.jobs",
-        "commands.options",
-    },
-    {
-        "exports.c",
-        "exports.c_parts",
-        "exports.columns",
-        "exports.estimator",
-        "exports.js",
-        "exports.graph",
-        "exports.python",
-        "exports.steps",
-        "exports.text",
-        "onnx",
-    },
-    {"exports.exporting"},
-    {"commands.digits", "commands.doctor", "commands.models", "commands.tables", "commands.train"},
-    {"cli"},
-]
-# The mathematics itself is read without any of the rest.
-MATHEMATICS = [*STOREYS[1], "vecmath", "backprop", "network"]
-
 
 def imports(module):
-    """(module of ours or top-level name, inside a function?) for each import of a module."""
+    """{imported module of ours, or top-level name: whether only inside functions}."""
     path = SOURCE / module.replace(".", "/")
     path = path / "__init__.py" if module in ROOMS else path.with_suffix(".py")
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = set()
+    found = {}
 
     def visit(node, lazy):
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-                continue
             inside = lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
             names = []
             if isinstance(child, ast.Import):
                 names = [alias.name for alias in child.names]
             elif isinstance(child, ast.ImportFrom):
                 assert child.level == 0, f"{module}: a relative import"
-                names = [child.module]
-                if child.module.removeprefix("chainrule.") in ("chainrule", *ROOMS):
-                    inner = [f"{child.module}.{alias.name}" for alias in child.names]
-                    names = [n if n[10:] in MODULES else child.module for n in inner]
-                    names = [n for n in names if n != "chainrule"]
+                inner = [f"{child.module}.{alias.name}" for alias in child.names]
+                names = [n if n[10:] in MODULES else child.module for n in inner]
             for name in names:
-                head, _, rest = name.partition(".")
-                found.add((rest if head == "chainrule" and rest else head, inside))
+                ours = name.startswith("chainrule.")
+                key = name.removeprefix("chainrule.") if ours else name.partition(".")[0]
+                found[key] = inside and found.get(key, True)
             visit(child, inside)
 
-    visit(tree, False)
+    visit(ast.parse(path.read_text(encoding="utf-8")), False)
     return found
 
 
 def ours(module):
-    """Modules of ours that a module imports when it is imported itself."""
-    return {name for name, lazy in imports(module) if name in MODULES and not lazy}
+    """Modules of ours that a module imports anywhere: in functions and for types, too."""
+    return {name for name in imports(module) if name in MODULES and name != module}
+
+
+def room(module):
+    """The room that a module is in."""
+    return module.partition(".")[0]
+
+
+def test_every_module_is_in_a_room():
+    assert {room(module) for module in MODULES} == {*ROOMS, *TOP}
+    for module in (*TOP, *ROOMS):
+        assert module in MODULES, f"{module} has no __init__.py"
+
+
+def test_imports_point_one_way():
+    for module in set(MODULES) - set(TOP):
+        here = ROOMS.index(room(module))
+        allowed = (*ROOMS[:2], room(module)) if room(module) in APART else ROOMS[: here + 1]
+        for name in ours(module):
+            assert room(name) in allowed, f"{module} imports {name}"
+        assert "chainrule" not in imports(module), f"{module} imports the package as a whole"
 
 
 def test_imports_form_no_circle():
-    graph = {module: ours(module) for module in MODULES}
-    order = list(TopologicalSorter(graph).static_order())  # raises CycleError
-    assert set(order) == set(MODULES)
-
-
-def test_every_module_has_its_storey():
-    placed = [module for row in STOREYS for module in row]
-    assert sorted([*placed, *ROOMS, *COMPILED, "__init__", "__main__"]) == MODULES
-
-
-def test_imports_point_down():
-    """The mathematics knows nothing of training, training nothing of the surfaces."""
-    storey = {module: i for i, row in enumerate(STOREYS) for module in row}
-    for module, here in storey.items():
-        for name in ours(module):
-            at = max(storey[n] for n in ours(name)) if name in ROOMS else storey[name]
-            assert at <= here, f"{module} imports {name}"
-    assert ours("vecmath") == set()
-    assert {"training", "network", "checking"} & ours("backprop") == set()
+    # A room's __init__ is loaded before any module in it; what it imports from its room is public.
+    graph = {module: ours(module) for module in set(MODULES) - set(TOP)}
+    assert set(TopologicalSorter(graph).static_order()) == set(graph)  # raises CycleError
 
 
 def test_only_the_engine_knows_numba():
     for module in MODULES:
-        knows = {"numba", "llvmlite"} & {name for name, _ in imports(module)}
-        assert not knows or module in ("engine", *COMPILED), f"{module} imports {knows}"
-        if module in MATHEMATICS:
-            strange = {name for name, lazy in imports(module) if not lazy and name in HEAVY}
-            assert not strange, f"{module} imports {strange}"
-        if module not in ("engine", *COMPILED):
-            assert not set(COMPILED) & {name for name, _ in imports(module)}, module
+        knows = {"numba", "llvmlite"} & set(imports(module))
+        assert not knows or room(module) == "engine", f"{module} imports {knows}"
+
+
+def test_the_equations_need_numpy_alone():
+    for module in MODULES:
+        if room(module) in ("base", "equations"):
+            eager = {name for name, lazy in imports(module).items() if not lazy}
+            assert not eager & set(HEAVY), f"{module} imports {eager & set(HEAVY)}"
 
 
 def fresh(code):
@@ -206,11 +155,12 @@ def test_names_for_the_type_checker_are_the_lazy_ones():
         for node in tree.body
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
     )
-    told = {
-        alias.name: statement.module.removeprefix("chainrule.")
-        for statement in block.body
-        for alias in statement.names
-    }
+    told = {}
+    for statement in block.body:
+        home = statement.module.removeprefix("chainrule.")
+        for alias in statement.names:
+            is_module = f"{home}.{alias.name}" in MODULES and alias.name in chainrule._MODULES
+            told[alias.name] = f"{home}.{alias.name}" if is_module else home
     assert told == chainrule._HOMES
 
 
@@ -230,7 +180,13 @@ def test_public_names_are_documented(name):
                 assert inspect.getdoc(value), f"{name}.{attribute}"
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m not in (*COMPILED, "__main__")])
+# Imported by the compiler only, which gives the functions in them their meaning.
+COMPILED = {"formulas", "loops", "products", "rows", "views"}
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES if m != "__main__" and m.rpartition(".")[2] not in COMPILED]
+)
 def test_modules_and_their_functions_are_documented(module):
     loaded = importlib.import_module(f"chainrule.{module}".removesuffix(".__init__"))
     assert loaded.__doc__

@@ -5,8 +5,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0.dev0"
+from chainrule.base.version import __version__
 
+# Public names that are modules; a user writes `chainrule.losses.huber(0.5)`.
+_MODULES = (
+    "activations",
+    "backprop",
+    "callbacks",
+    "initializers",
+    "layers",
+    "losses",
+    "optimizers",
+    "schedules",
+)
 # Where each public name or module is; loaded when first used, so that importing is quick.
 _HOMES = {
     "ACTIVATIONS": "equations.activations",
@@ -46,6 +57,7 @@ _HOMES = {
     "TRUSTED_TYPES": "files.trusted",
     "TensorBoard": "monitoring.loggers",
     "activations": "equations.activations",
+    "backprop": "equations.backprop",
     "callbacks": "monitoring.callbacks",
     "export": "exports.exporting",
     "find_learning_rate": "training.lr_finder",
@@ -107,6 +119,7 @@ __all__ = [
     "TensorBoard",
     "__version__",
     "activations",
+    "backprop",
     "callbacks",
     "export",
     "find_learning_rate",
@@ -134,7 +147,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
     home = importlib.import_module(f"chainrule.{_HOMES[name]}")
-    value = home if _HOMES[name].endswith(f".{name}") else getattr(home, name)
+    value = home if name in _MODULES else getattr(home, name)
     globals()[name] = value
     return value
 
@@ -149,6 +162,7 @@ if TYPE_CHECKING:
     from chainrule.engine.config import get_config, set_config
     from chainrule.equations import (
         activations,
+        backprop,
         initializers,
         layers,
         losses,

@@ -1,1 +1,6 @@
-"""The commands, and what they do; :mod:`chainrule.commands.cli` puts them together."""
+"""The commands, and what they do.
+
+Begin with `cli`, which puts them together; `digits`, `train`, `tables`, `doctor` and `models` hold
+a command each, or a few. `recipes` trains on the digits, `preparing` and `jobs` lead from a table
+to a trained model, `predicting` applies a stored model, `evaluation` judges one.
+"""

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-import chainrule
+from chainrule.base.version import __version__
 from chainrule.commands.digits import ABOUT_DIGITS, digits
 from chainrule.commands.doctor import doctor
 from chainrule.commands.models import ABOUT_EXPORT, ABOUT_INSPECT, INSPECT_EXAMPLES, export, inspect
@@ -43,7 +43,7 @@ def main() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"chainrule {chainrule.__version__}")
+        print(f"chainrule {__version__}")
         raise typer.Exit
 
 

@@ -115,14 +115,14 @@ def write_page(
             parts.append(_picture(residuals(y, predicted), "Predicted against true, and errors"))
     if model is not None and (figure := learning_curve(model)) is not None:
         parts += ["<h2>How it was trained</h2>", _picture(figure, "Loss by epoch")]
-    import chainrule
+    from chainrule.base.version import __version__
 
     page = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
         + "\n".join(parts)
-        + f"\n<footer>Made by chainrule {escape(chainrule.__version__)}.</footer></body></html>\n"
+        + f"\n<footer>Made by chainrule {escape(__version__)}.</footer></body></html>\n"
     )
     # A lone surrogate, as broken files have them, must not cost the page.
     write_whole(Path(path), page.encode("utf-8", "replace"))

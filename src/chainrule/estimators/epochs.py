@@ -18,8 +18,14 @@ from chainrule.base.validation import warn_user
 from chainrule.equations import backprop
 from chainrule.equations.regularizers import add_penalty_gradient, penalty
 from chainrule.equations.schedules import Plateau, as_schedule
-from chainrule.files.resuming import Resume
-from chainrule.monitoring.callbacks import ProgressBar, Record, as_callbacks, on_terminal, running
+from chainrule.monitoring.callbacks import (
+    ProgressBar,
+    Record,
+    StateCallback,
+    as_callbacks,
+    on_terminal,
+    running,
+)
 from chainrule.training.descent import Descent
 from chainrule.training.samples import Samples, draw_order
 
@@ -258,7 +264,7 @@ def run_epochs(
     epochs: int,
     incremental: bool,
     given: tuple[Any, Any, Any],
-    resume: Resume | None = None,
+    resume: StateCallback | None = None,
 ) -> Descent:
     """Train in mini-batches and set the attributes; returns the descent to go on with."""
     n = samples.n
@@ -293,7 +299,7 @@ def _loop(
     epochs: int,
     done: int,
     incremental: bool,
-    resume: Resume | None,
+    resume: StateCallback | None,
 ) -> None:
     order = np.arange(samples.n)
     first = 0

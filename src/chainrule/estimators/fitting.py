@@ -22,8 +22,7 @@ from chainrule.base.validation import warn_user
 from chainrule.estimators.epochs import NON_FINITE, run_epochs, run_lbfgs
 from chainrule.estimators.parameters import Target
 from chainrule.estimators.prediction import Prediction, norm_layers
-from chainrule.files.resuming import Resume, resume_of
-from chainrule.monitoring.callbacks import check_whole
+from chainrule.monitoring.callbacks import StateCallback, check_whole, state_callback
 from chainrule.network.network import Network
 from chainrule.training.descent import Descent
 from chainrule.training.samples import Samples, blocks_of, deviation_of
@@ -70,7 +69,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         n_epochs: int = 1,
     ) -> Any:
         epochs = n_epochs if incremental else self.max_iter
-        resume = resume_of(self, incremental)
+        resume = state_callback(self, incremental)
         ready = self._set_up(
             X, y, sample_weight, X_val, y_val, sample_weight_val, incremental, epochs, resume
         )
@@ -94,7 +93,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         sample_weight_val: Any,
         incremental: bool,
         epochs: int,
-        resume: Resume | None = None,
+        resume: StateCallback | None = None,
     ) -> tuple[Descent, Samples, Validation | None]:
         """Check everything; the descent, and samples and validation set as it takes them."""
         self._check_combination()

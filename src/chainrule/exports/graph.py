@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-import chainrule
+from chainrule.base.version import __version__
 from chainrule.exports.steps import (
     CALENDAR,
     Activate,
@@ -408,7 +408,7 @@ def make_onnx(program: Program, dtype: str = "float32") -> Any:
         helper.make_graph(graph.nodes, "chainrule", inputs, outputs, graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(ML, ML_OPSET)],
         producer_name="chainrule",
-        producer_version=chainrule.__version__,
+        producer_version=__version__,
         ir_version=IR_VERSION,
     )
     about: dict[str, Any] = {"columns": [column.name for column in program.columns]}

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-import chainrule
 from chainrule.base.types import Array
+from chainrule.base.version import __version__
 from chainrule.files.container import MAX_BYTES, ModelFileError, pack, parsed, unpacked
 from chainrule.files.fitted import (
     decode_estimator,
@@ -199,7 +199,7 @@ def _header(read: Any, names: list[str], path: str | os.PathLike[str]) -> dict[s
         known = "" if type(version) is not int or version < VERSION else "; a newer one may"
         raise ModelFileError(
             f"{name} is a model file of version {str(version)[:20]}; this chainrule "
-            f"({chainrule.__version__}) reads version {VERSION}{known}"
+            f"({__version__}) reads version {VERSION}{known}"
         )
     return header
 
@@ -272,7 +272,7 @@ def _description(
         header["created"] = str(created)
     header["versions"] = {
         "python": platform.python_version(),
-        "chainrule": chainrule.__version__,
+        "chainrule": __version__,
         **{name: installed.version(name) for name in packages},
     }
     if kind == "network":

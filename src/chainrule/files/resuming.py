@@ -28,7 +28,7 @@ from chainrule.files.container import (
     unpacked,
 )
 from chainrule.files.encoding import decode, encode
-from chainrule.monitoring.callbacks import Callback, as_callbacks, check_whole
+from chainrule.monitoring.callbacks import StateCallback, check_whole
 from chainrule.training.descent import Descent
 
 FORMAT, VERSION = "chainrule training state", 1
@@ -56,7 +56,7 @@ PLATEAU = ("current", "best", "waited", "reductions")
 
 
 @dataclass(eq=False)
-class Resume(Callback):
+class Resume(StateCallback):
     """Keep the whole state of a fit in a file, and go on from there after a crash.
 
     While the file is there, `fit` with the same parameters and data goes on where the file was
@@ -315,18 +315,6 @@ def _check(state: Any) -> None:
     for name, good in parts.items():
         if not good:
             raise ModelFileError(f"its {name} is not what it should be")
-
-
-def resume_of(est: Any, incremental: bool) -> Resume | None:
-    """The Resume among an estimator's callbacks, if there is one."""
-    found = [one for one in as_callbacks(est.callbacks) if isinstance(one, Resume)]
-    if not found:
-        return None
-    if incremental:
-        raise ValueError("callbacks: partial_fit cannot be resumed; take Resume off")
-    if len(found) > 1:
-        raise ValueError(f"callbacks: one Resume is enough, there are {len(found)}")
-    return found[0]
 
 
 def _learned(descent: Descent) -> list[Array]:

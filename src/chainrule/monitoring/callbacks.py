@@ -13,7 +13,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -41,6 +41,76 @@ class Callback:
 
     def on_resume(self, estimator: Any, records: list[Record]) -> None:
         """After `on_fit_begin`, if the fit goes on from a file: all records before that."""
+
+
+class StateCallback(Callback):
+    """A callback that stores the whole state of a fit, so that the fit can go on from there.
+
+    `fit` asks it at three moments; :class:`chainrule.Resume` is one.
+    """
+
+    def begin(self, est: Any, rng: Any) -> Any:
+        """Before the fit draws a random number: read the stored state, if there is one.
+
+        Parameters
+        ----------
+        est : estimator
+        rng : RandomState
+            The generator that the fit would draw from.
+
+        Returns
+        -------
+        RandomState
+            The generator that it draws from instead; it may be the same.
+        """
+        raise NotImplementedError
+
+    def restore(
+        self, est: Any, descent: Any, watch: Any, rates: Any, order: Any, data: Iterable[Any]
+    ) -> tuple[int, Any]:
+        """Before the first epoch: put the stored state back.
+
+        Parameters
+        ----------
+        est, descent, watch, rates : the estimator and what its epochs work with
+        order : (n,) int64 array
+            The order of the rows.
+        data : iterable of arrays, sparse matrices or None
+            All that the fit learns from.
+
+        Returns
+        -------
+        int
+            How many epochs are done.
+        order : (n,) int64 array
+            The order of the rows to go on with.
+        """
+        raise NotImplementedError
+
+    def write_state(
+        self, est: Any, descent: Any, watch: Any, rates: Any, order: Any, epoch: int
+    ) -> None:
+        """After an epoch, counted from 0: store the state, if it is time to."""
+        raise NotImplementedError
+
+
+def state_callback(est: Any, incremental: bool) -> StateCallback | None:
+    """The one callback of an estimator that stores its state, if there is one.
+
+    Raises
+    ------
+    ValueError
+        There are several, or the fit is a `partial_fit`, which cannot be resumed.
+    """
+    found = [one for one in as_callbacks(est.callbacks) if isinstance(one, StateCallback)]
+    if not found:
+        return None
+    name = type(found[0]).__name__
+    if incremental:
+        raise ValueError(f"callbacks: partial_fit cannot be resumed; take {name} off")
+    if len(found) > 1:
+        raise ValueError(f"callbacks: one {name} is enough, there are {len(found)}")
+    return found[0]
 
 
 @dataclass(eq=False)

@@ -9,19 +9,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from chainrule.training.lr_finder import LRFinder
 
 TRAINING: Mapping[str, Any] = {"color": "#1f4e79", "linestyle": "-"}
 VALIDATION: Mapping[str, Any] = {"color": "#d9822b", "linestyle": (0, (5, 1.5))}
 SCORE: Mapping[str, Any] = {"color": "#3c7d4f", "linestyle": (0, (1.2, 1.2))}
 FAINT: Mapping[str, Any] = {"color": "#9a9a9a", "linestyle": "-", "linewidth": 0.8}
 WIDE_RANGE = 30.0  # largest loss over smallest from which "auto" takes a logarithmic axis
+
+
+class LossesByRate(Protocol):
+    """What of a learning-rate finder's result is drawn; see :class:`chainrule.LRFinder`."""
+
+    rates: NDArray[np.float64]
+    raw: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    suggestion: float
 
 
 def _new_axes(ax: Any) -> Any:
@@ -308,13 +314,14 @@ class LRFinderDisplay:
 
     @classmethod
     def from_finder(
-        cls, found: LRFinder, *, ax: Any = None, **plot_options: Any
+        cls, found: LossesByRate, *, ax: Any = None, **plot_options: Any
     ) -> LRFinderDisplay:
         """Draw the result of :func:`chainrule.find_learning_rate`.
 
         Parameters
         ----------
         found : LRFinder
+            What that function returns.
         ax : matplotlib Axes, optional
             Default: new ones.
         **plot_options
