@@ -24,10 +24,21 @@ WIDE_RANGE = 30.0  # largest loss over smallest from which "auto" takes a logari
 class LossesByRate(Protocol):
     """What of a learning-rate finder's result is drawn; see :class:`chainrule.LRFinder`."""
 
-    rates: NDArray[np.float64]
-    raw: NDArray[np.float64]
-    losses: NDArray[np.float64]
-    suggestion: float
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """Learning rates tried, (k,)."""
+
+    @property
+    def raw(self) -> NDArray[np.float64]:
+        """Loss after the step with each, (k,)."""
+
+    @property
+    def losses(self) -> NDArray[np.float64]:
+        """The same, smoothed, (k,)."""
+
+    @property
+    def suggestion(self) -> float:
+        """A learning rate to start from, or NaN."""
 
 
 def _new_axes(ax: Any) -> Any:
