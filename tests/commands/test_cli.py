@@ -346,8 +346,8 @@ def test_help_and_the_default_run_load_nothing_heavy():
         "from chainrule.commands.cli import app\n"
         "heavy = {'numpy', 'rich.progress', 'matplotlib', 'sklearn', 'numba', 'scipy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
-        "from chainrule.commands import recipes as digits\n"
-        "digits.Run(recipes.ARTICLE, recipes.load(), 0)()\n"
+        "from chainrule.commands import recipes\n"
+        "recipes.Run(recipes.ARTICLE, recipes.load(), 0)()\n"
         "heavy -= {'numpy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )

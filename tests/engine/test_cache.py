@@ -255,7 +255,7 @@ import os
 import sys
 import numpy as np
 from chainrule import Network, train
-from chainrule.engine import compilation as engine, threads
+from chainrule.engine import compilation, threads
 from chainrule.equations import backprop
 from chainrule.training import ahead
 
@@ -331,7 +331,7 @@ def test_neither_importing_nor_predicting_compiles(tmp_path):
         import sys
         import numpy as np
         import chainrule
-        from chainrule.engine import compilation as engine
+        from chainrule.engine import compilation
         from chainrule.equations import backprop
         from chainrule.training import train as training
 

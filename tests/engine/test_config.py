@@ -83,8 +83,8 @@ class Compiler:
 
     def __init__(self, monkeypatch):
         self.asked = []
-        monkeypatch.setattr(warmup.engine, "address", self.note)
-        monkeypatch.setattr(warmup.engine, "compiled", self.note)
+        monkeypatch.setattr(warmup.compilation, "address", self.note)
+        monkeypatch.setattr(warmup.compilation, "compiled", self.note)
         monkeypatch.setattr(warmup.ahead, "_start", lambda dtype: None)
 
     def note(self, *what):
