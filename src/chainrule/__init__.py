@@ -30,7 +30,7 @@ _HOMES = {
     "DivergenceError": "training.descent",
     "EarlyStopping": "monitoring.callbacks",
     "Epoch": "training.train",
-    "GradientCheck": "network.checking",
+    "GradientCheck": "network.gradcheck",
     "History": "training.train",
     "INITIALIZERS": "equations.initializers",
     "Initializer": "equations.initializers",
@@ -62,7 +62,7 @@ _HOMES = {
     "export": "exports.exporting",
     "find_learning_rate": "training.lr_finder",
     "get_config": "engine.config",
-    "gradcheck": "network.checking",
+    "gradcheck": "network.gradcheck",
     "initializers": "equations.initializers",
     "layers": "equations.layers",
     "load": "files.persistence",
@@ -188,7 +188,8 @@ if TYPE_CHECKING:
     from chainrule.monitoring.checkpoints import Checkpoint, load_checkpoint
     from chainrule.monitoring.displays import LossCurveDisplay, LRFinderDisplay
     from chainrule.monitoring.loggers import CSVLog, JSONLinesLog, MLflow, TensorBoard
-    from chainrule.network.checking import DerivativeError, GradientCheck, gradcheck
+    from chainrule.network.checking import DerivativeError
+    from chainrule.network.gradcheck import GradientCheck, gradcheck
     from chainrule.network.network import Network
     from chainrule.tables.mapped import memmap_table
     from chainrule.training.descent import DivergenceError
