@@ -45,10 +45,12 @@ test: lint types
 	@NUMBA_DISABLE_JIT=1 $(PY) -m pytest -m 'not compiled and not once' $(PYTEST_ARGS)
 
 lint: .venv/test.stamp
+	@$(PY) scripts/shared_docstrings.py --check
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 
 format: .venv/test.stamp
+	@$(PY) scripts/shared_docstrings.py
 	@$(PY) -m ruff check --fix-only .
 	@$(PY) -m ruff format .
 

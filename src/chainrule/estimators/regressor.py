@@ -154,8 +154,23 @@ class MLPRegressor(RegressorMixin, MLPBase):
 
     Attributes
     ----------
-    coefs_, intercepts_, n_features_in_, n_outputs_, ... :
-        As in `MLPClassifier`; ``n_outputs_`` is the number of targets.
+    coefs_, intercepts_ : list of ndarray
+        Weights (n_in, n_out) and biases (n_out,) of each layer.
+    n_features_in_, n_outputs_, n_layers_, n_iter_, t_ : int
+        Columns of X, targets, layers (inputs counted), epochs of this fit, samples seen.
+    feature_names_in_ : ndarray of str
+        If X has names.
+    out_activation_ : str
+    loss_, best_loss_ : float
+        Loss of the last epoch, smallest of all (None with early stopping).
+    loss_curve_, validation_loss_curve_, validation_scores_ : list of float
+        By epoch; the last two None without a validation set.
+    best_validation_score_ : float or None
+    best_iteration_ : int
+        Epoch, from 1, whose parameters are the best.
+    history_ : list of dict
+        A row an epoch: epoch, loss, validation_loss, validation_score, learning_rate,
+        gradient_norm, seconds.
 
     Examples
     --------
