@@ -26,8 +26,24 @@ def rows():
     return np.stack([np.sin(i), i / 6 - 1, np.cos(2 * i), i % 3], axis=1)
 
 
-def predictions(model):
+def frame():
+    """The same rows as a data frame with a kind of column each: numbers, words, dates, truths."""
+    import pandas as pd
+
     X = rows()
+    return pd.DataFrame(
+        {
+            "amount": X[:, 0],
+            "size": np.where(X[:, 1] > 0.9, np.nan, X[:, 1]),
+            "colour": np.array(["rot", "grün", "blau"])[X[:, 3].astype(int)],
+            "day": pd.Timestamp("2024-01-30") + pd.to_timedelta(np.arange(12) * 9, "D"),
+            "member": X[:, 2] > 0,
+        }
+    )
+
+
+def predictions(model):
+    X = frame() if "amount" in getattr(model, "feature_names_in_", ()) else rows()
     found = {"predict": model.predict(X)}
     if hasattr(model, "predict_proba"):
         found["predict_proba"] = model.predict_proba(X)
@@ -40,6 +56,7 @@ def test_there_are_files_of_each_kind():
         "regressor.chainrule",
         "pipeline.chainrule",
         "network.chainrule",
+        "tabular.chainrule",
     }
 
 
@@ -63,12 +80,21 @@ def test_it_loads_and_predicts_what_it_did(path):
 
 def write(version):
     """Write the files of a version, once."""
+    import pandas as pd
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    from chainrule import EarlyStopping, MLPClassifier, MLPRegressor, Network, losses, save
+    from chainrule import (
+        EarlyStopping,
+        MLPClassifier,
+        MLPRegressor,
+        Network,
+        losses,
+        save,
+        tabular_pipeline,
+    )
 
     X = np.vstack([rows() + 0.1 * k for k in range(5)])
     X[:, 3] = np.round(X[:, 3])
@@ -95,6 +121,9 @@ def write(version):
             MLPClassifier((6,), **small),
         ).fit(X, y),
         "network": Network((4, 3, 2), activation="mish", loss="cross_entropy", seed=0),
+        "tabular": tabular_pipeline("classification", **small).fit(
+            pd.concat([frame()] * 5, ignore_index=True), np.tile(["no", "yes", "no"], 20)
+        ),
     }  # fmt: skip
     GOLDEN.mkdir(exist_ok=True)
     for name, model in models.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from chainrule.base.whole_files import check_writable
 from chainrule.commands.report import epoch_line, last_line, print_report
 from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
@@ -136,7 +136,7 @@ def _check_folder(out: Path) -> None:
     """See, before anything takes time, that pictures can be written there."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
+        check_writable(out / "samples.png")
     except OSError as error:
         fail(
             f"the folder for the pictures, {out}, cannot be written: "

@@ -12,7 +12,6 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from chainrule.commands.evaluation import Estimate, Evaluation
+    from chainrule.base.whole_files import whole_file
+from chainrule.commands.evaluation import Estimate, Evaluation
 
 # What the metrics are called in print, and which way is better.
 NAMES = {
@@ -125,26 +125,8 @@ def write_page(
         + f"\n<footer>Made by chainrule {escape(__version__)}.</footer></body></html>\n"
     )
     # A lone surrogate, as broken files have them, must not cost the page.
-    write_whole(Path(path), page.encode("utf-8", "replace"))
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under another name, and give it its own when it is whole and on the disk.
-
-    Parameters
-    ----------
-    path : Path
-    data : bytes
-    """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.write(page.encode("utf-8", "replace"))
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -6,7 +6,6 @@ it can be read in grey.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
@@ -18,6 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from chainrule.base.whole_files import whole_file
 from chainrule.commands.recipes import most_confused
 
 if TYPE_CHECKING:
@@ -97,13 +97,8 @@ def write_pictures(folder: Path, data: Digits, results: Sequence[Result]) -> lis
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG under another name, and give it its own when it is whole."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with unfinished.open("wb") as file:
-            figure.savefig(file, format="png", dpi=DPI)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=DPI)
 
 
 def samples(data: Digits) -> Figure:

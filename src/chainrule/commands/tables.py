@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chainrule.base.whole_files import check_writable, would_replace
 from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
 if TYPE_CHECKING:
@@ -67,17 +67,17 @@ def check_new(paths: list[Path], force: bool) -> None:
             raise ValueError("this cannot go to standard output; name a file")
         if path.is_dir():
             raise ValueError(f"{path} is a folder; name a file with --output")
-        if os.path.lexists(path) and not force:
-            raise ValueError(f"{path} exists; choose another --output, or replace it with --force")
-    folder = paths[0].parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise ValueError(
-            f"the folder {folder} cannot be written: {error.strerror or error}. Choose another "
-            "with --output"
-        ) from None
+        try:
+            if would_replace(path) and not force:
+                raise ValueError(
+                    f"{path} exists; choose another --output, or replace it with --force"
+                )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            check_writable(path)
+        except OSError as error:
+            raise ValueError(
+                f"{path} cannot be written: {error.strerror or error}. Choose another with --output"
+            ) from None
 
 
 def predict(

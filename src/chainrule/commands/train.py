@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from chainrule.base.whole_files import whole_file, would_replace
 from chainrule.commands.options import parameters, read_config, value_of, with_parameters
 from chainrule.commands.tables import (
     AsJson,
@@ -263,7 +265,7 @@ def _keeper(
         return Resume(resume, every=every or 1)
     assert every is not None
     path = out.with_name(f"{out.stem}.state")
-    if path.exists() and not force:
+    if would_replace(path) and not force:
         raise ValueError(f"{path} exists; go on from it with --resume, or replace it with --force")
     return Resume(path, every=every, resume=False)
 
@@ -389,7 +391,7 @@ def _store(
     settings: Mapping[str, Any],
     chosen: Mapping[str, Any],
 ) -> None:
-    from chainrule.commands.evaluation_report import learning_curve, png, write_whole
+    from chainrule.commands.evaluation_report import learning_curve, png
     from chainrule.files.persistence import save
 
     metrics = {} if trained.evaluation is None else trained.evaluation.as_dict()["metrics"]
@@ -399,7 +401,7 @@ def _store(
         "target_type": rows.target_type,
         "types": rows.types,
         "ignored": settings["ignore"],
-        "data": Path(data).name,
+        "data": os.fsencode(Path(data).name).decode("utf-8", "replace"),
         "rows": trained.rows,
         "seed": settings["seed"],
         "evaluated": "folds" if settings["cv"] else "held out",
@@ -410,7 +412,8 @@ def _store(
     save(trained.model, out, metadata=metadata)
     figure = learning_curve(trained.model)
     if figure is not None:
-        write_whole(curve, png(figure))
+        with whole_file(curve) as file:
+            file.write(png(figure))
 
 
 def _as_object(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainrule.base.types import Array
+from chainrule.base.whole_files import check_writable, whole_file, would_replace
 from chainrule.exports.c import write_c
 from chainrule.exports.js import write_js
 from chainrule.exports.python import write_python
@@ -133,8 +133,9 @@ def write_export(
     kind = _format(path, format)
     if dtype not in ("float32", "float64"):
         raise ExportError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
-    if path.exists() and not overwrite:
+    if would_replace(path) and not overwrite:
         raise FileExistsError(f"{path} is there already")
+    check_writable(path)
     if kind == "onnx":
         require_onnx()
     try:
@@ -424,21 +425,5 @@ def run_onnx(data: bytes, graph: Any, program: Program, rows: list[list[Any]]) -
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write under another name, then rename: nobody sees half a file."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with whole_file(path) as file:
+        file.write(data)

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from chainrule.base.whole_files import whole_file
+
 SUMS = "SHA256SUMS"
 MAX_BYTES = 1 << 31  # of a model file; more would need another kind of ZIP from 4 GiB on
 
@@ -34,41 +36,6 @@ class ModelFileError(ValueError):
 
     The message names the file or the part of the model at fault, and says what to do.
     """
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that appears under its name when it is whole and on the disk, or never.
-
-    Parameters
-    ----------
-    path : Path
-        Replaced if it exists; until then, and if anything fails, it stays as it is.
-
-    Yields
-    ------
-    binary file
-    """
-    unfinished = unfinished_name(path)
-    try:
-        with unfinished.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name too must reach the disk
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def unfinished_name(path: Path) -> Path:
-    """What a file is called while it is being written."""
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def sums_of(members: Mapping[str, bytes]) -> bytes:

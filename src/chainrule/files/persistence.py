@@ -21,6 +21,7 @@ import numpy as np
 
 from chainrule.base.types import Array
 from chainrule.base.version import __version__
+from chainrule.base.whole_files import would_replace
 from chainrule.files.container import MAX_BYTES, ModelFileError, pack, parsed, unpacked
 from chainrule.files.fitted import (
     decode_estimator,
@@ -105,7 +106,7 @@ def save(
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the path of a file")
-    if not overwrite and path.exists():
+    if not overwrite and would_replace(path):
         raise FileExistsError(f"{path} exists; overwrite=True replaces it")
     members = _encoded(model, metadata, created)
     try:

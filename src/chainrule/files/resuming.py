@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from chainrule.base.types import Array, Index
+from chainrule.base.validation import warn_user
+from chainrule.base.whole_files import check_writable
 from chainrule.files.container import (
     MAX_BYTES,
     ModelFileError,
     pack,
     parsed,
-    unfinished_name,
     unpacked,
 )
 from chainrule.files.encoding import decode, encode
@@ -132,7 +133,7 @@ class Resume(StateCallback):
             raise ValueError(f"callbacks: a fit with {what} cannot be resumed; take Resume off")
         if path.is_dir():
             raise IsADirectoryError(f"callbacks: the path of Resume, {path}, is a folder")
-        self._clear(path)
+        self._check(path)
         self.resumed_from_ = 0
         self._found = self._read() if self.resume and path.exists() else None
         if self._found is not None:
@@ -145,14 +146,10 @@ class Resume(StateCallback):
         self._start.set_state(rng.get_state(legacy=False))
         return rng
 
-    def _clear(self, path: Path) -> None:
-        """Remove what a killed process left unfinished; see that the folder can be written."""
+    def _check(self, path: Path) -> None:
+        """See that the file can be written."""
         try:
-            for part in path.parent.glob(f".{path.name}.*.part"):
-                part.unlink(missing_ok=True)
-            probe = unfinished_name(path)
-            probe.open("wb").close()
-            probe.unlink()
+            check_writable(path)
         except OSError as error:
             raise type(error)(
                 f"callbacks: the state of the fit cannot be written to {path}: {error.strerror}"
@@ -261,7 +258,13 @@ class Resume(StateCallback):
             "state.json": json.dumps(text, allow_nan=False).encode(),
             "arrays.safetensors": safetensors.numpy.save(arrays),
         }
-        pack(members, Path(self.path))
+        try:
+            pack(members, Path(self.path))
+        except OSError as error:  # the training is worth more than its state
+            warn_user(
+                f"the state of the fit could not be written to {os.fspath(self.path)} after epoch "
+                f"{epoch}: {error.strerror or error}; the fit goes on"
+            )
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """What the file holds."""

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.files.container import unfinished_name, whole_file
+from chainrule.base.validation import warn_user
+from chainrule.base.whole_files import check_writable, whole_file
 from chainrule.monitoring.callbacks import Best, Callback, Record, check_monitor, check_whole, plain
 
 CHECKPOINT_VERSION = 1
@@ -72,14 +73,12 @@ class Checkpoint(Callback):
         path = self._path(0)
         if path.is_dir():
             raise IsADirectoryError(f"path: {path} is a folder")
-        probe = unfinished_name(path)
         try:
-            probe.open("wb").close()
+            check_writable(path)
         except OSError as error:
             raise type(error)(
                 f"path: no checkpoint can be written to {path}: {error.strerror}"
             ) from error
-        probe.unlink()
         self._best: Best | None = None
         self.saved_: list[int] = []
 
@@ -90,8 +89,16 @@ class Checkpoint(Callback):
             return
         if self.save_best_only and not self._improves(record):
             return
-        save_checkpoint(self._path(epoch), estimator.coefs_, estimator.intercepts_, record)
-        self.saved_.append(epoch)
+        path = self._path(epoch)
+        try:
+            save_checkpoint(path, estimator.coefs_, estimator.intercepts_, record)
+        except OSError as error:  # the training is worth more than a checkpoint
+            warn_user(
+                f"no checkpoint of epoch {epoch} could be written to {path}: "
+                f"{error.strerror or error}; the fit goes on"
+            )
+        else:
+            self.saved_.append(epoch)
 
     def _improves(self, record: Record) -> bool:
         if self._best is None:

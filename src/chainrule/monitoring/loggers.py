@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.base.validation import warn_user
 from chainrule.monitoring.callbacks import Callback, Record, plain
 
 
@@ -40,7 +41,16 @@ class _Log(Callback):
         self._columns: list[str] = []
 
     def on_epoch_end(self, estimator: Any, record: Record) -> None:
-        """Add a line."""
+        """Add a line; if that fails, warn, for the fit is worth more than its log."""
+        try:
+            self._add(record)
+        except OSError as error:
+            warn_user(
+                f"{os.fspath(self.path)} could not be written after epoch {record['epoch']}: "
+                f"{error.strerror or error}; the fit goes on"
+            )
+
+    def _add(self, record: Record) -> None:
         with open(self.path, "a+b") as file:
             if not self._columns:
                 file.seek(0)

@@ -7,10 +7,8 @@ the numbers it trains on.
 
 from __future__ import annotations
 
-import glob
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +19,12 @@ from numpy.typing import NDArray
 
 from chainrule.base.types import Array
 from chainrule.base.validation import float_dtype
+from chainrule.base.whole_files import restore_folder, whole_folder
 from chainrule.tables.files import Files, Source, TableFile
 from chainrule.tables.opening import OpenTable, raise_it
 from chainrule.tables.reading import needs_extra
 from chainrule.tables.stores import plain_tables
 from chainrule.tables.types import TableError, column_error
-from chainrule.tables.writing import sync_folder
 
 FORMAT, VERSION = "chainrule memory-mapped table", 1
 FEATURES, TARGET, ABOUT = "X.npy", "y.npy", "rows.json"
@@ -135,7 +133,7 @@ def memmap_table(
         raise ValueError("columns is empty; name the columns of X, or leave it out for all")
     kind = float_dtype(dtype)
     asked = {"target": target, "columns": names, "dtype": kind.name, "table": table, "query": query}
-    _mend(folder)
+    restore_folder(folder)
     about = _about(folder, force)
     if source is None:
         if about is None:
@@ -366,53 +364,16 @@ def _writing(path: Path) -> Iterator[None]:
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """A folder to write, which takes its place when all is in it and on the disk, or never."""
-    unfinished, old = (_beside(folder, os.getpid(), what) for what in ("part", "old"))
+    whole = whole_folder(folder)
+    with _writing(folder):
+        unfinished = whole.__enter__()
     try:
-        with _writing(folder):
-            unfinished.mkdir()
         yield unfinished
-        with _writing(folder):
-            sync_folder(unfinished)
-            if folder.exists():
-                folder.rename(old)
-            try:
-                unfinished.rename(folder)
-            except OSError:
-                if old.exists():
-                    old.rename(folder)
-                raise
-            sync_folder(folder.parent)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-
-
-def _beside(folder: Path, process: int | str, what: str) -> Path:
-    return folder.with_name(f".{folder.name}.{process}.{what}")
-
-
-def _mend(folder: Path) -> None:
-    """Put away what a killed process left."""
-    for what in ("old", "part"):
-        for left in folder.parent.glob(_beside(Path(glob.escape(folder.name)), "*", what).name):
-            if _is_running(left.suffixes[-2][1:]):
-                continue
-            if what == "old" and not folder.exists():
-                left.rename(folder)
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _is_running(process: str) -> bool:
-    if os.name != "posix" or not process.isdigit():
-        return True  # elsewhere to ask is to kill
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    except BaseException as error:
+        whole.__exit__(type(error), error, error.__traceback__)
+        raise
+    with _writing(folder):
+        whole.__exit__(None, None, None)
 
 
 def _about(folder: Path, force: bool) -> dict[str, Any] | None:

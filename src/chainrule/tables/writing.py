@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chainrule.base.whole_files import whole_file, would_replace
 from chainrule.tables.types import MISSING, TableError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Writer:
             )
         self._overwrite = overwrite
         self._path = None if self.name == "-" else Path(self.name)
-        self._unfinished: Path | None = None
+        self._whole: Any = None
         self._file: Any = None
         self._parquet: Any = None
         self._names: list[str] | None = None
@@ -81,18 +82,20 @@ class Writer:
     def _check_new(self) -> None:
         if self._path is None:
             return
-        if self._path.is_dir():
-            raise TableError(f"{self.name} is a folder; name a file")
-        if not self._overwrite and os.path.lexists(self._path):
+        try:
+            exists = would_replace(self._path)
+        except OSError as error:
+            raise self._cannot(error) from error
+        if exists and not self._overwrite:
             raise TableError(f"{self.name} exists; choose another name, or overwrite it")
 
     def __enter__(self) -> Writer:
         if self._path is None:
             self._file = sys.stdout.buffer
             return self
-        self._unfinished = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        self._whole = whole_file(self._path)
         try:
-            self._file = open(self._unfinished, "wb")
+            self._file = self._whole.__enter__()
         except OSError as error:
             raise self._cannot(error) from error
         return self
@@ -164,7 +167,7 @@ class Writer:
                 error
             )
 
-    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
         try:
             if self._parquet is not None and (kind is None or self._path is not None):
                 self._parquet.close()
@@ -172,37 +175,27 @@ class Writer:
                 self._file.flush()
                 return
             if kind is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-            self._file.close()
-            if kind is None:
                 self._check_new()
-                assert self._unfinished is not None
-                self._unfinished.replace(self._path)
-                sync_folder(self._path.parent)
-        except OSError as error:
-            if kind is None:
-                raise self._cannot(error) from error
-        finally:
-            if self._unfinished is not None:
-                with contextlib.suppress(OSError):
-                    self._file.close()
-                self._unfinished.unlink(missing_ok=True)
+        except BaseException as failed:
+            if self._whole is not None:
+                self._close(type(failed), failed, failed.__traceback__)
+            if isinstance(failed, OSError):
+                raise self._cannot(failed) from failed
+            raise
+        self._close(kind, *error)
+
+    def _close(self, kind: type[BaseException] | None, *error: Any) -> None:
+        """Keep the file, or with an error throw away what was written."""
+        try:
+            with contextlib.suppress(*([] if kind is None else [kind])):
+                self._whole.__exit__(kind, *error)
+        except OSError as failed:
+            raise self._cannot(failed) from failed
 
     def _cannot(self, error: OSError) -> Exception:
         if isinstance(error, BrokenPipeError):
             return error
         return TableError(f"{self.name} cannot be written: {error.strerror or error}")
-
-
-def sync_folder(folder: Path) -> None:
-    """The new name too must reach the disk."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _gone(cell: Any) -> bool:
