@@ -11,7 +11,6 @@ import sys
 import warnings
 import zipfile
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -236,7 +235,7 @@ def test_the_old_file_survives_a_failure(broken, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "no space left on device")
 
     if broken == "replace":
-        monkeypatch.setattr(Path, "replace", fail)
+        monkeypatch.setattr(os, "replace", fail)
     elif broken == "fsync":
         monkeypatch.setattr(os, "fsync", fail)
     else:

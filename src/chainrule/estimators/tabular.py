@@ -18,6 +18,7 @@ from chainrule.estimators.classifier import MLPClassifier
 from chainrule.estimators.regressor import MLPRegressor
 from chainrule.tables.cells import as_dates, as_frame, as_numbers, as_strings, listed, spelling
 from chainrule.tables.columns import KINDS, kinds_of
+from chainrule.tables.skrub_folder import prepare_skrub
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -306,6 +307,7 @@ def encoder(text_columns: int = 30, random_state: Any = None) -> Any:
     random_state : int, RandomState or None, default=None
     """
     try:
+        prepare_skrub()
         from skrub import ApplyToCols, DatetimeEncoder, SquashingScaler, StringEncoder
     except ImportError as error:
         raise ImportError(

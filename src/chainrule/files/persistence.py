@@ -46,6 +46,7 @@ KINDS = {"estimator": {HEADER, WEIGHTS}, "network": {HEADER, WEIGHTS}, "pipeline
 OUR_WORDS = {"low_cardinality": "categorical", "high_cardinality": "text", "datetime": "date"}
 # Stands for an estimator of ours where the transformers are written.
 MARK = "\x00chainrule estimator "
+TEXT_MARK = f"{MARK}text "  # begins what stands for a text of the pipeline that begins with MARK
 
 
 def save(
@@ -229,7 +230,7 @@ def _encoded(
 
         def take_out(value: Any) -> Any:
             if isinstance(value, str) and value.startswith(MARK):
-                raise ModelFileError(f"the pipeline holds the text {value!r}, which has a meaning")
+                return f"{TEXT_MARK}{value.removeprefix(MARK)}"
             if not is_ours(value):
                 return value
             ours.append(value)
@@ -392,8 +393,8 @@ def _decoded(members: Mapping[str, bytes], header: dict[str, Any] | None = None)
         else:
             ours = [decode_estimator(entry, arrays) for entry in header["estimators"]]
             model = _put_together(header["kind"], ours, members.get(PIPELINE))
-    except ModelFileError:
-        raise
+    except (ModelFileError, OSError, MemoryError, ImportError):
+        raise  # the last three are the machine's: they say nothing of the file
     except Exception as error:
         # All that a file holds may be wrong in some way; none of it shall go on from here.
         text = str(error).partition("\n")[0][:200]
@@ -413,6 +414,8 @@ def _put_together(kind: str, ours: list[Any], written: bytes | None) -> Any:
     def put_in(value: Any) -> Any:
         if not isinstance(value, str) or not value.startswith(MARK):
             return value
+        if value.startswith(TEXT_MARK):
+            return f"{MARK}{value.removeprefix(TEXT_MARK)}"
         number = int(value.removeprefix(MARK))
         if not 0 <= number < len(ours):
             raise ModelFileError(f"the pipeline asks for estimator {number}")

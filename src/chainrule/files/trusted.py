@@ -21,6 +21,7 @@ from chainrule.files.container import (
     read_frame,
     write_container,
 )
+from chainrule.tables.skrub_folder import prepare_skrub
 
 SKLEARN_TYPES = (
     "sklearn.compose._column_transformer.ColumnTransformer",
@@ -223,22 +224,23 @@ class _Numbering:
         """The node as it is written."""
         if isinstance(node, list | tuple):
             return [self.of(one) for one in node]
-        if not isinstance(node, dict):
+        if not isinstance(node, dict) or "__loader__" not in node:
             return node
         kept = {key: value for key, value in node.items() if key != "__id__"}
-        if "__loader__" in node and "__id__" in node:
+        if "__id__" in node:
             number = node["__id__"]
             if number in self.ids:
                 return {"__id__": self.ids[number]}
             kept["__id__"] = self.ids[number] = len(self.ids) + 1
-        if "file" in kept:
-            kept["file"] = self.files.setdefault(kept["file"], f"{len(self.files)}.npy")
-        if kept.get("__loader__") == "DictNode":  # skops builds the types of the keys first
+        if kept["__loader__"] == "DictNode":
+            # The keys of its content come from data and may be anything, such as "file" or
+            # "__id__". skops builds the types of the keys first.
             kept["key_types"] = self.of(kept["key_types"])
-        return {
-            key: value if key in ("file", "key_types") else self.of(value)
-            for key, value in kept.items()
-        }
+            kept["content"] = {key: self.of(one) for key, one in kept["content"].items()}
+            return kept
+        if kept["__loader__"] == "NdArrayNode" and "file" in kept:
+            kept["file"] = self.files.setdefault(kept["file"], f"{len(self.files)}.npy")
+        return {key: self.of(value) for key, value in kept.items()}
 
 
 def read_transformers(data: bytes) -> Any:
@@ -252,6 +254,7 @@ def read_transformers(data: bytes) -> Any:
     import zipfile
 
     schema, types = _audit(data)
+    prepare_skrub()
     from skops.io._audit import get_tree
     from skops.io._utils import LoadContext
 
