@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -225,6 +226,13 @@ LIES = {
         "$random_state"
     ].__setitem__(1, 10**9),
     "a 'pipeline' with header.json, weights": lambda h: h.update(kind="pipeline"),
+    "n_threads' parameter": lambda h: entry(h)["parameters"].update(n_threads=10**6),
+    "out_activation_ is not 'softmax'": lambda h: entry(h)["fitted"].update(out_activation_="best"),
+    "another model than": lambda h: h.update(model="Magic"),
+    "another classes than": lambda h: h.update(classes=["x", "y", "z"]),
+    "of more than|more than 2,000 keys": lambda h: entry(h)["parameters"].update(
+        class_weight={"$dict": [[i * (2**61 - 1), 1] for i in range(100_000)]}
+    ),
     "nested deeper than": lambda h: entry(h)["parameters"].update(
         coefs_init=json.loads("[" * 90 + "]" * 90)
     ),
@@ -281,10 +289,57 @@ def test_weights_that_lie(good, tmp_path):
     refused("are float32, not float64", **{"0.coefs_.0": first.astype(np.float32)})
     refused("coefs_ is not what", **{"0.coefs_.0": first.astype(np.int64)})
     refused("coefs_ is not what", **{"0.coefs_.0": np.zeros((0, 5))})
-    refused("not all finite", **{"0.coefs_.0": first * np.inf})
+    refused("not finite", **{"0.coefs_.0": first * np.inf})
     refused("damaged", **{"0.coefs_.0": None})
     refused("nothing uses the array 'extra'", extra=np.ones(3))
     refused("_scaling does not fit", **{"0._scaling.0": np.ones(3)})
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["b", "a", "c"], ["a", "a", "c"], ["a", 1, "c"], [True, 2, 3], [1.0, {"$float": "nan"}]],
+)
+def test_classes_that_are_doubled_mixed_or_out_of_order(labels, good, tmp_path):
+    def change(header):
+        entry(header)["fitted"]["classes_"] = {"$labels": labels, "dtype": "object"}
+
+    path = with_header(good, tmp_path / "a", change)
+    with pytest.raises(ModelFileError, match=r"classes_ is not what it should be|damaged"):
+        load(path)
+
+
+@pytest.mark.parametrize("where", ["_scaling", "_missing", "coefs_"])
+def test_numbers_that_are_not_finite_anywhere(where, tmp_path):
+    import safetensors.numpy
+    from helpers.models import HOLES, THREE
+
+    path = tmp_path / "a"
+    save(fitted(classifier(THREE, HOLES, missing="indicator", standardize=True)), path)
+    members = members_of(path)
+    arrays = safetensors.numpy.load(members["weights.safetensors"])
+    name = next(one for one in arrays if where in one and arrays[one].dtype.kind == "f")
+    arrays[name].flat[0] = np.nan
+    sealed({**members, "weights.safetensors": safetensors.numpy.save(arrays)}, path)
+    with pytest.raises(ModelFileError, match=f"'{re.escape(name)}' holds numbers"):
+        load(path)
+
+
+def test_messages_control_no_terminal_and_are_short(good, tmp_path):
+    path = with_header(good, tmp_path / "a", lambda h: entry(h).update({"class": "\x1b[2J" * 999}))
+    with pytest.raises(ModelFileError) as caught:
+        load(path)
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 1_100
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a home that cannot be")
+def test_a_fault_of_the_machine_is_not_called_damage(good, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("safetensors.numpy.load", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        load(good)
 
 
 def test_sums_that_lie(good, tmp_path):

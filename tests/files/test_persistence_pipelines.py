@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 import warnings
 import zipfile
 from functools import partial
@@ -269,6 +272,74 @@ def test_pipelines_of_skrub_s_on_a_table(k, penguins, tmp_path):
     assert header["versions"]["skrub"]
     if name != "circles":
         assert {"name": "seen", "kind": "date"} in header["columns"]
+
+
+# Names that the file, skops, JSON or our own encoding give a meaning.
+NAMES = [
+    *("file", "profile", "key_types", "__id__", "__loader__", "__module__", "__class__"),
+    *("content", "type", "shape", "is_json", "protocol", "_skops_version", "schema.json", "0.npy"),
+    *("$float", "$array", "$dict", "$tuple", "$labels", "$numpy", "$random_state", "arguments"),
+    *("dtype", "0.coefs_.0", "own", "format", "version", "kind", "estimators", "columns"),
+    *("header.json", "SHA256SUMS", "__metadata__", "null", "1", "missing", "prediction", "a\nb"),
+    *(
+        "__proto__",
+        "constructor",
+        'a"b',
+        "\x00chainrule estimator 0",
+        "\x00chainrule estimator text ",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whatever_the_data_s_names_are_a_model_is_kept(name, tmp_path):
+    import pandas as pd
+
+    from chainrule import MLPClassifier, tabular_pipeline
+
+    rng = np.random.default_rng(0)
+    small = {"max_iter": 2, "engine": "numpy", "random_state": 0}
+    words = [f"{name} w{i % 7} {name}s {i}" for i in range(60)]
+    frame = pd.DataFrame(
+        {
+            name: rng.normal(size=60),
+            "level": rng.choice([name, "other", "third"], 60),
+            "words": words,
+        }
+    )
+    labels = np.array([name, "q"] * 30, dtype=object)
+    pipeline = tabular_pipeline("classification", kinds={"words": "text"}, **small)
+    plain = MLPClassifier((2,), class_weight={name: 2.0, "q": 1.0}, **small)
+    numbers = frame[[name]].assign(z=1.0)
+    for model, table in ((pipeline, frame), (plain, numbers)):
+        if name == "1" and model is plain:
+            continue  # see the tests of class weights
+        quietly(lambda model=model, table=table: model.fit(table, labels))
+        save(model, tmp_path / "m.chainrule")
+        again = load(tmp_path / "m.chainrule")
+        assert (again.predict_proba(table) == model.predict_proba(table)).all()
+        assert list(again.classes_) == list(model.classes_)
+
+
+@pytest.mark.parametrize("home", ["/proc/none", "/dev/null/x"])
+@pytest.mark.skipif(not os.path.exists("/proc/self"), reason="needs Linux")
+def test_a_home_that_cannot_be_written_costs_nothing(home, penguins, tmp_path):
+    from chainrule import tabular_pipeline
+
+    frame, y = penguins
+    model = quietly(
+        lambda: tabular_pipeline("classification", max_iter=2, engine="numpy").fit(frame, y)
+    )
+    save(model, tmp_path / "m.chainrule")
+    code = "import sys, chainrule; print(type(chainrule.load(sys.argv[1])[-1]).__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "m.chainrule"],
+        env={**os.environ, "HOME": home},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "MLPClassifier", done.stderr
 
 
 def test_a_table_of_polars_s(penguins, tmp_path):

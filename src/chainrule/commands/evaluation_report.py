@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from chainrule.base.whole_files import whole_file
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from chainrule.base.whole_files import whole_file
 from chainrule.commands.evaluation import Estimate, Evaluation
 
 # What the metrics are called in print, and which way is better.

@@ -69,7 +69,7 @@ def inspect(
         return
     try:
         _show(list(sections(facts)))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+    except (KeyError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError):
         fail(f"{model}: its header is of a form that is not known; see --json", BAD_INPUT)
 
 

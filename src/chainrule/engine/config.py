@@ -9,6 +9,8 @@ from chainrule.base.validation import suggest
 
 ENGINES = ("auto", "numpy", "numba")
 
+MOST_THREADS = 1024  # more would be a slip
+
 _config: dict[str, Any] = {"engine": None, "n_threads": None}
 
 
@@ -41,8 +43,11 @@ def set_config(*, engine: str | None = None, n_threads: int | None = None) -> No
     if engine is not None:
         _config["engine"] = _known(engine, "engine")
     if n_threads is not None:
-        if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 0:
-            raise ValueError(f"n_threads must be a whole number, 0 or more; got {n_threads!r}")
+        whole = isinstance(n_threads, int) and not isinstance(n_threads, bool)
+        if not whole or not 0 <= n_threads <= MOST_THREADS:
+            raise ValueError(
+                f"n_threads must be a whole number from 0 to {MOST_THREADS:,}; got {n_threads!r}"
+            )
         _config["n_threads"] = n_threads or None
 
 

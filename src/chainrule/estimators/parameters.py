@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from chainrule.base.types import Array
 from chainrule.base.validation import look_up
+from chainrule.engine.config import MOST_THREADS
 from chainrule.equations import layers as kinds
 from chainrule.equations.activations import ACTIVATIONS, Activation
 from chainrule.equations.initializers import INITIALIZERS, Initializer
@@ -80,7 +81,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "callbacks": [list, tuple, None],
     "transform_layer": [INT],
     "engine": [StrOptions({"auto", "numpy", "numba"})],
-    "n_threads": [Interval(INT, 1, None, closed="left"), None],
+    "n_threads": [Interval(INT, 1, MOST_THREADS, closed="both"), None],
     "keep_optimizer_state": ["boolean"],
     "compat": [StrOptions({"sklearn"}), None],
 }

@@ -29,13 +29,19 @@ LOCAL = struct.Struct("<4s5H3L2H")
 CENTRAL = struct.Struct("<4s6H3L5H2L")
 END = struct.Struct("<4s4H2LH")
 LONGEST_NAME = 64
+LONGEST = 1_000  # signs of an error message
 
 
 class ModelFileError(ValueError):
     """A model cannot be written to a file, or a file holds no model that can be read.
 
-    The message names the file or the part of the model at fault, and says what to do.
+    The message names the file or the part of the model at fault, and says what to do. What comes
+    from a file is shown without signs that could control a terminal, and cut if it is long.
     """
+
+    def __init__(self, message: str = "") -> None:
+        shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message)
+        super().__init__(shown if len(shown) <= LONGEST else f"{shown[:LONGEST]} …")
 
 
 def sums_of(members: Mapping[str, bytes]) -> bytes:

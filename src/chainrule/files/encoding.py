@@ -81,6 +81,7 @@ NUMBERS |= {"float16", "float32", "float64"}
 ARRAYS = NUMBERS | {"bool"}
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 DEEPEST = 40  # containers in containers
+MOST_NUMBERS_AS_KEYS = 2_000
 
 
 def encode(value: Any, where: str, arrays: dict[str, Array]) -> Any:
@@ -255,6 +256,7 @@ def decode(node: Any, arrays: dict[str, Array], depth: int = 0) -> Any:
         return tuple(decode(list(content), arrays, depth + 1))
     if tag == "$dict":
         pairs = decode(list(content), arrays, depth + 1)
+        check_keys([key for key, _ in pairs])
         return {key: one for key, one in pairs}  # noqa: C416 - a pair that is none shall fail
     if tag == "$array":
         return arrays.pop(content)
@@ -271,6 +273,22 @@ def decode(node: Any, arrays: dict[str, Array], depth: int = 0) -> Any:
     if tag == "$random_state":
         return _decode_generator(content, arrays)
     return _decode_piece(tag[1:], node, arrays, depth)
+
+
+def check_keys(keys: list[Any]) -> None:
+    """Refuse so many keys that are no texts that looking them up could take minutes.
+
+    Texts are hashed with a secret; numbers are not, so that a file may hold many of one hash,
+    and a dict of n of them takes n² steps.
+
+    Raises
+    ------
+    ModelFileError
+    """
+    if sum(not isinstance(key, str) for key in keys) > MOST_NUMBERS_AS_KEYS:
+        raise ModelFileError(
+            f"it has a dict or a set with more than {MOST_NUMBERS_AS_KEYS:,} keys that are no texts"
+        )
 
 
 def _decode_labels(labels: list[Any], kind: Any) -> Array:

@@ -71,6 +71,17 @@ def _labels(x: Any) -> bool:
     return isinstance(x, np.ndarray) and x.ndim == 1 and x.size > 0 and x.dtype.kind in "OUbiuf"
 
 
+def _classes(x: Any) -> bool:
+    """Labels of one kind, each once, in order."""
+    if not _labels(x):
+        return False
+    labels = x.tolist()
+    kinds = {str if isinstance(one, str) else type(one) for one in labels}
+    if not (kinds <= {int, float} or kinds in ({str}, {bool})):
+        return False
+    return all(a < b for a, b in pairwise(labels)) and labels[0] == labels[0]
+
+
 def _pair(x: Any) -> bool:
     return isinstance(x, tuple) and len(x) == 2 and all(isinstance(a, np.ndarray) for a in x)
 
@@ -112,7 +123,7 @@ ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
         isinstance(x, tuple) and len(x) == 2 and _count()(x[0]) and _list_of(_vector)(x[1])
     ),
     "feature_names_in_?": lambda x: _labels(x) and all(isinstance(one, str) for one in x),
-    "classes_?": lambda x: _labels(x) or (_list_of(_labels)(x) and len(x) > 0),
+    "classes_?": lambda x: _classes(x) or (_list_of(_classes)(x) and len(x) > 0),
     "target_kind?": lambda x: x in TARGET_KINDS,
     "_y_scale?": _or_none(lambda x: _pair(x) and all(map(_vector, x))),
 }
@@ -268,7 +279,20 @@ def _check_fit(est: Any, told: Any) -> None:
     names = getattr(est, "feature_names_in_", None)
     if names is not None and len(names) != est.n_features_in_:
         raise ModelFileError("feature_names_in_ has another length than n_features_in_")
-    if told is not None and (told.get("sizes"), told.get("dtype")) != (sizes, est._dtype_name):
+    activation = target.activation
+    if est.out_activation_ != getattr(activation, "name", activation):
+        raise ModelFileError(f"out_activation_ is not {getattr(activation, 'name', activation)!r}")
+    y_scale = getattr(est, "_y_scale", None)
+    if y_scale is not None and not (y_scale[1] > 0).all():
+        raise ModelFileError("_y_scale is not above 0")
+    n_parameters = sum(W.size + b.size for W, b in zip(est.coefs_, est.intercepts_, strict=True))
+    known = {
+        "sizes": sizes,
+        "dtype": est._dtype_name,
+        "n_parameters": n_parameters,
+        "output_activation": est.out_activation_,
+    }
+    if told is not None and any(told.get(name) != value for name, value in known.items()):
         raise ModelFileError("the layers that the header tells of are others")
     _check_norms(est, est._design(n, target))
     est._network()

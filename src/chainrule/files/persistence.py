@@ -401,7 +401,20 @@ def _decoded(members: Mapping[str, bytes], header: dict[str, Any] | None = None)
         raise ModelFileError(f"it is damaged ({type(error).__name__}: {text})") from error
     if arrays:
         raise ModelFileError(f"nothing uses the array {min(arrays)!r}")
+    _check_description(header, model)
     return model
+
+
+def _check_description(header: dict[str, Any], model: Any) -> None:
+    """Compare what the header tells people with the model."""
+    classes = getattr(model, "classes_", None)
+    wanted = {
+        "model": type(model).__name__,
+        "classes": None if classes is None else plain(list(classes)),
+    }
+    for name, value in wanted.items():
+        if header.get(name) != value:
+            raise ModelFileError(f"its header tells of another {name} than the model has")
 
 
 def _put_together(kind: str, ours: list[Any], written: bytes | None) -> Any:
@@ -436,6 +449,9 @@ def _arrays(data: bytes) -> dict[str, Array]:
     if length > LIMITS[HEADER] or data.count(b"{", 8, 8 + length) > MOST_PARTS:
         raise ModelFileError(f"{WEIGHTS} lists too many arrays")
     arrays: dict[str, Array] = safetensors.numpy.load(data)
-    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-        raise ModelFileError(f"{WEIGHTS} is damaged")
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ModelFileError(f"{WEIGHTS} is damaged")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ModelFileError(f"the array {name!r} holds numbers that are not finite")
     return arrays

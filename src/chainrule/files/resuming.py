@@ -29,6 +29,7 @@ from chainrule.files.container import (
     unpacked,
 )
 from chainrule.files.encoding import decode, encode
+from chainrule.files.fitted import ATTRIBUTES
 from chainrule.monitoring.callbacks import StateCallback, check_whole
 from chainrule.training.descent import Descent
 
@@ -280,9 +281,14 @@ class Resume(StateCallback):
             if (found["format"], found["version"]) != (FORMAT, VERSION):
                 raise ModelFileError(f"it is of version {found['version']}, not {VERSION}")
             arrays = safetensors.numpy.load(data)
+            for each, array in arrays.items():
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    raise ModelFileError(f"its array {each!r} holds numbers that are not finite")
             state = decode(found["state"], arrays)
             _check(state)
             return state, arrays
+        except (OSError, MemoryError):  # the machine's: they say nothing of the file
+            raise
         except Exception as error:  # anything in it may be wrong
             raise ModelFileError(
                 f"{name} is no state of a fit that can be read: {error}"
@@ -299,25 +305,35 @@ def _check(state: Any) -> None:
         state["rng"], np.random.RandomState
     )
     best, order, plateau = state["best"], state["order"], state["plateau"]
-    numbers = all(isinstance(state[name], int | float) for name in ("t", "rate", "seconds"))
+    numbers = all(_is_number(state[name]) for name in ("t", "rate", "seconds"))
     parts = {
         "rng": generators,
         "numbers": numbers,
         "attributes": set(state["attributes"]) == set(CHANGING),
-        "curves": all(
-            isinstance(state["attributes"][n], list) for n in ("loss_curve_", "history_")
-        ),
         "epochs": type(state["attributes"]["n_iter_"]) is int
-        and state["attributes"]["n_iter_"] > 0,
+        and state["attributes"]["n_iter_"] == len(state["attributes"]["history_"]) > 0,
         "best": best is None
         or (len(best) == 3 and all(isinstance(one, np.ndarray) for one in best)),
         "order": order is None or (isinstance(order, np.ndarray) and order.dtype == np.int64),
-        "plateau": plateau is None or set(plateau) == set(PLATEAU),
+        "plateau": plateau is None
+        or (
+            set(plateau) == set(PLATEAU)
+            and all(_is_number(plateau[name]) for name in PLATEAU[:3])
+            and isinstance(plateau["reductions"], list)
+            and all(map(_is_number, plateau["reductions"]))
+        ),
         "belongs": set(state["belongs"]) == {"parameters", "data", "engine"},
     }
+    for name in CHANGING:
+        check = ATTRIBUTES.get(name) or ATTRIBUTES[f"{name}?"]
+        parts[name] = check(state["attributes"].get(name))
     for name, good in parts.items():
         if not good:
             raise ModelFileError(f"its {name} is not what it should be")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def _learned(descent: Descent) -> list[Array]:

@@ -21,6 +21,7 @@ from chainrule.files.container import (
     read_frame,
     write_container,
 )
+from chainrule.files.encoding import check_keys
 from chainrule.tables.skrub_folder import prepare_skrub
 
 SKLEARN_TYPES = (
@@ -369,9 +370,12 @@ class _Audit:
         """Check what a node of that kind holds; the nodes in it."""
         content = node.get("content")
         if loader == "DictNode" and rest == {"content", "key_types"} and isinstance(content, dict):
+            self.check_keys(node["key_types"])
             return [node["key_types"], *content.values()]
         if loader in ("ListNode", "TupleNode", "SetNode") and rest == {"content"}:
             if isinstance(content, list):
+                if loader == "SetNode":
+                    check_keys([None] * len(content))
                 return content
         elif loader == "SliceNode" and rest == {"content"} and isinstance(content, dict):
             whole = all(one is None or type(one) is int for one in content.values())
@@ -395,6 +399,18 @@ class _Audit:
         elif loader == "ObjectNode" and rest == {"content"}:
             return [content]
         raise ModelFileError(f"its preprocessing holds a damaged {loader}")
+
+    @staticmethod
+    def check_keys(types: Any) -> None:
+        """Refuse a dict with many keys that are no texts; see `encoding.check_keys`."""
+        kinds = types.get("content") if isinstance(types, dict) else None
+        if isinstance(kinds, list):
+            text = {"builtins.str", "numpy.str_"}
+            names = [
+                f"{one.get('__module__')}.{one.get('__class__')}" if isinstance(one, dict) else ""
+                for one in kinds
+            ]
+            check_keys(["" if name in text else None for name in names])
 
     def refusal(self, name: str) -> str:
         """What to say of a type that is not trusted."""

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -161,12 +161,16 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         It is no checkpoint, or it is damaged.
     """
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with open(path, "rb") as opened:
+            _check_sizes(opened)
+            with np.load(opened, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
         header = json.loads(str(arrays.pop("header")[()]))
         version = header["chainrule_checkpoint"]
         record = dict(header["record"])
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # anything in it may be wrong; MemoryError: a size that is not true
         raise ValueError(
             f"{os.fspath(path)} is no checkpoint, or it is damaged: {error}"
         ) from error
@@ -175,6 +179,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{os.fspath(path)} is a checkpoint of version {version}; this chainrule reads "
             f"version {CHECKPOINT_VERSION}"
         )
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ValueError(f"{os.fspath(path)} is damaged: {name} holds no finite numbers")
     n = len(arrays) // 2
     names = [f"{kind}_{i}" for kind in ("coefs", "intercepts") for i in range(n)]
     if sorted(names) != sorted(arrays):
@@ -184,3 +191,11 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         "intercepts": [arrays[f"intercepts_{i}"] for i in range(n)],
         "record": record,
     }
+
+
+def _check_sizes(file: IO[bytes]) -> None:
+    """Refuse a ZIP file whose members would take more room than the file itself."""
+    with zipfile.ZipFile(file) as members:
+        if any(member.compress_size != member.file_size for member in members.infolist()):
+            raise ValueError("its members are compressed, which those of checkpoints never are")
+    file.seek(0)
