@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +19,15 @@ from chainrule.commands.digits import ABOUT_DIGITS, digits
 from chainrule.commands.doctor import doctor
 from chainrule.commands.models import ABOUT_EXPORT, ABOUT_INSPECT, INSPECT_EXAMPLES, export, inspect
 from chainrule.commands.tables import evaluate, predict
-from chainrule.commands.terminal import BAD_INPUT, INTERRUPTED, fail
+from chainrule.commands.terminal import (
+    BAD_INPUT,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    Steady,
+    fail,
+    occupy_closed_descriptors,
+)
 from chainrule.commands.train import train
 
 app = typer.Typer(
@@ -32,13 +40,25 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; the entry point of ``chainrule``."""
+    occupy_closed_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a sign gets a "?"
             stream.reconfigure(errors="replace")
+    out, err = Steady(sys.stdout), Steady(sys.stderr)
+    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    code: Any = DONE
     try:
         app(prog_name="chainrule")
+    except SystemExit as end:
+        code = end.code
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
+    failure = out.end()
+    if failure is not None and not isinstance(failure, BrokenPipeError):  # as `| head` closes it
+        err.write(f"chainrule: standard output could not be written: {failure.strerror}\n")
+        code = code or FAILED
+    err.end()
+    sys.exit(code)
 
 
 def _version(wanted: bool) -> None:

@@ -151,7 +151,13 @@ def export(
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / model.with_suffix(".out").name
             written = _written(model, path, format, sample, True, double)
-            sys.stdout.buffer.write(path.read_bytes())
+            try:
+                sys.stdout.buffer.write(path.read_bytes())
+                sys.stdout.flush()
+            except BrokenPipeError:
+                return
+            except OSError as error:
+                fail(f"standard output could not be written: {error.strerror}", FAILED)
         if not quiet:
             print(_agreement(written, sample), file=sys.stderr)
         return

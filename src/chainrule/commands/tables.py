@@ -42,6 +42,8 @@ def bad_input() -> Iterator[None]:
     """End the command on whatever is wrong with what the user gave."""
     try:
         yield
+    except BrokenPipeError:  # nobody reads on, as in `| head`; that is no fault
+        raise
     except (ValueError, OSError, ImportError, MemoryError) as error:
         fail(one_line(error), BAD_INPUT)
     except KeyboardInterrupt:
@@ -65,9 +67,9 @@ def check_new(paths: list[Path], force: bool) -> None:
     for path in paths:
         if str(path) == "-":
             raise ValueError("this cannot go to standard output; name a file")
-        if path.is_dir():
-            raise ValueError(f"{path} is a folder; name a file with --output")
         try:
+            if path.is_dir():
+                raise ValueError(f"{path} is a folder; name a file with --output")
             if would_replace(path) and not force:
                 raise ValueError(
                     f"{path} exists; choose another --output, or replace it with --force"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -91,7 +90,10 @@ class Writer:
 
     def __enter__(self) -> Writer:
         if self._path is None:
-            self._file = sys.stdout.buffer
+            try:
+                self._file = sys.stdout.buffer
+            except (OSError, AttributeError):  # None, where standard output is closed
+                raise TableError("standard output is closed; name a file") from None
             return self
         self._whole = whole_file(self._path)
         try:
@@ -187,15 +189,15 @@ class Writer:
     def _close(self, kind: type[BaseException] | None, *error: Any) -> None:
         """Keep the file, or with an error throw away what was written."""
         try:
-            with contextlib.suppress(*([] if kind is None else [kind])):
-                self._whole.__exit__(kind, *error)
+            self._whole.__exit__(kind, *error)
         except OSError as failed:
             raise self._cannot(failed) from failed
 
     def _cannot(self, error: OSError) -> Exception:
         if isinstance(error, BrokenPipeError):
             return error
-        return TableError(f"{self.name} cannot be written: {error.strerror or error}")
+        name = "standard output" if self.name == "-" else self.name
+        return TableError(f"{name} cannot be written: {error.strerror or error}")
 
 
 def _gone(cell: Any) -> bool:
