@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.tables.dtypes import simple
 from chainrule.tables.types import DATES
 
 if TYPE_CHECKING:
@@ -60,7 +61,13 @@ def as_frame(X: Any) -> pd.DataFrame:
     if hasattr(X, "collect") and not isinstance(X, pd.DataFrame):  # polars, lazy
         X = X.collect()
     if not isinstance(X, pd.DataFrame):
-        if hasattr(X, "to_pandas"):
+        if hasattr(X, "to_arrow"):
+            X = _of_other(X)
+        elif type(X).__module__.startswith("pyarrow"):
+            from chainrule.tables.plain import frame_of
+
+            X = frame_of(X)
+        elif hasattr(X, "to_pandas"):
             X = X.to_pandas()
         else:
             X = pd.DataFrame(np.asarray(X))
@@ -71,6 +78,27 @@ def as_frame(X: Any) -> pd.DataFrame:
         raise ValueError(f"columns of the same name: {listed(twice)}; rename them")
     frame: pd.DataFrame = X.set_axis(names, axis=1) if list(X.columns) != names else X
     return frame
+
+
+def _of_other(X: Any) -> pd.DataFrame:
+    """A frame of polars or another library that can give Arrow's columns."""
+    import pandas as pd
+    import pyarrow as pa
+
+    from chainrule.tables.plain import frame_of
+
+    try:
+        return frame_of(X.to_arrow())
+    except pa.ArrowException:  # polars' integers of 128 bits
+        cells = {name: X[name] for name in X.columns}
+        return pd.DataFrame(
+            {
+                name: pd.Series(column.to_list())
+                if "128" in str(column.dtype)
+                else frame_of(X.select(name).to_arrow())[name]
+                for name, column in cells.items()
+            }
+        )
 
 
 def spelling(column: pd.Series) -> str | None:
@@ -132,15 +160,21 @@ def as_numbers(column: pd.Series, style: str | None = None) -> NDArray[np.float6
     ------
     CellError
         Something in it is no number.
+    ValueError
+        It holds dates, or values that have no kind.
     """
     from pandas.api import types
 
+    column = simple(column).infer_objects()
+    if types.is_datetime64_any_dtype(column.dtype):
+        raise ValueError(
+            f"column {str(column.name)!r} holds dates, which are no numbers; take it as a date or "
+            "a category, or make a number of it, such as the days since another date"
+        )
     if _is_text(column):
         parsed = _parsed(column, "number", style if style in NUMBERS else "number")
         texts: NDArray[np.float64] = np.array(parsed.to_numpy(zero_copy_only=False), np.float64)
         return texts
-    if types.is_timedelta64_dtype(column.dtype):
-        column = column.dt.total_seconds()
     numbers: NDArray[np.float64] = column.to_numpy(np.float64, copy=True, na_value=np.nan)
     return numbers
 
@@ -158,10 +192,18 @@ def as_dates(column: pd.Series, style: str | None = None) -> Any:
     ------
     CellError
         Something in it is no date.
+    ValueError
+        It holds numbers, truth values or values that have no kind.
     """
     import pandas as pd
 
-    values = column
+    column = values = simple(column).infer_objects()
+    if pd.api.types.is_numeric_dtype(column.dtype):  # truth values too
+        what = "truth values" if pd.api.types.is_bool_dtype(column.dtype) else "numbers"
+        raise ValueError(
+            f"column {str(column.name)!r} holds {what}, which are no dates; take it as numeric or "
+            "categorical, or write dates as 2024-12-31"
+        )
     if not pd.api.types.is_datetime64_any_dtype(column.dtype):
         style = style if style in DATES else spelling(column)
         parsed = _parsed(column, "date", style if style in DATES else "iso")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chainrule.tables.dtypes import simple
 from chainrule.tables.types import ColumnType, Guess
 
 if TYPE_CHECKING:
@@ -53,9 +54,14 @@ def kinds_of(frame: pd.DataFrame, target: str | None = None) -> list[Column]:
     -------
     list of Column
         In the frame's order.
+
+    Raises
+    ------
+    ValueError
+        A column is of a type that has no kind, such as lists.
     """
     return [
-        _column(str(name), frame.iloc[:, i].infer_objects())
+        _column(str(name), simple(frame.iloc[:, i]).infer_objects())
         for i, name in enumerate(frame.columns)
         if target is None or name != target
     ]
@@ -66,11 +72,7 @@ def _column(name: str, cells: pd.Series) -> Column:
 
     there = present(cells)
     missing = len(cells) - len(there)
-    try:
-        distinct = int(there.nunique())
-    except TypeError:  # lists and the like
-        there = there.astype(str)
-        distinct = int(there.nunique())
+    distinct = int(there.nunique())
     if distinct <= 1:
         note = f"always {shown(there.iloc[0])}" if distinct else "all missing"
         return Column(name, "constant", missing, distinct, note)

@@ -139,7 +139,7 @@ class Files:
                 elif not stat.S_ISREG(mode):
                     raise TableError(f"{name} is not a file that can be read")
             except OSError as error:
-                raise _unreadable(name, error) from error
+                raise unreadable(name, error) from error
         file = TableFile(name, path, "csv")
         head = _head(file)
         if not head:
@@ -161,7 +161,7 @@ class Files:
                 file.write(start)
                 shutil.copyfileobj(stream, file, 1 << 20)
         except OSError as error:
-            raise _unreadable(name, error) from error
+            raise unreadable(name, error) from error
         return Path(kept)
 
     def _keep_pipe(self, path: Path, name: str) -> Path:
@@ -214,7 +214,7 @@ def _find(source: Source) -> list[tuple[str, Path | None]]:
             return [(str(each), each) for each in matched]
         raise TableError(f"{name} does not exist") from error
     except OSError as error:
-        raise _unreadable(name, error) from error
+        raise unreadable(name, error) from error
     return [(name, path)]
 
 
@@ -224,7 +224,8 @@ def _natural(path: Path) -> list[Any]:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
-def _unreadable(name: str, error: OSError) -> TableError:
+def unreadable(name: str, error: OSError) -> TableError:
+    """That the machine does not let the file be read, and why."""
     return TableError(f"{name} cannot be read: {error.strerror or error}")
 
 
@@ -233,7 +234,7 @@ def _head(file: TableFile) -> bytes:
         with file.open() as stream:
             return bytes(stream.read(4096))
     except OSError as error:
-        raise _unreadable(file.name, error) from error
+        raise unreadable(file.name, error) from error
 
 
 def _a(format: str) -> str:
@@ -302,6 +303,8 @@ class _Unpacked:
         try:
             got: bytes = self._stream.read(size)
         except (OSError, EOFError, ValueError, zlib.error) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise unreadable(self._name, error) from error
             raise self._damaged() from error
         except Exception as error:
             if type(error).__name__ not in ("LZMAError", "ArrowInvalid"):

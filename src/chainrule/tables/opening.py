@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.tables.csv import Csv
 from chainrule.tables.files import Files, Source, TableFile
+from chainrule.tables.plain import as_texts, check_kind, is_clock, is_long, pandas_types, seconds
 from chainrule.tables.stores import Arrow, DuckDB, Parquet, Typed
 from chainrule.tables.types import (
     ColumnType,
@@ -45,7 +46,7 @@ class _Seen:
         self._may_date = may_date  # JSON lines, SQLite: a text may be a date
         self._guess = Guess(wanted) if spelled or wanted else Guess(styles=("iso", "zoned"))
         self._arrow: list[Any] = []
-        self._missing = False
+        self._missing = self._too_long = False
 
     def update(self, column: Any) -> None:
         import pyarrow as pa
@@ -53,6 +54,7 @@ class _Seen:
         self._missing |= column.null_count > 0
         if column.null_count < len(column):
             self.update_type(column.type)
+            self._too_long = self._too_long or (is_long(column.type) and _too_long(column))
         if column.type == pa.string() and not self._guess.settled:
             for chunk in column.chunks:
                 self._guess.update(chunk)
@@ -81,7 +83,17 @@ class _Seen:
         arrow = self._arrow[0]
         for other in self._arrow[1:]:
             arrow = _common(arrow, other)
+        if is_long(arrow):
+            arrow = pa.string() if self._too_long else pa.int64()
         return _Target(None, arrow, self._missing)
+
+
+def _too_long(decimals: Any) -> bool:
+    """Whether some of these whole decimals do not fit into 64 bits."""
+    import pyarrow.compute as pc
+
+    ends = pc.min_max(decimals)
+    return not -(2**63) <= ends["min"].as_py() <= ends["max"].as_py() < 2**63
 
 
 def _common(one: Any, other: Any) -> Any:
@@ -93,6 +105,9 @@ def _common(one: Any, other: Any) -> Any:
         return one
     if is_.is_timestamp(one) and is_.is_timestamp(other) and one.tz == other.tz:
         return pa.timestamp("us", one.tz)
+    if is_long(one) or is_long(other):
+        one, other = (pa.int64() if is_long(each) else each for each in (one, other))
+        return pa.decimal128(38, 0) if one == other else _common(one, other)
     if is_.is_integer(one) and is_.is_integer(other):
         return pa.int64()
     if all(is_.is_integer(each) or is_.is_floating(each) for each in (one, other)):
@@ -117,17 +132,23 @@ class OpenTable:
         limit: int | None,
         strict: bool = True,
         nulls: bool = True,
+        ignore: list[str] | None = None,
     ) -> None:
         self._on_look = raise_it if strict else _ignore
         self._nulls = nulls
         self._stores = [_store(file, table, query) for file in files]
         first = self._stores[0]
+        self._names: list[str] = []
         for other in self._stores[1:]:
             _same_columns(first, other)
         for name in columns or []:
             if name not in first.names:
                 raise column_error(name, first.names, first.file.name)
-        self._names: list[str] = first.names if columns is None else columns
+        for name in ignore or []:
+            if name not in first.names:
+                raise column_error(name, first.names, first.file.name)
+        kept = [name for name in first.names if name not in set(ignore or [])]
+        self._names = kept if columns is None else columns
         self._types = types
         self._limit = limit
         self._look()
@@ -147,6 +168,8 @@ class OpenTable:
             names = self._names
             if isinstance(store, Typed):
                 for name in names:
+                    if self._wanted(name) != "text":
+                        check_kind(name, store.types[name], store.file.name)
                     seen[name].update_type(store.types[name])
                 names = [name for name in names if store.must_look(name, self._wanted(name))]
                 if not names or not self._nulls:
@@ -235,19 +258,20 @@ def opened(
     types: Types,
     limit: int | None,
     strict: bool = True,
+    ignore: list[str] | None = None,
 ) -> Iterator[OpenTable]:
     """Open a source; a context manager, since what is piped in is kept meanwhile.
 
     Parameters
     ----------
-    source, table, query, columns, types, limit
+    source, table, query, columns, types, limit, ignore
         See :func:`chainrule.tables.read`.
     strict : bool, default True
         Whether a row that cannot be read is an error in the first pass already.
     """
     check_types(types)
     with Files(source) as files:
-        yield OpenTable(files, table, query, columns, types, limit, strict)
+        yield OpenTable(files, table, query, columns, types, limit, strict, ignore=ignore)
 
 
 def _store(file: TableFile, table: str | None, query: str | None) -> Any:
@@ -284,14 +308,20 @@ def _cells(column: Any, target: _Target) -> tuple[Any, list[int]]:
     import pyarrow.compute as pc
 
     kind = target.kind
+    if is_clock(column.type) and target.arrow != column.type and target.arrow != pa.string():
+        column = seconds(column)
+    if kind is not None and kind.type == "boolean" and column.type not in (pa.bool_(), pa.string()):
+        column = _truths(column)
     if kind is None or (column.type != pa.string() and kind.type != "text"):
         try:
+            if target.arrow == pa.string():
+                return as_texts(column), []
             return pc.cast(column, target.arrow), []
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             if kind is None:
                 raise
     if column.type != pa.string():
-        column = pc.cast(column, pa.string())
+        column = as_texts(column)
     parts, bad, start = [], [], 0
     for chunk in column.chunks:
         part, wrong = convert(chunk, kind)
@@ -299,6 +329,16 @@ def _cells(column: Any, target: _Target) -> tuple[Any, list[int]]:
         bad += [start + i for i in wrong]
         start += len(chunk)
     return pa.chunked_array(parts, target.arrow), bad
+
+
+def _truths(column: Any) -> Any:
+    """1 and 0 as true and false; another number is none of them, and stays a text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = as_texts(column)
+    known = pc.is_in(texts, value_set=pa.array(["0", "1"]))
+    return pc.if_else(known, pc.if_else(pc.equal(texts, "1"), "true", "false"), texts)
 
 
 _IN_WORDS = {
@@ -322,12 +362,8 @@ def _misfit(cell: Any, kind: ColumnType | None) -> str:
 def _frame(table: Any, start: int, nullable: list[str]) -> pd.DataFrame:
     """A data frame; integers and truth values of these columns are pandas' nullable ones."""
     import pandas as pd
-    import pyarrow as pa
 
-    special = {
-        getattr(pa, name.lower())(): getattr(pd, name + "Dtype")()
-        for name in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
-    } | {pa.bool_(): pd.BooleanDtype()}
+    special = pandas_types()
     chosen = [name for name in nullable if table.schema.field(name).type in special]
     rest = [name for name in table.column_names if name not in set(chosen)]
     frame = table.select(rest).to_pandas()

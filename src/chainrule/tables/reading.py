@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from chainrule.tables.dtypes import simple
 from chainrule.tables.files import Source
 from chainrule.tables.opening import Types, opened, raise_it
 from chainrule.tables.types import Reject, TableError
@@ -31,6 +32,7 @@ def read(
     table: str | None = None,
     query: str | None = None,
     columns: list[str] | None = None,
+    ignore: list[str] | None = None,
     types: Types = None,
     limit: int | None = None,
 ) -> pd.DataFrame:
@@ -46,6 +48,8 @@ def read(
         Of a database: which table, or a SELECT.
     columns : list of str or None, default None
         Only these, in this order; None: all.
+    ignore : list of str or None, default None
+        Columns that are not read, whatever they hold.
     types : str, dict or None, default None
         "integer", "number", "boolean", "date" or "text", for all columns or by name. A column
         without one gets the first of these that all its cells fit. Integers and truth values
@@ -65,7 +69,7 @@ def read(
     needs_extra("pandas", "pyarrow")
     import pyarrow as pa
 
-    with opened(source, table, query, columns, types, limit) as whole_table:
+    with opened(source, table, query, columns, types, limit, ignore=ignore) as whole_table:
         parts = [typed for typed, _ in whole_table.tables(raise_it)]
         whole = pa.concat_tables(parts) if parts else whole_table.empty()
         return whole_table.frame(whole if limit is None else whole.slice(0, limit), 0)
@@ -128,7 +132,7 @@ def types_of(frame: pd.DataFrame) -> dict[str, str]:
 
     found = {}
     for name in frame.columns:
-        dtype = frame[name].dtype
+        dtype = simple(frame[name]).dtype
         if is_.is_bool_dtype(dtype):
             found[name] = "boolean"
         elif is_.is_integer_dtype(dtype):
