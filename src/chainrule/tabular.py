@@ -218,22 +218,20 @@ class TableCleaner(
     def _cleaned(self, column: pd.Series, kind: str) -> Any:
         import pandas as pd
 
-        types = getattr(self, "level_types_", {})  # files of an earlier state lack them
-        if kind == "numeric" and types.get(column.name) == "boolean":
+        name = str(column.name)
+        types: dict[str, str] = getattr(self, "level_types_", {})
+        if kind == "categorical" and name not in self.many_levels_:
+            old = name not in types  # a file of before there were types
+            return pd.Categorical(as_strings(column, MISSING) if old else self._levels(column))
+        if kind == "numeric" and types.get(name) == "boolean":
             return _truths(column)
-        if kind == "categorical" and types:
-            if column.name in self.many_levels_:
-                return as_levels(column, types[column.name], "")
-            return pd.Categorical(self._levels(column))
         if kind == "numeric":
-            numbers = as_numbers(column, self.spellings_.get(str(column.name)))
+            numbers = as_numbers(column, self.spellings_.get(name))
             numbers[np.abs(numbers) > LARGEST] *= np.inf  # squashed to the same; no overflow
             return numbers
         if kind == "date":
-            return as_dates(column, self.spellings_.get(str(column.name)))
-        if kind == "categorical" and column.name not in self.many_levels_:
-            return pd.Categorical(as_strings(column, MISSING))
-        return as_strings(column, "")
+            return as_dates(column, self.spellings_.get(name))
+        return as_levels(column, types.get(name, "text"), "")
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the columns kept.

@@ -52,7 +52,7 @@ def doctor(
 
         zcat rides.csv.gz | chainrule doctor - --target fare
     """
-    from chainrule.tables.columns import kinds_of, task_and_reason
+    from chainrule.tables.columns import check_target, kinds_of, task_and_reason
     from chainrule.tables.findings import findings
     from chainrule.tables.reading import TableError, read
 
@@ -74,6 +74,7 @@ def doctor(
             )
         if not len(frame):
             fail(f"{data} has column names but no rows", BAD_INPUT)
+        check_target(frame[target], task)
         found_task, reason = task_and_reason(frame[target])
         if task is not None:
             found_task, reason = task, "as you said"

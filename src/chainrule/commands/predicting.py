@@ -7,6 +7,7 @@ them.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from chainrule.evaluation import RESAMPLES, Evaluation, evaluate_classes, evaluate_numbers
 from chainrule.tables.cells import as_numbers, as_strings, listed
 from chainrule.tables.columns import present
+from chainrule.tables.levels import nearly
+from chainrule.tabular import MISSING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,17 +100,75 @@ def open_model(path: str | os.PathLike[str]) -> Stored:
 
 
 def _type(trained: str | None, kind: str) -> str | None:
-    """What a column is read as: any number where there were integers."""
-    return "number" if kind == "numeric" or trained == "integer" else trained
+    """What a column is read as: any number where there were integers that are taken as numbers.
+
+    Those that are taken as names keep all their digits as texts.
+    """
+    if kind == "numeric":
+        return "boolean" if trained == "boolean" else "number"
+    return "text" if trained in ("integer", "boolean") else trained
 
 
 @dataclass
 class Counts:
-    """How many rows were predicted and rejected, and which columns the model does not know."""
+    """How many rows were predicted and rejected, and what in them the model does not know.
+
+    Attributes
+    ----------
+    rows, rejected : int
+    unknown : list of str
+        Columns.
+    unseen : dict of str to collections.Counter
+        By column, the rows of each level of a category that training did not have.
+    """
 
     rows: int = 0
     rejected: int = 0
     unknown: list[str] = field(default_factory=list)
+    unseen: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def see(self, model: Any, X: pd.DataFrame) -> None:
+        """Count the levels in these rows that training did not have."""
+        first = model[0] if hasattr(model, "steps") else model
+        if hasattr(first, "unseen") and len(X):
+            for name, counts in first.unseen(X).items():
+                self.unseen.setdefault(name, Counter()).update(counts)
+
+    def notices(self, model: Any) -> list[str]:
+        """What is to be said of levels that training did not have, in a sentence for each column.
+
+        Parameters
+        ----------
+        model : Pipeline
+        """
+        levels = getattr(model[0], "levels_", {}) if self.unseen else {}
+        return [_unseen(name, counts, levels[name]) for name, counts in self.unseen.items()]
+
+
+def _unseen(column: str, counts: Counter[str], known: list[str]) -> str:
+    counts = counts.copy()
+    missing = counts.pop(MISSING, 0)
+    said = []
+    if counts:
+        shown = [_shown_level(each, n, known) for each, n in counts.most_common(5)]
+        more = f" and {len(counts) - 5:,} more" if len(counts) > 5 else ""
+        said.append(
+            f"{_rows(sum(counts.values()))} with levels never seen in training, which count as "
+            f"none of those known: {', '.join(shown)}{more}"
+        )
+    if missing:
+        said.append(f"{_rows(missing)} without a value, as never in training")
+    return f"column {column!r}: {'; '.join(said)}"
+
+
+def _shown_level(level: str, rows: int, known: list[str]) -> str:
+    near = nearly(level, known)
+    but = "" if near is None else f", {near[0]!r} but for {near[1]}"
+    return f"{level[:60]!r} ({rows:,}{but})"
+
+
+def _rows(n: int) -> str:
+    return f"{n:,} row{'s' * (n != 1)}"
 
 
 def predict_file(
@@ -154,7 +215,9 @@ def predict_file(
     with writer(out, format, overwrite=overwrite) as file:
         for typed, text in _blocks(stored, source, {}, rejects, counts, table, query):
             frame = text.copy(deep=False)
-            added = predictions(stored.estimator, typed[list(stored.needed)])
+            X = typed[list(stored.needed)]
+            counts.see(stored.estimator, X)
+            added = predictions(stored.estimator, X)
             taken = [name for name in added if name in frame]
             if taken:
                 raise ValueError(
@@ -361,14 +424,16 @@ def evaluate_file(
         rows = typed[there]
         if len(rows):
             column = rows[target]
-            values, chance = predict_frame(stored.estimator, rows[list(stored.needed)])
+            X = rows[list(stored.needed)]
+            counts.see(stored.estimator, X)
+            values, chance = predict_frame(stored.estimator, X)
             truths.append(as_strings(column, "") if stored.is_classifier else as_numbers(column))
             predicted.append(values)
             chances.append(chance)
     if not truths:
         raise ValueError(f"there are no rows with a value of {target!r} to evaluate on")
     truth, said = np.concatenate(truths), np.concatenate(predicted)
-    notices = []
+    notices = counts.notices(stored.estimator)
     if missing:
         rows_of = f"{missing:,} of {missing + len(truth):,} rows"
         notices.append(f"{rows_of} left out, without a value of {target!r}")

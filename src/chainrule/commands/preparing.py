@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from chainrule.data import suggest
 from chainrule.tables.cells import CellError, as_numbers, as_strings, listed, spelling
-from chainrule.tables.columns import Column, kinds_of, present, task_of
-from chainrule.tabular import MAX_LEVELS, USED
+from chainrule.tables.columns import Column, check_target, kinds_of, present, task_of
+from chainrule.tabular import MAX_LEVELS, USED, TableCleaner
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +78,7 @@ def prepare(
     task : {"classification", "regression"} or None, default=None
         None: by the target.
     ignore : sequence of str, default=()
-        Columns to leave out.
+        Columns to leave out; those that were not read need not be in the frame.
     kinds : dict of str to str, optional
         Kinds of columns that are known better.
     max_levels : int, default=40
@@ -92,9 +92,13 @@ def prepare(
     from chainrule.tables.reading import types_of
 
     kinds = kinds or {}
+    if target in ignore:
+        raise ValueError(f"{target!r} is the target; it cannot be ignored")
+    for name in kinds:
+        if name in ignore:
+            raise ValueError(f"{name!r} is ignored; its kind has no meaning")
     for name, what in (
         (target, "target"),
-        *((name, "column to ignore") for name in ignore),
         *((name, "column to be of a kind") for name in kinds),
     ):
         if name not in frame:
@@ -102,13 +106,11 @@ def prepare(
     for name, kind in kinds.items():
         if kind not in USED:
             raise ValueError(f"{name!r} cannot be {kind!r}; {suggest(kind, USED)}")
-        if name == target or name in ignore:
-            what = "the target" if name == target else "ignored"
-            raise ValueError(f"{name!r} is {what}; its kind has no meaning")
+        if name == target:
+            raise ValueError(f"{name!r} is the target; its kind has no meaning")
     if task not in (None, "classification", "regression"):
         raise ValueError(f"the task is classification or regression, not {task!r}")
-    if target in ignore:
-        raise ValueError(f"{target!r} is the target; it cannot be ignored")
+    check_target(frame[target], task)
     frame = frame.reset_index(drop=True)
     notices = []
     there = frame.index.isin(present(frame[target]).index)
@@ -125,7 +127,9 @@ def prepare(
     y = labels(frame[target]) if task == "classification" else _numbers(frame[target])
     if task == "classification":
         _check_classes(y, target)
-    X = frame.drop(columns=[target, *ignore])
+    X = frame.drop(columns=[target, *(name for name in ignore if name in frame)])
+    for name, kind in kinds.items():
+        _check_kind(X[[name]], name, kind)
     columns = [
         column._replace(kind=kinds[column.name], note="as given")
         if column.name in kinds
@@ -146,6 +150,17 @@ def prepare(
         raise ValueError(f"there is no column left to predict {target!r} from")
     types = types_of(frame[[target, *X]])
     return Table(X, y, target, task, columns, types, types.pop(target), notices, max_levels)
+
+
+def _check_kind(cells: pd.DataFrame, name: str, kind: str) -> None:
+    """Refuse a kind that the column's cells are not of."""
+    try:
+        TableCleaner({name: kind}).fit(cells)
+    except CellError as error:
+        raise ValueError(
+            f"column {name!r} cannot be {kind}: row {error.row + 1:,} holds {error.value!r}; correct "
+            "the cell, leave it empty, or take another kind"
+        ) from None
 
 
 def labels(column: pd.Series) -> NDArray[Any]:

@@ -144,6 +144,8 @@ def predict(
         return
     if counts.unknown:
         note(f"columns that the model does not know are only passed on: {listed(counts.unknown)}")
+    for notice in counts.notices(stored.estimator):
+        note(notice)
     if counts.rejected:
         note(f"{counts.rejected:,} rows could not be read; see {rejects}")
     if output != "-":

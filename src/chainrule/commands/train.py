@@ -196,7 +196,12 @@ def train(
         from chainrule.engine import CompilationError
         from chainrule.tables import reading as tables
 
-        frame = tables.read(data, table=settings["table"], query=settings["query"])
+        frame = tables.read(
+            data,
+            table=settings["table"],
+            query=settings["query"],
+            ignore=[name for name in settings["ignore"] if name != settings["target"]],
+        )
         rows = preparing.prepare(
             frame,
             settings["target"],
@@ -212,7 +217,7 @@ def train(
             seed=settings["seed"],
         )
         model = jobs.make(rows, chosen, plan, settings["seed"])
-        warned = _leaks(frame.drop(columns=settings["ignore"]), rows)
+        warned = _leaks(frame, rows)
     silent = quiet or as_json
     if not silent:
         _show_table(data, rows)

@@ -218,6 +218,38 @@ def task_and_reason(target: pd.Series) -> tuple[str, str]:
     return "regression", f"it holds {distinct:,} different whole numbers"
 
 
+def check_target(target: pd.Series, task: str | None) -> None:
+    """Refuse a target whose values are neither numbers nor names of classes.
+
+    Parameters
+    ----------
+    target : pandas.Series
+    task : "classification", "regression" or None
+        As the user gave it. Dates are classes if they are called so.
+
+    Raises
+    ------
+    ValueError
+        It holds dates, durations or times of day, or values that have no kind.
+    """
+    import pandas.api.types as is_
+
+    found = simple(target).infer_objects()
+    name = f"the target {str(target.name)!r} holds"
+    if is_.is_datetime64_any_dtype(found.dtype):
+        if task != "classification":
+            raise ValueError(
+                f"{name} dates, which are neither numbers nor classes; make a number of it, such as "
+                "the days since another date, or say that each date is a class with --task "
+                "classification"
+            )
+    elif is_.is_float_dtype(found.dtype) and not is_.is_numeric_dtype(target.dtype):
+        cell = next(iter(target.dropna()), None)
+        if hasattr(cell, "total_seconds") or hasattr(cell, "hour"):
+            what = "durations" if hasattr(cell, "total_seconds") else "times of day"
+            raise ValueError(f"{name} {what}; make a number of it, such as seconds or hours")
+
+
 def shown(value: Any) -> str:
     """A value as it is put into a sentence."""
     text = repr(value) if isinstance(value, str) else str(value)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.tables.csv import Csv
 from chainrule.tables.files import Files, Source, TableFile
-from chainrule.tables.plain import as_texts, check_kind, is_clock, is_long, pandas_types, seconds
+from chainrule.tables.plain import (
+    as_texts,
+    check_kind,
+    has_kind,
+    is_clock,
+    is_long,
+    pandas_types,
+    seconds,
+)
 from chainrule.tables.stores import Arrow, DuckDB, Parquet, Typed
 from chainrule.tables.types import (
     ColumnType,
@@ -225,7 +233,10 @@ class OpenTable:
                 raise TableError(f"{file}, column {name!r}: {error}") from error
             for i in bad:
                 wrong.setdefault(i, (name, _misfit(column[i].as_py(), target.kind)))
-        typed, text = pa.table(cells), piece.table
+        typed = pa.table(cells)
+        text = pa.table(  # what no file can hold is as JSON
+            {n: piece.table[n] if has_kind(piece.table[n].type) else cells[n] for n in cells}
+        )
         if wrong:
             for i in sorted(wrong):
                 line, row = piece.where(i)
@@ -312,7 +323,7 @@ def _cells(column: Any, target: _Target) -> tuple[Any, list[int]]:
         column = seconds(column)
     if kind is not None and kind.type == "boolean" and column.type not in (pa.bool_(), pa.string()):
         column = _truths(column)
-    if kind is None or (column.type != pa.string() and kind.type != "text"):
+    if kind is None or _can_be(column.type, kind):
         try:
             if target.arrow == pa.string():
                 return as_texts(column), []
@@ -329,6 +340,21 @@ def _cells(column: Any, target: _Target) -> tuple[Any, list[int]]:
         bad += [start + i for i in wrong]
         start += len(chunk)
     return pa.chunked_array(parts, target.arrow), bad
+
+
+def _can_be(arrow: Any, kind: ColumnType) -> bool:
+    """Whether cells of an Arrow type mean the same as this type; else their texts are read.
+
+    Arrow would make dates of numbers and numbers of dates: the time since 1970.
+    """
+    import pyarrow.types as is_
+
+    if kind.type in ("integer", "number"):
+        plain = is_.is_integer(arrow) or is_.is_floating(arrow) or is_.is_decimal(arrow)
+        return bool(plain or is_.is_boolean(arrow) or is_.is_null(arrow))
+    if kind.type == "date":
+        return bool(is_.is_timestamp(arrow) or is_.is_null(arrow))
+    return kind.type == "boolean" and bool(is_.is_boolean(arrow) or is_.is_null(arrow))
 
 
 def _truths(column: Any) -> Any:
