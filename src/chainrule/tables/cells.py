@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.tables.dtypes import simple
-from chainrule.tables.types import DATES
+from chainrule.tables.spellings import NUMBERS, is_date
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NUMBERS = ("number", "comma", "thousands")
 
 
 class CellError(ValueError):
@@ -31,8 +30,8 @@ class CellError(ValueError):
     def __init__(self, column: str, row: int, value: Any, expected: str) -> None:
         self.column, self.row, self.value = column, row, str(value)[:60]
         super().__init__(
-            f"column {column!r}, row {row}: {self.value!r} is no {expected}, which the column "
-            "holds elsewhere; correct the cell or leave it empty"
+            f"column {column!r}, row {row}: {self.value!r} is not {expected}, as "
+            "the column was learnt; correct the cell or leave it empty"
         )
 
 
@@ -101,12 +100,14 @@ def _of_other(X: Any) -> pd.DataFrame:
         )
 
 
-def spelling(column: pd.Series) -> str | None:
-    """How a column of text spells its numbers or dates, as in `chainrule.tables.types`.
+def spelling(column: pd.Series, comma_seen: bool = False) -> str | None:
+    """How a column of text spells its numbers or dates, as in `chainrule.tables.spellings`.
 
     Parameters
     ----------
     column : pandas.Series of shape (n,)
+    comma_seen : bool, default=False
+        Whether other columns have decimal commas, so that `1.234` is a thousand.
 
     Returns
     -------
@@ -118,7 +119,7 @@ def spelling(column: pd.Series) -> str | None:
     if not _is_text(column):
         return None
     there = present(column)
-    found = spelled_as(there) if len(there) else None
+    found = spelled_as(there, comma_seen) if len(there) else None
     return None if found is None else found.style
 
 
@@ -139,11 +140,11 @@ def _parsed(column: pd.Series, type: str, style: str) -> Any:
     from chainrule.tables.types import ColumnType, convert
 
     texts = [None if gone else str(cell) for cell, gone in zip(column, column.isna(), strict=True)]
-    parsed, wrong = convert(pa.array(texts, pa.string()), ColumnType(type, style))
+    kind = ColumnType(type, style)
+    parsed, wrong = convert(pa.array(texts, pa.string()), kind)
     if wrong:
         row = int(wrong[0])
-        what = type if style in (type, "iso", "zoned") else f"{type} ({style})"
-        raise CellError(str(column.name), row, texts[row], what)
+        raise CellError(str(column.name), row, texts[row], kind.in_words)
     return parsed
 
 
@@ -172,7 +173,7 @@ def as_numbers(column: pd.Series, style: str | None = None) -> NDArray[np.float6
             "a category, or make a number of it, such as the days since another date"
         )
     if _is_text(column):
-        parsed = _parsed(column, "number", style if style in NUMBERS else "number")
+        parsed = _parsed(column, "number", style if style and style.split(" ")[0] in NUMBERS else "number")
         texts: NDArray[np.float64] = np.array(parsed.to_numpy(zero_copy_only=False), np.float64)
         return texts
     numbers: NDArray[np.float64] = column.to_numpy(np.float64, copy=True, na_value=np.nan)
@@ -205,8 +206,8 @@ def as_dates(column: pd.Series, style: str | None = None) -> Any:
             "categorical, or write dates as 2024-12-31"
         )
     if not pd.api.types.is_datetime64_any_dtype(column.dtype):
-        style = style if style in DATES else spelling(column)
-        parsed = _parsed(column, "date", style if style in DATES else "iso")
+        style = style if is_date(style) else spelling(column)
+        parsed = _parsed(column, "date", str(style) if is_date(style) else "iso")
         values = pd.Series(parsed.to_pandas().to_numpy(), index=column.index)
     return pd.to_datetime(values, utc=True).dt.tz_localize(None)
 

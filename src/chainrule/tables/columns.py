@@ -119,7 +119,7 @@ def _text_kind(there: pd.Series, distinct: int) -> tuple[str, str]:
     spelling = spelled_as(there)
     if spelling is not None and spelling.type == "date":
         return "date", "written as text"
-    if spelling is not None and spelling.style in ("integer", "number"):
+    if spelling is not None and spelling.type in ("integer", "number"):
         return "numeric", "written as text"
     n = len(there)
     values = there.astype(str)
@@ -137,15 +137,23 @@ def _text_kind(there: pd.Series, distinct: int) -> tuple[str, str]:
     return "categorical", ""
 
 
-def spelled_as(there: pd.Series) -> ColumnType | None:
-    """What texts spell, if all of them spell a number, a date or true and false; else None."""
+def spelled_as(there: pd.Series, comma_seen: bool = False) -> ColumnType | None:
+    """What texts spell, if all of them spell a number, a date or true and false; else None.
+
+    Parameters
+    ----------
+    there : pandas.Series of shape (n,)
+        Texts.
+    comma_seen : bool, default False
+        Whether other columns have decimal commas, so that `1.234` is a thousand.
+    """
     import pyarrow as pa
 
     sample = there.iloc[:: max(len(there) // 1000, 1)]
     for cells in (sample, there):  # most are settled by a few
         guess = Guess()
         guess.update(pa.array(cells.astype(str).tolist(), pa.string()))
-        found = guess.result(comma_first=True)
+        found = guess.result(comma_first=False, comma_seen=comma_seen)
         if found.type == "text":
             return None
     return found

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.tables.dtypes import simple
-from chainrule.tables.types import MISSING
+from chainrule.tables.spellings import MISSING
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,20 +10,33 @@ from __future__ import annotations
 import csv
 import importlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.tables.dtypes import simple
 from chainrule.tables.files import Source
 from chainrule.tables.opening import Types, opened, raise_it
-from chainrule.tables.types import Reject, TableError
+from chainrule.tables.plain import as_texts
+from chainrule.tables.types import Reading, Reject, TableError
 from chainrule.tables.writing import Writer, writer
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Reject", "TableError", "Writer", "blocks", "read", "types_of", "writer"]
+__all__ = [
+    "Learnt",
+    "Reading",
+    "Reject",
+    "TableError",
+    "Writer",
+    "blocks",
+    "learn",
+    "read",
+    "types_of",
+    "writer",
+]
 
 
 def read(
@@ -35,6 +48,7 @@ def read(
     ignore: list[str] | None = None,
     types: Types = None,
     limit: int | None = None,
+    reading: Reading | None = None,
 ) -> pd.DataFrame:
     """Read a table.
 
@@ -56,6 +70,8 @@ def read(
         are pandas' nullable ones if some are missing or if the type was given.
     limit : int or None, default None
         At most so many rows.
+    reading : Reading or None, default None
+        How numbers and dates are spelled, and what says that a cell is missing; None: found out.
 
     Returns
     -------
@@ -66,13 +82,86 @@ def read(
     TableError
         The table cannot be read. The message names the file, the place and what to do.
     """
+    return learn(
+        source,
+        table=table,
+        query=query,
+        columns=columns,
+        ignore=ignore,
+        types=types,
+        limit=limit,
+        reading=reading,
+    ).frame
+
+
+class Learnt(NamedTuple):
+    """A table, and how it was read.
+
+    Attributes
+    ----------
+    frame : pandas.DataFrame
+    reading : Reading
+        What to read other tables by.
+    marks : dict of str to collections.Counter
+        By column, the texts beside the usual ones that were taken for missing, and how often.
+    written : pandas.Series or None
+        The target's cells as they stand in the table.
+    missing_labels : collections.Counter
+        What the target's cells say that are missing since they say so.
+    """
+
+    frame: pd.DataFrame
+    reading: Reading
+    marks: dict[str, Counter[str]]
+    written: pd.Series | None
+    missing_labels: Counter[str]
+
+
+def learn(
+    source: Source,
+    target: str | None = None,
+    *,
+    table: str | None = None,
+    query: str | None = None,
+    columns: list[str] | None = None,
+    ignore: list[str] | None = None,
+    types: Types = None,
+    limit: int | None = None,
+    reading: Reading | None = None,
+) -> Learnt:
+    """Read a table, and keep how it was read.
+
+    Parameters
+    ----------
+    source, table, query, columns, ignore, types, limit, reading
+        As for :func:`read`.
+    target : str or None, default None
+        A column whose cells are kept as they are written.
+
+    Raises
+    ------
+    TableError
+        As for :func:`read`.
+    """
     needs_extra("pandas", "pyarrow")
     import pyarrow as pa
 
-    with opened(source, table, query, columns, types, limit, ignore=ignore) as whole_table:
-        parts = [typed for typed, _ in whole_table.tables(raise_it)]
+    how = (source, table, query, columns, types, limit)
+    with opened(*how, ignore=ignore, reading=reading) as whole_table:
+        parts, texts = [], []
+        for typed, text in whole_table.tables(raise_it):
+            parts.append(typed)
+            if target in text.column_names:
+                texts.append(text.select([target]))
         whole = pa.concat_tables(parts) if parts else whole_table.empty()
-        return whole_table.frame(whole if limit is None else whole.slice(0, limit), 0)
+        frame = whole_table.frame(whole if limit is None else whole.slice(0, limit), 0)
+        written, labels = None, Counter[str]()
+        if texts:
+            cells = pa.concat_tables(texts, promote_options="permissive").slice(0, len(frame))
+            written = as_texts(cells[target]).to_pandas()
+            if frame[target].isna().any():
+                labels = whole_table.texts_of_missing(str(target))
+        return Learnt(frame, whole_table.learnt, whole_table.marks, written, labels)
 
 
 def blocks(
@@ -84,6 +173,7 @@ def blocks(
     types: Types = None,
     rejects: str | os.PathLike[str] | Callable[[Reject], None] | None = None,
     with_text: bool = False,
+    reading: Reading | None = None,
 ) -> Iterator[Any]:
     """Read a table in blocks of rows, in order, in bounded memory.
 
@@ -92,7 +182,7 @@ def blocks(
 
     Parameters
     ----------
-    source, table, query, types
+    source, table, query, types, reading
         As for :func:`read`. With a type for every column the table is read only once.
     rows : int, default 65536
         In a block; the last may have fewer.
@@ -115,7 +205,7 @@ def blocks(
         raise ValueError(f"rows must be at least 1; got {rows}")
     needs_extra("pandas", "pyarrow")
     how = (source, table, query, None, types, None, rejects is None)
-    with opened(*how) as whole_table, _reporter(rejects) as report:
+    with opened(*how, reading=reading) as whole_table, _reporter(rejects) as report:
         done = 0
         for typed, text in _regrouped(whole_table.tables(report), rows):
             frame = whole_table.frame(typed, done)
