@@ -71,7 +71,8 @@ class TableCleaner(
     kinds_ : dict of str to str
         The kind of each column.
     spellings_ : dict of str to str
-        How numbers and dates are spelled that come as text.
+        How numbers and dates are spelled that come as text, as ``chainrule.tables.spellings``
+        has it; texts in other frames are read the same way.
     many_levels_ : list of str
         Categories that are given as text.
     level_types_ : dict of str to str
@@ -127,13 +128,24 @@ class TableCleaner(
             raise ValueError(
                 f"there is no column left to learn from: {reasons or 'the table is empty'}"
             )
-        self.spellings_ = {
-            name: style
-            for name, kind in self.kinds_.items()
-            if kind in ("numeric", "date") and (style := spelling(frame[name])) is not None
-        }
+        self.spellings_ = self._spellings(frame)
+        if any(style.startswith("comma") for style in self.spellings_.values()):
+            self.spellings_ = self._spellings(frame, comma_seen=True)
         self._learn_levels(frame)
         return self.transform(frame)
+
+    def _spellings(self, frame: pd.DataFrame, comma_seen: bool = False) -> dict[str, str]:
+        """How each column of text spells its numbers or dates."""
+        found = {}
+        for name, kind in self.kinds_.items():
+            style = spelling(frame[name], comma_seen) if kind in ("numeric", "date") else None
+            if style is not None:
+                found[name] = style
+        commas = any(style.startswith("comma") for style in found.values())
+        return {
+            name: ("comma" if commas else "number") if style == "integer" else style
+            for name, style in found.items()
+        }
 
     def _learn_levels(self, frame: pd.DataFrame) -> None:
         self.level_types_, self.levels_ = {}, {}

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from chainrule.evaluation import RESAMPLES, Evaluation, evaluate_classes, evaluate_numbers
 from chainrule.tables.cells import as_numbers, as_strings, listed
 from chainrule.tables.columns import present
-from chainrule.tables.levels import nearly
+from chainrule.tables.levels import as_levels, nearly
+from chainrule.tables.types import Reading
 from chainrule.tabular import MISSING
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class Stored:
     target_type : str or None
     known : set of str
         Columns that it was trained beside, and does not need.
+    reading : Reading
+        How the cells of these columns were spelled in training.
+    labels : dict
+        Which text each class was; see `chainrule.commands.preparing.Table`.
     """
 
     path: str
@@ -53,6 +58,8 @@ class Stored:
     needed: dict[str, str | None]
     target_type: str | None = None
     known: set[str] = field(default_factory=set)
+    reading: Reading = Reading()
+    labels: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_classifier(self) -> bool:
@@ -89,6 +96,12 @@ def open_model(path: str | os.PathLike[str]) -> Stored:
     types = told.get("types") or {}
     kinds = getattr(first, "kinds_", {})
     needed = {name: _type(types.get(name), kinds.get(name, "numeric")) for name in names}
+    learnt = Reading.of(told)
+    formats = {
+        name: format
+        for name, format in learnt.formats.items()
+        if name == told.get("target") or needed.get(name) == format.type
+    }
     return Stored(
         path=os.fspath(path),
         estimator=model,
@@ -96,6 +109,8 @@ def open_model(path: str | os.PathLike[str]) -> Stored:
         needed=needed,
         target_type=told.get("target_type"),
         known={*types, *told.get("ignored", ())},
+        reading=learnt._replace(formats=formats),
+        labels=told.get("labels") or {},
     )
 
 
@@ -104,6 +119,8 @@ def _type(trained: str | None, kind: str) -> str | None:
 
     Those that are taken as names keep all their digits as texts.
     """
+    if kind == "date" and trained == "text":
+        return "date"
     if kind == "numeric":
         return "boolean" if trained == "boolean" else "number"
     return "text" if trained in ("integer", "boolean") else trained
@@ -246,6 +263,10 @@ def _blocks(
 
     wanted = {**stored.needed, **more}
     where: dict[str, Any] = {"table": table, "query": query}
+    formats = {name: each for name, each in stored.reading.formats.items() if name in wanted}
+    for name, type in more.items():
+        if name in formats and formats[name].type != type:
+            del formats[name]
     types: dict[str, str] = {name: type for name, type in wanted.items() if type is not None}
     if source != "-":  # with a type for every column, the table is read once, not twice
         head = blocks(source, rows=1, types="text", rejects=lambda reject: None, **where)
@@ -266,6 +287,7 @@ def _blocks(
             types=types,
             rejects=None if rejects is None else counting,
             with_text=True,
+            reading=stored.reading._replace(formats=formats),
             **where,
         ):
             if first:
@@ -414,7 +436,10 @@ def evaluate_file(
     if target is None:
         raise ValueError(f"{stored.path} does not say what it predicts; name the target")
     kind: str | None = stored.target_type if target == stored.target else None
-    kind = kind if stored.is_classifier else "number"
+    if not stored.is_classifier:
+        kind = "number"
+    elif target == stored.target and stored.labels:
+        kind = "text" if stored.labels["type"] == "boolean" else stored.labels["type"]
     truths, predicted = [], []
     chances: list[Any] = []
     counts, missing = Counts(), 0
@@ -427,7 +452,7 @@ def evaluate_file(
             X = rows[list(stored.needed)]
             counts.see(stored.estimator, X)
             values, chance = predict_frame(stored.estimator, X)
-            truths.append(as_strings(column, "") if stored.is_classifier else as_numbers(column))
+            truths.append(_labels(column, stored) if stored.is_classifier else as_numbers(column))
             predicted.append(values)
             chances.append(chance)
     if not truths:
@@ -453,6 +478,15 @@ def evaluate_file(
         )
     evaluation = evaluate_classes(truth, said, np.concatenate(chances), names, seed=seed)
     return Judged(evaluation, truth, said, notices)
+
+
+def _labels(column: pd.Series, stored: Stored) -> NDArray[Any]:
+    """Classes as texts, as the table that the model was trained on spells them."""
+    if not stored.labels or column.name != stored.target:
+        return as_strings(column, "")
+    written = stored.labels["written"]
+    levels = as_levels(column, stored.labels["type"], "")
+    return np.array([written.get(each, each) for each in levels], dtype=object)
 
 
 def judge(

@@ -5,6 +5,7 @@ What is left out is told, never done in silence.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,23 @@ from numpy.typing import NDArray
 
 from chainrule.data import suggest
 from chainrule.tables.cells import CellError, as_numbers, as_strings, listed, spelling
-from chainrule.tables.columns import Column, check_target, kinds_of, present, task_of
+from chainrule.tables.columns import (
+    Column,
+    check_target,
+    kinds_of,
+    marks_in,
+    nearly_read,
+    present,
+    task_of,
+)
+from chainrule.tables.levels import as_levels, level_type
+from chainrule.tables.types import ColumnType
 from chainrule.tabular import MAX_LEVELS, USED, TableCleaner
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from chainrule.tables.reading import Learnt
 
 FEWEST = 3  # rows of a class: to learn from, to stop by, to test on
 
@@ -39,6 +52,11 @@ class Table:
         Types of X's columns, and of the target, as `chainrule.tables.read` takes them.
     notices : list of str
         What was left out, and why.
+    formats : dict of str to ColumnType
+        How columns of text spell their numbers and dates.
+    labels : dict
+        Where labels come back as they were written: "type", one of LEVEL_TYPES, and "written",
+        the text of each level; else empty.
     max_levels : int
         Categories of more levels are encoded as text.
     """
@@ -52,6 +70,8 @@ class Table:
     target_type: str
     notices: list[str] = field(default_factory=list)
     max_levels: int = MAX_LEVELS
+    formats: dict[str, ColumnType] = field(default_factory=dict)
+    labels: dict[str, Any] = field(default_factory=dict)
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -67,6 +87,7 @@ def prepare(
     ignore: Sequence[str] = (),
     kinds: Mapping[str, str] | None = None,
     max_levels: int = MAX_LEVELS,
+    learnt: Learnt | None = None,
 ) -> Table:
     """Split a table in columns to learn from and a target; say what is left out.
 
@@ -83,6 +104,8 @@ def prepare(
         Kinds of columns that are known better.
     max_levels : int, default=40
         Categories of more levels are encoded as text.
+    learnt : Learnt, optional
+        How the table was read from a file.
 
     Raises
     ------
@@ -118,13 +141,19 @@ def prepare(
         without = int((~there).sum())
         notices.append(
             f"{without:,} of {len(there):,} rows left out, without a value of {target!r} "
-            f"(the first is row {int(np.argmin(there)) + 1:,})"
+            f"(the first is row {int(np.argmin(there)) + 1:,}){_said(learnt)}"
         )
         frame = frame[there].reset_index(drop=True)
     if not len(frame):
         raise ValueError(f"there are no rows with a value of {target!r} to learn from")
     task = task or task_of(frame[target])
-    y = labels(frame[target]) if task == "classification" else _numbers(frame[target])
+    named: dict[str, Any] = {}
+    if task == "classification":
+        y = labels(frame[target])
+        if learnt is not None and learnt.written is not None:
+            y, named = _as_written(y, frame[target], learnt.written[there], notices)
+    else:
+        y = _numbers(frame[target])
     if task == "classification":
         _check_classes(y, target)
     X = frame.drop(columns=[target, *(name for name in ignore if name in frame)])
@@ -146,10 +175,93 @@ def prepare(
         names = [column.name for column in columns if column.kind == kind]
         if names:
             notices.append(f"not used, {why}: {listed(names)}")
+    notices += [f"column {name!r}: {what}" for name, what in remarks(X, columns, learnt)]
     if all(column.kind in ("constant", "identifier") for column in columns):
         raise ValueError(f"there is no column left to predict {target!r} from")
     types = types_of(frame[[target, *X]])
-    return Table(X, y, target, task, columns, types, types.pop(target), notices, max_levels)
+    formats = {} if learnt is None else dict(learnt.reading.formats)
+    for column in columns:
+        if column.kind in ("numeric", "date") and types[column.name] == "text":
+            style = spelling(X[column.name])
+            if style is not None:
+                type = "date" if column.kind == "date" else "number"
+                formats[column.name] = ColumnType(type, "number" if style == "integer" else style)
+    return Table(
+        X,
+        y,
+        target,
+        task,
+        columns,
+        types,
+        types.pop(target),
+        notices,
+        max_levels,
+        formats,
+        named,
+    )
+
+
+def _said(learnt: Learnt | None) -> str:
+    """What the cells of the target that are missing say, if they say something."""
+    texts = {} if learnt is None else {t: n for t, n in learnt.missing_labels.items() if t}
+    if not texts:
+        return ""
+    shown = ", ".join(f"{text!r} ({n:,})" for text, n in texts.items())
+    return (
+        f"; cells of {shown} say that they are missing. To keep them as classes, tell which texts "
+        "are missing with --missing (--missing '': empty cells only)"
+    )
+
+
+def _as_written(
+    y: NDArray[Any], cells: pd.Series, written: pd.Series, notices: list[str]
+) -> tuple[NDArray[Any], dict[str, Any]]:
+    """The labels as the table spells them, and what tells which label a cell is."""
+    type = level_type(cells)
+    if type == "text":
+        return y, {}
+    levels = as_levels(cells, type, "")
+    counts: dict[str, Counter[str]] = {}
+    for each, text in zip(levels, written, strict=True):
+        counts.setdefault(each, Counter())[str(text).strip()] += 1
+    texts = {each: count.most_common(1)[0][0] for each, count in counts.items()}
+    for each, count in counts.items():
+        if len(count) > 1:
+            shown = ", ".join(map(repr, sorted(count)))
+            notices.append(f"a class is spelled in several ways, {shown}: it is {texts[each]!r}")
+    if y.dtype != object and all(each == text for each, text in texts.items()):
+        return y, {}  # whole numbers
+    return np.array([texts[each] for each in levels], dtype=object), {
+        "type": type,
+        "written": texts,
+    }
+
+
+def remarks(
+    X: pd.DataFrame, columns: Sequence[Column], learnt: Learnt | None
+) -> list[tuple[str, str]]:
+    """(column, what is to be known of how its cells were read), where that could surprise.
+
+    Parameters
+    ----------
+    X : pandas.DataFrame
+    columns : list of Column
+    learnt : Learnt or None
+    """
+    found = []
+    for column in columns:
+        cells = X[column.name]
+        marks = {} if learnt is None else learnt.marks.get(column.name, {})
+        if not marks and column.note == "written as text":
+            marks = marks_in(cells)
+        if marks:
+            shown = ", ".join(f"{text!r} ({n:,})" for text, n in marks.items())
+            found.append((column.name, f"cells taken for missing: {shown}"))
+        elif column.kind in ("categorical", "identifier", "text") and column.note != "as given":
+            what = nearly_read(cells)
+            if what:
+                found.append((column.name, what))
+    return found
 
 
 def _check_kind(cells: pd.DataFrame, name: str, kind: str) -> None:

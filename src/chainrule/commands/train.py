@@ -16,7 +16,9 @@ from chainrule.commands.options import parameters, read_config, value_of, with_p
 from chainrule.commands.tables import (
     AsJson,
     Data,
+    DateFormat,
     Force,
+    Missing,
     Query,
     Quiet,
     TableName,
@@ -24,6 +26,7 @@ from chainrule.commands.tables import (
     check_new,
     note,
     one_line,
+    reading_of,
 )
 from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
@@ -45,6 +48,8 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "seed": (int,),
     "table": (str,),
     "query": (str,),
+    "missing": (list,),
+    "date_format": (list,),
 }
 
 
@@ -110,6 +115,8 @@ def train(
             show_default=False,
         ),
     ] = None,
+    missing: Missing = None,
+    date_format: DateFormat = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -181,6 +188,8 @@ def train(
             "seed": seed,
             "table": table,
             "query": query,
+            "missing": missing,
+            "date_format": date_format or None,
         }
         settings, chosen = _settings(config, own, given)
         if settings["target"] is None:
@@ -196,12 +205,15 @@ def train(
         from chainrule.engine import CompilationError
         from chainrule.tables import reading as tables
 
-        frame = tables.read(
+        learnt = tables.learn(
             data,
+            settings["target"],
             table=settings["table"],
             query=settings["query"],
             ignore=[name for name in settings["ignore"] if name != settings["target"]],
+            reading=reading_of(settings["missing"], settings["date_format"]),
         )
+        frame = learnt.frame
         rows = preparing.prepare(
             frame,
             settings["target"],
@@ -209,6 +221,7 @@ def train(
             ignore=settings["ignore"],
             kinds=settings["kind"],
             max_levels=settings["max_levels"],
+            learnt=learnt,
         )
         plan = jobs.split(
             rows,
@@ -395,14 +408,18 @@ def _store(
     chosen: Mapping[str, Any],
 ) -> None:
     from chainrule.evaluation_report import learning_curve, png, write_whole
+    from chainrule.tables.types import Reading
     from chainrule.files.persistence import save
 
+    missing = None if settings["missing"] is None else tuple(settings["missing"])
     metrics = {} if trained.evaluation is None else trained.evaluation.as_dict()["metrics"]
     metadata = {
         "task": rows.task,
         "target": rows.target,
         "target_type": rows.target_type,
         "types": rows.types,
+        **Reading(rows.formats, missing).as_dict(),
+        "labels": rows.labels,
         "ignored": settings["ignore"],
         "data": Path(data).name,
         "rows": trained.rows,

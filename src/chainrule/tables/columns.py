@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.tables.dtypes import simple
-from chainrule.tables.types import ColumnType, Guess
+from chainrule.tables.spellings import MARKS
+from chainrule.tables.types import ColumnType, Guess, convert
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,6 +165,78 @@ def are_numbers(texts: pd.Series) -> pd.Series:
     """Which texts are numbers as one writes them: 12, -1.5, 3,5 or 1e6, but not 007."""
     number = texts.str.fullmatch(r"\s*[+-]?(?:[1-9]\d*|0)?(?:[.,]\d+)?(?:[eE][+-]?\d+)?\s*")
     return number & texts.str.contains(r"\d")
+
+
+def marks_in(cells: pd.Series) -> Counter[str]:
+    """How often each of MARKS comes among texts that spell numbers or dates."""
+    texts = present(cells).astype(str).str.strip()
+    return Counter(texts[texts.isin(MARKS)].tolist())
+
+
+def nearly_read(cells: pd.Series) -> str:
+    """Why a column of texts is not read as numbers or dates, where that seems to be meant; or "".
+
+    Parameters
+    ----------
+    cells : pandas.Series of shape (n,)
+    """
+    import pandas.api.types as is_
+
+    if not (is_.is_object_dtype(cells.dtype) or is_.is_string_dtype(cells.dtype)):
+        return ""
+    there = present(cells)
+    texts = there.astype(str).str.strip()
+    if not len(texts) or not texts.iloc[:100].str.contains(r"\d").any():
+        return ""
+    if ambiguous_dates(there.iloc[:1000]) and ambiguous_dates(there):
+        return (
+            f"its dates, such as {shown(texts.iloc[0])}, may start with the day or the month; say "
+            "which with --date-format COLUMN=%d/%m/%Y or the like"
+        )
+    read, what = are_numbers(texts), "numbers"
+    if not read.any():
+        read, what = are_readable(texts), "numbers or dates"
+    others = texts[~read]
+    if 0 < len(others) < 0.5 * len(texts):
+        place = others.index[0]
+        row = f" in row {place + 1:,}" if isinstance(place, int) else ""
+        return (
+            f"it is not read as {what}, since {len(others):,} of {len(texts):,} cells are not, "
+            f"such as {shown(others.iloc[0])}{row}; correct or empty them, or name them with "
+            f"--missing"
+        )
+    dated = texts.iloc[:100].str.contains(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}").mean()
+    if dated > 0.9:
+        return (
+            f"its cells, such as {shown(texts.iloc[0])}, look like dates of a form that is not "
+            "known; say which with --date-format COLUMN=FORMAT"
+        )
+    amounts = texts.iloc[:100].str.fullmatch(r"[^\d\s]{0,4}\s?[\d.,'\s]*\d\s?[^\d]{0,6}").mean()
+    if amounts > 0.9 and texts.nunique() > 0.5 * len(texts) > 10:
+        return (
+            f"its cells, such as {shown(texts.iloc[0])}, are not read as numbers; write bare "
+            "numbers if they are some"
+        )
+    return ""
+
+
+def are_readable(texts: pd.Series) -> pd.Series:
+    """Which texts spell a number or a date as most of the first hundred do."""
+    import pandas as pd
+    import pyarrow as pa
+
+    seen: Counter[ColumnType] = Counter()
+    for text in texts.iloc[:100]:
+        guess = Guess()
+        guess.update(pa.array([text], pa.string()))
+        seen[guess.result(comma_first=False)] += 1
+    kind, times = seen.most_common(1)[0]
+    if kind.type not in ("number", "date") or times < 50:
+        return pd.Series(False, texts.index)
+    _, wrong = convert(pa.array(texts.tolist(), pa.string()), kind)
+    read = pd.Series(True, texts.index)
+    read.iloc[wrong] = False
+    return read
 
 
 def ambiguous_dates(there: pd.Series) -> bool:
