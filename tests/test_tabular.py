@@ -229,11 +229,11 @@ def test_what_cannot_be_learnt_from_is_said():
 def test_a_cell_of_another_kind_is_named(fitted):
     X, _, _ = table(20)
     spoilt = X.assign(size=[*["1"] * 17, "two", "3", "4"])
-    with pytest.raises(CellError, match="column 'size', row 17: 'two' is no number") as caught:
+    with pytest.raises(CellError, match="column 'size', row 17: 'two' is not a number") as caught:
         fitted.predict(spoilt)
     assert (caught.value.column, caught.value.row, caught.value.value) == ("size", 17, "two")
     spoilt = X.assign(when=["31.12.2024"] * 19 + ["2024"])
-    with pytest.raises(CellError, match=r"row 19: '2024' is no date \(day first\)"):
+    with pytest.raises(CellError, match=r"row 19: '2024' is not a date with the day first"):
         fitted.predict(spoilt)
 
 
@@ -339,7 +339,7 @@ def test_a_cleaner_of_before_there_were_level_types():
         ),
         ("date", [1, 2], "holds numbers, which are no dates"),
         ("date", [True, False], "holds truth values, which are no dates"),
-        ("numeric", ["a", "b"], "'a' is no number"),
+        ("numeric", ["a", "b"], "'a' is not a number"),
         ("categorical", [[1], [2]], "holds lists"),
         ("text", [b"a", b"b"], "holds bytes"),
         (None, [{}, {"a": 1}], "holds structures"),

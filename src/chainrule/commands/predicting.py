@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from chainrule.evaluation import RESAMPLES, Evaluation, evaluate_classes, evaluate_numbers
 from chainrule.tables.cells import as_numbers, as_strings, listed
-from chainrule.tables.columns import present
+from chainrule.tables.columns import marks_in, present
 from chainrule.tables.levels import as_levels, nearly
 from chainrule.tables.types import Reading
 from chainrule.tabular import MISSING
@@ -58,7 +58,7 @@ class Stored:
     needed: dict[str, str | None]
     target_type: str | None = None
     known: set[str] = field(default_factory=set)
-    reading: Reading = Reading()
+    reading: Reading = field(default_factory=Reading)
     labels: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -79,9 +79,27 @@ def open_model(path: str | os.PathLike[str]) -> Stored:
     ValueError
         It is no model's file, or the model does not know the names of its columns.
     """
-    from chainrule.files.persistence import load, read_header
+    from chainrule.files.persistence import load
 
-    model, header = load(path), read_header(path)
+    return stored_at(path, load(path))
+
+
+def stored_at(path: str | os.PathLike[str], model: Any) -> Stored:
+    """A model that was loaded from this file, with what the file says of its columns.
+
+    Parameters
+    ----------
+    path : str or path
+    model : estimator or Pipeline
+
+    Raises
+    ------
+    ValueError
+        The model does not know the names of its columns.
+    """
+    from chainrule.files.persistence import read_header
+
+    header = read_header(path)
     first = model[0] if hasattr(model, "steps") else model
     if hasattr(first, "kinds_"):
         names = list(first.get_feature_names_out())
@@ -137,12 +155,24 @@ class Counts:
         Columns.
     unseen : dict of str to collections.Counter
         By column, the rows of each level of a category that training did not have.
+    marks : dict of str to collections.Counter
+        By column of numbers or dates, the texts beside the usual ones that were taken for missing.
     """
 
     rows: int = 0
     rejected: int = 0
     unknown: list[str] = field(default_factory=list)
     unseen: dict[str, Counter[str]] = field(default_factory=dict)
+    marks: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def see_marks(self, names: Iterable[str], text: pd.DataFrame, typed: pd.DataFrame) -> None:
+        """Count the texts in these columns that were taken for missing."""
+        for name in names:
+            gone = typed[name].isna()
+            if gone.any():
+                counts = marks_in(text[name][gone])
+                if counts:
+                    self.marks.setdefault(name, Counter()).update(counts)
 
     def see(self, model: Any, X: pd.DataFrame) -> None:
         """Count the levels in these rows that training did not have."""
@@ -152,14 +182,20 @@ class Counts:
                 self.unseen.setdefault(name, Counter()).update(counts)
 
     def notices(self, model: Any) -> list[str]:
-        """What is to be said of levels that training did not have, in a sentence for each column.
+        """What is to be said of levels that training did not have and of cells taken for missing.
+
+        It is a sentence for each column.
 
         Parameters
         ----------
         model : Pipeline
         """
         levels = getattr(model[0], "levels_", {}) if self.unseen else {}
-        return [_unseen(name, counts, levels[name]) for name, counts in self.unseen.items()]
+        said = [_unseen(name, counts, levels[name]) for name, counts in self.unseen.items()]
+        for name, counts in self.marks.items():
+            shown = ", ".join(f"{text!r} ({n:,})" for text, n in counts.items())
+            said.append(f"column {name!r}: cells taken for missing: {shown}")
+        return said
 
 
 def _unseen(column: str, counts: Counter[str], known: list[str]) -> str:
@@ -278,6 +314,7 @@ def _blocks(
             if len(types) == len(wanted)
             else types
         )
+    read = [name for name, type in wanted.items() if type in ("number", "date", "boolean")]
     counting = _Counting(rejects, counts)
     with counting:
         first = True
@@ -295,6 +332,7 @@ def _blocks(
                 spare = {*wanted, *stored.known, stored.target}
                 counts.unknown = [name for name in typed if name not in spare]
             first = False
+            counts.see_marks(read, text, typed)
             yield typed, text
 
 

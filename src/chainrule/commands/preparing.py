@@ -19,9 +19,8 @@ from chainrule.tables.columns import (
     Column,
     check_target,
     kinds_of,
-    marks_in,
-    nearly_read,
     present,
+    remarks,
     task_of,
 )
 from chainrule.tables.levels import as_levels, level_type
@@ -175,7 +174,10 @@ def prepare(
         names = [column.name for column in columns if column.kind == kind]
         if names:
             notices.append(f"not used, {why}: {listed(names)}")
-    notices += [f"column {name!r}: {what}" for name, what in remarks(X, columns, learnt)]
+    marks = {} if learnt is None else learnt.marks
+    notices += [
+        f"column {name!r}: {what}; {advice}" for name, what, advice in remarks(X, columns, marks)
+    ]
     if all(column.kind in ("constant", "identifier") for column in columns):
         raise ValueError(f"there is no column left to predict {target!r} from")
     types = types_of(frame[[target, *X]])
@@ -235,33 +237,6 @@ def _as_written(
         "type": type,
         "written": texts,
     }
-
-
-def remarks(
-    X: pd.DataFrame, columns: Sequence[Column], learnt: Learnt | None
-) -> list[tuple[str, str]]:
-    """(column, what is to be known of how its cells were read), where that could surprise.
-
-    Parameters
-    ----------
-    X : pandas.DataFrame
-    columns : list of Column
-    learnt : Learnt or None
-    """
-    found = []
-    for column in columns:
-        cells = X[column.name]
-        marks = {} if learnt is None else learnt.marks.get(column.name, {})
-        if not marks and column.note == "written as text":
-            marks = marks_in(cells)
-        if marks:
-            shown = ", ".join(f"{text!r} ({n:,})" for text, n in marks.items())
-            found.append((column.name, f"cells taken for missing: {shown}"))
-        elif column.kind in ("categorical", "identifier", "text") and column.note != "as given":
-            what = nearly_read(cells)
-            if what:
-                found.append((column.name, what))
-    return found
 
 
 def _check_kind(cells: pd.DataFrame, name: str, kind: str) -> None:

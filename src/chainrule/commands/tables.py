@@ -88,9 +88,7 @@ def reading_of(missing: list[str] | None, date_formats: list[str] | None) -> Rea
             everywhere.append(check_format(format))
     if len(everywhere) > 1:
         raise ValueError("--date-format can be given once without a column")
-    return Reading(
-        formats, None if missing is None else tuple(map(str, missing)), *everywhere
-    )
+    return Reading(formats, None if missing is None else tuple(map(str, missing)), *everywhere)
 
 
 def note(notice: str) -> None:

@@ -408,8 +408,8 @@ def _store(
     chosen: Mapping[str, Any],
 ) -> None:
     from chainrule.evaluation_report import learning_curve, png, write_whole
-    from chainrule.tables.types import Reading
     from chainrule.files.persistence import save
+    from chainrule.tables.types import Reading
 
     missing = None if settings["missing"] is None else tuple(settings["missing"])
     metrics = {} if trained.evaluation is None else trained.evaluation.as_dict()["metrics"]

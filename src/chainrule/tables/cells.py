@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-
 class CellError(ValueError):
     """A cell that is not of its column's kind.
 
@@ -173,7 +172,9 @@ def as_numbers(column: pd.Series, style: str | None = None) -> NDArray[np.float6
             "a category, or make a number of it, such as the days since another date"
         )
     if _is_text(column):
-        parsed = _parsed(column, "number", style if style and style.split(" ")[0] in NUMBERS else "number")
+        parsed = _parsed(
+            column, "number", style if style and style.split(" ")[0] in NUMBERS else "number"
+        )
         texts: NDArray[np.float64] = np.array(parsed.to_numpy(zero_copy_only=False), np.float64)
         return texts
     numbers: NDArray[np.float64] = column.to_numpy(np.float64, copy=True, na_value=np.nan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.tables.dtypes import simple
@@ -169,30 +170,70 @@ def are_numbers(texts: pd.Series) -> pd.Series:
 
 def marks_in(cells: pd.Series) -> Counter[str]:
     """How often each of MARKS comes among texts that spell numbers or dates."""
+    import pandas.api.types as is_
+
+    if not (is_.is_object_dtype(cells.dtype) or is_.is_string_dtype(cells.dtype)):
+        return Counter()
     texts = present(cells).astype(str).str.strip()
     return Counter(texts[texts.isin(MARKS)].tolist())
 
 
-def nearly_read(cells: pd.Series) -> str:
-    """Why a column of texts is not read as numbers or dates, where that seems to be meant; or "".
+def remarks(
+    frame: pd.DataFrame, columns: Sequence[Column], marks: Mapping[str, Counter[str]]
+) -> list[tuple[str, str, str]]:
+    """(column, what, advice) where what was made of a column's cells could surprise.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    columns : list of Column
+        Of this frame.
+    marks : dict of str to collections.Counter
+        By column, the texts that the reader took for missing, and how often.
+    """
+    found = []
+    for column in columns:
+        cells = frame[column.name]
+        counts = marks.get(column.name)
+        if not counts and column.kind in ("numeric", "date"):
+            counts = marks_in(cells)
+        if counts:
+            shown_marks = ", ".join(f"{text!r} ({n:,})" for text, n in counts.items())
+            advice = "if they are none, list the texts that are missing with --missing"
+            found.append((column.name, f"cells were taken for missing: {shown_marks}", advice))
+        elif column.kind in ("categorical", "identifier", "text") and column.note != "as given":
+            found += [(column.name, *each) for each in nearly_read(cells)]
+    return found
+
+
+def nearly_read(cells: pd.Series) -> list[tuple[str, str]]:
+    """Why a column of texts is not read as numbers or dates, where that seems to be meant.
 
     Parameters
     ----------
     cells : pandas.Series of shape (n,)
+
+    Returns
+    -------
+    list of (str, str)
+        What, and advice; or nothing.
     """
     import pandas.api.types as is_
 
     if not (is_.is_object_dtype(cells.dtype) or is_.is_string_dtype(cells.dtype)):
-        return ""
+        return []
     there = present(cells)
     texts = there.astype(str).str.strip()
     if not len(texts) or not texts.iloc[:100].str.contains(r"\d").any():
-        return ""
+        return []
     if ambiguous_dates(there.iloc[:1000]) and ambiguous_dates(there):
-        return (
-            f"its dates, such as {shown(texts.iloc[0])}, may start with the day or the month; say "
-            "which with --date-format COLUMN=%d/%m/%Y or the like"
-        )
+        return [
+            (
+                f"its dates are written as text, such as {shown(texts.iloc[0])}, which may start "
+                "with the day or the month",
+                "say which with --date-format COLUMN=%d/%m/%Y or the like, or write 2024-12-31",
+            )
+        ]
     read, what = are_numbers(texts), "numbers"
     if not read.any():
         read, what = are_readable(texts), "numbers or dates"
@@ -200,24 +241,30 @@ def nearly_read(cells: pd.Series) -> str:
     if 0 < len(others) < 0.5 * len(texts):
         place = others.index[0]
         row = f" in row {place + 1:,}" if isinstance(place, int) else ""
-        return (
-            f"it is not read as {what}, since {len(others):,} of {len(texts):,} cells are not, "
-            f"such as {shown(others.iloc[0])}{row}; correct or empty them, or name them with "
-            f"--missing"
-        )
+        return [
+            (
+                f"it is not read as {what}, since {len(others):,} of {len(texts):,} cells are "
+                f"none, such as {shown(others.iloc[0])}{row}",
+                "correct or empty these cells, or name them with --missing",
+            )
+        ]
     dated = texts.iloc[:100].str.contains(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}").mean()
     if dated > 0.9:
-        return (
-            f"its cells, such as {shown(texts.iloc[0])}, look like dates of a form that is not "
-            "known; say which with --date-format COLUMN=FORMAT"
-        )
+        return [
+            (
+                f"its cells, such as {shown(texts.iloc[0])}, look like dates of an unknown format",
+                "say which with --date-format COLUMN=FORMAT",
+            )
+        ]
     amounts = texts.iloc[:100].str.fullmatch(r"[^\d\s]{0,4}\s?[\d.,'\s]*\d\s?[^\d]{0,6}").mean()
     if amounts > 0.9 and texts.nunique() > 0.5 * len(texts) > 10:
-        return (
-            f"its cells, such as {shown(texts.iloc[0])}, are not read as numbers; write bare "
-            "numbers if they are some"
-        )
-    return ""
+        return [
+            (
+                f"its cells, such as {shown(texts.iloc[0])}, are not read as numbers",
+                "write bare numbers if they are some",
+            )
+        ]
+    return []
 
 
 def are_readable(texts: pd.Series) -> pd.Series:

@@ -387,9 +387,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
 
 
-def _cells(
-    column: Any, target: _Target, missing: Sequence[str] | None
-) -> tuple[Any, list[int]]:
+def _cells(column: Any, target: _Target, missing: Sequence[str] | None) -> tuple[Any, list[int]]:
     """(the column as its target's type, places of cells that are not of it)."""
     import pyarrow as pa
     import pyarrow.compute as pc
