@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import sqlite3
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -219,9 +220,10 @@ def test_levels_never_seen_are_counted_and_named(run):
     code, err = run("predict", "model.chainrule", "new.csv", "-o", "o.csv")
     note = (
         "Note: column 'city': 6 rows with levels never seen in training, which count as none of "
-        "those known: 'köln' (2, 'Köln' but for upper and lower case), 'New\\xa0York' (1, 'New York' "
-        "but for blanks), 'Bonn' (1), 'New York' (1, 'New York' but for blanks), 'NEW YORK' (1, "
-        "'New York' but for upper and lower case); 1 row without a value, as never in training\n"
+        "those known: 'köln' (2, 'Köln' but for upper and lower case), 'New\\xa0York' (1, "
+        "'New York' but for blanks), 'Bonn' (1), 'New\u2423\u2423York' (1, 'New York' but for "
+        "blanks), 'NEW YORK' (1, 'New York' but for upper and lower case); 1 row without a value, "
+        "as never in training\n"
     )
     assert (code, err.splitlines(keepends=True)[0]) == (0, note)
     assert read("o.csv")["city"].iloc[1].strip() == "Köln"
@@ -324,3 +326,17 @@ def test_types_are_never_cast_into_others(run, trained):
     code, err = run("predict", "model.chainrule", "new.parquet", "-o", "o.csv")
     assert code == 2
     assert "new.parquet, line 1, column 'c'" in err
+
+
+def test_a_partitioned_folder_is_trained_on_and_predicted(run):
+    frame = pd.DataFrame({"x": np.arange(200) % 7, "year": [2023, 2024] * 100})
+    frame["y"] = np.where((frame["year"] == 2024) ^ (frame["x"] > 5), "p", "q")
+    pq.write_to_dataset(pa.Table.from_pandas(frame), "hive", partition_cols=["year"])
+    assert run("train", "hive", "-t", "y", *QUICK)[0] == 0
+    assert run("predict", "model.chainrule", "hive", "-o", "o.csv", "-q") == (0, "")
+    out = read("o.csv")
+    assert (len(out), set(out["year"])) == (200, {2023, 2024})
+    (part,) = Path("hive/year=2024").iterdir()
+    assert run("predict", "model.chainrule", part, "-o", "p.csv", "-q") == (0, "")
+    last = out[out["year"] == 2024].reset_index(drop=True)
+    pd.testing.assert_frame_equal(read("p.csv"), last)

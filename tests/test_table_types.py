@@ -228,3 +228,67 @@ def test_a_table_piped_in_keeps_its_encoding(tmp_path, monkeypatch):
     path = written(tmp_path, "stream", k=ENCODINGS["dictionary"](TEXTS))
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
     assert read("-")["k"].fillna("").tolist() == ["a", "b", "", "a"]
+
+
+def partitioned(folder, format="parquet"):
+    """A table in folders by year and city, as Arrow writes it; and the table."""
+    import pyarrow.dataset as ds
+
+    whole = pa.table(
+        {
+            "x": [float(i) for i in range(12)],
+            "year": [2023, 2024, 2024] * 4,
+            "city": ["a/b c", "Köln", None] * 4,
+        }
+    )
+    schema = pa.schema([whole.schema.field("year"), whole.schema.field("city")])
+    how = ds.partitioning(schema, flavor="hive")
+    ds.write_dataset(whole, folder, format=format, partitioning=how)
+    return whole.to_pandas().sort_values("x").reset_index(drop=True)
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv", "feather"])
+@pytest.mark.parametrize("way", ["", "/*", "/*/*", "/*/*/*", "/**/*.{}", "/year=*"])
+def test_folders_that_tell_a_column(tmp_path, format, way):
+    whole = partitioned(tmp_path / "hive", format)
+    (tmp_path / "hive" / "_SUCCESS").touch()
+    frame = read(str(tmp_path / "hive") + way.format(format))
+    frame = frame.sort_values("x").reset_index(drop=True)
+    assert frame["year"].tolist() == whole["year"].tolist()
+    assert frame["city"].fillna("-").tolist() == whole["city"].fillna("-").tolist()
+    assert frame["x"].tolist() == whole["x"].tolist()
+    assert read(tmp_path / "hive", columns=["city"]).shape == (12, 1)
+    assert list(read(tmp_path / "hive", ignore=["year"])) == ["x", "city"]
+    part = next((tmp_path / "hive" / "year=2023").rglob(f"*.{format}"))
+    assert set(read(part)["year"]) == {2023}
+    joined = pd.concat(blocks(tmp_path / "hive", rows=5)).sort_values("x")
+    assert joined["year"].tolist() == whole["year"].tolist()
+
+
+def test_a_column_of_the_file_comes_before_its_folders(tmp_path):
+    (tmp_path / "year=2023").mkdir()
+    (tmp_path / "year=2023" / "a.csv").write_text("x,year\n1,1999\n")
+    assert read(tmp_path)["year"].tolist() == [1999]
+
+
+def test_folders_that_tell_different_things(tmp_path):
+    for name in ("year=2023", "month=1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.csv").write_text("x\n1\n")
+    with pytest.raises(TableError, match="other columns than"):
+        read(tmp_path)
+    (tmp_path / "year=2023" / "year=1").mkdir()
+    (tmp_path / "year=2023" / "year=1" / "a.csv").write_text("x\n1\n")
+    with pytest.raises(TableError, match="two of its folders tell 'year'"):
+        read(tmp_path / "year=2023" / "*" / "*")
+
+
+def test_a_partitioned_folder_as_memory_mapped_arrays(tmp_path):
+    import chainrule
+
+    whole = partitioned(tmp_path / "hive")
+    rows = chainrule.memmap_table(
+        tmp_path / "hive", tmp_path / "rows", columns=["x"], target="year"
+    )
+    order = np.argsort(rows.X[:, 0])
+    assert rows.y[order].tolist() == whole["year"].tolist()

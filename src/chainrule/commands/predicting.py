@@ -7,6 +7,7 @@ them.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -217,7 +218,8 @@ def _unseen(column: str, counts: Counter[str], known: list[str]) -> str:
 def _shown_level(level: str, rows: int, known: list[str]) -> str:
     near = nearly(level, known)
     but = "" if near is None else f", {near[0]!r} but for {near[1]}"
-    return f"{level[:60]!r} ({rows:,}{but})"
+    shown = re.sub(" {2,}", lambda blanks: "\u2423" * len(blanks[0]), level[:60])
+    return f"{shown!r} ({rows:,}{but})"
 
 
 def _rows(n: int) -> str:

@@ -245,8 +245,8 @@ def _check_kind(cells: pd.DataFrame, name: str, kind: str) -> None:
         TableCleaner({name: kind}).fit(cells)
     except CellError as error:
         raise ValueError(
-            f"column {name!r} cannot be {kind}: row {error.row + 1:,} holds {error.value!r}; correct "
-            "the cell, leave it empty, or take another kind"
+            f"column {name!r} cannot be {kind}: row {error.row + 1:,} holds {error.value!r}; "
+            "correct the cell, leave it empty, or take another kind"
         ) from None
 
 

@@ -368,8 +368,8 @@ def check_target(target: pd.Series, task: str | None) -> None:
     if is_.is_datetime64_any_dtype(found.dtype):
         if task != "classification":
             raise ValueError(
-                f"{name} dates, which are neither numbers nor classes; make a number of it, such as "
-                "the days since another date, or say that each date is a class with --task "
+                f"{name} dates, which are neither numbers nor classes; make a number of it, such "
+                "as the days since another date, or say that each date is a class with --task "
                 "classification"
             )
     elif is_.is_float_dtype(found.dtype) and not is_.is_numeric_dtype(target.dtype):

@@ -163,15 +163,14 @@ class OpenTable:
         self._on_look = raise_it if strict else _ignore
         self._nulls = nulls
         self._stores = [_store(file, table, query, self._reading.missing) for file in files]
-        first = self._stores[0]
-        self._names: list[str] = []
+        first, names = self._stores[0], _all_names(self._stores[0])
         for other in self._stores[1:]:
             _same_columns(first, other)
         for name in [*(columns or []), *(ignore or [])]:
-            if name not in first.names:
-                raise column_error(name, first.names, first.file.name)
-        kept = [name for name in first.names if name not in set(ignore or [])]
-        self._names = kept if columns is None else columns
+            if name not in names:
+                raise column_error(name, names, first.file.name)
+        kept = [name for name in names if name not in set(ignore or [])]
+        self._names: list[str] = kept if columns is None else columns
         self._types = types
         self._limit = limit
         self._look()
@@ -183,6 +182,8 @@ class OpenTable:
 
     def _look(self) -> None:
         """The first pass."""
+        import pyarrow as pa
+
         first = self._stores[0]
         spelled = isinstance(first, Csv)
         may_date = not isinstance(first, Typed)
@@ -191,9 +192,16 @@ class OpenTable:
             for name in self._names
         }
         all_given = all(self._wanted(name) for name in self._names)
+        for name in _parts_of(first):
+            if name in seen:
+                seen[name] = _Seen(self._wanted(name), True, True, name, self._reading)
+                values = [_parts_of(store)[name] for store in self._stores]
+                seen[name].update(pa.chunked_array([pa.array(values, pa.string())]))
         for store in self._stores:
             rows = 0
-            names = self._names
+            names = [name for name in self._names if name in set(store.names)]
+            if not names:
+                continue
             if isinstance(store, Typed):
                 for name in names:
                     if self._wanted(name) != "text":
@@ -273,7 +281,9 @@ class OpenTable:
                 tell()
 
         for store in self._stores:
-            for piece in store.pieces(note, self._names):
+            own = [name for name in self._names if name in set(store.names)] or store.names[:1]
+            for piece in store.pieces(note, own):
+                piece = _with_parts(piece, _parts_of(store), self._names)
                 pair = self._typed(piece, store.file.name, note)
                 tell()
                 yield pair
@@ -372,9 +382,31 @@ def _store(
     return (Sqlite if file.format == "sqlite" else DuckDB)(file, table, query)
 
 
+def _parts_of(store: Any) -> dict[str, str | None]:
+    """What the folders above a file tell, and the file does not."""
+    return {name: v for name, v in store.file.parts.items() if name not in set(store.names)}
+
+
+def _all_names(store: Any) -> list[str]:
+    return [*store.names, *_parts_of(store)]
+
+
+def _with_parts(piece: Piece, parts: Mapping[str, str | None], names: list[str]) -> Piece:
+    """The piece with columns of what its folders tell, as texts."""
+    import pyarrow as pa
+
+    table = piece.table
+    for name in names:
+        if name in parts:
+            cells = pa.repeat(pa.scalar(parts[name], pa.string()), len(table))
+            table = table.append_column(name, cells)
+    return Piece(table.select(names), piece.where)
+
+
 def _same_columns(first: Any, other: Any) -> None:
-    lacks = [name for name in first.names if name not in set(other.names)]
-    more = [name for name in other.names if name not in set(first.names)]
+    there, others = _all_names(first), _all_names(other)
+    lacks = [name for name in there if name not in set(others)]
+    more = [name for name in others if name not in set(there)]
     if lacks or more:
         parts = [f"it lacks {_some(lacks)}"] if lacks else []
         parts += [f"it has {_some(more)} besides"] if more else []

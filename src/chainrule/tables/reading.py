@@ -57,7 +57,8 @@ def read(
     source : str, path, or a list of them
         A file, a folder, a pattern such as `"data/*.csv"`, or `"-"` for standard input. CSV
         (delimiter, encoding, decimal comma and packing are found out), Parquet, Arrow, JSON
-        lines, or a DuckDB or SQLite file. Several files must have the same columns.
+        lines, or a DuckDB or SQLite file. Several files must have the same columns. Folders right
+        above a file that are named like `year=2024` give it a column `year`.
     table, query : str or None, default None
         Of a database: which table, or a SELECT.
     columns : list of str or None, default None

@@ -100,8 +100,8 @@ class JsonLines:
             if len(found) > _MANY_KEYS and cells < _LEAST_FILLED * lines * len(found):
                 raise TableError(
                     f"{file.name}: its lines have {len(found):,} different keys, and each line "
-                    "lacks nearly all of them; keys are the names of columns, so put what differs from "
-                    "line to line into values"
+                    "lacks nearly all of them; keys are the names of columns, so put what "
+                    "differs from line to line into values"
                 )
             del trouble[1:]
         if not found:
