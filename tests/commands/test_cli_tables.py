@@ -190,7 +190,11 @@ def test_new_levels_and_holes_are_predicted(folder, run):
     frame["island"] = ["Atlantis", None, "", "日本"]
     frame["body_mass_g"] = [None, None, 1e9, -5]
     code, out, err = run("predict", where / "model.chainrule", "-", stdin=frame.to_csv(index=False))
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err == (
+        "Note: column 'island': 2 rows with levels never seen in training, which count as none of "
+        "those known: 'Atlantis' (1), '日本' (1); 2 rows without a value, as never in training\n"
+    )
     assert pd.read_csv(io.StringIO(out))["prediction"].notna().all()
 
 
@@ -323,7 +327,7 @@ def test_bad_settings(folder, run, tmp_path, settings, message):
     [
         (["-t", "specis"], "no target 'specis'; did you mean 'species'?"),
         ([], "--target"),
-        (["-t", "species", "--ignore", "yaer"], "to ignore 'yaer'; did you mean 'year'?"),
+        (["-t", "species", "--ignore", "yaer"], "has no column 'yaer'; did you mean 'year'?"),
         (["-t", "species", "--ignore", "species"], "'species' is the target"),
         (["-t", "species", "--quantile", "0.5"], "--quantile goes with regression"),
         (["-t", "species", "--max-iter", "x"], "--max-iter must be an int"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -227,11 +229,11 @@ def test_what_cannot_be_learnt_from_is_said():
 def test_a_cell_of_another_kind_is_named(fitted):
     X, _, _ = table(20)
     spoilt = X.assign(size=[*["1"] * 17, "two", "3", "4"])
-    with pytest.raises(CellError, match="column 'size', row 17: 'two' is no number") as caught:
+    with pytest.raises(CellError, match="column 'size', row 17: 'two' is not a number") as caught:
         fitted.predict(spoilt)
     assert (caught.value.column, caught.value.row, caught.value.value) == ("size", 17, "two")
     spoilt = X.assign(when=["31.12.2024"] * 19 + ["2024"])
-    with pytest.raises(CellError, match=r"row 19: '2024' is no date \(day first\)"):
+    with pytest.raises(CellError, match=r"row 19: '2024' is not a date with the day first"):
         fitted.predict(spoilt)
 
 
@@ -290,3 +292,78 @@ def test_frames_come_from_arrays_too():
     frame = pd.DataFrame({1: [1], "b": [2]})
     assert list(as_frame(frame)) == ["1", "b"]
     assert list(frame) == [1, "b"]  # the user's is left alone
+
+
+TRUTH = {"member": [True, False, True, None] * 30, "x": np.linspace(0, 1, 120)}
+
+
+@pytest.mark.parametrize("dtype", [object, "boolean", "category", str])
+def test_equal_values_of_another_type_are_the_same_level(dtype):
+    frame = pd.DataFrame(TRUTH)
+    frame["member"] = frame["member"].astype(object).where(frame["member"].notna(), None)
+    cleaner = TableCleaner().fit(frame.astype({"member": dtype}))
+    same = [True, 1, 1.0, "true", "True", np.True_, "1"] if dtype is not str else [True, "True"]
+    for value in same:
+        cells = pd.DataFrame({"member": pd.Series([value], dtype=object), "x": [0.5]})
+        (level,) = cleaner.transform(cells)["member"]
+        assert level == cleaner.levels_["member"][-1]
+        assert not cleaner.unseen(cells)
+
+
+def test_unseen_levels_and_holes_are_counted():
+    frame = pd.DataFrame(
+        {"day": pd.to_datetime(["2024-01-31", "2024-02-28"] * 30), "n": [1, 2] * 30}
+    )
+    cleaner = TableCleaner({"day": "categorical", "n": "categorical"}).fit(frame)
+    assert cleaner.levels_ == {"day": ["2024-01-31", "2024-02-28"], "n": ["1", "2"]}
+    new = pd.DataFrame({"day": ["2024-01-31T00:00Z", "2024-01-30", None], "n": [1.0, 2.5, "2.0"]})
+    assert cleaner.unseen(new) == {"day": {"2024-01-30": 1, "missing": 1}, "n": {"2.5": 1}}
+
+
+def test_a_cleaner_of_before_there_were_level_types():
+    frame = pd.DataFrame(TRUTH).dropna()
+    frame["member"] = frame["member"].astype(bool)
+    cleaner = TableCleaner().fit(frame)
+    del cleaner.level_types_, cleaner.levels_
+    assert set(cleaner.transform(frame)["member"]) == {"True", "False"}
+    assert cleaner.unseen(frame) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "cells", "message"),
+    [
+        (
+            "numeric",
+            pd.to_datetime(["2024-01-31", "2024-02-28"]),
+            "holds dates, which are no numbers",
+        ),
+        ("date", [1, 2], "holds numbers, which are no dates"),
+        ("date", [True, False], "holds truth values, which are no dates"),
+        ("numeric", ["a", "b"], "'a' is not a number"),
+        ("categorical", [[1], [2]], "holds lists"),
+        ("text", [b"a", b"b"], "holds bytes"),
+        (None, [{}, {"a": 1}], "holds structures"),
+        (None, pd.cut([1, 2], 2), "holds intervals"),
+    ],
+)
+def test_kinds_that_do_not_go_with_the_cells(kind, cells, message):
+    frame = pd.DataFrame({"c": pd.Series(cells), "x": [1.0, 2.0]})
+    with pytest.raises(ValueError, match=f"column 'c'.*{message}"):
+        TableCleaner({} if kind is None else {"c": kind}).fit(frame)
+    TableCleaner({"c": "identifier"}).fit(frame)
+
+
+def test_durations_and_times_are_numbers():
+    frame = pd.DataFrame(
+        {
+            "took": pd.to_timedelta([1, 90, None] * 10, unit="s"),
+            "at": [dt.time(1), dt.time(2), None] * 10,
+            "price": [Decimal("1.5"), Decimal("2.5"), None] * 10,
+        }
+    )
+    cleaner = TableCleaner()
+    cleaned = cleaner.fit_transform(frame)
+    assert set(cleaner.kinds_.values()) == {"numeric"}
+    np.testing.assert_array_equal(
+        cleaned.iloc[:3].T, [[1, 90, np.nan], [3600, 7200, np.nan], [1.5, 2.5, np.nan]]
+    )

@@ -288,12 +288,13 @@ CHANGES = {
         "z",
         "-999 stands far from all other values and comes 40 times",
     ),
-    "mixed types": (cell("z", 9, "?"), "warning", "z", "'?' in row 10"),
+    "mixed types": (cell("z", 9, "abc"), "warning", "z", "'abc' in row 10"),
+    "a mark for missing": (cell("z", 9, "?"), "warning", "z", "taken for missing: '?' (1)"),
     "decimal comma as text": (
         column("z", lambda f: [f"{v:.2f}".replace(".", ",") for v in f["z"]]),
-        "warning",
+        "note",
         "z",
-        "with a decimal comma",
+        "its numbers are written as text",
     ),
     "dates as text": (
         column("d", [f"2024-01-{i % 28 + 1:02d}" for i in range(N)]),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from chainrule.commands.tables import DateFormat, Missing, reading_of
 from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def doctor(
     ] = None,
     table: Annotated[str | None, typer.Option(help="Of a database: which table.")] = None,
     query: Annotated[str | None, typer.Option(help="Of a database: a SELECT.")] = None,
+    missing: Missing = None,
+    date_format: DateFormat = None,
     rows: Annotated[int, typer.Option(min=1, help="Look at no more rows than these.")] = 1_000_000,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, and nothing else, to stdout.")
@@ -52,15 +55,17 @@ def doctor(
 
         zcat rides.csv.gz | chainrule doctor - --target fare
     """
-    from chainrule.tables.columns import kinds_of, task_and_reason
+    from chainrule.tables.columns import check_target, kinds_of, task_and_reason
     from chainrule.tables.findings import findings
-    from chainrule.tables.reading import TableError, read
+    from chainrule.tables.reading import TableError, learn
 
     if task not in (None, "classification", "regression"):
         fail(f"--task must be classification or regression; got {task!r}", BAD_INPUT)
     try:
         with _busy(f"reading {data}"):
-            frame = read(data, table=table, query=query, limit=rows + 1)
+            reading = reading_of(missing, date_format)
+            learnt = learn(data, target, table=table, query=query, limit=rows + 1, reading=reading)
+        frame = learnt.frame
         cut = len(frame) > rows
         frame = frame.iloc[:rows]
         if target not in frame.columns:
@@ -74,12 +79,13 @@ def doctor(
             )
         if not len(frame):
             fail(f"{data} has column names but no rows", BAD_INPUT)
+        check_target(frame[target], task)
         found_task, reason = task_and_reason(frame[target])
         if task is not None:
             found_task, reason = task, "as you said"
         with _busy(f"looking at {len(frame):,} rows"):
             columns = kinds_of(frame, target)
-            found = findings(frame, target, found_task, columns)
+            found = findings(frame, target, found_task, columns, learnt.marks)
     except KeyboardInterrupt:
         fail("stopped", INTERRUPTED)
     except (TableError, ImportError, ValueError) as error:

@@ -24,6 +24,7 @@ from chainrule.commands.predicting import judge, predict_frame
 from chainrule.commands.preparing import Table
 from chainrule.estimators.tabular import tabular_pipeline
 from chainrule.tables.cells import listed
+from chainrule.tables.levels import level
 
 if TYPE_CHECKING:
     from chainrule.files.resuming import Resume
@@ -150,6 +151,7 @@ def make(table: Table, given: Mapping[str, Any], plan: Plan, seed: int) -> Any:
     weights = given.get("class_weight")
     if isinstance(weights, Mapping):
         by_name = {str(name): name for name in np.unique(table.y).tolist()}
+        weights = {_written(str(name), table): weight for name, weight in weights.items()}
         unknown = [str(name) for name in weights if str(name) not in by_name]
         if unknown:
             raise ValueError(f"--class-weight: there is no class {listed(unknown)}")
@@ -176,6 +178,16 @@ def make(table: Table, given: Mapping[str, Any], plan: Plan, seed: int) -> Any:
         message = re.sub(r"The '(\w+)' parameter", lambda name: option(name[1]), message)
         raise ValueError(message) from None
     return model
+
+
+def _written(label: str, table: Table) -> str:
+    """A label as the table spells it: TRUE, where `true` is given."""
+    if not table.labels:
+        return label
+    written: dict[str, str] = table.labels["written"]
+    if label in written.values():
+        return label
+    return written.get(level(label, table.labels["type"]) or "", label)
 
 
 def _check_name(name: str, value: Any, constraints: list[Any]) -> None:

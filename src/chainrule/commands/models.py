@@ -190,12 +190,13 @@ def _written(
     from chainrule.exports.exporting import write_export
     from chainrule.exports.steps import DisagreementError
 
+    loaded = _loaded(model)
     try:
         return write_export(
-            _loaded(model),
+            loaded,
             path,
             format=format,
-            sample=None if sample is None else _sample(sample),
+            sample=None if sample is None else _sample(sample, model, loaded),
             overwrite=force,
             dtype="float64" if double else "float32",
         )
@@ -218,11 +219,18 @@ def _loaded(path: Path) -> Any:
         fail(f"{path} cannot be read: {error.strerror or error}", BAD_INPUT)
 
 
-def _sample(source: str) -> Any:
+def _sample(source: str, path: Path, model: Any) -> Any:
+    """The first rows of a table, read as the table was that the model was trained on."""
+    from chainrule.commands.predicting import stored_at
     from chainrule.tables.reading import read
+    from chainrule.tables.types import Reading
 
     try:
-        return read(source, limit=SAMPLE_ROWS)
+        reading = stored_at(path, model).reading
+    except ValueError:  # it knows no columns
+        reading = Reading()
+    try:
+        return read(source, limit=SAMPLE_ROWS, reading=reading)
     except OSError as error:
         fail(f"{source} cannot be read: {error.strerror or error}", BAD_INPUT)
 

@@ -7,7 +7,9 @@ them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.commands.evaluation import RESAMPLES, Evaluation, evaluate_classes, evaluate_numbers
+from chainrule.estimators.tabular import MISSING
 from chainrule.tables.cells import as_numbers, as_strings, listed
-from chainrule.tables.columns import present
+from chainrule.tables.columns import marks_in, present
+from chainrule.tables.levels import as_levels, nearly
+from chainrule.tables.types import Reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +47,10 @@ class Stored:
     target_type : str or None
     known : set of str
         Columns that it was trained beside, and does not need.
+    reading : Reading
+        How the cells of these columns were spelled in training.
+    labels : dict
+        Which text each class was; see `chainrule.commands.preparing.Table`.
     """
 
     path: str
@@ -50,6 +59,8 @@ class Stored:
     needed: dict[str, str | None]
     target_type: str | None = None
     known: set[str] = field(default_factory=set)
+    reading: Reading = field(default_factory=Reading)
+    labels: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_classifier(self) -> bool:
@@ -69,9 +80,27 @@ def open_model(path: str | os.PathLike[str]) -> Stored:
     ValueError
         It is no model's file, or the model does not know the names of its columns.
     """
-    from chainrule.files.persistence import load, read_header
+    from chainrule.files.persistence import load
 
-    model, header = load(path), read_header(path)
+    return stored_at(path, load(path))
+
+
+def stored_at(path: str | os.PathLike[str], model: Any) -> Stored:
+    """A model that was loaded from this file, with what the file says of its columns.
+
+    Parameters
+    ----------
+    path : str or path
+    model : estimator or Pipeline
+
+    Raises
+    ------
+    ValueError
+        The model does not know the names of its columns.
+    """
+    from chainrule.files.persistence import read_header
+
+    header = read_header(path)
     first = model[0] if hasattr(model, "steps") else model
     if hasattr(first, "kinds_"):
         names = list(first.get_feature_names_out())
@@ -86,6 +115,12 @@ def open_model(path: str | os.PathLike[str]) -> Stored:
     types = told.get("types") or {}
     kinds = getattr(first, "kinds_", {})
     needed = {name: _type(types.get(name), kinds.get(name, "numeric")) for name in names}
+    learnt = Reading.of(told)
+    formats = {
+        name: format
+        for name, format in learnt.formats.items()
+        if name == told.get("target") or needed.get(name) == format.type
+    }
     return Stored(
         path=os.fspath(path),
         estimator=model,
@@ -93,21 +128,102 @@ def open_model(path: str | os.PathLike[str]) -> Stored:
         needed=needed,
         target_type=told.get("target_type"),
         known={*types, *told.get("ignored", ())},
+        reading=learnt._replace(formats=formats),
+        labels=told.get("labels") or {},
     )
 
 
 def _type(trained: str | None, kind: str) -> str | None:
-    """What a column is read as: any number where there were integers."""
-    return "number" if kind == "numeric" or trained == "integer" else trained
+    """What a column is read as: any number where there were integers that are taken as numbers.
+
+    Those that are taken as names keep all their digits as texts.
+    """
+    if kind == "date" and trained == "text":
+        return "date"
+    if kind == "numeric":
+        return "boolean" if trained == "boolean" else "number"
+    return "text" if trained in ("integer", "boolean") else trained
 
 
 @dataclass
 class Counts:
-    """How many rows were predicted and rejected, and which columns the model does not know."""
+    """How many rows were predicted and rejected, and what in them the model does not know.
+
+    Attributes
+    ----------
+    rows, rejected : int
+    unknown : list of str
+        Columns.
+    unseen : dict of str to collections.Counter
+        By column, the rows of each level of a category that training did not have.
+    marks : dict of str to collections.Counter
+        By column of numbers or dates, the texts beside the usual ones that were taken for missing.
+    """
 
     rows: int = 0
     rejected: int = 0
     unknown: list[str] = field(default_factory=list)
+    unseen: dict[str, Counter[str]] = field(default_factory=dict)
+    marks: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def see_marks(self, names: Iterable[str], text: pd.DataFrame, typed: pd.DataFrame) -> None:
+        """Count the texts in these columns that were taken for missing."""
+        for name in names:
+            gone = typed[name].isna()
+            if gone.any():
+                counts = marks_in(text[name][gone])
+                if counts:
+                    self.marks.setdefault(name, Counter()).update(counts)
+
+    def see(self, model: Any, X: pd.DataFrame) -> None:
+        """Count the levels in these rows that training did not have."""
+        first = model[0] if hasattr(model, "steps") else model
+        if hasattr(first, "unseen") and len(X):
+            for name, counts in first.unseen(X).items():
+                self.unseen.setdefault(name, Counter()).update(counts)
+
+    def notices(self, model: Any) -> list[str]:
+        """What is to be said of levels that training did not have and of cells taken for missing.
+
+        It is a sentence for each column.
+
+        Parameters
+        ----------
+        model : Pipeline
+        """
+        levels = getattr(model[0], "levels_", {}) if self.unseen else {}
+        said = [_unseen(name, counts, levels[name]) for name, counts in self.unseen.items()]
+        for name, counts in self.marks.items():
+            shown = ", ".join(f"{text!r} ({n:,})" for text, n in counts.items())
+            said.append(f"column {name!r}: cells taken for missing: {shown}")
+        return said
+
+
+def _unseen(column: str, counts: Counter[str], known: list[str]) -> str:
+    counts = counts.copy()
+    missing = counts.pop(MISSING, 0)
+    said = []
+    if counts:
+        shown = [_shown_level(each, n, known) for each, n in counts.most_common(5)]
+        more = f" and {len(counts) - 5:,} more" if len(counts) > 5 else ""
+        said.append(
+            f"{_rows(sum(counts.values()))} with levels never seen in training, which count as "
+            f"none of those known: {', '.join(shown)}{more}"
+        )
+    if missing:
+        said.append(f"{_rows(missing)} without a value, as never in training")
+    return f"column {column!r}: {'; '.join(said)}"
+
+
+def _shown_level(level: str, rows: int, known: list[str]) -> str:
+    near = nearly(level, known)
+    but = "" if near is None else f", {near[0]!r} but for {near[1]}"
+    shown = re.sub(" {2,}", lambda blanks: "\u2423" * len(blanks[0]), level[:60])
+    return f"{shown!r} ({rows:,}{but})"
+
+
+def _rows(n: int) -> str:
+    return f"{n:,} row{'s' * (n != 1)}"
 
 
 def predict_file(
@@ -154,7 +270,9 @@ def predict_file(
     with writer(out, format, overwrite=overwrite) as file:
         for typed, text in _blocks(stored, source, {}, rejects, counts, table, query):
             frame = text.copy(deep=False)
-            added = predictions(stored.estimator, typed[list(stored.needed)])
+            X = typed[list(stored.needed)]
+            counts.see(stored.estimator, X)
+            added = predictions(stored.estimator, X)
             taken = [name for name in added if name in frame]
             if taken:
                 raise ValueError(
@@ -183,6 +301,10 @@ def _blocks(
 
     wanted = {**stored.needed, **more}
     where: dict[str, Any] = {"table": table, "query": query}
+    formats = {name: each for name, each in stored.reading.formats.items() if name in wanted}
+    for name, type in more.items():
+        if name in formats and formats[name].type != type:
+            del formats[name]
     types: dict[str, str] = {name: type for name, type in wanted.items() if type is not None}
     if source != "-":  # with a type for every column, the table is read once, not twice
         head = blocks(source, rows=1, types="text", rejects=lambda reject: None, **where)
@@ -194,6 +316,7 @@ def _blocks(
             if len(types) == len(wanted)
             else types
         )
+    read = [name for name, type in wanted.items() if type in ("number", "date", "boolean")]
     counting = _Counting(rejects, counts)
     with counting:
         first = True
@@ -203,6 +326,7 @@ def _blocks(
             types=types,
             rejects=None if rejects is None else counting,
             with_text=True,
+            reading=stored.reading._replace(formats=formats),
             **where,
         ):
             if first:
@@ -210,6 +334,7 @@ def _blocks(
                 spare = {*wanted, *stored.known, stored.target}
                 counts.unknown = [name for name in typed if name not in spare]
             first = False
+            counts.see_marks(read, text, typed)
             yield typed, text
 
 
@@ -351,7 +476,10 @@ def evaluate_file(
     if target is None:
         raise ValueError(f"{stored.path} does not say what it predicts; name the target")
     kind: str | None = stored.target_type if target == stored.target else None
-    kind = kind if stored.is_classifier else "number"
+    if not stored.is_classifier:
+        kind = "number"
+    elif target == stored.target and stored.labels:
+        kind = "text" if stored.labels["type"] == "boolean" else stored.labels["type"]
     truths, predicted = [], []
     chances: list[Any] = []
     counts, missing = Counts(), 0
@@ -361,14 +489,16 @@ def evaluate_file(
         rows = typed[there]
         if len(rows):
             column = rows[target]
-            values, chance = predict_frame(stored.estimator, rows[list(stored.needed)])
-            truths.append(as_strings(column, "") if stored.is_classifier else as_numbers(column))
+            X = rows[list(stored.needed)]
+            counts.see(stored.estimator, X)
+            values, chance = predict_frame(stored.estimator, X)
+            truths.append(_labels(column, stored) if stored.is_classifier else as_numbers(column))
             predicted.append(values)
             chances.append(chance)
     if not truths:
         raise ValueError(f"there are no rows with a value of {target!r} to evaluate on")
     truth, said = np.concatenate(truths), np.concatenate(predicted)
-    notices = []
+    notices = counts.notices(stored.estimator)
     if missing:
         rows_of = f"{missing:,} of {missing + len(truth):,} rows"
         notices.append(f"{rows_of} left out, without a value of {target!r}")
@@ -388,6 +518,15 @@ def evaluate_file(
         )
     evaluation = evaluate_classes(truth, said, np.concatenate(chances), names, seed=seed)
     return Judged(evaluation, truth, said, notices)
+
+
+def _labels(column: pd.Series, stored: Stored) -> NDArray[Any]:
+    """Classes as texts, as the table that the model was trained on spells them."""
+    if not stored.labels or column.name != stored.target:
+        return as_strings(column, "")
+    written = stored.labels["written"]
+    levels = as_levels(column, stored.labels["type"], "")
+    return np.array([written.get(each, each) for each in levels], dtype=object)
 
 
 def judge(

@@ -5,6 +5,7 @@ What is left out is told, never done in silence.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.base.validation import suggest
-from chainrule.estimators.tabular import MAX_LEVELS, USED
+from chainrule.estimators.tabular import MAX_LEVELS, USED, TableCleaner
 from chainrule.tables.cells import CellError, as_numbers, as_strings, listed, spelling
-from chainrule.tables.columns import Column, kinds_of, present, task_of
+from chainrule.tables.columns import (
+    Column,
+    check_target,
+    kinds_of,
+    present,
+    remarks,
+    task_of,
+)
+from chainrule.tables.levels import as_levels, level_type
+from chainrule.tables.types import ColumnType
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from chainrule.tables.reading import Learnt
 
 FEWEST = 3  # rows of a class: to learn from, to stop by, to test on
 
@@ -39,6 +51,11 @@ class Table:
         Types of X's columns, and of the target, as `chainrule.tables.read` takes them.
     notices : list of str
         What was left out, and why.
+    formats : dict of str to ColumnType
+        How columns of text spell their numbers and dates.
+    labels : dict
+        Where labels come back as they were written: "type", one of LEVEL_TYPES, and "written",
+        the text of each level; else empty.
     max_levels : int
         Categories of more levels are encoded as text.
     """
@@ -52,6 +69,8 @@ class Table:
     target_type: str
     notices: list[str] = field(default_factory=list)
     max_levels: int = MAX_LEVELS
+    formats: dict[str, ColumnType] = field(default_factory=dict)
+    labels: dict[str, Any] = field(default_factory=dict)
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -67,6 +86,7 @@ def prepare(
     ignore: Sequence[str] = (),
     kinds: Mapping[str, str] | None = None,
     max_levels: int = MAX_LEVELS,
+    learnt: Learnt | None = None,
 ) -> Table:
     """Split a table in columns to learn from and a target; say what is left out.
 
@@ -78,11 +98,13 @@ def prepare(
     task : {"classification", "regression"} or None, default=None
         None: by the target.
     ignore : sequence of str, default=()
-        Columns to leave out.
+        Columns to leave out; those that were not read need not be in the frame.
     kinds : dict of str to str, optional
         Kinds of columns that are known better.
     max_levels : int, default=40
         Categories of more levels are encoded as text.
+    learnt : Learnt, optional
+        How the table was read from a file.
 
     Raises
     ------
@@ -92,9 +114,13 @@ def prepare(
     from chainrule.tables.reading import types_of
 
     kinds = kinds or {}
+    if target in ignore:
+        raise ValueError(f"{target!r} is the target; it cannot be ignored")
+    for name in kinds:
+        if name in ignore:
+            raise ValueError(f"{name!r} is ignored; its kind has no meaning")
     for name, what in (
         (target, "target"),
-        *((name, "column to ignore") for name in ignore),
         *((name, "column to be of a kind") for name in kinds),
     ):
         if name not in frame:
@@ -102,13 +128,11 @@ def prepare(
     for name, kind in kinds.items():
         if kind not in USED:
             raise ValueError(f"{name!r} cannot be {kind!r}; {suggest(kind, USED)}")
-        if name == target or name in ignore:
-            what = "the target" if name == target else "ignored"
-            raise ValueError(f"{name!r} is {what}; its kind has no meaning")
+        if name == target:
+            raise ValueError(f"{name!r} is the target; its kind has no meaning")
     if task not in (None, "classification", "regression"):
         raise ValueError(f"the task is classification or regression, not {task!r}")
-    if target in ignore:
-        raise ValueError(f"{target!r} is the target; it cannot be ignored")
+    check_target(frame[target], task)
     frame = frame.reset_index(drop=True)
     notices = []
     there = frame.index.isin(present(frame[target]).index)
@@ -116,16 +140,24 @@ def prepare(
         without = int((~there).sum())
         notices.append(
             f"{without:,} of {len(there):,} rows left out, without a value of {target!r} "
-            f"(the first is row {int(np.argmin(there)) + 1:,})"
+            f"(the first is row {int(np.argmin(there)) + 1:,}){_said(learnt)}"
         )
         frame = frame[there].reset_index(drop=True)
     if not len(frame):
         raise ValueError(f"there are no rows with a value of {target!r} to learn from")
     task = task or task_of(frame[target])
-    y = labels(frame[target]) if task == "classification" else _numbers(frame[target])
+    named: dict[str, Any] = {}
+    if task == "classification":
+        y = labels(frame[target])
+        if learnt is not None and learnt.written is not None:
+            y, named = _as_written(y, frame[target], learnt.written[there], notices)
+    else:
+        y = _numbers(frame[target])
     if task == "classification":
         _check_classes(y, target)
-    X = frame.drop(columns=[target, *ignore])
+    X = frame.drop(columns=[target, *(name for name in ignore if name in frame)])
+    for name, kind in kinds.items():
+        _check_kind(X[[name]], name, kind)
     columns = [
         column._replace(kind=kinds[column.name], note="as given")
         if column.name in kinds
@@ -142,10 +174,80 @@ def prepare(
         names = [column.name for column in columns if column.kind == kind]
         if names:
             notices.append(f"not used, {why}: {listed(names)}")
+    marks = {} if learnt is None else learnt.marks
+    notices += [
+        f"column {name!r}: {what}; {advice}" for name, what, advice in remarks(X, columns, marks)
+    ]
     if all(column.kind in ("constant", "identifier") for column in columns):
         raise ValueError(f"there is no column left to predict {target!r} from")
     types = types_of(frame[[target, *X]])
-    return Table(X, y, target, task, columns, types, types.pop(target), notices, max_levels)
+    formats = {} if learnt is None else dict(learnt.reading.formats)
+    for column in columns:
+        if column.kind in ("numeric", "date") and types[column.name] == "text":
+            style = spelling(X[column.name])
+            if style is not None:
+                type = "date" if column.kind == "date" else "number"
+                formats[column.name] = ColumnType(type, "number" if style == "integer" else style)
+    return Table(
+        X,
+        y,
+        target,
+        task,
+        columns,
+        types,
+        types.pop(target),
+        notices,
+        max_levels,
+        formats,
+        named,
+    )
+
+
+def _said(learnt: Learnt | None) -> str:
+    """What the cells of the target that are missing say, if they say something."""
+    texts = {} if learnt is None else {t: n for t, n in learnt.missing_labels.items() if t}
+    if not texts:
+        return ""
+    shown = ", ".join(f"{text!r} ({n:,})" for text, n in texts.items())
+    return (
+        f"; cells of {shown} say that they are missing. To keep them as classes, tell which texts "
+        "are missing with --missing (--missing '': empty cells only)"
+    )
+
+
+def _as_written(
+    y: NDArray[Any], cells: pd.Series, written: pd.Series, notices: list[str]
+) -> tuple[NDArray[Any], dict[str, Any]]:
+    """The labels as the table spells them, and what tells which label a cell is."""
+    type = level_type(cells)
+    if type == "text":
+        return y, {}
+    levels = as_levels(cells, type, "")
+    counts: dict[str, Counter[str]] = {}
+    for each, text in zip(levels, written, strict=True):
+        counts.setdefault(each, Counter())[str(text).strip()] += 1
+    texts = {each: count.most_common(1)[0][0] for each, count in counts.items()}
+    for each, count in counts.items():
+        if len(count) > 1:
+            shown = ", ".join(map(repr, sorted(count)))
+            notices.append(f"a class is spelled in several ways, {shown}: it is {texts[each]!r}")
+    if y.dtype != object and all(each == text for each, text in texts.items()):
+        return y, {}  # whole numbers
+    return np.array([texts[each] for each in levels], dtype=object), {
+        "type": type,
+        "written": texts,
+    }
+
+
+def _check_kind(cells: pd.DataFrame, name: str, kind: str) -> None:
+    """Refuse a kind that the column's cells are not of."""
+    try:
+        TableCleaner({name: kind}).fit(cells)
+    except CellError as error:
+        raise ValueError(
+            f"column {name!r} cannot be {kind}: row {error.row + 1:,} holds {error.value!r}; "
+            "correct the cell, leave it empty, or take another kind"
+        ) from None
 
 
 def labels(column: pd.Series) -> NDArray[Any]:

@@ -17,6 +17,7 @@ from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
 if TYPE_CHECKING:
     from chainrule.commands.predicting import Counts
+    from chainrule.tables.types import Reading
 
 DATA = (
     "CSV, Parquet, Arrow or JSON lines: a file, a folder, a pattern; a DuckDB or SQLite file; - "
@@ -29,6 +30,24 @@ TableName = Annotated[
 ]
 Query = Annotated[
     str | None, typer.Option("--query", help="Of a database: a SELECT.", show_default=False)
+]
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TEXT",
+        help="A cell of this text is missing, as an empty one is, and no other text says so "
+        "(default: NA, null, None and the like); may be repeated.",
+        show_default=False,
+    ),
+]
+DateFormat = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[COLUMN=]FORMAT",
+        help="Read dates of this format, such as day=%d/%m/%Y; without a column, of any that "
+        "fits; may be repeated.",
+        show_default=False,
+    ),
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object, and nothing else, to stdout.")
@@ -55,6 +74,23 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def reading_of(missing: list[str] | None, date_formats: list[str] | None) -> Reading:
+    """What --missing and --date-format say."""
+    from chainrule.tables.spellings import check_format
+    from chainrule.tables.types import ColumnType, Reading
+
+    formats, everywhere = {}, []
+    for text in date_formats or []:
+        column, sign, format = str(text).rpartition("=")
+        if sign:
+            formats[column] = ColumnType("date", check_format(format))
+        else:
+            everywhere.append(check_format(format))
+    if len(everywhere) > 1:
+        raise ValueError("--date-format can be given once without a column")
+    return Reading(formats, None if missing is None else tuple(map(str, missing)), *everywhere)
 
 
 def note(notice: str) -> None:
@@ -146,6 +182,8 @@ def predict(
         return
     if counts.unknown:
         note(f"columns that the model does not know are only passed on: {listed(counts.unknown)}")
+    for notice in counts.notices(stored.estimator):
+        note(notice)
     if counts.rejected:
         note(f"{counts.rejected:,} rows could not be read; see {rejects}")
     if output != "-":

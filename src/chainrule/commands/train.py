@@ -18,7 +18,9 @@ from chainrule.commands.options import parameters, read_config, value_of, with_p
 from chainrule.commands.tables import (
     AsJson,
     Data,
+    DateFormat,
     Force,
+    Missing,
     Query,
     Quiet,
     TableName,
@@ -26,6 +28,7 @@ from chainrule.commands.tables import (
     check_new,
     note,
     one_line,
+    reading_of,
 )
 from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
@@ -47,6 +50,8 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "seed": (int,),
     "table": (str,),
     "query": (str,),
+    "missing": (list,),
+    "date_format": (list,),
 }
 
 
@@ -112,6 +117,8 @@ def train(
             show_default=False,
         ),
     ] = None,
+    missing: Missing = None,
+    date_format: DateFormat = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -183,6 +190,8 @@ def train(
             "seed": seed,
             "table": table,
             "query": query,
+            "missing": missing,
+            "date_format": date_format or None,
         }
         settings, chosen = _settings(config, own, given)
         if settings["target"] is None:
@@ -198,7 +207,15 @@ def train(
         from chainrule.engine.compilation import CompilationError
         from chainrule.tables import reading as tables
 
-        frame = tables.read(data, table=settings["table"], query=settings["query"])
+        learnt = tables.learn(
+            data,
+            settings["target"],
+            table=settings["table"],
+            query=settings["query"],
+            ignore=[name for name in settings["ignore"] if name != settings["target"]],
+            reading=reading_of(settings["missing"], settings["date_format"]),
+        )
+        frame = learnt.frame
         rows = preparing.prepare(
             frame,
             settings["target"],
@@ -206,6 +223,7 @@ def train(
             ignore=settings["ignore"],
             kinds=settings["kind"],
             max_levels=settings["max_levels"],
+            learnt=learnt,
         )
         plan = jobs.split(
             rows,
@@ -214,7 +232,7 @@ def train(
             seed=settings["seed"],
         )
         model = jobs.make(rows, chosen, plan, settings["seed"])
-        warned = _leaks(frame.drop(columns=settings["ignore"]), rows)
+        warned = _leaks(frame, rows)
     silent = quiet or as_json
     if not silent:
         _show_table(data, rows)
@@ -393,13 +411,17 @@ def _store(
 ) -> None:
     from chainrule.commands.evaluation_report import learning_curve, png
     from chainrule.files.persistence import save
+    from chainrule.tables.types import Reading
 
+    missing = None if settings["missing"] is None else tuple(settings["missing"])
     metrics = {} if trained.evaluation is None else trained.evaluation.as_dict()["metrics"]
     metadata = {
         "task": rows.task,
         "target": rows.target,
         "target_type": rows.target_type,
         "types": rows.types,
+        **Reading(rows.formats, missing).as_dict(),
+        "labels": rows.labels,
         "ignored": settings["ignore"],
         "data": os.fsencode(Path(data).name).decode("utf-8", "replace"),
         "rows": trained.rows,

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.tables.types import DATES
+from chainrule.tables.dtypes import simple
+from chainrule.tables.spellings import NUMBERS, is_date
 
 if TYPE_CHECKING:
     import pandas as pd
-
-NUMBERS = ("number", "comma", "thousands")
 
 
 class CellError(ValueError):
@@ -30,8 +29,8 @@ class CellError(ValueError):
     def __init__(self, column: str, row: int, value: Any, expected: str) -> None:
         self.column, self.row, self.value = column, row, str(value)[:60]
         super().__init__(
-            f"column {column!r}, row {row}: {self.value!r} is no {expected}, which the column "
-            "holds elsewhere; correct the cell or leave it empty"
+            f"column {column!r}, row {row}: {self.value!r} is not {expected}, as "
+            "the column was learnt; correct the cell or leave it empty"
         )
 
 
@@ -60,7 +59,13 @@ def as_frame(X: Any) -> pd.DataFrame:
     if hasattr(X, "collect") and not isinstance(X, pd.DataFrame):  # polars, lazy
         X = X.collect()
     if not isinstance(X, pd.DataFrame):
-        if hasattr(X, "to_pandas"):
+        if hasattr(X, "to_arrow"):
+            X = _of_other(X)
+        elif type(X).__module__.startswith("pyarrow"):
+            from chainrule.tables.plain import frame_of
+
+            X = frame_of(X)
+        elif hasattr(X, "to_pandas"):
             X = X.to_pandas()
         else:
             X = pd.DataFrame(np.asarray(X))
@@ -73,12 +78,35 @@ def as_frame(X: Any) -> pd.DataFrame:
     return frame
 
 
-def spelling(column: pd.Series) -> str | None:
-    """How a column of text spells its numbers or dates, as in `chainrule.tables.types`.
+def _of_other(X: Any) -> pd.DataFrame:
+    """A frame of polars or another library that can give Arrow's columns."""
+    import pandas as pd
+    import pyarrow as pa
+
+    from chainrule.tables.plain import frame_of
+
+    try:
+        return frame_of(X.to_arrow())
+    except pa.ArrowException:  # polars' integers of 128 bits
+        cells = {name: X[name] for name in X.columns}
+        return pd.DataFrame(
+            {
+                name: pd.Series(column.to_list())
+                if "128" in str(column.dtype)
+                else frame_of(X.select(name).to_arrow())[name]
+                for name, column in cells.items()
+            }
+        )
+
+
+def spelling(column: pd.Series, comma_seen: bool = False) -> str | None:
+    """How a column of text spells its numbers or dates, as in `chainrule.tables.spellings`.
 
     Parameters
     ----------
     column : pandas.Series of shape (n,)
+    comma_seen : bool, default=False
+        Whether other columns have decimal commas, so that `1.234` is a thousand.
 
     Returns
     -------
@@ -90,7 +118,7 @@ def spelling(column: pd.Series) -> str | None:
     if not _is_text(column):
         return None
     there = present(column)
-    found = spelled_as(there) if len(there) else None
+    found = spelled_as(there, comma_seen) if len(there) else None
     return None if found is None else found.style
 
 
@@ -111,11 +139,11 @@ def _parsed(column: pd.Series, type: str, style: str) -> Any:
     from chainrule.tables.types import ColumnType, convert
 
     texts = [None if gone else str(cell) for cell, gone in zip(column, column.isna(), strict=True)]
-    parsed, wrong = convert(pa.array(texts, pa.string()), ColumnType(type, style))
+    kind = ColumnType(type, style)
+    parsed, wrong = convert(pa.array(texts, pa.string()), kind)
     if wrong:
         row = int(wrong[0])
-        what = type if style in (type, "iso", "zoned") else f"{type} ({style})"
-        raise CellError(str(column.name), row, texts[row], what)
+        raise CellError(str(column.name), row, texts[row], kind.in_words)
     return parsed
 
 
@@ -132,15 +160,23 @@ def as_numbers(column: pd.Series, style: str | None = None) -> NDArray[np.float6
     ------
     CellError
         Something in it is no number.
+    ValueError
+        It holds dates, or values that have no kind.
     """
     from pandas.api import types
 
+    column = simple(column).infer_objects()
+    if types.is_datetime64_any_dtype(column.dtype):
+        raise ValueError(
+            f"column {str(column.name)!r} holds dates, which are no numbers; take it as a date or "
+            "a category, or make a number of it, such as the days since another date"
+        )
     if _is_text(column):
-        parsed = _parsed(column, "number", style if style in NUMBERS else "number")
+        parsed = _parsed(
+            column, "number", style if style and style.split(" ")[0] in NUMBERS else "number"
+        )
         texts: NDArray[np.float64] = np.array(parsed.to_numpy(zero_copy_only=False), np.float64)
         return texts
-    if types.is_timedelta64_dtype(column.dtype):
-        column = column.dt.total_seconds()
     numbers: NDArray[np.float64] = column.to_numpy(np.float64, copy=True, na_value=np.nan)
     return numbers
 
@@ -158,13 +194,21 @@ def as_dates(column: pd.Series, style: str | None = None) -> Any:
     ------
     CellError
         Something in it is no date.
+    ValueError
+        It holds numbers, truth values or values that have no kind.
     """
     import pandas as pd
 
-    values = column
+    column = values = simple(column).infer_objects()
+    if pd.api.types.is_numeric_dtype(column.dtype):  # truth values too
+        what = "truth values" if pd.api.types.is_bool_dtype(column.dtype) else "numbers"
+        raise ValueError(
+            f"column {str(column.name)!r} holds {what}, which are no dates; take it as numeric or "
+            "categorical, or write dates as 2024-12-31"
+        )
     if not pd.api.types.is_datetime64_any_dtype(column.dtype):
-        style = style if style in DATES else spelling(column)
-        parsed = _parsed(column, "date", style if style in DATES else "iso")
+        style = style if is_date(style) else spelling(column)
+        parsed = _parsed(column, "date", str(style) if is_date(style) else "iso")
         values = pd.Series(parsed.to_pandas().to_numpy(), index=column.index)
     return pd.to_datetime(values, utc=True).dt.tz_localize(None)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chainrule.tables.types import ColumnType, Guess
+from chainrule.tables.dtypes import simple
+from chainrule.tables.spellings import MARKS
+from chainrule.tables.types import ColumnType, Guess, convert
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,9 +57,14 @@ def kinds_of(frame: pd.DataFrame, target: str | None = None) -> list[Column]:
     -------
     list of Column
         In the frame's order.
+
+    Raises
+    ------
+    ValueError
+        A column is of a type that has no kind, such as lists.
     """
     return [
-        _column(str(name), frame.iloc[:, i].infer_objects())
+        _column(str(name), simple(frame.iloc[:, i]).infer_objects())
         for i, name in enumerate(frame.columns)
         if target is None or name != target
     ]
@@ -66,11 +75,7 @@ def _column(name: str, cells: pd.Series) -> Column:
 
     there = present(cells)
     missing = len(cells) - len(there)
-    try:
-        distinct = int(there.nunique())
-    except TypeError:  # lists and the like
-        there = there.astype(str)
-        distinct = int(there.nunique())
+    distinct = int(there.nunique())
     if distinct <= 1:
         note = f"always {shown(there.iloc[0])}" if distinct else "all missing"
         return Column(name, "constant", missing, distinct, note)
@@ -117,7 +122,7 @@ def _text_kind(there: pd.Series, distinct: int) -> tuple[str, str]:
     spelling = spelled_as(there)
     if spelling is not None and spelling.type == "date":
         return "date", "written as text"
-    if spelling is not None and spelling.style in ("integer", "number"):
+    if spelling is not None and spelling.type in ("integer", "number"):
         return "numeric", "written as text"
     n = len(there)
     values = there.astype(str)
@@ -135,15 +140,23 @@ def _text_kind(there: pd.Series, distinct: int) -> tuple[str, str]:
     return "categorical", ""
 
 
-def spelled_as(there: pd.Series) -> ColumnType | None:
-    """What texts spell, if all of them spell a number, a date or true and false; else None."""
+def spelled_as(there: pd.Series, comma_seen: bool = False) -> ColumnType | None:
+    """What texts spell, if all of them spell a number, a date or true and false; else None.
+
+    Parameters
+    ----------
+    there : pandas.Series of shape (n,)
+        Texts.
+    comma_seen : bool, default False
+        Whether other columns have decimal commas, so that `1.234` is a thousand.
+    """
     import pyarrow as pa
 
     sample = there.iloc[:: max(len(there) // 1000, 1)]
     for cells in (sample, there):  # most are settled by a few
         guess = Guess()
         guess.update(pa.array(cells.astype(str).tolist(), pa.string()))
-        found = guess.result(comma_first=True)
+        found = guess.result(comma_first=False, comma_seen=comma_seen)
         if found.type == "text":
             return None
     return found
@@ -153,6 +166,124 @@ def are_numbers(texts: pd.Series) -> pd.Series:
     """Which texts are numbers as one writes them: 12, -1.5, 3,5 or 1e6, but not 007."""
     number = texts.str.fullmatch(r"\s*[+-]?(?:[1-9]\d*|0)?(?:[.,]\d+)?(?:[eE][+-]?\d+)?\s*")
     return number & texts.str.contains(r"\d")
+
+
+def marks_in(cells: pd.Series) -> Counter[str]:
+    """How often each of MARKS comes among texts that spell numbers or dates."""
+    import pandas.api.types as is_
+
+    if not (is_.is_object_dtype(cells.dtype) or is_.is_string_dtype(cells.dtype)):
+        return Counter()
+    texts = present(cells).astype(str).str.strip()
+    return Counter(texts[texts.isin(MARKS)].tolist())
+
+
+def remarks(
+    frame: pd.DataFrame, columns: Sequence[Column], marks: Mapping[str, Counter[str]]
+) -> list[tuple[str, str, str]]:
+    """(column, what, advice) where what was made of a column's cells could surprise.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    columns : list of Column
+        Of this frame.
+    marks : dict of str to collections.Counter
+        By column, the texts that the reader took for missing, and how often.
+    """
+    found = []
+    for column in columns:
+        cells = frame[column.name]
+        counts = marks.get(column.name)
+        if not counts and column.kind in ("numeric", "date"):
+            counts = marks_in(cells)
+        if counts:
+            shown_marks = ", ".join(f"{text!r} ({n:,})" for text, n in counts.items())
+            advice = "if they are none, list the texts that are missing with --missing"
+            found.append((column.name, f"cells were taken for missing: {shown_marks}", advice))
+        elif column.kind in ("categorical", "identifier", "text") and column.note != "as given":
+            found += [(column.name, *each) for each in nearly_read(cells)]
+    return found
+
+
+def nearly_read(cells: pd.Series) -> list[tuple[str, str]]:
+    """Why a column of texts is not read as numbers or dates, where that seems to be meant.
+
+    Parameters
+    ----------
+    cells : pandas.Series of shape (n,)
+
+    Returns
+    -------
+    list of (str, str)
+        What, and advice; or nothing.
+    """
+    import pandas.api.types as is_
+
+    if not (is_.is_object_dtype(cells.dtype) or is_.is_string_dtype(cells.dtype)):
+        return []
+    there = present(cells)
+    texts = there.astype(str).str.strip()
+    if not len(texts) or not texts.iloc[:100].str.contains(r"\d").any():
+        return []
+    if ambiguous_dates(there.iloc[:1000]) and ambiguous_dates(there):
+        return [
+            (
+                f"its dates are written as text, such as {shown(texts.iloc[0])}, which may start "
+                "with the day or the month",
+                "say which with --date-format COLUMN=%d/%m/%Y or the like, or write 2024-12-31",
+            )
+        ]
+    read, what = are_numbers(texts), "numbers"
+    if not read.any():
+        read, what = are_readable(texts), "numbers or dates"
+    others = texts[~read]
+    if 0 < len(others) < 0.5 * len(texts):
+        place = others.index[0]
+        row = f" in row {place + 1:,}" if isinstance(place, int) else ""
+        return [
+            (
+                f"it is not read as {what}, since {len(others):,} of {len(texts):,} cells are "
+                f"none, such as {shown(others.iloc[0])}{row}",
+                "correct or empty these cells, or name them with --missing",
+            )
+        ]
+    dated = texts.iloc[:100].str.contains(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}").mean()
+    if dated > 0.9:
+        return [
+            (
+                f"its cells, such as {shown(texts.iloc[0])}, look like dates of an unknown format",
+                "say which with --date-format COLUMN=FORMAT",
+            )
+        ]
+    amounts = texts.iloc[:100].str.fullmatch(r"[^\d\s]{0,4}\s?[\d.,'\s]*\d\s?[^\d]{0,6}").mean()
+    if amounts > 0.9 and texts.nunique() > 0.5 * len(texts) > 10:
+        return [
+            (
+                f"its cells, such as {shown(texts.iloc[0])}, are not read as numbers",
+                "write bare numbers if they are some",
+            )
+        ]
+    return []
+
+
+def are_readable(texts: pd.Series) -> pd.Series:
+    """Which texts spell a number or a date as most of the first hundred do."""
+    import pandas as pd
+    import pyarrow as pa
+
+    seen: Counter[ColumnType] = Counter()
+    for text in texts.iloc[:100]:
+        guess = Guess()
+        guess.update(pa.array([text], pa.string()))
+        seen[guess.result(comma_first=False)] += 1
+    kind, times = seen.most_common(1)[0]
+    if kind.type not in ("number", "date") or times < 50:
+        return pd.Series(False, texts.index)
+    _, wrong = convert(pa.array(texts.tolist(), pa.string()), kind)
+    read = pd.Series(True, texts.index)
+    read.iloc[wrong] = False
+    return read
 
 
 def ambiguous_dates(there: pd.Series) -> bool:
@@ -214,6 +345,38 @@ def task_and_reason(target: pd.Series) -> tuple[str, str]:
     if distinct <= 10 and distinct * 10 <= len(there):
         return "classification", f"it has only {distinct} whole numbers, each many times"
     return "regression", f"it holds {distinct:,} different whole numbers"
+
+
+def check_target(target: pd.Series, task: str | None) -> None:
+    """Refuse a target whose values are neither numbers nor names of classes.
+
+    Parameters
+    ----------
+    target : pandas.Series
+    task : "classification", "regression" or None
+        As the user gave it. Dates are classes if they are called so.
+
+    Raises
+    ------
+    ValueError
+        It holds dates, durations or times of day, or values that have no kind.
+    """
+    import pandas.api.types as is_
+
+    found = simple(target).infer_objects()
+    name = f"the target {str(target.name)!r} holds"
+    if is_.is_datetime64_any_dtype(found.dtype):
+        if task != "classification":
+            raise ValueError(
+                f"{name} dates, which are neither numbers nor classes; make a number of it, such "
+                "as the days since another date, or say that each date is a class with --task "
+                "classification"
+            )
+    elif is_.is_float_dtype(found.dtype) and not is_.is_numeric_dtype(target.dtype):
+        cell = next(iter(target.dropna()), None)
+        if hasattr(cell, "total_seconds") or hasattr(cell, "hour"):
+            what = "durations" if hasattr(cell, "total_seconds") else "times of day"
+            raise ValueError(f"{name} {what}; make a number of it, such as seconds or hours")
 
 
 def shown(value: Any) -> str:

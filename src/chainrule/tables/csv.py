@@ -10,12 +10,13 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
 from chainrule.tables.files import TableFile
-from chainrule.tables.types import MISSING, Piece, Reject, Report, TableError
+from chainrule.tables.spellings import MISSING
+from chainrule.tables.types import Piece, Reject, Report, TableError, check_width
 
 PIECE = 1 << 21  # bytes read at a time
 LONGEST_ROW = 1 << 24  # bytes; more is taken for a quote that is never closed
@@ -40,10 +41,14 @@ class Csv:
     names : list of str
         Of the columns; a column without a name is called after its place, `column_1`.
     delimiter, quote, encoding : str
+    null_texts : tuple of str
+        Cells without quotes that are missing.
 
     Parameters
     ----------
     file : TableFile
+    missing : sequence of str or None, default None
+        The texts of cells that are missing; None: those that say so by custom.
 
     Raises
     ------
@@ -51,8 +56,9 @@ class Csv:
         It has no header, or one with a name twice, or it is not text.
     """
 
-    def __init__(self, file: TableFile) -> None:
+    def __init__(self, file: TableFile, missing: Sequence[str] | None = None) -> None:
         self.file = file
+        self.null_texts = MISSING if missing is None else ("",)  # others, quoted or not, later
         with file.open() as stream:
             head = stream.read(_SAMPLE)
         self.encoding = _encoding(head, file.name)
@@ -156,6 +162,7 @@ class Csv:
         raise TableError(f"{self.file.name} is empty; a table starts with a line of column names")
 
     def _checked(self, cells: list[str], line: int) -> list[str]:
+        check_width(len(cells), self.file.name)
         names = [name.strip() or f"column_{i + 1}" for i, name in enumerate(cells)]
         place: dict[str, int] = {}
         for i, name in enumerate(names):
@@ -311,7 +318,7 @@ class Csv:
             arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
                 include_columns=columns,
-                null_values=MISSING,
+                null_values=self.null_texts,
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
                 check_utf8=False,

@@ -11,9 +11,10 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from chainrule.tables.types import TableError
 
@@ -62,6 +63,8 @@ _SUFFIXES = {
     ".db": "sqlite",
     ".duckdb": "duckdb",
 }
+_PART = re.compile(r"([^=]+)=(.*)")
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 # Text hardly ever shrinks more than this; a small file made to fill a memory does.
 _MOST_UNPACKED = 1 << 26
 _MOST_RATIO = 200
@@ -81,12 +84,16 @@ class TableFile:
         "csv", "json lines", "parquet", "arrow", "arrow stream", "sqlite" or "duckdb".
     packed : str or None
         "gzip", "zstd", "bz2" or "xz".
+    parts : dict of str to (str or None)
+        What the folders above it say of all its rows: of `year=2024/city=Rome/rows.parquet` the
+        year and the city.
     """
 
     name: str
     path: Path
     format: str
     packed: str | None = None
+    parts: dict[str, str | None] = field(default_factory=dict)
 
     def open(self) -> Any:
         """Its bytes, unpacked."""
@@ -99,7 +106,8 @@ class Files:
     Parameters
     ----------
     source : str, path, or a list of them
-        A file, a folder (all its files), a pattern such as `data/*.csv`, or "-".
+        A file, a folder (all its files, also in folders such as `year=2024`), a pattern such as
+        `data/*.csv`, or "-".
     """
 
     def __init__(self, source: Source) -> None:
@@ -139,8 +147,8 @@ class Files:
                 elif not stat.S_ISREG(mode):
                     raise TableError(f"{name} is not a file that can be read")
             except OSError as error:
-                raise _unreadable(name, error) from error
-        file = TableFile(name, path, "csv")
+                raise unreadable(name, error) from error
+        file = TableFile(name, path, "csv", parts=_parts(name))
         head = _head(file)
         if not head:
             raise TableError(f"{name} is empty; a table starts with a line of column names")
@@ -161,7 +169,7 @@ class Files:
                 file.write(start)
                 shutil.copyfileobj(stream, file, 1 << 20)
         except OSError as error:
-            raise _unreadable(name, error) from error
+            raise unreadable(name, error) from error
         return Path(kept)
 
     def _keep_pipe(self, path: Path, name: str) -> Path:
@@ -181,10 +189,10 @@ class Files:
 def _find(source: Source) -> list[tuple[str, Path | None]]:
     """(as written, where) of each file; (… , None) for standard input."""
     if not isinstance(source, str | os.PathLike):
-        found = [each for part in source for each in _find(part)]
-        if not found:
+        listed = [each for part in source for each in _find(part)]
+        if not listed:
             raise TableError("there is no file in an empty list")
-        return found
+        return listed
     name = os.fspath(source)
     if "\0" in name:
         raise TableError(f"{name!r} is not the name of a file")
@@ -193,29 +201,61 @@ def _find(source: Source) -> list[tuple[str, Path | None]]:
     path = Path(name)
     try:
         if path.is_dir():
-            inside = sorted(path.iterdir(), key=_natural)
-            inside = [each for each in inside if not each.name.startswith((".", "_"))]
-            folders = [each for each in inside if each.is_dir()]
-            if folders:
-                raise TableError(
-                    f"the folder {name} holds another folder, {folders[0].name}; name the files "
-                    f"with a pattern such as '{name}/*/*'"
-                )
-            if not inside:
-                raise TableError(f"the folder {name} holds no file")
-            return [(str(each), each) for each in inside]
+            return _inside(path, name)
         os.stat(path)
     except FileNotFoundError as error:
         if glob.has_magic(name):
             matched = sorted((Path(each) for each in glob.glob(name, recursive=True)), key=_natural)
-            matched = [each for each in matched if not each.is_dir()]
-            if not matched:
+            found: list[tuple[str, Path | None]] = []
+            for each in matched:
+                if each.name.startswith("_") and not Path(name).name.startswith("_"):
+                    continue  # such as _SUCCESS, as in a folder
+                if not each.is_dir():
+                    found.append((str(each), each))
+                elif _PART.match(each.name):
+                    found += _inside(each, str(each))
+            if not found:
                 raise TableError(f"no file matches {name}") from error
-            return [(str(each), each) for each in matched]
+            return list(dict.fromkeys(found))
         raise TableError(f"{name} does not exist") from error
     except OSError as error:
-        raise _unreadable(name, error) from error
+        raise unreadable(name, error) from error
     return [(name, path)]
+
+
+def _inside(folder: Path, name: str) -> list[tuple[str, Path | None]]:
+    """The files in a folder, and those in its folders `year=2024`."""
+    inside = sorted(folder.iterdir(), key=_natural)
+    inside = [each for each in inside if not each.name.startswith((".", "_"))]
+    if not inside:
+        raise TableError(f"the folder {name} holds no file")
+    found: list[tuple[str, Path | None]] = []
+    for each in inside:
+        if not each.is_dir():
+            found.append((str(each), each))
+        elif _PART.match(each.name):
+            found += _inside(each, str(each))
+        else:
+            raise TableError(
+                f"the folder {name} holds another folder, {each.name}; name the files with a "
+                f"pattern such as '{name}/*/*'. (A folder whose name tells what its rows have in "
+                "common is named like year=2024)"
+            )
+    return found
+
+
+def _parts(name: str) -> dict[str, str | None]:
+    """What the folders right above a file say: name=value, as Spark, Dask and Arrow write them."""
+    parts: dict[str, str | None] = {}
+    for folder in reversed(Path(name).parts[:-1]):
+        match = _PART.match(folder)
+        if match is None:
+            break
+        key, value = unquote(match[1]), unquote(match[2])
+        if key in parts:
+            raise TableError(f"{name}: two of its folders tell {key!r}; rename one")
+        parts[key] = None if value in ("", _NO_VALUE) else value
+    return dict(reversed(parts.items()))
 
 
 def _natural(path: Path) -> list[Any]:
@@ -224,7 +264,8 @@ def _natural(path: Path) -> list[Any]:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
-def _unreadable(name: str, error: OSError) -> TableError:
+def unreadable(name: str, error: OSError) -> TableError:
+    """That the machine does not let the file be read, and why."""
     return TableError(f"{name} cannot be read: {error.strerror or error}")
 
 
@@ -233,7 +274,7 @@ def _head(file: TableFile) -> bytes:
         with file.open() as stream:
             return bytes(stream.read(4096))
     except OSError as error:
-        raise _unreadable(file.name, error) from error
+        raise unreadable(file.name, error) from error
 
 
 def _a(format: str) -> str:
@@ -302,6 +343,8 @@ class _Unpacked:
         try:
             got: bytes = self._stream.read(size)
         except (OSError, EOFError, ValueError, zlib.error) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise unreadable(self._name, error) from error
             raise self._damaged() from error
         except Exception as error:
             if type(error).__name__ not in ("LZMAError", "ArrowInvalid"):

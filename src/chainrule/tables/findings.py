@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from chainrule.tables.columns import (
     Column,
-    ambiguous_dates,
-    are_numbers,
     kinds_of,
     present,
+    remarks,
     shown,
-    spelled_as,
     task_of,
 )
 from chainrule.tables.leaks import leaks
@@ -51,6 +50,7 @@ def findings(
     target: str,
     task: str | None = None,
     columns: list[Column] | None = None,
+    marks: Mapping[str, Counter[str]] | None = None,
 ) -> list[Finding]:
     """Look a table over.
 
@@ -63,6 +63,8 @@ def findings(
         None: see :func:`chainrule.tables.columns.task_of`.
     columns : list of Column or None, default None
         What :func:`chainrule.tables.columns.kinds_of` gives; None: it is asked.
+    marks : dict of str to collections.Counter, optional
+        By column, the texts that were taken for missing when the table was read.
 
     Returns
     -------
@@ -95,6 +97,10 @@ def findings(
     found += _rows(frame, target)
     for column in columns:
         found += _column(frame[column.name], column, len(frame))
+    found += [
+        Finding("warning", *each)
+        for each in remarks(frame, columns, {} if marks is None else marks)
+    ]
     found += _scales(frame, target, task, columns)
     return sorted(found, key=lambda each: SEVERITIES.index(each.severity))
 
@@ -371,39 +377,6 @@ def _numbers(there: pd.Series, name: str) -> Iterator[Finding]:
 
 def _texts(there: pd.Series, column: Column, counts: pd.Series, n: int) -> Iterator[Finding]:
     name = column.name
-    texts = there.astype(str)
-    spelling = spelled_as(there)
-    if spelling is not None and spelling.type in ("integer", "number"):
-        example = shown(str(texts.iloc[0]))
-        how = "with a decimal comma" if spelling.style == "comma" else "with thousands marked"
-        yield Finding(
-            "warning",
-            name,
-            f"its numbers are written as text, {how}, such as {example}",
-            "turn them into numbers, or each is taken for a category of its own",
-        )
-        return
-    if ambiguous_dates(there.iloc[:1000]) and ambiguous_dates(there):
-        yield Finding(
-            "warning",
-            name,
-            f"its dates are written as text, such as {shown(str(texts.iloc[0]))}, which may start "
-            "with the day or the month",
-            "write them as 2024-12-31",
-        )
-        return
-    number = are_numbers(texts)
-    if 0.5 < number.mean() < 1:
-        others = texts[~number]
-        yield Finding(
-            "warning",
-            name,
-            f"{_percent(int(number.sum()), len(texts))} of its cells are numbers, but "
-            f"{len(others):,} {'is' if len(others) == 1 else 'are'} not, such as "
-            f"{shown(str(others.iloc[0]))} in row {_row_of(there, ~number.to_numpy(bool))}",
-            "mend these cells or empty them; until then each number is a category of its own",
-        )
-        return
     if column.distinct > _MANY_LEVELS:
         yield Finding(
             "note" if column.distinct <= 0.5 * n else "warning",

@@ -10,19 +10,33 @@ from __future__ import annotations
 import csv
 import importlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chainrule.tables.dtypes import simple
 from chainrule.tables.files import Source
 from chainrule.tables.opening import Types, opened, raise_it
-from chainrule.tables.types import Reject, TableError
+from chainrule.tables.plain import as_texts
+from chainrule.tables.types import Reading, Reject, TableError
 from chainrule.tables.writing import Writer, writer
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Reject", "TableError", "Writer", "blocks", "read", "types_of", "writer"]
+__all__ = [
+    "Learnt",
+    "Reading",
+    "Reject",
+    "TableError",
+    "Writer",
+    "blocks",
+    "learn",
+    "read",
+    "types_of",
+    "writer",
+]
 
 
 def read(
@@ -31,8 +45,10 @@ def read(
     table: str | None = None,
     query: str | None = None,
     columns: list[str] | None = None,
+    ignore: list[str] | None = None,
     types: Types = None,
     limit: int | None = None,
+    reading: Reading | None = None,
 ) -> pd.DataFrame:
     """Read a table.
 
@@ -41,17 +57,22 @@ def read(
     source : str, path, or a list of them
         A file, a folder, a pattern such as `"data/*.csv"`, or `"-"` for standard input. CSV
         (delimiter, encoding, decimal comma and packing are found out), Parquet, Arrow, JSON
-        lines, or a DuckDB or SQLite file. Several files must have the same columns.
+        lines, or a DuckDB or SQLite file. Several files must have the same columns. Folders right
+        above a file that are named like `year=2024` give it a column `year`.
     table, query : str or None, default None
         Of a database: which table, or a SELECT.
     columns : list of str or None, default None
         Only these, in this order; None: all.
+    ignore : list of str or None, default None
+        Columns that are not read, whatever they hold.
     types : str, dict or None, default None
         "integer", "number", "boolean", "date" or "text", for all columns or by name. A column
         without one gets the first of these that all its cells fit. Integers and truth values
         are pandas' nullable ones if some are missing or if the type was given.
     limit : int or None, default None
         At most so many rows.
+    reading : Reading or None, default None
+        How numbers and dates are spelled, and what says that a cell is missing; None: found out.
 
     Returns
     -------
@@ -62,13 +83,86 @@ def read(
     TableError
         The table cannot be read. The message names the file, the place and what to do.
     """
+    return learn(
+        source,
+        table=table,
+        query=query,
+        columns=columns,
+        ignore=ignore,
+        types=types,
+        limit=limit,
+        reading=reading,
+    ).frame
+
+
+class Learnt(NamedTuple):
+    """A table, and how it was read.
+
+    Attributes
+    ----------
+    frame : pandas.DataFrame
+    reading : Reading
+        What to read other tables by.
+    marks : dict of str to collections.Counter
+        By column, the texts beside the usual ones that were taken for missing, and how often.
+    written : pandas.Series or None
+        The target's cells as they stand in the table.
+    missing_labels : collections.Counter
+        What the target's cells say that are missing since they say so.
+    """
+
+    frame: pd.DataFrame
+    reading: Reading
+    marks: dict[str, Counter[str]]
+    written: pd.Series | None
+    missing_labels: Counter[str]
+
+
+def learn(
+    source: Source,
+    target: str | None = None,
+    *,
+    table: str | None = None,
+    query: str | None = None,
+    columns: list[str] | None = None,
+    ignore: list[str] | None = None,
+    types: Types = None,
+    limit: int | None = None,
+    reading: Reading | None = None,
+) -> Learnt:
+    """Read a table, and keep how it was read.
+
+    Parameters
+    ----------
+    source, table, query, columns, ignore, types, limit, reading
+        As for :func:`read`.
+    target : str or None, default None
+        A column whose cells are kept as they are written.
+
+    Raises
+    ------
+    TableError
+        As for :func:`read`.
+    """
     needs_extra("pandas", "pyarrow")
     import pyarrow as pa
 
-    with opened(source, table, query, columns, types, limit) as whole_table:
-        parts = [typed for typed, _ in whole_table.tables(raise_it)]
+    how = (source, table, query, columns, types, limit)
+    with opened(*how, ignore=ignore, reading=reading) as whole_table:
+        parts, texts = [], []
+        for typed, text in whole_table.tables(raise_it):
+            parts.append(typed)
+            if target in text.column_names:
+                texts.append(text.select([target]))
         whole = pa.concat_tables(parts) if parts else whole_table.empty()
-        return whole_table.frame(whole if limit is None else whole.slice(0, limit), 0)
+        frame = whole_table.frame(whole if limit is None else whole.slice(0, limit), 0)
+        written, labels = None, Counter[str]()
+        if texts:
+            cells = pa.concat_tables(texts, promote_options="permissive").slice(0, len(frame))
+            written = as_texts(cells[target]).to_pandas()
+            if frame[target].isna().any():
+                labels = whole_table.texts_of_missing(str(target))
+        return Learnt(frame, whole_table.learnt, whole_table.marks, written, labels)
 
 
 def blocks(
@@ -80,6 +174,7 @@ def blocks(
     types: Types = None,
     rejects: str | os.PathLike[str] | Callable[[Reject], None] | None = None,
     with_text: bool = False,
+    reading: Reading | None = None,
 ) -> Iterator[Any]:
     """Read a table in blocks of rows, in order, in bounded memory.
 
@@ -88,7 +183,7 @@ def blocks(
 
     Parameters
     ----------
-    source, table, query, types
+    source, table, query, types, reading
         As for :func:`read`. With a type for every column the table is read only once.
     rows : int, default 65536
         In a block; the last may have fewer.
@@ -111,7 +206,7 @@ def blocks(
         raise ValueError(f"rows must be at least 1; got {rows}")
     needs_extra("pandas", "pyarrow")
     how = (source, table, query, None, types, None, rejects is None)
-    with opened(*how) as whole_table, _reporter(rejects) as report:
+    with opened(*how, reading=reading) as whole_table, _reporter(rejects) as report:
         done = 0
         for typed, text in _regrouped(whole_table.tables(report), rows):
             frame = whole_table.frame(typed, done)
@@ -128,7 +223,7 @@ def types_of(frame: pd.DataFrame) -> dict[str, str]:
 
     found = {}
     for name in frame.columns:
-        dtype = frame[name].dtype
+        dtype = simple(frame[name]).dtype
         if is_.is_bool_dtype(dtype):
             found[name] = "boolean"
         elif is_.is_integer_dtype(dtype):

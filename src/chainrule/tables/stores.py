@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from chainrule.tables.files import TableFile
+from chainrule.tables.files import TableFile, unreadable
+from chainrule.tables.plain import check_kind, is_long, plain
 from chainrule.tables.types import (
     Piece,
     Report,
@@ -25,16 +26,16 @@ class Typed:
     """Parquet, Arrow or DuckDB: columns whose types are known before a row is read."""
 
     def __init__(self, file: TableFile, table: str | None = None, query: str | None = None) -> None:
+        import pyarrow as pa
+
         self.file = file
         self._table, self._query = table, query
         with self._guarded():
             schema = self._schema()
             names = list(schema.names)
         self.names = unique_names(names, file.name)
-        for field in schema:
-            _check(field, file.name)
-        empty = schema.empty_table()
-        self.types = {name: _plain(empty[name]).type for name in self.names}
+        with self._guarded():
+            self.types = {f.name: plain(pa.chunked_array([], f.type)).type for f in schema}
 
     def must_look(self, name: str, wanted: str | None) -> bool:
         """Whether a first pass is needed: for missing integers, and for texts to be converted."""
@@ -44,7 +45,7 @@ class Typed:
         kind = self.types[name]
         if wanted is not None:
             return bool(kind == pa.string() and wanted != "text")
-        return bool(is_.is_integer(kind) or is_.is_boolean(kind))
+        return bool(is_.is_integer(kind) or is_.is_boolean(kind) or is_long(kind))
 
     def _guarded(self) -> Any:
         return _Guarded(self.file)
@@ -69,7 +70,7 @@ class Typed:
                 batch.validate(full=True)
                 table = pa.Table.from_batches([batch])
                 names = self.names if columns is None else columns
-                table = pa.table({name: _plain(table[name]) for name in names})
+                table = pa.table({name: plain(table[name]) for name in names})
             yield Piece(table, _placed(table, first))
             first += len(table)
 
@@ -86,58 +87,46 @@ class _Guarded:
     def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
         if error is None or isinstance(error, TableError):
             return
+        name = self._file.name
+        what = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        if isinstance(error, OSError) and error.errno is not None:
+            raise unreadable(name, error) from error  # the machine's fault, not the file's
         module = type(error).__module__.split(".")[0]
-        damaged = module == "pyarrow" or isinstance(error, OSError | UnicodeDecodeError)
-        if damaged or module in ("_duckdb", "duckdb"):
-            what = str(error).splitlines()[0] if str(error) else type(error).__name__
-            if damaged:
-                what = f"it is damaged or cut short ({what.rstrip('.')}); copy it again"
-            raise TableError(f"{self._file.name}: {what}") from error
+        if isinstance(error, NotImplementedError) and module == "pyarrow":
+            raise TableError(f"{name}{_unknown(self._file, what)}") from error
+        if module == "pyarrow" or isinstance(error, OSError | UnicodeDecodeError):
+            what = f"it is damaged or cut short ({what}); copy it again"
+        elif module not in ("_duckdb", "duckdb"):
+            return
+        raise TableError(f"{name}: {what}") from error
 
 
-def _check(field: Any, file: str) -> None:
-    import pyarrow.types as is_
-
-    kind = field.type
-    if is_.is_dictionary(kind):
-        kind = kind.value_type
-    good = (
-        is_.is_integer(kind)
-        or is_.is_floating(kind)
-        or is_.is_decimal(kind)
-        or is_.is_boolean(kind)
-        or is_.is_string(kind)
-        or is_.is_large_string(kind)
-        or is_.is_string_view(kind)
-        or is_.is_timestamp(kind)
-        or is_.is_date(kind)
-        or is_.is_null(kind)
+def _unknown(file: TableFile, what: str) -> str:
+    """What to do about a type that Arrow cannot read."""
+    if "64 bits" not in what:
+        return f": Arrow cannot read it ({what}); write the table with other types or as CSV"
+    names = _wide(file) if file.format == "parquet" else []
+    where = f", column {', '.join(map(repr, names))}" if names else ": a column"
+    verb = "it holds" if names else "holds"
+    return (
+        f"{where}{':' if names else ''} {verb} integers of 128 bits, which Arrow cannot read; make "
+        "them integers of 64 bits, or numbers, and write the file again"
     )
-    if not good:
-        raise TableError(
-            f"{file}, column {field.name!r}: it holds values of type {kind}; a table has numbers, "
-            "texts, dates and truth values, so leave the column out or write its parts as columns"
-        )
 
 
-def _plain(column: Any) -> Any:
-    """The same in the types that we hand on: no dictionaries, decimals, days or string views."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.types as is_
+def _wide(file: TableFile) -> list[str]:
+    """The columns of a Parquet file that hold 16 bytes of no known type."""
+    import duckdb
 
-    kind = column.type
-    if is_.is_dictionary(kind):
-        column = pc.cast(column, kind.value_type)
-        kind = column.type
-    if is_.is_decimal(kind):
-        exact = kind.scale == 0 and kind.precision <= 18
-        return pc.cast(column, pa.int64() if exact else pa.float64())
-    if is_.is_date(kind):
-        return pc.cast(column, pa.timestamp("us"))
-    if is_.is_large_string(kind) or is_.is_string_view(kind):
-        return pc.cast(column, pa.string())
-    return column
+    sql = (
+        "SELECT name FROM parquet_schema(?) WHERE type = 'FIXED_LEN_BYTE_ARRAY' "
+        "AND type_length = '16' AND logical_type IS NULL"
+    )
+    try:
+        with duckdb.connect(config={"autoload_known_extensions": "false"}) as connection:
+            return [row[0] for row in connection.execute(sql, [str(file.path)]).fetchall()]
+    except duckdb.Error:
+        return []
 
 
 def plain_tables(source: Iterable[Any], columns: list[str] | None) -> Iterator[Any]:
@@ -165,10 +154,18 @@ def plain_tables(source: Iterable[Any], columns: list[str] | None) -> Iterator[A
                 raise column_error(name, there, what)
             if name not in names:
                 raise column_error(name, names, "the first table of the source")
-            _check(whole.schema.field(name), what)
+            check_kind(name, whole.schema.field(name).type, what)
         for start in range(0, len(whole), _ROWS):
             piece = whole.slice(start, _ROWS)
-            yield pa.table({name: _plain(piece[name]) for name in names})
+            yield pa.table({name: _short(plain(piece[name])) for name in names})
+
+
+def _short(column: Any) -> Any:
+    """A column without decimals."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.cast(column, pa.float64()) if is_long(column.type) else column
 
 
 def _placed(table: Any, first: int) -> Callable[[int], tuple[int, str]]:
@@ -200,19 +197,19 @@ class Parquet(Typed):
 class Arrow(Typed):
     """An Arrow (Feather) file or stream."""
 
-    def _open(self) -> Any:
+    def _open(self, columns: list[str] | None = None) -> Any:
         import pyarrow as pa
 
         source = pa.memory_map(str(self.file.path))
-        if self.file.format == "arrow stream":
-            return pa.ipc.open_stream(source)
-        return pa.ipc.open_file(source)
+        open_it = pa.ipc.open_stream if self.file.format == "arrow stream" else pa.ipc.open_file
+        places = [] if columns is None else sorted(map(self.names.index, columns))
+        return open_it(source, options=pa.ipc.IpcReadOptions(included_fields=places))
 
     def _schema(self) -> Any:
         return self._open().schema
 
     def _batches(self, columns: list[str] | None) -> Iterator[Any]:
-        reader = self._open()
+        reader = self._open(columns)
         if self.file.format == "arrow stream":
             whole: Iterator[Any] = iter(reader)
         else:

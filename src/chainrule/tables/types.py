@@ -7,36 +7,28 @@ again with the same digits. So `007` is text, and so is an integer of thirty dig
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from chainrule.tables import spellings
+from chainrule.tables.spellings import MARKS, MISSING, MisfitError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 TYPES = ("integer", "number", "boolean", "date", "text")
 
-# A cell that says one of these is missing. (Quoted, it is text, if its column is text.)
-MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None")
-
-_TIME = r"(?:[T ](?P<t>\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?))?$"
-_PATTERNS = {
-    "iso": r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?)?$",
-    "zoned": r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:Z|[+-]\d{2}:?\d{2})$",
-    "year first": r"^(?P<y>\d{4})[/.](?P<m>\d{1,2})[/.](?P<d>\d{1,2})" + _TIME,
-    "day first": r"^(?P<d>\d{1,2})[/.-](?P<m>\d{1,2})[/.-](?P<y>\d{4})" + _TIME,
-    "month first": r"^(?P<m>\d{1,2})[/.-](?P<d>\d{1,2})[/.-](?P<y>\d{4})" + _TIME,
-    "comma": r"^[+-]?(?:[1-9]\d{0,2}(?:[. '\x{a0}\x{202f}]\d{3})+|\d+)?(?:,\d+)?$",
-    "thousands": r"^[+-]?(?:[1-9]\d{0,2}(?:[, '\x{a0}\x{202f}]\d{3})+|\d+)(?:\.\d+)?$",
-}
-DATES = ("iso", "zoned", "year first", "day first", "month first")
 _STYLES = {
     "integer": ("integer",),
-    "number": ("number", "comma", "thousands"),
+    "number": spellings.NUMBERS,
     "boolean": ("boolean",),
-    "date": DATES,
+    "date": spellings.DATES,
     "text": (),
 }
-_NUMERIC = {"integer", "number", "comma", "thousands"}
+_NUMERIC = {"integer", *spellings.NUMBERS}
+MOST_COLUMNS = 30_000
 
 
 class TableError(ValueError):
@@ -44,17 +36,57 @@ class TableError(ValueError):
 
 
 class ColumnType(NamedTuple):
-    """What a column is read as.
+    """What a column is read as; a model's file keeps it, so that new tables are read alike.
 
     Attributes
     ----------
     type : one of TYPES
     style : str
-        How its cells are spelled: "comma" for `3,5`, "day first" for `31.12.2024`, ...
+        How its cells are spelled, as :mod:`chainrule.tables.spellings` has it: "comma" for `3,5`,
+        "comma €" for `3,5 €`, "day first" for `31.12.2024`, "%d.%m.%y" for `31.12.24`, ...
     """
 
     type: str
     style: str
+
+    @property
+    def in_words(self) -> str:
+        """What a cell has to be, with an example."""
+        return spellings.in_words(self.type, self.style)
+
+
+class Reading(NamedTuple):
+    """How cells are read: what is said of a table, or what was learnt of it in training.
+
+    Attributes
+    ----------
+    formats : dict of str to ColumnType
+        By column; the spelling of other columns is found out.
+    missing : tuple of str or None
+        The texts that say that a cell is missing, beside empty cells; None: NA, null and the like,
+        as :mod:`chainrule.tables.spellings` lists them.
+    date_format : str or None
+        A format of ``strptime`` that dates of any column may have.
+    """
+
+    formats: Mapping[str, ColumnType] = MappingProxyType({})
+    missing: tuple[str, ...] | None = None
+    date_format: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same, as a file keeps it."""
+        formats = {name: list(kind) for name, kind in self.formats.items()}
+        return {"formats": formats, "missing": None if self.missing is None else [*self.missing]}
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Reading:
+        """What :meth:`as_dict` gave; of an older file, nothing."""
+        formats = {
+            str(name): ColumnType(str(kind[0]), str(kind[1]))
+            for name, kind in (told.get("formats") or {}).items()
+        }
+        missing = told.get("missing")
+        return cls(formats, None if missing is None else tuple(map(str, missing)))
 
 
 class Reject(NamedTuple):
@@ -102,10 +134,6 @@ class Piece(NamedTuple):
     where: Callable[[int], tuple[int, str]]
 
 
-class MisfitError(Exception):
-    """A cell is not of the type."""
-
-
 def suggestion(name: str, names: Iterable[str]) -> str:
     """'; did you mean …?' for a name that is not among these, or ''."""
     known = {each.casefold(): each for each in reversed(list(names))}
@@ -136,13 +164,25 @@ def chosen(table: str | None, names: list[str], file: str) -> str:
 
 def unique_names(names: list[str], file: str) -> list[str]:
     """The names, if none comes twice."""
+    check_width(len(names), file)
+    place: dict[str, int] = {}
     for i, name in enumerate(names):
-        if name in names[:i]:
+        if name in place:
             raise TableError(
-                f"{file}: columns {names.index(name) + 1} and {i + 1} have the same name, "
-                f"{name!r}; rename one"
+                f"{file}: columns {place[name] + 1} and {i + 1} have the same name, {name!r}; "
+                "rename one"
             )
+        place[name] = i
     return names
+
+
+def check_width(columns: int, file: str) -> None:
+    """Raise for a table of more columns than a network can be given."""
+    if columns > MOST_COLUMNS:
+        raise TableError(
+            f"{file} has {columns:,} columns, and at most {MOST_COLUMNS:,} are read; choose some "
+            "of them, or write one value a row, in columns such as name and value"
+        )
 
 
 def check_types(types: Any) -> None:
@@ -159,6 +199,8 @@ class Guess:
     ----------
     missing : bool
         Whether a cell says that it is missing.
+    marks : collections.Counter
+        How often each of MARKS came; in a column of text, these are texts.
 
     Parameters
     ----------
@@ -166,14 +208,31 @@ class Guess:
         None: whatever fits.
     styles : tuple of str or None, default None
         Only these; None: all of what is wanted.
+    says_missing : sequence of str or None, default None
+        The texts of cells that are missing; None: MISSING, and MARKS.
+    format : str or None, default None
+        A format of ``strptime`` that dates may have.
     """
 
-    def __init__(self, wanted: str | None = None, styles: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self,
+        wanted: str | None = None,
+        styles: tuple[str, ...] | None = None,
+        says_missing: Sequence[str] | None = None,
+        format: str | None = None,
+    ) -> None:
         self._wanted = wanted
         names = _STYLES if wanted is None else [wanted]
         self._alive = set(styles or (style for name in names for style in _STYLES[name]))
-        self._seen = self._huge = self._says_missing = False
+        if format is not None and wanted in (None, "date"):
+            self._alive.add(format)
+        self._format = format
+        self._missing_texts = MISSING if says_missing is None else ("", *says_missing)
+        self._may_mark = says_missing is None
+        self._seen = self._huge = self._says_missing = self._without_unit = False
+        self._unit: str | None = None
         self.missing = False
+        self.marks: Counter[str] = Counter()
 
     @property
     def settled(self) -> bool:
@@ -182,44 +241,85 @@ class Guess:
 
     def update(self, cells: pa.StringArray) -> None:
         """See more cells."""
-        alive = self._alive
-        if not alive:
+        if not self._alive:
             return
         there = cells.drop_null()
-        cells = tidy(there).drop_null()
+        cells = spellings.tidy(there, self._missing_texts).drop_null()
+        if self._may_mark and len(cells):
+            cells = self._unmarked(cells)
         self.missing |= len(there) > len(cells)
         if not len(cells):
             self._says_missing |= any(cell.as_py().strip() for cell in there.unique())
             return
         self._seen = True
-        if "integer" in alive:
+        if self._format in self._alive:
             try:
-                self._huge |= _is_huge(_integer_exactly(cells))
+                spellings.parser(str(self._format))(cells)
             except MisfitError:
-                alive.discard("integer")
-            else:
-                alive &= _NUMERIC
-                return
-        if "number" in alive:
-            try:
-                _number(cells)
-                if self._wanted is None:
-                    _keeps_digits(cells)
-            except MisfitError:
-                alive.discard("number")
-            else:
-                dotted = "comma" in alive and _fits(cells, _PATTERNS["comma"])  # 1.234
-                alive &= {"number", "thousands", "comma"} if dotted else {"number", "thousands"}
-                return
+                self._alive.discard(str(self._format))
+        if self._alive & _NUMERIC and self._numbers(cells):
+            self._alive &= {*_NUMERIC, self._format}
+            return
         if not any(sign.isdigit() for sign in cells[0].as_py()):
-            alive &= {"boolean"}  # the rest all have digits
-        for style in list(alive):
+            self._alive &= {"boolean"}  # the rest all have digits
+        for style in self._alive - _NUMERIC - {self._format}:
             try:
-                if self._wanted is None and style in _NUMERIC:
-                    _keeps_digits(cells)
-                _PARSERS[style](cells)
+                spellings.strict(style)(cells)
+            except MisfitError:
+                self._alive.discard(style)
+
+    def _unmarked(self, cells: pa.StringArray) -> pa.StringArray:
+        """The cells that are none of MARKS; the others are counted."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        marked = pc.is_in(cells, value_set=pa.array(MARKS))
+        if not pc.any(marked, min_count=0).as_py():
+            return cells
+        self.marks.update(cells.filter(marked).to_pylist())
+        return cells.filter(pc.invert(marked))
+
+    def _numbers(self, cells: pa.StringArray) -> bool:
+        """Whether the cells are numbers; which ways of spelling them are left is kept."""
+        alive = self._alive
+        if self._unit is None:
+            if "integer" in alive:
+                try:
+                    self._huge |= _is_huge(spellings.integer_exactly(cells))
+                except MisfitError:
+                    alive.discard("integer")
+                else:
+                    self._without_unit = True
+                    return True
+            if "number" in alive:
+                try:
+                    spellings.number(cells)
+                    if self._wanted is None:
+                        spellings.keeps_digits(cells)
+                except MisfitError:
+                    pass
+                else:
+                    self._without_unit = True
+                    dotted = "comma" in alive and spellings.is_comma(cells)  # 1.234
+                    alive -= {"integer"} if dotted else {"integer", "comma"}
+                    return True
+            self._unit = spellings.unit_of(cells)
+        try:
+            if self._without_unit and self._unit in spellings.SHARES:
+                raise MisfitError
+            cells = spellings.bare(cells, self._unit or "")
+        except MisfitError:
+            alive -= _NUMERIC
+            return False
+        alive.discard("integer")
+        for style in alive & _NUMERIC:
+            try:
+                if self._wanted is None:
+                    spellings.keeps_digits(cells)
+                spellings.strict(style)(cells)
             except MisfitError:
                 alive.discard(style)
+        return bool(alive & _NUMERIC)
 
     def result(self, comma_first: bool, comma_seen: bool = False) -> ColumnType:
         """What it is.
@@ -232,17 +332,19 @@ class Guess:
         comma_seen : bool, default False
             Whether other columns have decimal commas, so that `1.234` is a thousand.
         """
-        if not self._seen and self._says_missing and self._wanted is None:
+        if not self._seen and (self._says_missing or self.marks) and self._wanted is None:
             return ColumnType("text", "")
         if not self._seen:
             return ColumnType(self._wanted or "number", {"date": "iso"}.get(self._wanted or "", ""))
         alive = self._alive
+        if self._format in alive:
+            return ColumnType("date", str(self._format))
         if {"day first", "month first"} <= alive:
             alive = alive - {"day first", "month first"}  # 03/04/2024 can be either
             if self._wanted == "date" and not alive:
                 return ColumnType("date", "ambiguous")
-        order = ["boolean", "integer", "number", "comma", "thousands", *DATES]
-        if not comma_first:
+        order = ["boolean", "integer", "number", "comma", "thousands", *spellings.DATES]
+        if not spellings.prefers_comma(self._unit, comma_first):
             order[3], order[4] = order[4], order[3]
         if comma_seen and "comma" in alive and "integer" not in alive:
             order.remove("comma")
@@ -252,7 +354,8 @@ class Guess:
         for style in order:
             if style in alive:
                 name = next(name for name, styles in _STYLES.items() if style in styles)
-                return ColumnType(name, style)
+                unit = f" {self._unit}" if self._unit and name == "number" else ""
+                return ColumnType(name, style + unit)
         fallback = {"number": "number", "date": "iso", "integer": "integer", "boolean": "boolean"}
         wanted = self._wanted or "text"
         return ColumnType(wanted, fallback.get(wanted, ""))
@@ -272,21 +375,36 @@ def arrow_type(kind: ColumnType) -> pa.DataType:
     }[kind.type]
 
 
-def convert(cells: pa.StringArray, kind: ColumnType) -> tuple[pa.Array, list[int]]:
-    """(cells as that type, places of those that are not of it: missing in the result)."""
+def convert(
+    cells: pa.StringArray, kind: ColumnType, missing: Sequence[str] | None = None
+) -> tuple[pa.Array, list[int]]:
+    """(cells as that type, places of those that are not of it: missing in the result).
+
+    Parameters
+    ----------
+    cells : pyarrow.StringArray
+    kind : ColumnType
+    missing : sequence of str or None, default None
+        The texts of cells that are missing; None: MISSING and MARKS, but no text says so in a
+        column of text.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if kind.type == "text":
+        if missing:
+            gone = pc.is_in(pc.utf8_trim_whitespace(cells), value_set=pa.array([*missing]))
+            cells = pc.if_else(gone, pa.scalar(None, pa.string()), cells)
         return pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells), []
     if kind.style == "" or cells.null_count == len(cells):
         kind = kind if kind.style else ColumnType(kind.type, kind.type)
-    parse = _PARSERS[kind.style]
-    try:
-        return parse(cells), []
-    except MisfitError:
-        pass
-    cells = tidy(cells)
+    parse = spellings.parser(kind.style)
+    if missing is None:
+        try:
+            return parse(cells), []
+        except MisfitError:
+            pass
+    cells = spellings.tidy(cells, (*MISSING, *MARKS) if missing is None else ("", *missing))
     bad = _misfits(cells, parse, 0)
     if len(bad) == len(cells):
         return pa.nulls(len(cells), arrow_type(kind)), bad
@@ -296,16 +414,6 @@ def convert(cells: pa.StringArray, kind: ColumnType) -> tuple[pa.Array, list[int
             keep[i] = False
         cells = pc.if_else(pa.array(keep), cells, pa.scalar(None, pa.string()))
     return parse(cells), bad
-
-
-def tidy(cells: pa.StringArray) -> pa.StringArray:
-    """Cells without blanks around them; None for those that say that they are missing."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    cells = pc.utf8_trim_whitespace(cells)
-    gone = pc.is_in(cells, value_set=pa.array(MISSING))
-    return pc.if_else(gone, pa.scalar(None, pa.string()), cells)
 
 
 def _misfits(cells: pa.StringArray, parse: Callable[[Any], Any], start: int) -> list[int]:
@@ -321,143 +429,9 @@ def _misfits(cells: pa.StringArray, parse: Callable[[Any], Any], start: int) -> 
     return []
 
 
-def _fits(cells: pa.StringArray, pattern: str) -> bool:
-    import pyarrow.compute as pc
-
-    return bool(pc.all(pc.match_substring_regex(cells, pattern), min_count=0).as_py() is not False)
-
-
-def _cast(cells: pa.StringArray, to: pa.DataType) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    try:
-        return pc.cast(cells, to)
-    except pa.ArrowInvalid as error:
-        raise MisfitError from error
-
-
-def _integer_exactly(cells: pa.StringArray) -> pa.Array:
-    """Integers that would be written with the same digits: not 007, +7 or -0."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    whole = _cast(cells, pa.int64())
-    if pc.all(pc.equal(pc.cast(whole, pa.string()), cells), min_count=0).as_py() is False:
-        raise MisfitError
-    return whole
-
-
 def _is_huge(whole: pa.Array) -> bool:
     """Whether a float would not hold all of their digits."""
     import pyarrow.compute as pc
 
     ends = pc.min_max(whole)
     return bool(ends["min"].as_py() < -(2**53) or ends["max"].as_py() > 2**53)
-
-
-def _integer(cells: pa.StringArray) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not _fits(cells, r"^[+-]?\d+$"):
-        raise MisfitError
-    return _cast(pc.replace_substring_regex(cells, r"^\+?(-?)0*(\d)", r"\1\2"), pa.int64())
-
-
-def _number(cells: pa.StringArray) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    numbers = _cast(cells, pa.float64())
-    infinite = pc.is_inf(numbers)
-    if pc.any(infinite).as_py() and not _fits(cells.filter(infinite), r"(?i)^[+-]?inf(inity)?$"):
-        raise MisfitError  # 1e999
-    return numbers
-
-
-def _keeps_digits(cells: pa.StringArray) -> None:
-    import pyarrow.compute as pc
-
-    if pc.any(pc.match_substring_regex(cells, r"^[+-]?(?:0\d|\d{16,}$)")).as_py():
-        raise MisfitError
-
-
-def _comma(cells: pa.StringArray) -> pa.Array:
-    import pyarrow.compute as pc
-
-    if not _fits(cells, _PATTERNS["comma"]):
-        raise MisfitError
-    plain = pc.replace_substring_regex(cells, r"[. '\x{a0}\x{202f}]", "")
-    return _number(pc.replace_substring(plain, ",", "."))
-
-
-def _thousands(cells: pa.StringArray) -> pa.Array:
-    import pyarrow.compute as pc
-
-    if not _fits(cells, _PATTERNS["thousands"]):
-        return _number(cells)
-    return _number(pc.replace_substring_regex(cells, r"[, '\x{a0}\x{202f}]", ""))
-
-
-def _boolean(cells: pa.StringArray) -> pa.Array:
-    import pyarrow as pa
-
-    if not _fits(cells, r"^(?:true|false|True|False|TRUE|FALSE)$"):
-        raise MisfitError
-    return _cast(cells, pa.bool_())
-
-
-def _iso(cells: pa.StringArray) -> pa.Array:
-    import pyarrow as pa
-
-    if not _fits(cells, _PATTERNS["iso"]):
-        raise MisfitError
-    return _cast(cells, pa.timestamp("us"))
-
-
-def _zoned(cells: pa.StringArray) -> pa.Array:
-    import pyarrow as pa
-
-    if not _fits(cells, _PATTERNS["zoned"]):
-        raise MisfitError
-    return _cast(cells, pa.timestamp("us", "UTC"))
-
-
-def _parts(style: str) -> Callable[[Any], Any]:
-    """Reads dates whose parts stand in another order; 31.02. is none."""
-
-    def parse(cells: pa.StringArray) -> pa.Array:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        found = pc.extract_regex(cells, _PATTERNS[style])
-        if found.null_count > cells.null_count:
-            raise MisfitError
-        year, month, day, clock = (found.field(name) for name in "ymdt")
-        month, day = (pc.utf8_lpad(part, 2, padding="0") for part in (month, day))
-        clock = pc.if_else(pc.equal(clock, ""), "00:00", clock)
-        date = pc.binary_join_element_wise(year, month, day, "-")
-        return _cast(
-            pc.if_else(found.is_valid(), pc.binary_join_element_wise(date, clock, " "), None),
-            pa.timestamp("us"),
-        )
-
-    return parse
-
-
-def _ambiguous(cells: pa.StringArray) -> pa.Array:
-    raise MisfitError
-
-
-_PARSERS: dict[str, Callable[[Any], Any]] = {
-    "integer": _integer,
-    "number": _number,
-    "comma": _comma,
-    "thousands": _thousands,
-    "boolean": _boolean,
-    "iso": _iso,
-    "zoned": _zoned,
-    "ambiguous": _ambiguous,
-    **{style: _parts(style) for style in ("year first", "day first", "month first")},
-}

@@ -11,9 +11,21 @@ from typing import Any
 from urllib.parse import quote
 
 from chainrule.tables.files import TableFile
-from chainrule.tables.types import Piece, Reject, Report, TableError, chosen, unique_names
+from chainrule.tables.types import (
+    MOST_COLUMNS,
+    Piece,
+    Reject,
+    Report,
+    TableError,
+    check_width,
+    chosen,
+    unique_names,
+)
 
 _ROWS = 8192  # rows in a piece
+_MOST_CELLS = 1 << 21  # in a piece of JSON lines
+# Of so many keys, each line has to have this part.
+_MANY_KEYS, _LEAST_FILLED = 2000, 0.01
 _LONGEST_LINE = 1 << 24
 
 
@@ -74,12 +86,23 @@ class JsonLines:
         self.file = file
         found: dict[str, None] = {}
         trouble: list[Reject] = []
+        cells = lines = 0
         for batch in self._batches():
             keys = None
             for _, row, _ in self._rows(batch, trouble.append):
                 if row.keys() != keys:
                     found.update(dict.fromkeys(row))
                     keys = row.keys()
+                    if len(found) > MOST_COLUMNS:
+                        check_width(len(found), file.name)
+                cells += len(row)
+                lines += 1
+            if len(found) > _MANY_KEYS and cells < _LEAST_FILLED * lines * len(found):
+                raise TableError(
+                    f"{file.name}: its lines have {len(found):,} different keys, and each line "
+                    "lacks nearly all of them; keys are the names of columns, so put what "
+                    "differs from line to line into values"
+                )
             del trouble[1:]
         if not found:
             if trouble:
@@ -90,9 +113,11 @@ class JsonLines:
     def pieces(self, report: Report, columns: list[str] | None = None) -> Iterator[Piece]:
         """The rows in order; a column holds texts if any cell of it in the piece is one."""
         names = self.names if columns is None else columns
+        most = max(_MOST_CELLS // max(len(names), 1), 1)
         for batch in self._batches():
-            rows = self._rows(batch, report)
-            if rows:
+            whole = self._rows(batch, report)
+            for start in range(0, len(whole), most):
+                rows = whole[start : start + most]
                 yield _piece(rows, {name: [row.get(name) for _, row, _ in rows] for name in names})
 
     def _batches(self) -> Iterator[list[tuple[int, bytes]]]:

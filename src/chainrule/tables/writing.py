@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainrule.base.whole_files import whole_file, would_replace
-from chainrule.tables.types import MISSING, TableError
+from chainrule.tables.spellings import MISSING
+from chainrule.tables.types import TableError
 
 if TYPE_CHECKING:
     import pandas as pd
