@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.exports.c_parts import AFFINE, DATES, ELEMENTWISE, LAYER_NORM, ORDERED, SAME, SOFTMAX
+from chainrule.exports.c_parts import AFFINE, DATES, ELEMENTWISE, FINITE, LAYER_NORM, ORDERED, SAME, SAME_LEVEL, SOFTMAX
 from chainrule.exports.steps import (
     Activate,
     Affine,
@@ -96,7 +96,9 @@ class _Writer:
         if p.texts:
             lines += [
                 "Columns of texts are read from texts, the others from x, both at the column's own",
-                "place; a missing text is a null pointer. Texts are UTF-8.",
+                "place; a missing text is a null pointer. Texts are UTF-8; blanks around them do not",
+                "count. Categories are written as in the lists of keys below: true, 1, 1.5,",
+                "2024-01-31 or 2024-01-31 13:05:07; some other spellings are in the lists too.",
             ]
         if p.dates:
             places = ", ".join(str(j) for j, column in enumerate(p.columns) if column.date)
@@ -110,7 +112,7 @@ class _Writer:
             "    cc -std=c99 -DCHAINRULE_TEST FILE.c -lm && ./a.out",
         ]
         text = "\n".join(f" * {line}".rstrip() for line in lines)
-        return f"/*\n{text}\n */\n\n#include <math.h>\n"
+        return f"/*\n{text}\n */\n\n#include <math.h>\n{FINITE}"
 
     def names(self) -> str:
         p, prefix = self.program, self.prefix
@@ -141,7 +143,8 @@ class _Writer:
         if "silu" in names:
             names = names | {"logistic"}
         first = [name for name in ("logistic", "softplus") if name in names]
-        out = [SAME] if p.texts else []
+        exact = {column.level is None for column in p.columns if column.text}
+        out = [*([SAME] if True in exact else []), *([SAME_LEVEL] if False in exact else [])]
         if p.calendar - {"sine", "cosine", "total_seconds"}:
             out.append(DATES)
         for name in [*first, *sorted(names - {*first, "softmax"})]:
@@ -267,7 +270,10 @@ class _Writer:
                 elif name == "clip":
                     lines.append(f"v = v < {u} ? {u} : v > {v} ? {v} : v;")
                 else:
-                    lines.append(f"v = v / sqrt(1 + v / {u} * (v / {u}));")
+                    lines += [
+                        "v = v > 1e100 ? 1e100 : v < -1e100 ? -1e100 : v;",
+                        f"v = v / sqrt(1 + v / {u} * (v / {u}));",
+                    ]
             out += [
                 f"for (i = 0; i < {len(run.at)}; i++) {{",
                 f"    double v = x[from{r}[i]];",
@@ -283,11 +289,18 @@ class _Writer:
 
     def _lookup(self, j: int, arrays: list[str]) -> list[str]:
         column = self.program.columns[j]
-        n = len(column.keys)
+        n = m = len(column.keys)
+        found = []
         if column.text:
-            keys = wrapped([c_string(str(key)) for key in column.keys] or ["0"])
-            arrays.append(f"\nstatic const char *const keys{j}[{max(n, 1)}] = {{\n{keys}\n}};\n")
-            absent, match = f"!texts[{j}]", f"same(texts[{j}], keys{j}[i])"
+            spellings = column.spellings()
+            same = "same_level" if column.level else "same"
+            m = len(spellings)
+            keys = wrapped([c_string(text) for text, _ in spellings] or ["0"])
+            arrays.append(f"\nstatic const char *const keys{j}[{max(m, 1)}] = {{\n{keys}\n}};\n")
+            absent, match = f"!texts[{j}]", f"{same}(texts[{j}], keys{j}[i])"
+            if m > n:
+                arrays.append(self.array(f"key{j}", [*(k for _, k in spellings), n], "int"))
+                found = [f"i = key{j}[i];"]
         else:
             arrays.append(self.array(f"keys{j}", column.keys, "double"))
             absent, match = f"isnan(x[{j}])", f"x[{j}] == keys{j}[i]"
@@ -296,9 +309,10 @@ class _Writer:
             f"if ({absent}) {{",
             f"    i = {n + 1};",
             "} else {",
-            f"    for (i = 0; i < {n}; i++)",
+            f"    for (i = 0; i < {m}; i++)",
             f"        if ({match})",
             "            break;",
+            *(f"    {line}" for line in found),
             "}",
             *refuse,
             f"code{j} = i;",
@@ -400,7 +414,12 @@ static const double example_rows[][{upper}_COLUMNS] = {{
 int main(void)
 {{
     double out[{len(rows)}][{upper}_VALUES], difference = 0;
+    volatile double missing = NAN;
     int r, j;
+    if (!isnan(missing)) {{
+        printf("the compiler takes missing numbers for numbers: compile without -ffast-math\\n");
+        return 1;
+    }}
     for (r = 0; r < {len(rows)}; r++)
         if ({function}({arguments}, out[r]) != 0) {{
             printf("example row %d is refused\\n", r);

@@ -79,6 +79,36 @@ static int same(const char *a, const char *b)
 }
 """
 
+SAME_LEVEL = """
+static int blank(char c)
+{
+    return c == ' ' || (c >= '\\t' && c <= '\\r');
+}
+
+/* Whether a is the text b; blanks around a do not count. */
+static int same_level(const char *a, const char *b)
+{
+    while (blank(*a))
+        a++;
+    while (*b && *a == *b) {
+        a++;
+        b++;
+    }
+    if (*b)
+        return 0;
+    while (blank(*a))
+        a++;
+    return !*a;
+}
+"""
+
+# With such options isnan and isinf are always false.
+FINITE = """
+#if (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0) || defined(_M_FP_FAST)
+#error "missing numbers are NAN here: compile without -ffast-math, or add -fno-finite-math-only"
+#endif
+"""
+
 # The calendar by Gregorian periods of 400 years, counted from the first of March.
 DATES = """
 /* A part of a date in seconds since 1970, UTC. */

@@ -111,7 +111,6 @@ def _columns(inputs: list[Numeric | Table], names: list[str]) -> list[Column]:
             kind = "date"
         if isinstance(feature, Table):
             column.none |= feature.none
-            column.labels |= feature.labels
             column.unknown &= feature.unknown is not None and not isnan(feature.unknown)
             strange = [key for key in feature.keys if isnan(feature.values.get(key, feature.usual))]
             if strange:

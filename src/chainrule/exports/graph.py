@@ -85,16 +85,17 @@ def features(
         rows = table.astype(FLOAT)
         rows[n] = rows[n] if column.unknown else np.nan
         rows[n + 1] = rows[n + 1] if column.missing else np.nan
-        codes = list(range(n))
         x = numbers([j])
         if column.text:
-            texts = list(map(str, column.keys))
+            texts = [text for text, _ in column.spellings()]
+            codes = [k for _, k in column.spellings()]
             if "" not in texts:  # a text that is missing
                 texts.append("")
                 codes.append(n + 1)
             keys: dict[str, Any] = {"keys_strings": texts}
         else:
             keys = {"keys_floats": list(map(float, column.keys))}
+            codes = list(range(n))
             given, x = x, _cast(graph, x, dtype, FLOAT)
         code = graph.add("LabelEncoder", x, domain=ML, values_int64s=codes, default_int64=n, **keys)
         if not column.text:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from chainrule.tables.levels import LEVEL_TYPES, level
 from chainrule.vecmath import Array
 
 Key: TypeAlias = str | float
@@ -64,8 +65,6 @@ class Table(NamedTuple):
         The feature for a value that is no key, and where there is none; None if that is refused.
     none : bool
         Whether the model's own missing value is None, and not NaN.
-    labels : bool
-        As in `Raw`.
     """
 
     column: int
@@ -75,7 +74,6 @@ class Table(NamedTuple):
     unknown: float | None
     missing: float | None
     none: bool = False
-    labels: bool = False
 
 
 class Raw(NamedTuple):
@@ -87,7 +85,7 @@ class Raw(NamedTuple):
     fill : text or number, optional
         Stands in for a missing value.
     labels : bool
-        Numbers are taken as the texts that they are written as, empty texts as missing.
+        Values are taken as levels of a category, texts of blanks as missing.
     """
 
     column: int
@@ -164,8 +162,11 @@ class Column:
         Values that are looked up.
     missing, unknown : bool
         Whether a missing value, or one that is not among the keys, is accepted.
-    none, labels : bool
+    none : bool
         As in `Table`.
+    level : str or None
+        Values are levels of a category, of this type; see `chainrule.tables.levels`. A column of
+        numbers with the type "boolean" holds truth values. None: values are taken as they come.
     """
 
     name: str
@@ -175,7 +176,47 @@ class Column:
     missing: bool = True
     unknown: bool = True
     none: bool = False
-    labels: bool = False
+    level: str | None = None
+
+    def others(self) -> dict[str, str]:
+        """The key for each text that a value, no text itself, may be where no key is that text.
+
+        Keys that were learnt from texts spell numbers, dates and truth values in ways of their own.
+        """
+        if self.level != "text":
+            return {}
+        found: dict[str, set[str]] = {}
+        for key in map(str, self.keys):
+            for text in {level(key, type) for type in LEVEL_TYPES[:3]} - {None}:
+                found.setdefault(str(text), set()).add(key)
+        known = set(map(str, self.keys))
+        return {
+            text: keys.pop()
+            for text, keys in sorted(found.items())
+            if len(keys) == 1 and text not in known
+        }
+
+    def spellings(self) -> list[tuple[str, int]]:
+        """Texts and the places of their keys, for programs that compare texts sign by sign.
+
+        The keys come first, in their order; then other usual spellings of the same values.
+        """
+        known = {str(key): k for k, key in enumerate(self.keys)}
+        others: dict[str, int] = {}
+        for key, k in known.items():
+            spelled: list[str] = []
+            if self.level == "boolean" and key in ("true", "false"):
+                digit = "1" if key == "true" else "0"
+                spelled = [key.title(), key.upper(), digit, f"{digit}.0"]
+            elif self.level == "number":
+                spelled = [f"{key}.0"] if key.lstrip("-").isdigit() else []
+                spelled += {"1": ["true"], "0": ["false"]}.get(key, [])
+            elif self.level == "date":
+                day, _, clock = key.partition(" ")
+                spelled = [f"{day}T{clock}"] if clock else []
+                spelled += [f"{day} 00:00:00", f"{day}T00:00:00"] if not clock else []
+            others |= {text: k for text in spelled if text not in known}
+        return [*known.items(), *others.items()]
 
 
 class Run(NamedTuple):
@@ -304,7 +345,6 @@ def apply(feature: Feature, op: tuple[Any, ...]) -> Numeric | Table:
             None if feature.unknown is None else _on_number(feature.unknown, op),
             None if feature.missing is None else _on_number(feature.missing, op),
             feature.none,
-            feature.labels,
         )
     column, ops, missing = feature
     missing = _on_number(missing, op)
