@@ -65,6 +65,12 @@ def read_model(model: Any) -> Program:
     for _, step in before:
         features = transformed(step, features, names)
     program = read_estimator(last, features, names)
+    cleaner = cleaner_of(model)
+    if cleaner is not None:
+        types = getattr(cleaner, "level_types_", {})  # files of an earlier state lack them
+        for column in program.columns:
+            kind = cleaner.kinds_.get(column.name)
+            column.level = types.get(column.name, "text" if kind == "categorical" else None)
     if program.texts or any(
         hasattr(step, "feature_names_in_") for _, step in [("", model), *before]
     ):
@@ -77,6 +83,13 @@ def steps_of(model: Any) -> list[tuple[str, Any]]:
     if not isinstance(model, pipeline.Pipeline):
         return [("", model)]
     return [part for _, step in model.steps for part in steps_of(step)]
+
+
+def cleaner_of(model: Any) -> Any:
+    """The step that gives each column of a table its kind, or None."""
+    return next(
+        (step for _, step in steps_of(model) if type(step).__name__ == "TableCleaner"), None
+    )
 
 
 def column_names(model: Any) -> Names:
@@ -382,9 +395,7 @@ def _tabled(feature: Feature, table: Table) -> Table:
         filled = table.values.get(fill, table.usual) if known else table.unknown
         table = table._replace(missing=filled)
     if isinstance(feature, Raw) and feature.labels and table.missing is not None:
-        table = table._replace(
-            labels=True, keys=(*table.keys, ""), values=table.values | {"": table.missing}
-        )
+        table = table._replace(keys=(*table.keys, ""), values=table.values | {"": table.missing})
     return table._replace(column=feature.column)
 
 

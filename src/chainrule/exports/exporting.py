@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule.base.types import Array
 from chainrule.base.whole_files import check_writable, whole_file, would_replace
+from chainrule.estimators.tabular import MISSING
 from chainrule.exports.c import write_c
 from chainrule.exports.js import write_js
 from chainrule.exports.python import write_python
@@ -25,6 +26,7 @@ TOLERANCE = 1e-5
 FORMATS = {"onnx": ".onnx", "c": ".c", "js": ".mjs", "python": ".py"}
 SUFFIXES = {".onnx": "onnx", ".c": "c", ".js": "js", ".mjs": "js", ".py": "python"}
 EXAMPLES, ROWS = 5, 64  # rows in the files; rows made up to check with
+HUGE = 1e300  # what stands for a number that the model takes as infinite
 
 
 class Exported(NamedTuple):
@@ -267,10 +269,15 @@ def _rows(model: Any, program: Program, sample: Any) -> tuple[Any, list[list[Any
     """The sample as the model takes it, and as rows of numbers, texts and None."""
     from scipy import sparse
 
-    from chainrule.exports.columns import column_names
+    from chainrule.exports.columns import cleaner_of, column_names
 
     names = [column.name for column in program.columns]
     known = column_names(model)
+    cleaner = cleaner_of(model)
+    if cleaner is not None:
+        from chainrule.tables.cells import as_frame
+
+        sample = as_frame(sample)
     if hasattr(sample, "columns"):
         there = list(map(str, sample.columns))
         if not set(names) <= set(there) and len(there) == len(known):
@@ -278,8 +285,9 @@ def _rows(model: Any, program: Program, sample: Any) -> tuple[Any, list[list[Any
         absent = [name for name in names if name not in there]
         if absent:
             raise ExportError(f"the sample has no column {absent[0]!r}")
+        given = sample if cleaner is None else cleaner.transform(sample)
         columns = [
-            _seconds(model, sample, name) if column.date else list(sample[name])
+            _cells(given[name], column, cleaner is not None)
             for name, column in zip(names, program.columns, strict=True)
         ]
         if set(known) <= set(there):
@@ -302,23 +310,29 @@ def _rows(model: Any, program: Program, sample: Any) -> tuple[Any, list[list[Any
     return sample, [list(row) for row in zip(*plain, strict=True)]
 
 
-def _seconds(model: Any, sample: Any, name: str) -> list[float]:
-    """A column of dates as seconds since 1970, UTC, read as the model reads it."""
+def _cells(values: Any, column: Column, cleaned: bool) -> list[Any]:
+    """A column of the sample as the exported model takes it, spelled as the model spells it."""
+    if column.date:
+        return _seconds(values)
+    cells = list(values)
+    if not cleaned:
+        return cells
+    if column.text:
+        return [None if cell == MISSING and column.missing else cell for cell in cells]
+    # The cleaner makes numbers infinite that are squashed to the ends all the same.
+    return np.clip(np.asarray(cells, float), -HUGE, HUGE).tolist()
+
+
+def _seconds(values: Any) -> list[float]:
+    """Dates as seconds since 1970, UTC."""
     import pandas as pd
 
-    first = steps_first(model)
-    values = sample[name]
-    if type(first).__name__ == "TableCleaner":
-        values = first.transform(sample)[name]
-    dates = pd.to_datetime(pd.Series(list(values)), utc=True)
-    return list((dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds())
+    from chainrule.tables.cells import as_dates
 
-
-def steps_first(model: Any) -> Any:
-    """A pipeline's first step."""
-    from chainrule.exports.columns import steps_of
-
-    return steps_of(model)[0][1]
+    column = values if isinstance(values, pd.Series) else pd.Series(list(values))
+    dates = as_dates(column).to_numpy().astype("datetime64[us]")
+    seconds = dates.astype(np.int64) / 1e6
+    return np.where(np.isnat(dates), np.nan, seconds).tolist()
 
 
 def _plain(value: Any, column: Column) -> Any:
@@ -333,15 +347,20 @@ def _plain(value: Any, column: Column) -> Any:
             ) from None
     if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
         return None
-    number = float(value)
-    if not column.text:
-        if np.isinf(number):
-            raise ExportError(
-                f"the sample's column {column.name!r} holds an infinite number, which exported "
-                "models refuse; leave that row out"
-            )
-        return number
-    return str(int(number)) if column.labels and number.is_integer() else str(value)
+    if column.text:
+        return str(value)
+    try:
+        number = float(value)
+    except TypeError:
+        raise ExportError(
+            f"the sample's column {column.name!r} holds {str(value)!r}, which is no number"
+        ) from None
+    if np.isinf(number):
+        raise ExportError(
+            f"the sample's column {column.name!r} holds an infinite number, which exported "
+            "models refuse; leave that row out"
+        )
+    return number
 
 
 def made_up_rows(model: Any, program: Program, n: int) -> tuple[Any, list[list[Any]]]:
@@ -381,14 +400,40 @@ def made_up_rows(model: Any, program: Program, n: int) -> tuple[Any, list[list[A
 
 
 def _made_up_column(program: Program, j: int, n: int, rng: Any) -> list[Any]:
+    """Values such as the column holds; the second is missing, the third unknown, if accepted."""
+    column = program.columns[j]
+    values = _drawn_column(program, j, n, rng)
+    values[0] = next((value for value in values if value is not None), values[0])
+    if column.keys:
+        values[0] = column.keys[0]
+    if column.missing:
+        values[1:2] = [None]
+    if column.keys and column.unknown:
+        values[2:3] = [_unknown(column)]
+    return values[:n]
+
+
+def _unknown(column: Column) -> Any:
+    """A value that is none of the column's keys."""
+    if not column.text:
+        return max(map(float, column.keys)) + 1
+    text = "(other)"
+    while text in column.keys:
+        text = f"({text})"
+    return text
+
+
+def _drawn_column(program: Program, j: int, n: int, rng: Any) -> list[Any]:
     column = program.columns[j]
     if column.keys:
         choices: list[Any] = list(column.keys)
         if column.unknown:
-            choices.append("(other)" if column.text else max(map(float, column.keys)) + 1)
+            choices.append(_unknown(column))
         if column.missing:
             choices.append(None)
         return [choices[i] for i in rng.integers(len(choices), size=n)]
+    if column.level == "boolean":
+        return rng.choice([0.0, 1.0, None] if column.missing else [0.0, 1.0], size=n).tolist()
     if column.date:
         values = (1.5e9 + 3e8 * rng.normal(size=n)).round().tolist()
         return [None if column.missing and rng.random() < 0.1 else v for v in values]
@@ -418,7 +463,9 @@ def run_onnx(data: bytes, graph: Any, program: Program, rows: list[list[Any]]) -
     from chainrule.exports.graph import inputs_of
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    outputs = session.run(None, inputs_of(graph, program, rows))
+    with np.errstate(over="ignore"):  # what single precision cannot hold is squashed to the ends
+        feed = inputs_of(graph, program, rows)
+    outputs = session.run(None, feed)
     if program.kind == "numbers":
         return np.hstack(outputs), None
     return outputs[1], outputs[0]

@@ -6,32 +6,38 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.equations.expressions import written
 from chainrule.exports.steps import (
     Activate,
     Affine,
     Certain,
+    Column,
     Complement,
     Deviations,
     LayerNorm,
     Ordered,
     Program,
     Rescale,
+    unknown_step,
 )
-from chainrule.exports.text import check_whole, js_value, number, wrapped
+from chainrule.exports.text import check_whole, js_value, number, text_of_number, wrapped
+from chainrule.tables.types import MISSING as NO_VALUE
 
-ELEMENTWISE = {
-    "relu": "Math.max(z, 0)",
-    "leaky_relu": "z > 0 ? z : 0.01 * z",
-    "elu": "z > 0 ? z : Math.expm1(z)",
-    "selu": "1.0507009873554805 * (z > 0 ? z : 1.6732632423543772 * Math.expm1(z))",
-    "gelu": "(z * (1 + erf(z * Math.SQRT1_2))) / 2",
-    "silu": "z * logistic(z)",
-    "mish": "z * Math.tanh(softplus(z))",
-    "softplus": "Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)))",
-    "tanh": "Math.tanh(z)",
-    "logistic": "z >= 0 ? 1 / (1 + Math.exp(-z)) : Math.exp(z) / (1 + Math.exp(z))",
-    "exp": "Math.exp(z)",
+# How operations of formulas are written, and functions that JavaScript does not have.
+WORDS = {name: f"Math.{name}({{}})" for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh")}
+WORDS |= {"absolute": "Math.abs({})", "where": "({} ? {} : {})", "greater": "{} > {}"}
+WORDS |= {"maximum": "Math.max({}, {})", "minimum": "Math.min({}, {})"}
+SOFTPLUS = """
+function softplus(z) {
+  return Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
 }
+"""
+
+LOGISTIC = """
+function logistic(z) {
+  return z >= 0 ? 1 / (1 + Math.exp(-z)) : Math.exp(z) / (1 + Math.exp(z));
+}
+"""
 
 ERF = """
 /** The error function, by its series of positive terms 2ⁿ x²ⁿ⁺¹ / (1 · 3 · … · (2n + 1)). */
@@ -54,6 +60,8 @@ function softmax(z) {
   return e.map((v) => v / sum);
 }
 """
+
+HELPERS = {"erf": ERF, "logistic": LOGISTIC, "softmax": SOFTMAX, "softplus": SOFTPLUS}
 
 AFFINE = """
 /** a W + b; W row by row. */
@@ -81,13 +89,93 @@ function ordered(z, n) {
 }
 """
 
-READ = """
-/** Numbers as the texts that they are written as. */
-function textOf(value) {
-  if (typeof value === "boolean") return value ? "True" : "False";
-  return String(value);
+LEVEL = r"""
+const noValue = NO_VALUE;
+
+/**
+ * The text of the level of a category that a value is; null if it is missing.
+ * 1, 1.0 and, where a column held truth values, true and "true" are the same level.
+ */
+function level(value, kind, others) {
+  if (value === null || value === undefined || Number.isNaN(value)) return null;
+  let text;
+  if (typeof value === "string") {
+    const blank = "[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+";
+    text = value.replace(new RegExp(`^${blank}|${blank}$`, "g"), "").normalize("NFC");
+    if (text === "" || (kind !== "text" && noValue.includes(text))) return null;
+  } else {
+    text = textOf(value);
+    if (text === null) return null;
+    if (Object.prototype.hasOwnProperty.call(others, text)) text = others[text];
+  }
+  if (kind === "boolean") {
+    const digits = numberText(text.toLowerCase());
+    if (digits === "true" || digits === "1") return "true";
+    return digits === "false" || digits === "0" ? "false" : text;
+  }
+  if (kind === "number") return text === "true" ? "1" : text === "false" ? "0" : numberText(text);
+  return kind === "date" ? dateText(text) : text;
 }
 
+/** A value that is no text, as a text. */
+function textOf(value) {
+  if (value instanceof Date) {
+    if (Number.isNaN(value.getTime())) return null;
+    const [day, clock] = value.toISOString().split(/[TZ]/);
+    return moment(day, clock);
+  }
+  if (typeof value !== "number") return String(value);
+  if (!Number.isFinite(value)) return value > 0 ? "inf" : "-inf";
+  if (Number.isInteger(value)) return String(BigInt(value));
+  const [, sign, whole, part, exponent] = /^(-?)(\d+)(?:\.(\d+))?(?:e-(\d+))?$/.exec(String(value));
+  if (!exponent) return String(value);
+  return `${sign}0.${"0".repeat(Number(exponent) - 1)}${whole}${part || ""}`;
+}
+
+/** The digits of the number that a text spells; the text, if it spells none. */
+function numberText(text) {
+  if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text)) return text;
+  if (/^[+-]?\d+$/.test(text)) {
+    const digits = text.replace(/^[+-]?0*/, "") || "0";
+    return text[0] === "-" && digits !== "0" ? "-" + digits : digits;
+  }
+  return Number.isFinite(Number(text)) ? textOf(Number(text)) : text;
+}
+
+/** A date in UTC, without a time of day at midnight. */
+function moment(day, clock) {
+  const short = clock.includes(".") ? clock.replace(/\.?0+$/, "") : clock;
+  return short === "00:00:00" ? day : `${day} ${short}`;
+}
+
+/** The same for a text that spells a date; another text as it is. */
+function dateText(text) {
+  const parts =
+    /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)?)?$/.exec(text);
+  if (!parts || (parts[4] && !parts[3])) return text;
+  const [, day, minutes = "00:00", seconds = ":00", fraction = "", zone = "Z"] = parts;
+  const clock = minutes + seconds;
+  const local = new Date(`${day}T${clock}Z`);
+  if (Number.isNaN(local.getTime()) || !local.toISOString().startsWith(`${day}T${clock}`))
+    return text;
+  const offset = zone.length > 1 ? zone.replace(/(\d\d)(\d\d)$/, "$1:$2") : "Z";
+  const date = new Date(`${day}T${clock}${offset}`);
+  if (Number.isNaN(date.getTime())) return text;
+  const [utcDay, utcClock] = date.toISOString().split(/[T.]/);
+  return moment(utcDay, utcClock + fraction);
+}
+
+/** A truth value as 1 or 0. */
+function truth(value, name) {
+  const text = level(value, "boolean", {});
+  if (text === null) return NaN;
+  if (text !== "true" && text !== "false")
+    throw new TypeError(`column ${JSON.stringify(name)} holds no truth value`);
+  return text === "true" ? 1 : 0;
+}
+"""
+
+READ = """
 /** The row's values in the order of columns, checked: numbers, or texts; NaN or null if missing. */
 function read(row) {
   const named = !(Array.isArray(row) || ArrayBuffer.isView(row));
@@ -97,11 +185,12 @@ function read(row) {
     if (named && !Object.prototype.hasOwnProperty.call(row, name))
       throw new RangeError(`the row has no column ${JSON.stringify(name)}`);
     let value = named ? row[name] : row[j];
+    if (levels[j]) value = isText[j] ? level(value, ...levels[j]) : truth(value, name);
     if (value instanceof Date) value = value.getTime() / 1000;
     const absent = value === null || value === undefined || Number.isNaN(value);
     if (absent && !acceptsMissing[j])
       throw new RangeError(`column ${JSON.stringify(name)} is missing`);
-    if (isText[j]) return absent ? null : isLabel[j] ? textOf(value) : value;
+    if (isText[j]) return absent ? null : value;
     if (absent) return NaN;
     if (typeof value !== "number" && typeof value !== "boolean")
       throw new TypeError(`column ${JSON.stringify(name)} holds no number`);
@@ -120,8 +209,10 @@ ARITHMETIC = """  for (const { at, from, operations, missing } of numbers) {
         for (const [name, p, q, r] of operations) {
           if (name === "scale") v = (v - p[i]) * q[i] + r[i];
           else if (name === "clip") v = Math.min(Math.max(v, p[i]), q[i]);
-          else if (name === "squash") v /= Math.sqrt(1 + (v / p[i]) ** 2);
-          else v = datePart(name, v, p && p[i]);
+          else if (name === "squash") {
+            v = Math.min(Math.max(v, -1e100), 1e100);
+            v /= Math.sqrt(1 + (v / p[i]) ** 2);
+          } else v = datePart(name, v, p && p[i]);
         }
       a[at[i]] = v;
     }
@@ -180,8 +271,8 @@ def write_js(program: Program, rows: list[list[Any]], values: Any) -> str:
         "/** Names of the columns of a row, in order. */\n",
         f"export const columns = {_list(js_value(c.name) for c in program.columns)};\n",
         f"const isText = {_list(js_value(c.text) for c in program.columns)};\n",
-        "// whether numbers are taken as texts\n",
-        f"const isLabel = {_list(js_value(c.labels) for c in program.columns)};\n",
+        "// what the levels of a category are, and other names of levels\n",
+        f"const levels = {_list(map(_level, program.columns))};\n",
         f"const acceptsMissing = {_list(js_value(c.missing) for c in program.columns)};\n",
     ]
     if proba:
@@ -190,9 +281,15 @@ def write_js(program: Program, rows: list[list[Any]], values: Any) -> str:
             "\n/** The classes, in the order of their probabilities. */\n",
             f"export const classes = {_list(js_value(c) for c in program.classes)};\n",
         ]
+    if any(column.level for column in program.columns):
+        out.append(LEVEL.replace("NO_VALUE", js_value(list(NO_VALUE))))
     out += [_functions(program), READ, _features(program), _forward(program), _predict(program)]
     out.append(_examples(rows, values, proba))
     return "".join(out)
+
+
+def _level(column: Column) -> str:
+    return js_value(None if column.level is None else [column.level, column.others()])
 
 
 def _list(items: Any) -> str:
@@ -207,21 +304,15 @@ def _numbers(values: Any, dtype: str = "float64") -> str:
 
 
 def _functions(program: Program) -> str:
-    names = program.activations
-    ordered = any(isinstance(step, Ordered) for step in program.steps)
-    names |= {"softplus"} if ordered or "mish" in names else set()
-    names |= {"logistic"} if "silu" in names else set()
-    out = [ERF] if "gelu" in names else []
+    out = [HELPERS[name] for name in sorted(program.operations & set(HELPERS))]
     out += [
-        f"\nfunction {name}(z) {{\n  return {ELEMENTWISE[name]};\n}}\n"
-        for name in sorted(names - {"softmax"})
+        f"\nfunction {name}(z) {{\n  return {written(formula, WORDS, text_of_number)};\n}}\n"
+        for name, formula in program.activations.items()
     ]
     out.append(AFFINE)
-    if "softmax" in names:
-        out.append(SOFTMAX)
     if any(isinstance(step, LayerNorm) for step in program.steps):
         out.append(LAYER_NORM)
-    if ordered:
+    if any(isinstance(step, Ordered) for step in program.steps):
         out.append(ORDERED)
     return "".join(out)
 
@@ -283,8 +374,8 @@ def _forward(program: Program) -> str:
         elif isinstance(step, Activate):
             body.append(
                 "a = softmax(a);"
-                if step.name == "softmax"
-                else f"a = a.map((z) => {step.name}(z));"
+                if step.formula.operation == "softmax"
+                else f"a = a.map((z) => {program.name_of(step)}(z));"
             )
         elif isinstance(step, Ordered):
             body.append(f"a = ordered(a, {step.n});")
@@ -300,6 +391,8 @@ def _forward(program: Program) -> str:
             body.append("a = [1];")
         elif isinstance(step, Deviations):
             body.append(f"a = a.map((v, i) => (i < {step.k} ? v : Math.exp(v / 2)));")
+        else:
+            raise unknown_step(step, "JavaScript")
     lines = "".join(f"  {line}\n" for line in body)
     return (
         "\n"

@@ -7,6 +7,7 @@ probabilities of the classes, or predicted numbers.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from math import isnan, nan, sqrt
 from typing import Any, NamedTuple, TypeAlias
@@ -14,12 +15,24 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from chainrule.base.types import Array
+from chainrule.equations.expressions import Expression
+from chainrule.tables.levels import LEVEL_TYPES, level
 
 Key: TypeAlias = str | float
 
 
 class ExportError(ValueError):
     """Something that cannot be exported, and what can be done about it."""
+
+
+def plain(name: str) -> str:
+    """A name of plain letters, digits and underscores, from any text."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower()
+
+
+def unknown_step(step: Any, language: str) -> ExportError:
+    """The error for a step that an exporter does not know."""
+    return ExportError(f"a step of the kind {type(step).__name__} cannot be written in {language}")
 
 
 class DisagreementError(ExportError):
@@ -64,8 +77,6 @@ class Table(NamedTuple):
         The feature for a value that is no key, and where there is none; None if that is refused.
     none : bool
         Whether the model's own missing value is None, and not NaN.
-    labels : bool
-        As in `Raw`.
     """
 
     column: int
@@ -75,7 +86,6 @@ class Table(NamedTuple):
     unknown: float | None
     missing: float | None
     none: bool = False
-    labels: bool = False
 
 
 class Raw(NamedTuple):
@@ -87,7 +97,7 @@ class Raw(NamedTuple):
     fill : text or number, optional
         Stands in for a missing value.
     labels : bool
-        Numbers are taken as the texts that they are written as, empty texts as missing.
+        Values are taken as levels of a category, texts of blanks as missing.
     """
 
     column: int
@@ -114,9 +124,17 @@ class LayerNorm(NamedTuple):
 
 
 class Activate(NamedTuple):
-    """a = σ(z), elementwise; softmax over all of z."""
+    """a = σ(z), elementwise; softmax over all of z.
+
+    Attributes
+    ----------
+    name : str
+    formula : Expression
+        See `chainrule.equations.expressions`.
+    """
 
     name: str
+    formula: Expression
 
 
 class Ordered(NamedTuple):
@@ -164,8 +182,11 @@ class Column:
         Values that are looked up.
     missing, unknown : bool
         Whether a missing value, or one that is not among the keys, is accepted.
-    none, labels : bool
+    none : bool
         As in `Table`.
+    level : str or None
+        Values are levels of a category, of this type; see `chainrule.tables.levels`. A column of
+        numbers with the type "boolean" holds truth values. None: values are taken as they come.
     """
 
     name: str
@@ -175,7 +196,47 @@ class Column:
     missing: bool = True
     unknown: bool = True
     none: bool = False
-    labels: bool = False
+    level: str | None = None
+
+    def others(self) -> dict[str, str]:
+        """The key for each text that a value, no text itself, may be where no key is that text.
+
+        Keys that were learnt from texts spell numbers, dates and truth values in ways of their own.
+        """
+        if self.level != "text":
+            return {}
+        found: dict[str, set[str]] = {}
+        for key in map(str, self.keys):
+            for text in {level(key, type) for type in LEVEL_TYPES[:3]} - {None}:
+                found.setdefault(str(text), set()).add(key)
+        known = set(map(str, self.keys))
+        return {
+            text: keys.pop()
+            for text, keys in sorted(found.items())
+            if len(keys) == 1 and text not in known
+        }
+
+    def spellings(self) -> list[tuple[str, int]]:
+        """Texts and the places of their keys, for programs that compare texts sign by sign.
+
+        The keys come first, in their order; then other usual spellings of the same values.
+        """
+        known = {str(key): k for k, key in enumerate(self.keys)}
+        others: dict[str, int] = {}
+        for key, k in known.items():
+            spelled: list[str] = []
+            if self.level == "boolean" and key in ("true", "false"):
+                digit = "1" if key == "true" else "0"
+                spelled = [key.title(), key.upper(), digit, f"{digit}.0"]
+            elif self.level == "number":
+                spelled = [f"{key}.0"] if key.lstrip("-").isdigit() else []
+                spelled += {"1": ["true"], "0": ["false"]}.get(key, [])
+            elif self.level == "date":
+                day, _, clock = key.partition(" ")
+                spelled = [f"{day}T{clock}"] if clock else []
+                spelled += [f"{day} 00:00:00", f"{day}T00:00:00"] if not clock else []
+            others |= {text: k for text in spelled if text not in known}
+        return [*known.items(), *others.items()]
 
 
 class Run(NamedTuple):
@@ -261,9 +322,29 @@ class Program:
         return names & {*CALENDAR, "sine", "cosine"}
 
     @property
-    def activations(self) -> set[str]:
-        """Names of the activations that occur."""
-        return {step.name for step in self.steps if isinstance(step, Activate)}
+    def activations(self) -> dict[str, Expression]:
+        """Formulas of the activations that occur, elementwise, by a name that programs can use."""
+        found: dict[str, Expression] = {}
+        for step in self.steps:
+            if isinstance(step, Activate) and step.formula.operation != "softmax":
+                found[self.name_of(step)] = step.formula
+        return found
+
+    def name_of(self, step: Activate) -> str:
+        """A name for an activation in a program; others have other names."""
+        own = [one for one in self.steps if isinstance(one, Activate)]
+        formulas = {repr(one.formula) for one in own if plain(one.name) == plain(step.name)}
+        k = sorted(formulas).index(repr(step.formula))
+        return f"act_{plain(step.name)}" + (f"_{k + 1}" if k else "")
+
+    @property
+    def operations(self) -> set[str]:
+        """Operations in the activations' formulas, and in the steps that need one."""
+        found = {"softplus"} if any(isinstance(step, Ordered) for step in self.steps) else set()
+        for step in self.steps:
+            if isinstance(step, Activate):
+                found |= step.formula.operations
+        return found
 
     def runs(self) -> list[Run]:
         """Features that are arithmetic, those with the same operations together."""
@@ -304,7 +385,6 @@ def apply(feature: Feature, op: tuple[Any, ...]) -> Numeric | Table:
             None if feature.unknown is None else _on_number(feature.unknown, op),
             None if feature.missing is None else _on_number(feature.missing, op),
             feature.none,
-            feature.labels,
         )
     column, ops, missing = feature
     missing = _on_number(missing, op)
