@@ -40,6 +40,7 @@ STOREYS = [
     {"training"},
     {
         "warmup",
+        "diagnosis",
         "callbacks",
         "checkpoints",
         "loggers",

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.optimizers import OPTIMIZERS
-
 if TYPE_CHECKING:
     from chainrule.digits import Recipe
     from chainrule.network import Network
@@ -61,6 +59,8 @@ class Evidence(NamedTuple):
         Outputs that are shut on their own digit.
     right : float
         Share of the training rows read right.
+    usual_rate : float
+        The learning rate that goes with the optimiser.
     """
 
     network: Network
@@ -69,6 +69,7 @@ class Evidence(NamedTuple):
     a: list[NDArray[np.float64]]
     shut: list[int]
     right: float
+    usual_rate: float
 
 
 def cause(evidence: Evidence) -> Cause | None:
@@ -86,14 +87,6 @@ def cause(evidence: Evidence) -> Cause | None:
     if evidence.right >= GOOD and not evidence.shut:
         return None
     return next((found for each in CAUSES if (found := each(evidence)) is not None), None)
-
-
-def usual_rate(recipe: Recipe) -> float:
-    """The learning rate that a recipe's optimiser starts with, unless one is given."""
-    from chainrule.digits import RECIPES
-
-    known = [each.learning_rate for each in RECIPES.values() if each.optimizer == recipe.optimizer]
-    return known[0] if known else float(OPTIMIZERS[recipe.optimizer].hyper["learning_rate"])
 
 
 def _symmetric_start(seen: Evidence) -> Cause | None:
@@ -125,7 +118,7 @@ def _symmetric_start(seen: Evidence) -> Cause | None:
 
 def _rate_too_large(seen: Evidence) -> Cause | None:
     """All outputs shut, hidden units shut on every row, or a cost that rises."""
-    rate, usual = seen.recipe.learning_rate, usual_rate(seen.recipe)
+    rate, usual = seen.recipe.learning_rate, seen.usual_rate
     if rate <= 2 * usual:
         return None
     outputs = seen.network.sizes[seen.network.L]
@@ -259,7 +252,7 @@ def _not_trained_enough(seen: Evidence) -> Cause | None:
     """A cost that still falls, or that has hardly fallen."""
     if seen.right >= GOOD or not seen.costs:
         return None
-    rate, usual = seen.recipe.learning_rate, usual_rate(seen.recipe)
+    rate, usual = seen.recipe.learning_rate, seen.usual_rate
     if rate < 0.5 * usual:
         return Cause(
             "not trained enough",

@@ -18,8 +18,6 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from chainrule.digits import most_confused
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -46,7 +44,8 @@ GRID_COLUMNS = 10
 TILE, GAP = 8, 2  # pixels of a digit: its size, and between two
 CAPTION = 0.22  # inches above a row of digits
 BODY = WIDTH - 2 * MARGIN
-MOST_UNITS = 100  # in the picture of the weights
+PIXEL = BODY / (GRID_COLUMNS * (TILE + GAP) - GAP)  # inches
+UNIT_ROWS = 4  # of units in the picture of the weights
 MOST_MISTAKES = 60  # digits per run in the picture of mistakes
 STYLE: Any = {
     "font.family": "sans-serif",
@@ -210,7 +209,9 @@ def _right_by_digit(axes: Any, result: Result) -> None:
         text = f"{right[digit]} of {rows[digit]}"
         axes.text(0.04, digit, text, va="center", fontweight="bold")
     axes.set(xlim=(0, 1), ylim=(len(right) - 0.5, -0.5), xticks=[], yticks=[])
-    axes.set_xlabel(f"right: {result.correct} of {result.total}", labelpad=18)
+    unanswered = result.correct_unanswered
+    without = f"\n({unanswered} without an answer)" if unanswered else ""
+    axes.set_xlabel(f"right: {result.correct} of {result.total}{without}", labelpad=8)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
@@ -278,58 +279,67 @@ def _said(result: Result, row: int) -> str:
 def weights(results: Sequence[Result]) -> Figure:
     """The weights of the first layer, one 8 by 8 image a unit.
 
-    Above each unit stands the digit to whose output its largest weight leads, if the next layer
-    is the last; units are in that order. Without a hidden layer the units are the outputs.
+    With one hidden layer there is a column for each digit, with the units whose weights to its
+    output are the largest. Without one the units are the outputs. With more the units with the
+    largest weights are shown.
     """
     shown = [_units(result) for result in results]
-    heading, below, legend = 0.3, 0.25, 0.45  # inches
-    heights = [_grid_height(len(images), _columns(len(images))) for images, _ in shown]
-    height = HEADER + sum(heading + each + below for each in heights) + legend
-    figure = _figure(
-        height,
-        "Weights of the first layer",
-        "One image a unit: the weight of each pixel. Above: the digit it speaks for most",
-    )
-    largest = float(max(np.quantile(np.abs(images), 0.995) for images, _ in shown)) or 1.0
-    limits = {"cmap": WEIGHT_SHADES, "vmin": -largest, "vmax": largest}
+    heading, legend = 0.26, 0.62  # inches
+    heights = [_grid_height(len(images)) for images, _ in shown]
+    height = HEADER + sum(heading + each + legend for each in heights)
+    subtitle = "Each image is a unit, each pixel its weight: yellow for ink, blue against it"
+    figure = _figure(height, "Weights of the first layer", subtitle)
     top = HEADER
     for (images, captions), each, result in zip(shown, heights, results, strict=True):
-        units = result.network.sizes[1]
-        text = f"{result.recipe.name}, seed {result.seed}: {units} units"
-        if len(images) < units:
-            text += f", the {len(images)} of the largest weights"
+        largest = float(np.quantile(np.abs(images), 0.995)) or 1.0
+        shades = {"cmap": WEIGHT_SHADES, "vmin": -largest, "vmax": largest}
+        text = f"{result.recipe.name}, seed {result.seed}: {_which_units(result)}"
         figure.text(MARGIN / WIDTH, 1 - top / height, text, fontweight="bold", va="top")
-        top += heading
-        _grid(figure, top, images, captions, columns=_columns(len(images)), **limits)
-        top += each + below
-    scale = _axes(figure, MARGIN, MARGIN + 0.12, 1.8, 0.12)
-    scale.imshow(np.linspace(-largest, largest, 256)[None], aspect="auto", **limits)
-    scale.set(xticks=[0, 127.5, 255], yticks=[])
-    scale.set_xticklabels([f"−{largest:.2g}", "0", f"{largest:.2g}"])
-    scale.tick_params(length=0, labelsize=8.5)
-    for spine in scale.spines.values():
-        spine.set_visible(False)
+        _grid(figure, top + heading, images, captions, **shades)
+        top += heading + each + legend
+        _weight_scale(figure, height - top + legend - 0.24, largest, shades)
     return figure
 
 
+def _weight_scale(figure: Figure, y: float, largest: float, shades: Any) -> None:
+    """Which shade is which weight."""
+    axes = _axes(figure, MARGIN + 0.2, y, 2.2, 0.11)
+    axes.imshow(np.linspace(-largest, largest, 256)[None], aspect="auto", **shades)
+    axes.set(xticks=[0, 127.5, 255], yticks=[])
+    axes.set_xticklabels([f"−{largest:.2g}", "0", f"{largest:.2g}"])
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _which_units(result: Result) -> str:
+    network = result.network
+    units = network.sizes[1]
+    if network.L == 1:
+        return "the outputs"
+    if network.L > 2:
+        shown = min(units, UNIT_ROWS * GRID_COLUMNS)
+        return f"all {units} units" if shown == units else f"the {shown} units of largest weights"
+    if units == 1:
+        return "its one unit"
+    return f"by digit, the {min(units, UNIT_ROWS)} units with the largest weights to its output"
+
+
 def _units(result: Result) -> tuple[NDArray[np.float64], list[str]]:
-    """(images of the first layer's units, their captions), of so many as are shown."""
+    """(images of units of the first layer, their captions)."""
     network = result.network
     W = np.asarray(network.W[1], np.float64)
-    order = np.sort(np.argsort(-np.linalg.norm(W, axis=0), kind="stable")[:MOST_UNITS])
-    captions = [""] * len(order)
     if network.L == 1:
-        captions = [str(unit) for unit in order]
+        units = np.arange(W.shape[1])
+        captions = [str(unit) for unit in units]
     elif network.L == 2:
-        digit = np.asarray(network.W[2]).argmax(axis=1)
-        order = order[np.argsort(digit[order], kind="stable")]
-        captions = [str(digit[unit]) for unit in order]
-    return W.T[order].reshape(-1, TILE, TILE), captions
-
-
-def _columns(n: int) -> int:
-    """Tiles in a row of the picture of the weights."""
-    return 20 if n > 2 * GRID_COLUMNS else GRID_COLUMNS
+        units = np.argsort(-np.asarray(network.W[2]), axis=0, kind="stable")[:UNIT_ROWS].ravel()
+        captions = [str(k % GRID_COLUMNS) for k in range(len(units))]
+    else:
+        size = np.linalg.norm(W, axis=0)
+        units = np.sort(np.argsort(-size, kind="stable")[: UNIT_ROWS * GRID_COLUMNS])
+        captions = [""] * len(units)
+    return W.T[units].reshape(-1, TILE, TILE), captions
 
 
 def _mistakes_shown(truth: NDArray[np.int64], said: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -356,52 +366,35 @@ def _axes(figure: Figure, x: float, y: float, width: float, height: float) -> An
     return figure.add_axes((x / WIDTH, y / whole, width / WIDTH, height / whole))
 
 
-def _pixel(columns: int) -> float:
-    """Inches that a pixel of a digit takes in rows of so many tiles."""
-    return BODY / (columns * (TILE + GAP) - GAP)
-
-
-def _grid_height(n: int, columns: int = GRID_COLUMNS) -> float:
+def _grid_height(n: int) -> float:
     """Inches that n tiles and their captions take."""
-    return ceil(n / columns) * (TILE * _pixel(columns) + CAPTION)
+    return ceil(n / GRID_COLUMNS) * (TILE * PIXEL + CAPTION)
 
 
 def _grid(
-    figure: Figure,
-    top: float,
-    images: NDArray[np.float64],
-    captions: Sequence[str],
-    columns: int = GRID_COLUMNS,
-    **shades: Any,
+    figure: Figure, top: float, images: NDArray[np.float64], captions: Sequence[str], **shades: Any
 ) -> None:
-    """Tiles in rows, a caption above each; `top` in inches below the figure's top.
+    """Tiles in rows of ten, a caption above each; `top` in inches below the figure's top.
 
-    All tiles of a row are pixels of one image: drawing one by one takes longer than the training.
+    The tiles of a row are pixels of one image: drawing one by one takes longer than the training.
     """
-    width = columns * (TILE + GAP) - GAP
-    pixel, above = _pixel(columns), CAPTION / _pixel(columns)
-    height = _grid_height(len(images), columns)
+    width, above = BODY / PIXEL, CAPTION / PIXEL
+    height = _grid_height(len(images))
     axes = _axes(figure, MARGIN, figure.get_figheight() - top - height, BODY, height)
-    for first in range(0, len(images), columns):
-        row = np.full((TILE, width), np.nan)
-        y = first // columns * (TILE + above) + above
-        for k, image in enumerate(images[first : first + columns]):
+    for first in range(0, len(images), GRID_COLUMNS):
+        row = np.full((TILE, round(width)), np.nan)
+        y = first // GRID_COLUMNS * (TILE + above) + above
+        for k, image in enumerate(images[first : first + GRID_COLUMNS]):
             x = k * (TILE + GAP)
             row[:, x : x + TILE] = image
-            axes.text(
-                x + TILE / 2,
-                y - 0.045 / pixel,
-                captions[first + k],
-                ha="center",
-                fontsize=10 if columns == GRID_COLUMNS else 8.5,
-            )
+            axes.text(x + TILE / 2, y - 0.045 / PIXEL, captions[first + k], ha="center")
         axes.imshow(
             row,
             interpolation="nearest",
             extent=(0, width, y + TILE, y),
             **(shades or {"cmap": DIGIT_SHADES, "vmin": 0, "vmax": 16}),
         )
-    axes.set(xlim=(0, width), ylim=(height / pixel, 0))
+    axes.set(xlim=(0, width), ylim=(height / PIXEL, 0))
     axes.set_axis_off()
 
 
