@@ -109,7 +109,7 @@ def test_a_terminal_gets_a_bar_with_the_accuracy_and_colour(tmp_path):
     assert process.returncode == 0
     text = seen.decode()
     last = digits.Run(digits.ARTICLE._replace(epochs=3), digits.load(), 0)().epochs[-1]
-    assert f"epoch 3 of 3  accuracy {last.accuracy:.4f}" in text
+    assert f"3 of 3 epochs  accuracy {last.accuracy:.4f}" in text
     assert f"Epoch 2: {last.correct}/360" in text
     assert re.search(r"\x1b\[[\d;]*48;5;", text)  # a coloured background
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from chainrule.activations import ACTIVATIONS, Activation
-from chainrule.data import check_pair
+from chainrule.data import ShownAsText, check_pair
 from chainrule.losses import Loss
 from chainrule.optimizers import Optimizer
 
@@ -34,7 +34,7 @@ class DerivativeError(ValueError):
 
 
 @dataclass(frozen=True)
-class GradientCheck:
+class GradientCheck(ShownAsText):
     """What :func:`gradcheck` found.
 
     Attributes

@@ -373,9 +373,9 @@ def dead_outputs(network: Network, X: ArrayLike, y: Labels) -> list[int]:
     Where z^L ≤ 0 the error δ^L = ∂C/∂a^L ⊙ σ′(z^L) is 0. A neuron shut on the rows of its own
     digit gets no error from them, and other rows on which it is open only push it down. It can
     open again when the layers below change: of 227 outputs that were shut at the end of epoch 3
-    of 200 runs by the article's recipe, 199 were shut at the end of epoch 19. Shut means: open on at
-    most one in twenty of the rows of its own digit.
-    (Of 1400 outputs of 140 such runs 125 had a share below 0.05, 1271 one above 0.95.)
+    of 200 runs by the article's recipe, 199 were shut at the end of epoch 19. Shut means: open on
+    at most one in twenty of the rows of its own digit. (Of 1400 outputs of 140 such runs
+    125 had a share below 0.05, 1271 one above 0.95.)
 
     Parameters
     ----------

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.callbacks import best_epoch
+
 if TYPE_CHECKING:
     from chainrule.lr_finder import LRFinder
 
@@ -106,8 +108,7 @@ class LossCurveDisplay:
             It has neither.
         """
         last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-        best = getattr(last, "best_iteration_", None)
-        best = None if best is None else best - 1  # it counts from 1, epochs from 0
+        best = best_epoch(last)
         history = getattr(last, "history_", None)
         if history:
             return cls.from_history(history, ax=ax, best_epoch=best, **plot_options)

@@ -14,7 +14,14 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import shuffle as shuffled_as_in_sklearn
 
 from chainrule import backprop
-from chainrule.callbacks import ProgressBar, Record, as_callbacks, on_terminal, running
+from chainrule.callbacks import (
+    ProgressBar,
+    Record,
+    as_callbacks,
+    in_notebook,
+    on_terminal,
+    running,
+)
 from chainrule.data import warn_user
 from chainrule.descent import Descent
 from chainrule.files.resuming import Resume
@@ -91,7 +98,7 @@ class Watch:
         self.sklearn_context = getattr(est, "_callback_fit_ctx", None)
         self.verbose = est.verbose
         self.callbacks = as_callbacks(est.callbacks)
-        if est.verbose and est.verbose < 2 and on_terminal():
+        if est.verbose and est.verbose < 2 and (on_terminal() or in_notebook()):
             self.callbacks.insert(0, ProgressBar(epochs))
             self.verbose = 0
         self.tell: Callable[[Record], bool] = lambda record: False

@@ -235,21 +235,26 @@ def _progress(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from chainrule.engine import COMPILING, telling
+
     console = Console(file=stream, highlight=False)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
-        TextColumn("epoch {task.completed} of {task.total}  accuracy {task.fields[accuracy]}"),
+        TextColumn("{task.completed} of {task.total} epochs  accuracy {task.fields[accuracy]}"),
         TimeRemainingColumn(compact=True),
         console=console,
         transient=True,
     )
+    name = run.recipe.name
     with bar:
-        task = bar.add_task(run.recipe.name, total=run.recipe.epochs, accuracy="-")
-        yield (
-            lambda line: console.print(line, markup=False, soft_wrap=True),
-            lambda record: bar.update(task, advance=1, accuracy=f"{record.accuracy:.4f}"),
-        )
+        task = bar.add_task(name, total=run.recipe.epochs, accuracy="-")
+
+        def advance(record: Record) -> None:
+            bar.update(task, description=name, advance=1, accuracy=f"{record.accuracy:.4f}")
+
+        with telling(lambda: bar.update(task, description=COMPILING)):
+            yield lambda line: console.print(line, markup=False, soft_wrap=True), advance
 
 
 def _draw(out: Path, data: Any, results: list[Result]) -> tuple[list[Path], OSError | None]:

@@ -196,7 +196,8 @@ def _about_the_cause(result: Result) -> Iterator[str]:
         s, was = ("s", "were") if len(dead) > 1 else ("", "was")
         right = _join([f"{result.confusion[j, j]} of {result.confusion[j].sum()}" for j in dead])
         how_many = f" ({right} right)" if len(dead) <= 3 else ""
-        yield f"Output{s} {_join(dead)} {was} shut at the end of epoch {result.kept_epoch}{how_many}."
+        when = f"at the end of epoch {result.kept_epoch}"
+        yield f"Output{s} {_join(dead)} {was} shut {when}{how_many}."
     if found is not None:
         yield f"Cause: {found.name}. {found.what}"
         yield f"What to change: {found.advice}"

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import chainrule
-from chainrule.callbacks import plain
+from chainrule.callbacks import best_epoch, plain
 from chainrule.files.container import MAX_BYTES, ModelFileError, pack, parsed, unpacked
 from chainrule.files.fitted import (
     decode_estimator,
@@ -292,7 +292,7 @@ def _description(
         names = ("loss", "validation_loss", "validation_score", "seconds")
         header["training"] = {
             "epochs": len(last.history_),
-            "best_epoch": plain(last.best_iteration_),
+            "best_epoch": best_epoch(last),
             "last": {name: plain(end[name]) for name in names if end.get(name) is not None},
         }
     return header
