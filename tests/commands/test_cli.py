@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from typer.testing import CliRunner
 import chainrule
 from chainrule.commands import recipes
 from chainrule.commands.cli import app
-from chainrule.commands.report import _times
+from chainrule.commands.report import FREQUENCY, _times
 from chainrule.engine import compilation
 
-PICTURES = ["confusion.png", "curves.png", "mistakes.png", "samples.png"]
+PICTURES = ["confusion.png", "curves.png", "mistakes.png", "samples.png", "weights.png"]
 LINE = re.compile(r"Epoch (\d+): (\d+)/360  accuracy = (0\.\d{1,4}|1\.0)")
 
 
@@ -109,7 +110,7 @@ def test_a_terminal_gets_a_bar_with_the_accuracy_and_colour(tmp_path):
     assert process.returncode == 0
     text = seen.decode()
     last = recipes.Run(recipes.ARTICLE._replace(epochs=3), recipes.load(), 0)().epochs[-1]
-    assert f"epoch 3 of 3  accuracy {last.accuracy:.4f}" in text
+    assert f"3 of 3 epochs  accuracy {last.accuracy:.4f}" in text
     assert f"Epoch 2: {last.correct}/360" in text
     assert re.search(r"\x1b\[[\d;]*48;5;", text)  # a coloured background
 
@@ -175,26 +176,96 @@ def test_quiet_prints_the_last_line_only(run):
     assert re.fullmatch(r"article, seed 0: \d+/360  accuracy = 0\.\d+\n", out)
 
 
-def test_a_dead_output_is_named_explained_and_a_way_out_given(run):
+def test_shut_outputs_are_named_explained_and_a_way_out_given(run):
     _, out, _ = run("digits", "--seed", 16)
-    said = next(line for line in out.splitlines() if line.startswith("Dead output"))
-    assert "classes 2 and 7 are lost" in said
-    assert "Neurons 2 and 7 of the output layer, layer 2" in said
-    assert "ReLU's derivative is 0" in said
-    assert "What to change: another --seed" in out
+    lines = out.splitlines()
+    assert "Outputs 2 and 7 were shut at the end of epoch 19 (0 of 35 and 0 of 36 right)." in lines
+    cause = next(line for line in lines if line.startswith("Cause: shut outputs. Outputs 2 and 7"))
+    assert "ReLU's derivative is 0" in cause
+    assert any(line.startswith("What to change: ") and "another --seed" in line for line in lines)
+    assert any("39.5 %" in line and "0.810" in line and "0.131" in line for line in lines)
+    assert "lost" not in out
 
 
-def test_a_healthy_run_says_nothing_of_dead_outputs(run):
+def test_rows_without_an_answer_are_counted_and_shown(run):
+    _, out, _ = run("digits", "--seed", 4)
+    assert "No answer on 11 test digits: all ten outputs are exactly 0." in out
+    assert "Of the 293 right ones 10 had no open output; without them 283/360" in out
+    row = next(line for line in out.splitlines() if line.startswith("0   "))
+    assert row.split()[1] == "0"
+    assert row.split()[-2:] == ["10", "10/35"]
+
+
+def test_a_run_that_reads_well_is_told_no_cause(run):
     _, out, _ = run("digits", "--seed", 0)
-    assert "Dead output" not in out
+    assert "Cause" not in out
+    assert "--hidden 0) the article's recipe reads 323 of 360 at seed 0, 0.8972" in out
+
+
+def test_another_cause_gets_other_advice(run):
+    _, out, _ = run("digits", "--init", "zeros")
+    assert "Cause: symmetric start" in out
+    assert "seed," not in out.split("What to change")[1]
+    assert "39.5 %" not in out
+
+
+def test_numbers_of_the_frequency_are_the_same_everywhere():
+    root = Path(__file__).parents[1]
+    for text in (
+        (root / "README.md").read_text(encoding="utf-8"),
+        (root / "docs/derivation.md").read_text(encoding="utf-8"),
+        FREQUENCY,
+    ):
+        assert "200" in text
+        for number in ("39.5 %", "0.810", "0.131", "41.5 %", "0.799", "0.146"):
+            assert number in text
+
+
+def test_save_keeps_the_network(run, tmp_path):
+    code, out, err = run("digits", "--epochs", 2, "--save", "kept/net.chainrule")
+    assert (code, err) == (0, "")
+    assert out.endswith("Network in kept/net.chainrule\n")
+    network = chainrule.load(tmp_path / "kept" / "net.chainrule")
+    data = recipes.load()
+    expected = recipes.Run(recipes.ARTICLE._replace(epochs=2), data, 0)().network
+    np.testing.assert_array_equal(network.predict(data.X_test), expected.predict(data.X_test))
 
 
 @pytest.mark.parametrize(
-    "change", [["--learning-rate", "0.003"], ["--loss", "cross_entropy"], ["--recipe", "modern"]]
+    ("arguments", "message"),
+    [
+        (["--save", "there"], "exists; name another file, or replace it with --force"),
+        (["--save", "."], "is a folder"),
+        (["--save", "there/net"], "cannot be written"),
+        (["--save", "net", "--recipe", "both"], "one network"),
+    ],
+)
+def test_a_network_that_cannot_be_saved_is_said_before_training(run, tmp_path, arguments, message):
+    (tmp_path / "there").write_text("in the way")
+    code, out, err = run("digits", "--epochs", 1, *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert (tmp_path / "there").read_text() == "in the way"
+
+
+def test_force_replaces_the_saved_network(run, tmp_path):
+    (tmp_path / "net").write_text("old")
+    assert run("digits", "--epochs", 1, "--quiet", "--save", "net", "--force")[0] == 0
+    assert chainrule.load(tmp_path / "net").sizes == (64, 100, 10)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["--learning-rate", "0.003", "--epochs", "40"],
+        ["--loss", "cross_entropy"],
+        ["--recipe", "modern"],
+    ],
 )
 def test_the_ways_out_help(run, change):
     _, out, _ = run("digits", "--seed", 16, "--json", *change)
     assert json.loads(out)["dead_outputs"] == []
+    assert json.loads(out)["cause"] is None
 
 
 def test_options_reach_the_run(run):

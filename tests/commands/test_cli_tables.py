@@ -579,7 +579,7 @@ def test_piped_output_is_plain_and_a_terminal_gets_a_bar(folder, tmp_path):
         out = process.stdout.read()
     os.close(master)
     assert process.returncode == 0
-    assert re.search(rb"training.*epoch \d+ of at most 30", seen)
+    assert re.search(rb"training.*\d+ of at most 30 epochs", seen)
     assert b"held out" in seen
     assert b"\x1b" not in out
 

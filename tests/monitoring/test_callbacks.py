@@ -6,13 +6,16 @@ import copy
 import io
 import math
 import pickle
+import sys
+import types
+import warnings
 from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
 from helpers.fits import Fit, falling, read_csv, record
 
-from chainrule import callbacks
+from chainrule import MLPClassifier, callbacks
 from chainrule.monitoring.callbacks import (
     Callback,
     EarlyStopping,
@@ -228,9 +231,9 @@ def test_progress_bar_shows_where_the_fit_is(terminal):
     records = [record(e, 0.5 / (e + 1), validation_score=0.9) for e in range(3)]
     show(terminal, records, ProgressBar(), max_iter=10)
     lines = screen(terminal)
-    assert any("epoch  1/10" in line and "loss 0.5000" in line for line in lines)
+    assert any(" 1/10 epochs" in line and "loss 0.5000" in line for line in lines)
     assert "left" in "".join(lines)
-    assert "epoch  3/10" in lines[-1]
+    assert " 3/10 epochs" in lines[-1]
     assert "loss 0.1667" in lines[-1]
     assert "score 0.9000" in lines[-1]
     assert lines[-1].endswith("taken")
@@ -246,7 +249,7 @@ def test_progress_bar_gives_the_terminal_back(terminal):
         show(terminal, [record(0)], bar, fail)
     text = terminal.getvalue()
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # cursor hidden, shown again
-    assert "epoch 1/5" in screen(terminal)[-1]
+    assert "1/5 epochs" in screen(terminal)[-1]
 
 
 def test_progress_bar_is_for_terminals_only(terminal, monkeypatch):
@@ -261,6 +264,69 @@ def test_progress_bar_is_for_terminals_only(terminal, monkeypatch):
     show(None, [record(0)], ProgressBar())  # as under pythonw
     show(terminal, [record(0)], ProgressBar())
     assert terminal.getvalue() != ""
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """Stands for IPython inside a notebook; what each cell's line has shown."""
+    shown = []
+
+    class ZMQInteractiveShell:
+        pass
+
+    class Shell(ZMQInteractiveShell):  # as Colab's
+        pass
+
+    class Handle:
+        def update(self, data, *, raw):
+            assert raw
+            shown.append(data)
+
+    def display(data, *, raw, display_id):
+        assert raw
+        assert display_id
+        shown.append(data)
+        return Handle()
+
+    ipython, inner = types.ModuleType("IPython"), types.ModuleType("IPython.display")
+    ipython.get_ipython, inner.display = Shell, display
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", inner)
+    return shown
+
+
+def test_progress_bar_works_in_a_notebook(notebook):
+    """There standard output is no terminal, and escape codes are not understood."""
+    piped = io.StringIO()
+    records = [record(e, 0.5 / (e + 1), validation_score=0.9) for e in range(3)]
+    show(piped, records, ProgressBar(), max_iter=10)
+    assert piped.getvalue() == ""
+    assert all(list(data) == ["text/plain"] for data in notebook)
+    lines = [data["text/plain"] for data in notebook]
+    assert lines[0].startswith(" 0/10 epochs ┄┄┄┄")
+    assert lines[1].startswith(" 1/10 epochs ━━┄┄")
+    assert "loss 0.5000  score 0.9000" in lines[1]
+    assert lines[1].endswith("left")
+    assert lines[-1].startswith(" 3/10 epochs ━━━━━━┄┄")
+    assert lines[-1].endswith("taken")
+    assert len(lines) <= 5
+
+
+def test_verbose_is_a_bar_in_a_notebook(notebook, capsys):
+    X, y = np.array([[0.0], [1.0]] * 10), np.array([0, 1] * 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        MLPClassifier(max_iter=3, verbose=1, engine="numpy").fit(X, y)
+    assert notebook[-1]["text/plain"].startswith("3/3 epochs")
+    assert capsys.readouterr().out == ""
+
+
+def test_ipython_on_a_terminal_is_no_notebook(terminal, monkeypatch):
+    ipython = types.ModuleType("IPython")
+    ipython.get_ipython = type("TerminalInteractiveShell", (), {})
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    show(terminal, [record(0)], ProgressBar())
+    assert "1/5 epochs" in screen(terminal)[-1] or "epochs" in screen(terminal)[-1]
 
 
 def test_progress_bar_pickles_at_work(terminal):

@@ -18,6 +18,13 @@ Piece = TypeVar("Piece")
 INSIDE = ("chainrule", "sklearn", "contextlib")
 
 
+class ShownAsText:
+    """A result of which a notebook's cell shows the text, `str(result)`, not the fields."""
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text("..." if cycle else str(self))
+
+
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """The dtype, which must be float32 or float64.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,8 @@ ABOUT_DIGITS = (
     "The recipe 'article' is the article's: layers (64, 100, 10), ReLU everywhere, squared error, "
     "uniform(0, 0.1), stochastic gradient descent. 'modern' has softmax, cross-entropy, He's "
     "starting values and Adam, and keeps the parameters of the epoch that did best on training "
-    "rows held back.\n\n"
+    "rows held back. With no hidden layer at all (--hidden 0) the article's recipe reads 0.897 of "
+    "the test digits at seed 0, more than with one.\n\n"
     "The default seed, 0, is simply the first. Exit codes: 0 done, 1 failed on the way, 2 wrong "
     "input, 130 stopped by Ctrl-C."
 )
@@ -69,10 +71,21 @@ def digits(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures go.")] = Path(
         "chainrule-digits"
     ),
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Store the network there; chainrule.load reads it.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, and nothing else, to stdout.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the last line only.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace the file of --save if it exists.")
+    ] = False,
 ) -> None:
     """Run the main job; see ABOUT_DIGITS."""
     started = time.perf_counter()
@@ -91,6 +104,7 @@ def digits(
     try:
         data, runs = _prepare(recipe, seed, options)
         _check_folder(out)
+        _check_save(save, recipe, force)
         results = _train(runs, show_lines=not (as_json or quiet), silent=quiet)
         failed = next((result for result in results if result.failure), None)
         if failed is not None:
@@ -98,6 +112,7 @@ def digits(
                 f"{failed.failure}. It reads {failed.correct} of {failed.total} test digits",
                 FAILED,
             )
+        unsaved = _save(save, results[0])
         pictures, problem = _draw(out, data, results)
     except KeyboardInterrupt:
         fail("stopped before there was anything to report", INTERRUPTED)
@@ -108,6 +123,10 @@ def digits(
             print(last_line(result))
     else:
         print_report(results, pictures, time.perf_counter() - started)
+        if save is not None and unsaved is None:
+            print(f"Network in {save}")
+    if unsaved is not None:
+        fail(f"the network could not be stored: {unsaved}", FAILED)
     if problem is not None:
         fail(f"the pictures could not be drawn: {problem}", FAILED)
     if any(result.interrupted for result in results):
@@ -145,6 +164,45 @@ def _check_folder(out: Path) -> None:
         )
 
 
+def _check_save(path: Path | None, recipe: str, force: bool) -> None:
+    """See, before anything takes time, that one network can be stored there."""
+    if path is None:
+        return
+    if recipe == "both":
+        fail("--save stores one network; choose --recipe article or modern", BAD_INPUT)
+    if path.is_dir():
+        fail(f"--save: {path} is a folder; name a file", BAD_INPUT)
+    if os.path.lexists(path) and not force:
+        fail(f"--save: {path} exists; name another file, or replace it with --force", BAD_INPUT)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(path)
+    except OSError as error:
+        why = error.strerror or error
+        fail(f"--save: the folder {path.parent} cannot be written: {why}", BAD_INPUT)
+
+
+def _save(path: Path | None, result: Result) -> Exception | None:
+    """Store the network with what it was made by; the error if that fails."""
+    if path is None:
+        return None
+    from chainrule.files.persistence import save
+
+    metadata = {
+        "recipe": result.recipe.name,
+        "seed": result.seed,
+        "kept_epoch": result.kept_epoch,
+        "correct": result.correct,
+        "total": result.total,
+        "parameters": result.parameters(),
+    }
+    try:
+        save(result.network, path, metadata=metadata)
+    except (OSError, ValueError) as error:
+        return error
+    return None
+
+
 def _train(runs: list[Run], show_lines: bool, silent: bool) -> list[Result]:
     """Train one after the other; a run that is stopped or fails is the last."""
     results: list[Result] = []
@@ -177,21 +235,26 @@ def _progress(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from chainrule.engine.compilation import COMPILING, telling
+
     console = Console(file=stream, highlight=False)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
-        TextColumn("epoch {task.completed} of {task.total}  accuracy {task.fields[accuracy]}"),
+        TextColumn("{task.completed} of {task.total} epochs  accuracy {task.fields[accuracy]}"),
         TimeRemainingColumn(compact=True),
         console=console,
         transient=True,
     )
+    name = run.recipe.name
     with bar:
-        task = bar.add_task(run.recipe.name, total=run.recipe.epochs, accuracy="-")
-        yield (
-            lambda line: console.print(line, markup=False, soft_wrap=True),
-            lambda record: bar.update(task, advance=1, accuracy=f"{record.accuracy:.4f}"),
-        )
+        task = bar.add_task(name, total=run.recipe.epochs, accuracy="-")
+
+        def advance(record: Record) -> None:
+            bar.update(task, description=name, advance=1, accuracy=f"{record.accuracy:.4f}")
+
+        with telling(lambda: bar.update(task, description=COMPILING)):
+            yield lambda line: console.print(line, markup=False, soft_wrap=True), advance
 
 
 def _draw(out: Path, data: Any, results: list[Result]) -> tuple[list[Path], OSError | None]:
@@ -213,7 +276,9 @@ def _as_object(results: list[Result], pictures: list[Path], many: bool) -> dict[
             "epochs": [record._asdict() for record in result.epochs],
             "kept_epoch": result.kept_epoch,
             "confusion_matrix": result.confusion.tolist(),
+            "no_answer": result.no_answer.tolist(),
             "dead_outputs": result.dead_outputs,
+            "cause": None if result.cause is None else result.cause._asdict(),
             "seconds": result.seconds,
             "pictures": [str(path) for path in pictures],
         }

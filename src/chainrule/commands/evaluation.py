@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from chainrule.base.validation import ShownAsText
+
 Numbers = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Metric = Callable[[Numbers], Numbers]
@@ -39,7 +41,7 @@ class Estimate(NamedTuple):
 
 
 @dataclass
-class Evaluation:
+class Evaluation(ShownAsText):
     """What :func:`evaluate_classes` or :func:`evaluate_numbers` found.
 
     Attributes
@@ -71,6 +73,19 @@ class Evaluation:
     per_class: list[dict[str, Any]] = field(default_factory=list)
     calibration: list[dict[str, float]] = field(default_factory=list)
     residuals: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        from chainrule.commands.evaluation_report import NAMES, interval, metric
+
+        rows = [
+            (NAMES.get(name, (name, ""))[0], metric(name, each.value), interval(name, each))
+            for name, each in self.metrics.items()
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            f"{label:<{widths[0]}}  {value:>{widths[1]}}  {around}" for label, value, around in rows
+        ]
+        return "\n".join([f"{self.task}, {self.n:,} rows, {self.level:.0%} intervals", *lines])
 
     def as_dict(self) -> dict[str, Any]:
         """All of it in dicts, lists and numbers; empty tables are left out."""

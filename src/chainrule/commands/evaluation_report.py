@@ -316,11 +316,12 @@ def learning_curve(model: Any) -> Figure | None:
     last = model.steps[-1][1] if hasattr(model, "steps") else model
     if not getattr(last, "history_", None):
         return None
+    from chainrule.monitoring.callbacks import best_epoch
     from chainrule.monitoring.displays import LossCurveDisplay
 
     figure, (ax,) = _figure(7, 3.8)
-    history, best = last.history_, last.best_iteration_
+    history = last.history_
     if last.scoring == "loss":  # then the score is the loss once more
         history = [{**record, "validation_score": None} for record in history]
-    LossCurveDisplay.from_history(history, ax=ax, best_epoch=None if best is None else best - 1)
+    LossCurveDisplay.from_history(history, ax=ax, best_epoch=best_epoch(last))
     return figure

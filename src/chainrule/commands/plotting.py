@@ -18,17 +18,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from chainrule.base.whole_files import whole_file
-from chainrule.commands.recipes import most_confused
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from chainrule.commands.recipes import Digits, Result
 
+# A page of text is about 830 pixels wide: there the smallest letters are still 13 pixels high.
 DPI = 150
-WIDTH = 9.0  # inches, of every picture
-MARGIN = 0.45  # inches
-HEADER = 0.85  # inches above the drawing, for the title and the line below it
+WIDTH = 7.2  # inches, of every picture
+MARGIN = 0.3  # inches
+HEADER = 0.8  # inches above the drawing, for the title and the line below it
 
 INK, GREY, RULE, PAPER, WHITE = "#222222", "#6b6b6b", "#d0d0cc", "#f1f0ec", "#ffffff"
 # One dark, one light, and with different dashes.
@@ -37,16 +37,20 @@ LINES: Sequence[dict[str, Any]] = (
     {"color": "#d9822b", "linestyle": (0, (4, 1.5))},
 )
 DIGIT_SHADES = LinearSegmentedColormap.from_list("digit", [PAPER, "#111111"])
+# Dark blue below 0, grey at 0, light yellow above: the order is kept in grey too.
+WEIGHT_SHADES = "cividis"
 MISTAKE_SHADES = LinearSegmentedColormap.from_list("mistake", ["#fbe6d0", "#e08a3c", "#9c3f0a"])
 
 GRID_COLUMNS = 10
-TILE, GAP, CAPTION = 8, 2, 3  # pixels of a digit: its size, between two, above it
+TILE, GAP = 8, 2  # pixels of a digit: its size, and between two
+CAPTION = 0.22  # inches above a row of digits
 BODY = WIDTH - 2 * MARGIN
 PIXEL = BODY / (GRID_COLUMNS * (TILE + GAP) - GAP)  # inches
+UNIT_ROWS = 4  # of units in the picture of the weights
 MOST_MISTAKES = 60  # digits per run in the picture of mistakes
 STYLE: Any = {
     "font.family": "sans-serif",
-    "font.size": 9.5,
+    "font.size": 10,
     "text.color": INK,
     "axes.edgecolor": GREY,
     "axes.labelcolor": INK,
@@ -63,7 +67,7 @@ STYLE: Any = {
 
 
 def write_pictures(folder: Path, data: Digits, results: Sequence[Result]) -> list[Path]:
-    """Draw samples.png, curves.png, confusion.png and mistakes.png into a folder that exists.
+    """Draw samples, curves, confusion, mistakes and weights into a folder that exists, as PNG.
 
     Parameters
     ----------
@@ -75,7 +79,7 @@ def write_pictures(folder: Path, data: Digits, results: Sequence[Result]) -> lis
     Returns
     -------
     list of Path
-        The files written. All are 1350 pixels wide.
+        The files written. All are 1080 pixels wide.
 
     Raises
     ------
@@ -89,6 +93,7 @@ def write_pictures(folder: Path, data: Digits, results: Sequence[Result]) -> lis
             ("curves", curves(results)),
             ("confusion", confusion(results)),
             ("mistakes", mistakes(data, results)),
+            ("weights", weights(results)),
         ):
             written.append(folder / f"{name}.png")
             save(figure, written[-1])
@@ -113,15 +118,14 @@ def samples(data: Digits) -> Figure:
 
 def curves(results: Sequence[Result]) -> Figure:
     """Accuracy on the test rows and cost on the training rows, by epoch."""
-    height = 3.6
+    height = 3.5
     figure = _figure(
         height,
         "Accuracy and cost by epoch",
-        "Left: share of the test digits read right. Right: mean cost of a training digit. "
-        "Dots: the parameters kept",
+        "Left: share of the test digits read right. Right: mean cost in training. Dots: kept",
     )
     left, right = (
-        _axes(figure, x, MARGIN + 0.15, 3.35, height - HEADER - MARGIN - 0.15) for x in (0.8, 5.0)
+        _axes(figure, x, MARGIN + 0.22, 2.72, height - HEADER - MARGIN - 0.22) for x in (0.72, 4.25)
     )
     for result, line in zip(results, LINES, strict=False):
         epochs = [record.epoch for record in result.epochs]
@@ -161,47 +165,62 @@ def _logarithmic(axes: Any) -> None:
 
 
 def confusion(results: Sequence[Result]) -> Figure:
-    """The confusion matrix of each result: rows are the digits, columns what was said."""
-    if len(results) == 1:
-        side, gap, above = 4.6, 0.0, 0.0
-    else:
-        side, gap, above = 3.5, BODY - 2 * 3.5 - 0.35, 0.25
-    height = HEADER + above + side + MARGIN + 0.3
+    """The confusion matrix of each result: rows are the digits, columns what was said.
+
+    A single one has beside each row how many of the digit were read right. Digits on which no
+    output is open have a column of their own if there are any.
+    """
+    single = len(results) == 1
+    left, between = MARGIN + 0.3, 0.45
+    cell = 0.4 if single else (BODY - 0.3 - between) / 2 / 11
+    side, above = 10 * cell, 0.0 if single else 0.3
+    height = HEADER + above + side + MARGIN + 0.28
     subtitle = "Rows: the digit. Columns: what it was taken for. In colour: mistakes"
+    if any(result.no_answer.any() for result in results):
+        subtitle += ". Column –: no answer"
     figure = _figure(height, "What each digit was taken for", subtitle)
     for k, result in enumerate(results):
-        axes = _axes(figure, MARGIN + 0.35 + k * (side + gap), MARGIN + 0.3, side, side)
-        _confusion_panel(axes, result.confusion)
-        if len(results) > 1:
-            axes.set_title(_what(result), fontsize=9.5, loc="left", pad=8)
-        else:
-            _confusion_notes(figure, result, MARGIN + 0.35 + side + 0.5)
+        answered = not result.no_answer.any()
+        counts = result.confusion if answered else result.answers
+        width = counts.shape[1] * cell
+        x = left + k * (11 * cell + between)
+        axes = _axes(figure, x, MARGIN + 0.28, width, side)
+        _confusion_panel(axes, counts)
+        if not single:
+            axes.set_title(f"{result.recipe.name}, seed {result.seed}", loc="left", fontsize=10)
+            continue
+        bars = _axes(figure, x + width + 0.3, MARGIN + 0.28, WIDTH - MARGIN - x - width - 0.3, side)
+        _right_by_digit(bars, result)
     return figure
 
 
-def _confusion_notes(figure: Figure, result: Result, x: float) -> None:
-    """Beside a single matrix: what it adds up to."""
-    pairs = most_confused(result.confusion)[:8]
-    lines = [
-        f"{result.recipe.name}, seed {result.seed}",
-        f"{result.correct} of {result.total} test digits right",
-        "",
-        *(["Most often:"] if pairs else []),
-        *(f"{digit} taken for {said}, {times} times" for digit, said, times in pairs),
-    ]
-    y = 1 - HEADER / figure.get_figheight()
-    figure.text(x / WIDTH, y, "\n".join(lines), va="top", linespacing=1.7)
+def _right_by_digit(axes: Any, result: Result) -> None:
+    """A bar a row: how many of the digit were read right, by the article's reading."""
+    right, rows = result.confusion.diagonal(), result.confusion.sum(axis=1)
+    share = right / np.maximum(rows, 1)
+    digits = np.arange(len(right))
+    axes.barh(digits, np.ones(len(right)), height=0.62, color=PAPER)
+    axes.barh(digits, share, height=0.62, color="#c9c8c2")
+    for digit in digits:
+        text = f"{right[digit]} of {rows[digit]}"
+        axes.text(0.04, digit, text, va="center", fontweight="bold")
+    axes.set(xlim=(0, 1), ylim=(len(right) - 0.5, -0.5), xticks=[], yticks=[])
+    unanswered = result.correct_unanswered
+    without = f"\n({unanswered} without an answer)" if unanswered else ""
+    axes.set_xlabel(f"right: {result.correct} of {result.total}{without}", labelpad=8)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
 
 
 def _confusion_panel(axes: Any, counts: NDArray[np.int64]) -> None:
     """One matrix: right answers on paper grey, mistakes in colour, nothing where nothing is."""
-    n = len(counts)
-    diagonal = np.eye(n, dtype=bool)
+    n, columns = counts.shape
+    diagonal = np.eye(n, columns, dtype=bool)
     wrong = np.where(diagonal, 0, counts)
-    shades = np.ones((n, n, 4))
+    shades = np.ones((n, columns, 4))
     shades[diagonal] = to_rgba("#dcdbd6")
     mistaken = wrong > 0
-    # A square root, so that single mistakes stay visible beside a class that is lost whole.
+    # A square root, so that single mistakes stay visible beside a class that is never named.
     shades[mistaken] = MISTAKE_SHADES(np.sqrt((wrong[mistaken] - 1) / max(5, wrong.max())))
     axes.imshow(shades, interpolation="nearest")
     for (row, column), count in np.ndenumerate(counts):
@@ -216,8 +235,9 @@ def _confusion_panel(axes: Any, counts: NDArray[np.int64]) -> None:
                 color=INK if light else WHITE,
                 fontweight="bold" if row == column else "normal",
             )
-    axes.set(xticks=range(n), yticks=range(n), xlabel="taken for", ylabel="digit")
-    axes.set_xticks(np.arange(n - 1) + 0.5, minor=True)
+    axes.set(xticks=range(columns), yticks=range(n), xlabel="taken for", ylabel="digit")
+    axes.set_xticklabels([*map(str, range(n)), "–"][:columns])
+    axes.set_xticks(np.arange(columns - 1) + 0.5, minor=True)
     axes.set_yticks(np.arange(n - 1) + 0.5, minor=True)
     axes.grid(which="minor", color=RULE, linewidth=0.5)
     axes.tick_params(which="both", length=0)
@@ -230,7 +250,7 @@ def mistakes(data: Digits, results: Sequence[Result]) -> Figure:
     shown = [_mistakes_shown(data.y_test, result.said) for result in results]
     heading, below = 0.3, 0.4  # inches
     height = HEADER + sum(heading + _grid_height(len(rows)) + below for rows in shown)
-    figure = _figure(height, "Digits read wrong", "What was said, and what it is")
+    figure = _figure(height, "Digits read wrong", "The digit → what it was taken for")
     top = HEADER
     for rows, result in zip(shown, results, strict=True):
         wrong = result.total - result.correct
@@ -240,10 +260,82 @@ def mistakes(data: Digits, results: Sequence[Result]) -> Figure:
         figure.text(MARGIN / WIDTH, 1 - top / height, text, fontweight="bold", va="top")
         top += heading
         if len(rows):
-            captions = [f"said {result.said[i]}, is {data.y_test[i]}" for i in rows]
+            captions = [f"{data.y_test[i]} → {_said(result, i)}" for i in rows]
             _grid(figure, top, data.images_test[rows], captions)
         top += _grid_height(len(rows)) + below
     return figure
+
+
+def _said(result: Result, row: int) -> str:
+    """What a test row was taken for; a dash if no output is open."""
+    unanswered = len(result.unanswered) and result.unanswered[row]
+    return "–" if unanswered else str(result.said[row])
+
+
+def weights(results: Sequence[Result]) -> Figure:
+    """The weights of the first layer, one 8 by 8 image a unit.
+
+    With one hidden layer there is a column for each digit, with the units whose weights to its
+    output are the largest. Without one the units are the outputs. With more the units with the
+    largest weights are shown.
+    """
+    shown = [_units(result) for result in results]
+    heading, legend = 0.26, 0.62  # inches
+    heights = [_grid_height(len(images)) for images, _ in shown]
+    height = HEADER + sum(heading + each + legend for each in heights)
+    subtitle = "Each image is a unit, each pixel its weight: yellow for ink, blue against it"
+    figure = _figure(height, "Weights of the first layer", subtitle)
+    top = HEADER
+    for (images, captions), each, result in zip(shown, heights, results, strict=True):
+        largest = float(np.quantile(np.abs(images), 0.995)) or 1.0
+        shades = {"cmap": WEIGHT_SHADES, "vmin": -largest, "vmax": largest}
+        text = f"{result.recipe.name}, seed {result.seed}: {_which_units(result)}"
+        figure.text(MARGIN / WIDTH, 1 - top / height, text, fontweight="bold", va="top")
+        _grid(figure, top + heading, images, captions, **shades)
+        top += heading + each + legend
+        _weight_scale(figure, height - top + legend - 0.24, largest, shades)
+    return figure
+
+
+def _weight_scale(figure: Figure, y: float, largest: float, shades: Any) -> None:
+    """Which shade is which weight."""
+    axes = _axes(figure, MARGIN + 0.2, y, 2.2, 0.11)
+    axes.imshow(np.linspace(-largest, largest, 256)[None], aspect="auto", **shades)
+    axes.set(xticks=[0, 127.5, 255], yticks=[])
+    axes.set_xticklabels([f"−{largest:.2g}", "0", f"{largest:.2g}"])
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _which_units(result: Result) -> str:
+    network = result.network
+    units = network.sizes[1]
+    if network.L == 1:
+        return "the outputs"
+    if network.L > 2:
+        shown = min(units, UNIT_ROWS * GRID_COLUMNS)
+        return f"all {units} units" if shown == units else f"the {shown} units of largest weights"
+    if units == 1:
+        return "its one unit"
+    return f"by digit, the {min(units, UNIT_ROWS)} units with the largest weights to its output"
+
+
+def _units(result: Result) -> tuple[NDArray[np.float64], list[str]]:
+    """(images of units of the first layer, their captions)."""
+    network = result.network
+    W = np.asarray(network.W[1], np.float64)
+    if network.L == 1:
+        units = np.arange(W.shape[1])
+        captions = [str(unit) for unit in units]
+    elif network.L == 2:
+        units = np.argsort(-np.asarray(network.W[2]), axis=0, kind="stable")[:UNIT_ROWS].ravel()
+        captions = [str(k % GRID_COLUMNS) for k in range(len(units))]
+    else:
+        size = np.linalg.norm(W, axis=0)
+        units = np.sort(np.argsort(-size, kind="stable")[: UNIT_ROWS * GRID_COLUMNS])
+        captions = [""] * len(units)
+    return W.T[units].reshape(-1, TILE, TILE), captions
 
 
 def _mistakes_shown(truth: NDArray[np.int64], said: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -272,30 +364,33 @@ def _axes(figure: Figure, x: float, y: float, width: float, height: float) -> An
 
 def _grid_height(n: int) -> float:
     """Inches that n tiles and their captions take."""
-    return ceil(n / GRID_COLUMNS) * (TILE + CAPTION) * PIXEL
+    return ceil(n / GRID_COLUMNS) * (TILE * PIXEL + CAPTION)
 
 
-def _grid(figure: Figure, top: float, images: NDArray[np.float64], captions: Sequence[str]) -> None:
+def _grid(
+    figure: Figure, top: float, images: NDArray[np.float64], captions: Sequence[str], **shades: Any
+) -> None:
     """Tiles in rows of ten, a caption above each; `top` in inches below the figure's top.
 
-    All tiles are pixels of one image: drawing one by one takes longer than the training.
+    The tiles of a row are pixels of one image: drawing one by one takes longer than the training.
     """
-    rows = ceil(len(images) / GRID_COLUMNS)
-    mosaic = np.full((rows * (TILE + CAPTION), GRID_COLUMNS * (TILE + GAP) - GAP), np.nan)
+    width, above = BODY / PIXEL, CAPTION / PIXEL
     height = _grid_height(len(images))
     axes = _axes(figure, MARGIN, figure.get_figheight() - top - height, BODY, height)
-    for k, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        y, x = (k // GRID_COLUMNS) * (TILE + CAPTION) + CAPTION, k % GRID_COLUMNS * (TILE + GAP)
-        mosaic[y : y + TILE, x : x + TILE] = image
-        axes.text(x + TILE / 2, y - 0.7, caption, ha="center", fontsize=8.5)
-    axes.imshow(
-        mosaic,
-        cmap=DIGIT_SHADES,
-        vmin=0,
-        vmax=16,
-        interpolation="nearest",
-        extent=(0, mosaic.shape[1], mosaic.shape[0], 0),
-    )
+    for first in range(0, len(images), GRID_COLUMNS):
+        row = np.full((TILE, round(width)), np.nan)
+        y = first // GRID_COLUMNS * (TILE + above) + above
+        for k, image in enumerate(images[first : first + GRID_COLUMNS]):
+            x = k * (TILE + GAP)
+            row[:, x : x + TILE] = image
+            axes.text(x + TILE / 2, y - 0.045 / PIXEL, captions[first + k], ha="center")
+        axes.imshow(
+            row,
+            interpolation="nearest",
+            extent=(0, width, y + TILE, y),
+            **(shades or {"cmap": DIGIT_SHADES, "vmin": 0, "vmax": 16}),
+        )
+    axes.set(xlim=(0, width), ylim=(height / PIXEL, 0))
     axes.set_axis_off()
 
 

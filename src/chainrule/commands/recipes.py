@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.base.validation import look_up, one_hot
+from chainrule.commands.diagnosis import SHUT, Cause, Evidence, cause
 from chainrule.equations.losses import LOSSES
 from chainrule.equations.optimizers import OPTIMIZERS
 from chainrule.network.network import Network
@@ -26,6 +27,7 @@ from chainrule.training.train import Epoch, History, choose_engine, train
 
 Labels = NDArray[np.int64]
 Numbers = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 N_CLASSES = 10
 N_TEST = 360  # the last fifth of 1797 rows, rounded up
@@ -207,6 +209,12 @@ def override(recipe: Recipe, **options: Any) -> Recipe:
     return recipe._replace(**given)
 
 
+def usual_rate(recipe: Recipe) -> float:
+    """The learning rate that goes with a recipe's optimiser: our recipes', or its own default."""
+    known = [each.learning_rate for each in RECIPES.values() if each.optimizer == recipe.optimizer]
+    return known[0] if known else float(OPTIMIZERS[recipe.optimizer].hyper["learning_rate"])
+
+
 class Record(NamedTuple):
     """One epoch of a run: right answers on the test rows after it, mean cost during it."""
 
@@ -238,8 +246,15 @@ class Result:
         What each test digit was taken for.
     confusion : (10, 10) int64
         Row: the digit; column: what it was taken for.
+    unanswered : (360,) bool
+        Test rows on which no output is open: see :func:`no_answer`. The article's reading takes
+        them for 0, and so do `said` and `confusion`.
+    no_answer : (10,) int64
+        How many of them there are, by digit.
     dead_outputs : list of int
-        See :func:`dead_outputs`.
+        Outputs that are shut at the end of `kept_epoch`: see :func:`dead_outputs`.
+    cause : Cause or None
+        What holds the network back, if that is known.
     interrupted : bool
     failure : DivergenceError or None
     """
@@ -252,7 +267,10 @@ class Result:
     engine: str = "numpy"
     said: Labels = field(default_factory=lambda: np.zeros(0, np.int64))
     confusion: Labels = field(default_factory=lambda: np.zeros((N_CLASSES,) * 2, np.int64))
+    unanswered: Flags = field(default_factory=lambda: np.zeros(0, bool))
+    no_answer: Labels = field(default_factory=lambda: np.zeros(N_CLASSES, np.int64))
     dead_outputs: list[int] = field(default_factory=list)
+    cause: Cause | None = None
     interrupted: bool = False
     failure: DivergenceError | None = None
 
@@ -270,6 +288,18 @@ class Result:
     def accuracy(self) -> float:
         """Share of right answers."""
         return self.correct / self.total
+
+    @property
+    def correct_unanswered(self) -> int:
+        """Right answers by the article's reading that no open output has given: all are zeros."""
+        return int(self.no_answer[0])
+
+    @property
+    def answers(self) -> Labels:
+        """(10, 11) counts: `confusion`, with rows without an answer in a last column."""
+        counts: Labels = np.column_stack([self.confusion, self.no_answer])
+        counts[:, 0] -= self.no_answer
+        return counts
 
     @property
     def seconds(self) -> float:
@@ -313,22 +343,39 @@ def confusion_matrix(truth: Labels, said: Labels) -> Labels:
 
 
 def most_confused(confusion: Labels, least: int = 2) -> list[tuple[int, int, int]]:
-    """(digit, taken for, times), most often first, of the mistakes made `least` times or more."""
+    """(digit, taken for, times), most often first, of the mistakes made `least` times or more.
+
+    A last column of rows without an answer, as `Result.answers` has it, is left out.
+    """
     pairs = [
         (digit, said, int(times))
-        for (digit, said), times in np.ndenumerate(confusion)
+        for (digit, said), times in np.ndenumerate(confusion[:, :N_CLASSES])
         if digit != said and times >= least
     ]
     return sorted(pairs, key=lambda pair: -pair[2])
 
 
+def no_answer(network: Network, outputs: ArrayLike) -> Flags:
+    """(n,) whether no output of a row is open: all are exactly 0, so there is no answer.
+
+    Only outputs of a ReLU can be shut. Which of ten equal outputs is "closest to 1" says nothing;
+    the article's reading takes the first, 0.
+    """
+    shut: Flags = np.zeros(len(np.asarray(outputs)), bool)
+    if network.activations[network.L].name == "relu":
+        shut = ~(np.asarray(outputs) > 0).any(axis=1)
+    return shut
+
+
 def dead_outputs(network: Network, X: ArrayLike, y: Labels) -> list[int]:
-    """Output neurons whose ReLU is shut on the digit that they stand for.
+    """Output neurons whose ReLU is shut, for now, on the digit that they stand for.
 
     Where z^L ≤ 0 the error δ^L = ∂C/∂a^L ⊙ σ′(z^L) is 0. A neuron shut on the rows of its own
-    digit is never told to rise; any other rows on which it is still open only push it down. So
-    dead means: open on at most one in twenty of the rows of its own digit. (Of 1400 outputs of
-    140 networks by the article's recipe 125 had a share below 0.05, 1271 one above 0.95.)
+    digit gets no error from them, and other rows on which it is open only push it down. It can
+    open again when the layers below change: of 227 outputs that were shut at the end of epoch 3
+    of 200 runs by the article's recipe, 199 were shut at the end of epoch 19. Shut means: open on
+    at most one in twenty of the rows of its own digit. (Of 1400 outputs of 140 such runs
+    125 had a share below 0.05, 1271 one above 0.95.)
 
     Parameters
     ----------
@@ -345,7 +392,7 @@ def dead_outputs(network: Network, X: ArrayLike, y: Labels) -> list[int]:
     if network.activations[network.L].name != "relu":
         return []
     is_open = network.predict(X) > 0
-    return [j for j in np.unique(y).tolist() if is_open[y == j, j].mean() <= 0.05]
+    return [j for j in np.unique(y).tolist() if is_open[y == j, j].mean() <= SHUT]
 
 
 class Run:
@@ -448,7 +495,17 @@ class Run:
 
     def _conclude(self) -> None:
         """Fill in what the network, as it is now, makes of the test rows."""
-        result, data = self.result, self.data
-        result.said = closest_to_one(result.network.predict(data.X_test))
+        result, data, network = self.result, self.data, self.result.network
+        outputs = network.predict(data.X_test)
+        result.said = closest_to_one(outputs)
+        result.unanswered = no_answer(network, outputs)
+        result.no_answer = np.bincount(data.y_test[result.unanswered], minlength=N_CLASSES)
         result.confusion = confusion_matrix(data.y_test, result.said)
-        result.dead_outputs = dead_outputs(result.network, data.X_train, data.y_train)
+        result.dead_outputs = dead_outputs(network, data.X_train, data.y_train)
+        if result.epochs and result.failure is None:
+            a = [np.asarray(each) for each in network.forward(data.X_train).a]
+            right = float((closest_to_one(a[-1]) == data.y_train).mean())
+            costs = [record.cost for record in result.epochs]
+            shut = result.dead_outputs
+            seen = Evidence(network, self.recipe, costs, a, shut, right, usual_rate(self.recipe))
+            result.cause = cause(seen)

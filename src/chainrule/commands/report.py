@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from chainrule.commands.recipes import Record, Result
 
 
+# Of 200 runs each; the README and the derivation have the same numbers.
+FREQUENCY = (
+    "This is common: of 200 runs of the article's own code 39.5 % ended below 0.83 (mean 0.810, "
+    "standard deviation 0.131), of 200 of ours 41.5 % (0.799, 0.146)."
+)
+NO_HIDDEN_LAYER = (
+    "For comparison: with no hidden layer at all (--hidden 0) the article's recipe reads 323 of "
+    "360 at seed 0, 0.8972."
+)
+
+
 def epoch_line(record: Record) -> str:
     """The article's line, to the digit: the accuracy rounded to four places, as Python prints it.
 
@@ -58,8 +69,10 @@ def print_report(results: list[Result], pictures: list[Path], seconds: float) ->
         _say(console, last_line(result), "bold")
         for line in _in_words(result):
             _say(console, line)
-        for line in _about_dead_outputs(result):
+        for line in (*_about_no_answer(result), *_about_the_cause(result)):
             _say(console, line, "yellow")
+        if result.recipe.name == "article" and result.recipe.hidden:
+            _say(console, NO_HIDDEN_LAYER)
     _say(console, "")
     trained = " and ".join(f"{result.seconds:.2f} s" for result in results)
     _say(console, f"Trained in {trained}; {seconds:.1f} s in all.")
@@ -87,7 +100,11 @@ def _side_by_side(results: list[Result]) -> Table:
 
 
 def _confusion_table(result: Result) -> Table:
-    """Counts; right answers on grey, mistakes on orange, and "·" for none."""
+    """Counts; right answers on grey, mistakes on orange, and "·" for none.
+
+    Rows without an answer have a column of their own; `right` is by the article's reading, which
+    takes them for 0.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -96,13 +113,18 @@ def _confusion_table(result: Result) -> Table:
     table.add_column("  ")
     for digit in range(len(result.confusion)):
         table.add_column(f"{digit:>3} ")
+    unanswered = bool(result.no_answer.any())
+    if unanswered:
+        table.add_column("none ")
     table.add_column("   right", justify="right")
-    for digit, row in enumerate(result.confusion.tolist()):
+    answers = result.answers if unanswered else result.confusion
+    for digit, row in enumerate(answers.tolist()):
         cells = [
             Text(f"{count if count or said == digit else '·':>3} ", _shade(count, said == digit))
             for said, count in enumerate(row)
         ]
-        table.add_row(Text(str(digit), "bold"), *cells, f"{row[digit]}/{sum(row)}")
+        right = f"{result.confusion[digit, digit]}/{sum(row)}"
+        table.add_row(Text(str(digit), "bold"), *cells, right)
     return table
 
 
@@ -142,32 +164,42 @@ def _in_words(result: Result) -> Iterator[str]:
             f"These are the parameters of epoch {result.kept_epoch}: of all epochs the least "
             f"cost on the last {result.recipe.validation} training rows, which were held back."
         )
-    pairs = most_confused(result.confusion)[:5]
+    pairs = most_confused(result.answers)[:5]
     for digit, said, times in pairs:
         yield f"{digit} was taken for {said}{' ' if times < len(COUNT) else ', '}{_times(times)}."
     if not pairs:
         yield "No digit was taken for the same other one twice."
 
 
-def _about_dead_outputs(result: Result) -> Iterator[str]:
-    """Which class, which neuron, why, and what to change."""
-    dead = result.dead_outputs
-    if not dead:
+def _about_no_answer(result: Result) -> Iterator[str]:
+    """On how many test digits no output is open, and how the article's reading counts them."""
+    n, right = int(result.no_answer.sum()), result.correct_unanswered
+    if not n:
         return
-    right = _join([f"{result.confusion[j, j]} of {result.confusion[j].sum()}" for j in dead])
-    s, es, are, have, them, their = (
-        ("s", "es", "are", "have", "them", "their")
-        if len(dead) > 1
-        else ("", "", "is", "has", "it", "its")
-    )
-    how_many = f" ({right} right)" if len(dead) <= 3 else ""
+    digits, them = ("digit", "it") if n == 1 else ("digits", "them")
     yield (
-        f"Dead output{s}: class{es} {_join(dead)} {are} lost{how_many}. Neuron{s} {_join(dead)} "
-        f"of the output layer, layer {result.network.L}, {have} z ≤ 0 on (at least 95 % of) the "
-        f"training rows of {their} own digit. ReLU's derivative is 0 there, so no error reaches "
-        f"the weights that could lift {them} again."
+        f"No answer on {n} test {digits}: all ten outputs are exactly 0. The article's reading, "
+        f"the output closest to 1, then takes the first, so it reads {them} as 0."
     )
-    yield (
-        "What to change: another --seed, shorter steps (--learning-rate 0.003), or an output that "
-        "cannot die (--loss cross_entropy, or --recipe modern)."
-    )
+    if right:
+        yield (
+            f"Of the {result.correct} right ones {right} had no open output; without them "
+            f"{result.correct - right}/{result.total} are right, "
+            f"{(result.correct - right) / result.total:.4f}."
+        )
+
+
+def _about_the_cause(result: Result) -> Iterator[str]:
+    """What holds the network back, by which numbers, and what to change."""
+    dead, found = result.dead_outputs, result.cause
+    if dead:
+        s, was = ("s", "were") if len(dead) > 1 else ("", "was")
+        right = _join([f"{result.confusion[j, j]} of {result.confusion[j].sum()}" for j in dead])
+        how_many = f" ({right} right)" if len(dead) <= 3 else ""
+        when = f"at the end of epoch {result.kept_epoch}"
+        yield f"Output{s} {_join(dead)} {was} shut {when}{how_many}."
+    if found is not None:
+        yield f"Cause: {found.name}. {found.what}"
+        yield f"What to change: {found.advice}"
+        if found.name == "shut outputs" and result.recipe.name == "article":
+            yield FREQUENCY

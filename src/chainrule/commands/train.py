@@ -341,25 +341,46 @@ def _leaks(frame: Any, rows: Table) -> list[str]:
 
 @contextmanager
 def _progress(silent: bool) -> Iterator[Callable[[str, int, Mapping[str, Any]], None] | None]:
-    """What to call after each epoch: moves a bar on stderr, if that is a terminal."""
+    """What to call after each epoch: a line on stderr says what is done, if that is a terminal.
+
+    A first compilation is announced there too; elsewhere the engine says so in a line of its own.
+    """
     if silent or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
+    from rich.text import Text
 
-    started = time.monotonic()
-    bar = Progress(
-        TextColumn("{task.description}"),
+    from chainrule.engine.compilation import COMPILING, telling
+
+    class Elapsed(ProgressColumn):
+        """What is done, and for how many seconds."""
+
+        max_refresh = 0.2
+
+        def render(self, task: Any) -> Text:
+            seconds = time.monotonic() - task.fields["since"]
+            return Text(f"{task.description} ... {seconds:.0f} s")
+
+    epochs = (
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        TextColumn("epoch {task.completed} of at most {task.total}  {task.fields[figures]}"),
+        TextColumn("{task.completed} of at most {task.total} epochs  {task.fields[figures]}"),
+    )
+    bar = Progress(
+        SpinnerColumn(style=""),
+        Elapsed(),
         console=Console(file=sys.stderr, highlight=False),
         transient=True,
-        auto_refresh=False,
+        refresh_per_second=8,
     )
     with bar:
-        drawn = [started - 1]
-        task = bar.add_task("", total=None, figures="")
+        start = time.monotonic()
+        task = bar.add_task("preparing the columns", total=None, since=start, figures="")
+
+        def compiling() -> None:
+            bar.update(task, description=COMPILING, since=time.monotonic())
 
         def advance(part: str, most: int, record: Mapping[str, Any]) -> None:
             figures = f"loss {record['loss']:.4g}"
@@ -367,11 +388,10 @@ def _progress(silent: bool) -> Iterator[Callable[[str, int, Mapping[str, Any]], 
                 figures += f"  held out {record['validation_loss']:.4g}"
             done = int(record["epoch"]) + 1
             bar.update(task, description=part, total=most, completed=done, figures=figures)
-            if time.monotonic() - drawn[0] >= 0.1:
-                drawn[0] = time.monotonic()
-                bar.refresh()
+            bar.columns = epochs  # after the numbers, since another thread draws
 
-        yield advance
+        with telling(compiling):
+            yield advance
 
 
 def _show_table(data: str, rows: Table) -> None:
@@ -441,7 +461,7 @@ def _store(
 def _as_object(
     out: Path, curve: Path, rows: Table, trained: Trained, warned: list[str]
 ) -> dict[str, Any]:
-    from chainrule.monitoring.callbacks import plain
+    from chainrule.monitoring.callbacks import best_epoch, plain
 
     mlp = trained.model[-1]
     evaluation = {} if trained.evaluation is None else trained.evaluation.as_dict()
@@ -455,7 +475,7 @@ def _as_object(
         "evaluation": evaluation,
         "baselines": trained.baselines,
         "epochs": mlp.n_iter_,
-        "best_epoch": mlp.best_iteration_,
+        "best_epoch": best_epoch(mlp),
         "interrupted": trained.interrupted,
         "notices": [*trained.notices, *warned],
         "seconds": trained.seconds,
@@ -478,13 +498,14 @@ def _show_result(out: Path, curve: Path, trained: Trained) -> None:
         print_metrics,
         print_residuals,
     )
+    from chainrule.monitoring.callbacks import best_epoch
 
     screen = console(sys.stdout)
     mlp, rows = trained.model[-1], trained.rows
-    best = ""
+    best, kept = "", best_epoch(mlp)
     stopped_by_rows = mlp.validation_scores_ is not None  # else the last epoch is the model
-    if stopped_by_rows and mlp.best_iteration_ not in (None, mlp.n_iter_):
-        best = f"; epoch {mlp.best_iteration_} did best and was kept"
+    if stopped_by_rows and kept not in (None, mlp.n_iter_ - 1):
+        best = f"; epoch {kept} did best and was kept (the first is epoch 0)"
     epochs = "1 epoch" if mlp.n_iter_ == 1 else f"{mlp.n_iter_} epochs"
     screen.print(f"Trained on {rows['train']:,} rows: {epochs}, {trained.seconds:.1f} s{best}.")
     if trained.evaluation is None:

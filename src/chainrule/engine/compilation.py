@@ -232,25 +232,58 @@ def _separate_names() -> None:
     FunctionIdentity._unique_ids = itertools.count(int.from_bytes(os.urandom(6), "big"))
 
 
+COMPILING = "compiling for this machine (once; usually 10 to 40 s)"
+_listeners: list[Callable[[], Any]] = []
+
+
+@contextlib.contextmanager
+def telling(listener: Callable[[], Any]) -> Iterator[None]:
+    """Meanwhile call `listener` before the first compilation here, instead of saying so on stderr.
+
+    Parameters
+    ----------
+    listener : callable () -> None
+    """
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
 @functools.cache
-def _announce() -> None:
-    """Before anything is compiled: separate names, and say so if it is the first time here."""
+def _prepare() -> None:
+    """Before anything is compiled: separate names, and a folder to keep it in."""
     _separate_names()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_separate_names)
-    folder = cache_folder()
-    marker = folder / f"compiled-{_toolchain().hex()[:24]}"
-    if not marker.exists():
-        print(
-            "chainrule: compiling the fast engine, once on this machine (some seconds) ...",
-            file=sys.stderr,
-            flush=True,
-        )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            marker.touch()
-        except OSError:
-            logger.debug("compiled code is not kept: %s cannot be written", folder)
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+    except OSError:
+        logger.debug("compiled code is not kept: %s cannot be written", cache_folder())
+
+
+def _marker(dtype: np.dtype[Any]) -> Path:
+    """A file that is there when the engine has been compiled for that dtype, whole."""
+    return cache_folder() / f"compiled-{dtype.name}-{_toolchain().hex()[:24]}"
+
+
+@functools.cache
+def _announce(dtype: np.dtype[Any]) -> None:
+    """Say so if the engine is compiled for that dtype for the first time here."""
+    _prepare()
+    if _marker(dtype).exists():
+        return
+    if _listeners:
+        _listeners[-1]()
+    else:
+        print(f"chainrule: {COMPILING} ...", file=sys.stderr, flush=True)
+
+
+def _all_compiled(dtype: np.dtype[Any]) -> None:
+    """Remember that there is nothing more to announce."""
+    with contextlib.suppress(OSError):  # then code is not kept either, as was logged
+        _marker(dtype).touch()
 
 
 def numba_types(letters: str, number: Any) -> Any:
@@ -400,7 +433,7 @@ def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
         from numba.core.errors import NumbaError
         from numba.np.numpy_support import from_dtype
 
-        _announce()
+        _announce(dtype)
         fn = _snapshot(fn, {})
         _register_helpers(fn)
         signature = numba_signature(role, from_dtype(dtype))
@@ -445,7 +478,7 @@ def compiled(fn: Any, letters: str, dtype: np.dtype[Any]) -> Any:
         from numba import njit
         from numba.np.numpy_support import from_dtype
 
-        _announce()
+        _announce(dtype)
         _register_helpers(fn)
         dispatcher: Any = njit(**OPTIONS)(fn)
         dispatcher._cache = _cache(fn)
@@ -453,6 +486,7 @@ def compiled(fn: Any, letters: str, dtype: np.dtype[Any]) -> Any:
             dispatcher.compile(numba_types(letters, from_dtype(dtype)))
         dispatcher.disable_compile()
         _compiled[key] = dispatcher
+        _all_compiled(dtype)
     return _compiled[key]
 
 
@@ -463,7 +497,7 @@ def is_compiled(fn: Any, letters: str, dtype: np.dtype[Any]) -> bool:
     from numba.core.registry import cpu_target
     from numba.np.numpy_support import from_dtype
 
-    _announce()
+    _prepare()
     known: bool = _cache(fn).holds(
         numba_types(letters, from_dtype(dtype)), cpu_target.target_context
     )

@@ -65,7 +65,7 @@ class Activation(NamedTuple):
     made_by : tuple, default ()
         The function that made it and its arguments, if one did; for pickling.
     formula : callable (Expression) -> Expression, optional
-        σ(z) in the expressions of `chainrule.equations.expressions`, for exported programs.
+        σ(z) in the expressions of `chainrule.expressions`, for exported programs.
     """
 
     name: str

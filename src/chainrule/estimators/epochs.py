@@ -23,6 +23,7 @@ from chainrule.monitoring.callbacks import (
     Record,
     StateCallback,
     as_callbacks,
+    in_notebook,
     on_terminal,
     running,
 )
@@ -97,7 +98,7 @@ class Watch:
         self.sklearn_context = getattr(est, "_callback_fit_ctx", None)
         self.verbose = est.verbose
         self.callbacks = as_callbacks(est.callbacks)
-        if est.verbose and est.verbose < 2 and on_terminal():
+        if est.verbose and est.verbose < 2 and (on_terminal() or in_notebook()):
             self.callbacks.insert(0, ProgressBar(epochs))
             self.verbose = 0
         self.tell: Callable[[Record], bool] = lambda record: False

@@ -130,7 +130,7 @@ class Activate(NamedTuple):
     ----------
     name : str
     formula : Expression
-        See `chainrule.equations.expressions`.
+        See `chainrule.expressions`.
     """
 
     name: str

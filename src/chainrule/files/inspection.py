@@ -170,7 +170,11 @@ def _training(fitted: dict[str, Any]) -> Iterator[tuple[str, str]]:
         return
     seconds = sum(one for one in columns.get("seconds", []) if isinstance(one, float))
     best = fitted.get("best_iteration_")
-    kept = "" if best in (None, n) else f", the best of them {best}"
+    kept = (
+        ""
+        if not isinstance(best, int) or best == n
+        else f", the best of them epoch {best - 1} (from 0)"
+    )
     yield "training", f"{n:,} epochs{kept}" + (f", {duration(seconds)}" if seconds else "")
     for name, label in (
         ("loss_curve_", "loss"),

@@ -32,7 +32,7 @@ from chainrule.files.fitted import (
 )
 from chainrule.files.trusted import TRUSTED_TYPES, read_transformers, write_transformers
 from chainrule.files.walk import replaced
-from chainrule.monitoring.callbacks import plain
+from chainrule.monitoring.callbacks import best_epoch, plain
 from chainrule.network.network import Network
 
 __all__ = ["TRUSTED_TYPES", "ModelFileError", "load", "read_header", "save"]
@@ -294,7 +294,7 @@ def _description(
         names = ("loss", "validation_loss", "validation_score", "seconds")
         header["training"] = {
             "epochs": len(last.history_),
-            "best_epoch": plain(last.best_iteration_),
+            "best_epoch": best_epoch(last),
             "last": {name: plain(end[name]) for name in names if end.get(name) is not None},
         }
     return header

@@ -1,5 +1,9 @@
 """Callbacks: what is done between the epochs of an estimator's fit.
 
+Epochs are named from 0 wherever one is named: in records, messages, pictures, files and errors.
+`n_iter_` and `best_iteration_` are counts, as scikit-learn has them: how many epochs were run, and
+after how many the parameters were reached that were kept.
+
 A record is one dict an epoch, of plain numbers: "epoch" (from 0), "loss", "validation_loss" and
 "validation_score" (None without a validation set), "learning_rate", "gradient_norm", "seconds".
 When callbacks see it, the estimator's `coefs_`, `intercepts_`, `history_` (all records so far)
@@ -179,6 +183,18 @@ def running(callbacks: Sequence[Callback], estimator: Any) -> Iterator[Callable[
         yield epoch_end
 
 
+def best_epoch(estimator: Any) -> int | None:
+    """The epoch, from 0, whose parameters a fitted estimator has found the best, if there is one.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With `best_iteration_`, as ours; others have none.
+    """
+    count = getattr(estimator, "best_iteration_", None)
+    return None if count is None else int(count) - 1
+
+
 class Best:
     """The best value so far of one number in the records."""
 
@@ -320,9 +336,67 @@ def on_terminal() -> bool:
         return False
 
 
+def in_notebook() -> bool:
+    """Whether this process runs the cells of a notebook, where a line can be redrawn too."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return any(each.__name__ == "ZMQInteractiveShell" for each in type(shell).__mro__)
+
+
+class _Cell:
+    """A line in the cell of a notebook that is redrawn in place; plain text, no widgets."""
+
+    WIDTH = 20
+
+    def __init__(self, total: int) -> None:
+        from IPython.display import display
+
+        self._total, self._last = total, ""
+        self._handle = display({"text/plain": self._line(0, "")}, raw=True, display_id=True)
+
+    def _line(self, done: int, description: str) -> str:
+        full = self.WIDTH * min(done, self._total) // self._total
+        bar = "━" * full + "┄" * (self.WIDTH - full)
+        return f"{done:>{len(str(self._total))}}/{self._total} epochs {bar} {description}".rstrip()
+
+    def show(self, done: int, description: str, draw: bool) -> None:
+        self._last = self._line(done, description)
+        if draw:
+            self._handle.update({"text/plain": self._last}, raw=True)
+
+    def stop(self) -> None:
+        if self._last:
+            self._handle.update({"text/plain": self._last}, raw=True)
+
+
+class _Line:
+    """A line on a terminal that is redrawn in place."""
+
+    def __init__(self, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._progress = Progress(
+            TextColumn(f"{{task.completed:>{len(str(total))}.0f}}/{total} epochs"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.description}"),
+            console=Console(),
+            auto_refresh=False,  # drawn between epochs, so no thread is needed
+        )
+        self._task = self._progress.add_task("", total=total)
+        self._progress.start()
+
+    def show(self, done: int, description: str, draw: bool) -> None:
+        self._progress.update(self._task, completed=done, description=description)
+        if draw:
+            self._progress.refresh()
+
+    def stop(self) -> None:
+        self._progress.stop()
+
+
 @dataclass(eq=False)
 class ProgressBar(Callback):
-    """A bar with loss, score and time left, on a terminal; elsewhere nothing.
+    """A bar with loss, score and time left, on a terminal or in a notebook; elsewhere nothing.
 
     Parameters
     ----------
@@ -331,71 +405,57 @@ class ProgressBar(Callback):
     """
 
     total: int | None = None
-    _progress: Any = field(default=None, init=False, repr=False)
+    _line: Any = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.total is not None:
             check_whole("total", self.total)
 
     def on_fit_begin(self, estimator: Any) -> None:
-        """Draw the empty bar, if there is a terminal."""
+        """Draw the empty bar, if there is a place for it."""
         self._stop()
-        if not on_terminal():
+        kind = _Cell if in_notebook() else _Line if on_terminal() else None
+        if kind is None:
             return
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
         self._epochs = self.total or int(estimator.max_iter)
         self._done = self._before = 0
         self._started = self._drawn = time.monotonic()
-        self._progress = Progress(
-            TextColumn(f"epoch {{task.completed:>{len(str(self._epochs))}.0f}}/{self._epochs}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.description}"),
-            console=Console(),
-            auto_refresh=False,  # drawn between epochs, so no thread is needed
-        )
-        self._task = self._progress.add_task("", total=self._epochs)
-        self._progress.start()
+        self._line = kind(self._epochs)
 
     def on_epoch_end(self, estimator: Any, record: Record) -> None:
         """Move the bar; it is redrawn ten times a second at most."""
-        if self._progress is None:
+        if self._line is None:
             return
         now = time.monotonic()
         self._done += 1
         self._record = record
         done = self._before + self._done
         left = max(0, self._epochs - done) * (now - self._started) / self._done
-        self._progress.update(
-            self._task, completed=done, description=f"{_figures(record)}  {_clock(left)} left"
-        )
-        if now - self._drawn >= 0.1 or self._done == 1:
+        draw = now - self._drawn >= 0.1 or self._done == 1
+        self._line.show(done, f"{_figures(record)}  {_clock(left)} left", draw)
+        if draw:
             self._drawn = now
-            self._progress.refresh()
 
     def on_resume(self, estimator: Any, records: list[Record]) -> None:
         """Begin with the epochs that are done."""
-        if self._progress is not None:
+        if self._line is not None:
             self._before = len(records)
-            self._progress.update(self._task, completed=self._before)
+            self._line.show(self._before, "", draw=False)
 
     def on_fit_end(self, estimator: Any) -> None:
         """Leave the bar as it stands, with the time taken."""
-        if self._progress is not None and self._done:
-            taken = _clock(time.monotonic() - self._started)
-            self._progress.update(
-                self._task, description=f"{_figures(self._record)}  {taken} taken"
-            )
+        if self._line is not None and self._done:
+            taken = f"{_figures(self._record)}  {_clock(time.monotonic() - self._started)} taken"
+            self._line.show(self._before + self._done, taken, draw=False)
         self._stop()
 
     def _stop(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-        self._progress = None
+        if self._line is not None:
+            self._line.stop()
+        self._line = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_progress": None}
+        return self.__dict__ | {"_line": None}
 
 
 def _figures(record: Record) -> str:

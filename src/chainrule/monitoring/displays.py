@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.monitoring.callbacks import best_epoch
+
 TRAINING: Mapping[str, Any] = {"color": "#1f4e79", "linestyle": "-"}
 VALIDATION: Mapping[str, Any] = {"color": "#d9822b", "linestyle": (0, (5, 1.5))}
 SCORE: Mapping[str, Any] = {"color": "#3c7d4f", "linestyle": (0, (1.2, 1.2))}
@@ -123,8 +125,7 @@ class LossCurveDisplay:
             It has neither.
         """
         last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-        best = getattr(last, "best_iteration_", None)
-        best = None if best is None else best - 1  # it counts from 1, epochs from 0
+        best = best_epoch(last)
         history = getattr(last, "history_", None)
         if history:
             return cls.from_history(history, ax=ax, best_epoch=best, **plot_options)

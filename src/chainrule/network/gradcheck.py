@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from chainrule.base.validation import check_pair
+from chainrule.base.validation import ShownAsText, check_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
-class GradientCheck:
+class GradientCheck(ShownAsText):
     """What :func:`gradcheck` found.
 
     Attributes

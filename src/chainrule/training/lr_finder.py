@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.base.types import Array
-from chainrule.base.validation import check_pair, look_up
+from chainrule.base.validation import ShownAsText, check_pair, look_up
 from chainrule.equations.optimizers import OPTIMIZERS, Optimizer
 from chainrule.equations.regularizers import Rules
 from chainrule.network.checking import check_optimizer
@@ -32,7 +32,7 @@ WIDTH = 0.15  # decades: standard deviation of the smoothing
 
 
 @dataclass(frozen=True)
-class LRFinder:
+class LRFinder(ShownAsText):
     """What :func:`find_learning_rate` saw.
 
     Attributes
@@ -54,6 +54,13 @@ class LRFinder:
     losses: NDArray[np.float64]
     suggestion: float
     exploded: bool
+
+    def __str__(self) -> str:
+        tried = f"{len(self.rates)} rates from {self.rates[0]:.2g} to {self.rates[-1]:.2g}"
+        ended = "; the loss exploded at the last" if self.exploded else ""
+        if math.isnan(self.suggestion):
+            return f"no learning rate to suggest, since the loss never fell ({tried} tried{ended})"
+        return f"learning rate to start from: {self.suggestion:.2g} ({tried} tried{ended})"
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Any:
         """Draw it; see :class:`chainrule.monitoring.displays.LRFinderDisplay`."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from chainrule.base.types import Array
-from chainrule.base.validation import check_pair, look_up, suggest
+from chainrule.base.validation import ShownAsText, check_pair, look_up, suggest
 from chainrule.engine import compilation
 from chainrule.engine.config import ENGINES, get_config
 from chainrule.equations.optimizers import OPTIMIZERS, Optimizer
@@ -47,7 +47,7 @@ class Epoch(NamedTuple):
 
 
 @dataclass
-class History:
+class History(ShownAsText):
     """How a training went.
 
     Attributes
@@ -67,6 +67,15 @@ class History:
     def seconds(self) -> float:
         """Time of all epochs, callbacks not counted."""
         return sum(epoch.seconds for epoch in self.epochs)
+
+    def __str__(self) -> str:
+        n = len(self.epochs)
+        ended = {"callback": ", stopped by the callback", "interrupted": ", interrupted"}
+        text = f"{n:,} epoch{'s' * (n != 1)} on {self.engine} in {self.seconds:.2g} s"
+        if n:
+            first, last = self.epochs[0].cost, self.epochs[-1].cost
+            text += f": cost {first:.4g}" + (f" to {last:.4g}" if n > 1 else "")
+        return text + ended.get(self.stopped, "")
 
 
 def train(

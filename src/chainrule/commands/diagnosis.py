@@ -1,0 +1,282 @@
+"""Why a network reads few digits: causes, each told from numbers of the trained network.
+
+Every cause has advice of its own. They are looked for in the order of :data:`CAUSES`; the first
+that the numbers show is the one that is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from chainrule.commands.recipes import Recipe
+    from chainrule.network.network import Network
+
+GOOD = 0.85  # training rows read right; a network above that has no cause to look for
+SHUT = 0.05  # an output is shut if it is open on no more of the rows of its own digit
+ALIKE = 1e-6  # units whose weights differ by less, relative to the largest, are the same
+FADED = 0.3  # by how much of layer 1's the activations of the last hidden layer still vary
+ENOUGH = 10  # epochs after which hardly any output opens again
+SATURATED = 0.98  # |a| of tanh above which its derivative is below 0.04
+SAVED = "(--loss cross_entropy, or --recipe modern)"
+
+
+class Cause(NamedTuple):
+    """What holds a network back.
+
+    Attributes
+    ----------
+    name : str
+        "symmetric start", "rate too large", "too few units", "vanishing gradients",
+        "shut outputs" or "not trained enough".
+    what : str
+        What the numbers say, in whole sentences.
+    advice : str
+        What to change, in one sentence.
+    """
+
+    name: str
+    what: str
+    advice: str
+
+
+class Evidence(NamedTuple):
+    """What causes are told from.
+
+    Attributes
+    ----------
+    network : Network
+    recipe : Recipe
+    costs : sequence of float
+        Mean cost of each epoch.
+    a : list of (n, n_l) arrays
+        Activations of each layer on the training rows; a[0] is the rows themselves.
+    shut : list of int
+        Outputs that are shut on their own digit.
+    right : float
+        Share of the training rows read right.
+    usual_rate : float
+        The learning rate that goes with the optimiser.
+    """
+
+    network: Network
+    recipe: Recipe
+    costs: Sequence[float]
+    a: list[NDArray[np.float64]]
+    shut: list[int]
+    right: float
+    usual_rate: float
+
+
+def cause(evidence: Evidence) -> Cause | None:
+    """The first cause that the numbers show, or None if nothing is wrong.
+
+    Parameters
+    ----------
+    evidence : Evidence
+
+    Returns
+    -------
+    Cause or None
+        None too if the network reads few digits for a reason that is not known here.
+    """
+    if evidence.right >= GOOD and not evidence.shut:
+        return None
+    return next((found for each in CAUSES if (found := each(evidence)) is not None), None)
+
+
+def _symmetric_start(seen: Evidence) -> Cause | None:
+    """Hidden units of one layer that are all the same."""
+    for layer in range(1, seen.network.L):
+        W = seen.network.W[layer]
+        units = W.shape[1]
+        spread = float(np.ptp(W, axis=1).max())
+        if units > 1 and spread <= ALIKE * max(float(np.abs(W).max()), ALIKE):
+            return Cause(
+                "symmetric start",
+                f"All {units} hidden units of layer {layer} have the same weights: they started "
+                f"with the same (--init {seen.recipe.init}), so each step changes them alike, and "
+                "they stay one unit.",
+                "Start with weights that differ: --init uniform, or --init he_normal with "
+                "--loss cross_entropy.",
+            )
+    if seen.network.L == 1 and len(seen.shut) == seen.network.sizes[1]:
+        W = seen.network.W[1]
+        if not np.ptp(W):
+            return Cause(
+                "symmetric start",
+                f"All weights are {W.flat[0]:g}, as they started (--init {seen.recipe.init}): "
+                "every output has z ≤ 0, where ReLU's derivative is 0, so nothing has changed.",
+                "Start with weights that differ: --init uniform.",
+            )
+    return None
+
+
+def _rate_too_large(seen: Evidence) -> Cause | None:
+    """All outputs shut, hidden units shut on every row, or a cost that rises."""
+    rate, usual = seen.recipe.learning_rate, seen.usual_rate
+    if rate <= 2 * usual:
+        return None
+    outputs = seen.network.sizes[seen.network.L]
+    shut_units = _never_open(seen)
+    if seen.shut:
+        every = len(seen.shut) == outputs
+        which = f"all {outputs} outputs" if every else f"{len(seen.shut)} of {outputs} outputs"
+        what = f"Steps of this size have shut {which}: z ≤ 0, where ReLU's derivative is 0."
+    elif shut_units:
+        layer, shut, units = shut_units
+        what = (
+            f"Steps of this size have shut {shut} of the {units} hidden units of layer {layer} on "
+            "every training row."
+        )
+    elif min(seen.costs) < 0.8 * seen.costs[-1]:
+        what = (
+            f"The cost rose again, from {min(seen.costs):.4g} to {seen.costs[-1]:.4g}: steps of "
+            "this size go past the minimum."
+        )
+    else:
+        what = "The network does not fit its own training rows."
+    return Cause(
+        "rate too large",
+        f"The learning rate {rate:g} is {_ratio(rate / usual)} times the usual one. {what}",
+        f"Take smaller steps: --learning-rate {usual:g}.",
+    )
+
+
+def _ratio(times: float) -> str:
+    """How many times, without an exponent."""
+    return f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
+
+
+def _never_open(seen: Evidence) -> tuple[int, int, int] | None:
+    """(layer, units shut on every row, units) of the first hidden layer with most of them shut."""
+    for layer in range(1, seen.network.L):
+        if seen.network.activations[layer].name == "relu":
+            shut = int((~(seen.a[layer] > 0).any(axis=0)).sum())
+            if shut > 0.5 * seen.a[layer].shape[1]:
+                return layer, shut, seen.a[layer].shape[1]
+    return None
+
+
+def _too_few_units(seen: Evidence) -> Cause | None:
+    """A hidden layer that is narrower than there are classes."""
+    hidden = seen.network.sizes[1 : seen.network.L]
+    outputs = seen.network.sizes[seen.network.L]
+    if not hidden or min(hidden) >= outputs or seen.right >= GOOD:
+        return None
+    layer = 1 + int(np.argmin(hidden))
+    units = "1 unit" if min(hidden) == 1 else f"{min(hidden)} units"
+    return Cause(
+        "too few units",
+        f"Layer {layer} has {units}, through which {outputs} digits have to be told apart. Even "
+        f"of the training rows only {seen.right:.1%} are read right.",
+        "Give the hidden layer more units: --hidden 100.",
+    )
+
+
+def _vanishing_gradients(seen: Evidence) -> Cause | None:
+    """Activations that hardly depend on the row any more in the last hidden layer."""
+    last = seen.network.L - 1
+    if last < 2 or seen.right >= GOOD:
+        return None
+    varies = [float(a.std(axis=0).mean()) for a in seen.a]
+    name = seen.recipe.activation
+    beyond = float((np.abs(seen.a[last]) > SATURATED).mean())
+    if name == "tanh" and beyond > 0.5:
+        what = (
+            f"Of the activations of layer {last}, {beyond:.0%} are beyond ±{SATURATED}, where "
+            "tanh's derivative is below 0.04: hardly any error gets through to the layers below."
+        )
+    elif 0 < varies[last] <= FADED * varies[1]:
+        what = (
+            f"The signal fades from layer to layer. Over the training rows the units of layer 1 "
+            f"vary by {varies[1]:.2g} (standard deviation), those of layer {last} by "
+            f"{varies[last]:.2g}, and the error that comes back fades likewise on its way through "
+            f"{last} hidden layers of {name}."
+        )
+    else:
+        return None
+    return Cause(
+        "vanishing gradients",
+        what,
+        "Take one hidden layer (--hidden 100), or an activation and starting values that keep "
+        "the scale (--activation relu --init he_normal --loss cross_entropy).",
+    )
+
+
+def _shut_outputs(seen: Evidence) -> Cause | None:
+    """ReLU outputs that are shut on their own digit."""
+    if not seen.shut:
+        return None
+    one = len(seen.shut) == 1
+    outputs = seen.network.sizes[seen.network.L]
+    if len(seen.shut) == outputs:
+        who, them, weights = f"All {outputs} outputs have", "them", "their weights"
+    elif one:
+        who, them, weights = f"Output {seen.shut[0]} has", "it", "its weights"
+    else:
+        listed = ", ".join(map(str, seen.shut[:-1]))
+        who = f"Outputs {listed} and {seen.shut[-1]} have"
+        them, weights = "them", "their weights"
+    own = "its own digit" if one else "their own digits"
+    what = (
+        f"{who} z ≤ 0 on at least 95 % of the training rows of {own}. ReLU's derivative is 0 "
+        f"there, so no error from these rows reaches {weights}; only changes in the layers below "
+        f"can open {them} again."
+    )
+    advice = f"Take an output that cannot be shut {SAVED}"
+    if seen.network.L > 2:
+        advice = (
+            "Take one hidden layer (--hidden 100), or starting values that keep the scale with an "
+            "output that cannot be shut (--init he_normal --loss cross_entropy)."
+        )
+    elif seen.recipe.init != "uniform":
+        advice += ", or start as the article does (--init uniform)."
+    elif len(seen.costs) < ENOUGH:
+        advice = (
+            f"Train longer first: --epochs 20. After {len(seen.costs)} epoch"
+            f"{'s' * (len(seen.costs) != 1)} an output that is shut often opens again."
+        )
+    else:
+        advice += (
+            ", smaller steps for longer (--learning-rate 0.003 --epochs 40), or another --seed."
+        )
+    return Cause("shut outputs", what, advice)
+
+
+def _not_trained_enough(seen: Evidence) -> Cause | None:
+    """A cost that still falls, or that has hardly fallen."""
+    if seen.right >= GOOD or not seen.costs:
+        return None
+    rate, usual = seen.recipe.learning_rate, seen.usual_rate
+    if rate < 0.5 * usual:
+        return Cause(
+            "not trained enough",
+            f"The learning rate {rate:g} is {_ratio(usual / rate)} times smaller than the usual "
+            f"one, and {len(seen.costs)} epochs of such steps do not go far.",
+            f"Take larger steps: --learning-rate {usual:g}, or more --epochs.",
+        )
+    before = seen.costs[-2] if len(seen.costs) > 1 else None
+    if before is not None and seen.costs[-1] > 0.99 * before:
+        return None
+    fell = f", and fell by {1 - seen.costs[-1] / before:.0%} in the last epoch" if before else ""
+    return Cause(
+        "not trained enough",
+        f"The cost is {seen.costs[-1]:.4g} after {len(seen.costs)} epoch"
+        f"{'s' * (len(seen.costs) != 1)}{fell}: the training was not at its end.",
+        f"Train longer: --epochs {max(20, 2 * len(seen.costs))}.",
+    )
+
+
+CAUSES = (
+    _symmetric_start,
+    _rate_too_large,
+    _too_few_units,
+    _vanishing_gradients,
+    _shut_outputs,
+    _not_trained_enough,
+)
