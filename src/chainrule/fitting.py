@@ -26,7 +26,7 @@ from chainrule.network import Network
 from chainrule.parameters import Target
 from chainrule.prediction import Prediction, norm_layers
 from chainrule.samples import Samples, blocks_of, deviation_of
-from chainrule.training import choose_engine
+from chainrule.training import begin, choose_engine
 from chainrule.vecmath import Array, Index
 
 try:
@@ -350,7 +350,13 @@ class MLPBase(CallbackSupportMixin, Prediction):
         optimizer, hyper = self._optimizer()
         engine = choose_engine(self.engine, network, n, m, n_epochs)
         rules = self._rules(target)
-        return Descent(network, optimizer, hyper, m, engine, rules, n_threads=self.n_threads)
+        return begin(
+            lambda kind: Descent(
+                network, optimizer, hyper, m, kind, rules, n_threads=self.n_threads
+            ),
+            self.engine,
+            engine,
+        )
 
     def _batch_rows(self, n: int) -> int:
         if self.batch_size == "auto":

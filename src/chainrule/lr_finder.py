@@ -22,7 +22,7 @@ from chainrule.descent import Descent
 from chainrule.network import Network
 from chainrule.optimizers import OPTIMIZERS, Optimizer
 from chainrule.regularizers import Rules
-from chainrule.training import check_count, choose_engine, numbers_of
+from chainrule.training import begin, check_count, choose_engine, numbers_of
 from chainrule.vecmath import Array
 
 EXPLODED = 3.0  # see the notes of find_learning_rate
@@ -140,7 +140,11 @@ def find_learning_rate(
     weight = _check_weight(weight, len(X), network)
     work = network.copy()
     work.own[:] = network.own
-    descent = Descent(work, chosen, numbers, m, choose_engine(engine, work, steps * m, m, 1), rules)
+    descent = begin(
+        lambda kind: Descent(work, chosen, numbers, m, kind, rules),
+        engine,
+        choose_engine(engine, work, steps * m, m, 1),
+    )
 
     rng = np.random.default_rng(seed)
     passes = -(-(steps + 1) * m // len(X))

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from chainrule import engine
 from chainrule.checking import check_optimizer
 from chainrule.config import ENGINES, get_config
-from chainrule.data import check_pair, look_up, suggest
+from chainrule.data import check_pair, look_up, suggest, warn_user
 from chainrule.descent import Descent, step_seconds
 from chainrule.network import Network
 from chainrule.optimizers import OPTIMIZERS, Optimizer
@@ -146,7 +146,12 @@ def train(
     history = History(engine=choose_engine(engine, network, len(X), m, epochs))
     descent = None
     try:
-        descent = Descent(network, chosen, numbers, m, history.engine, n_threads=n_threads)
+        descent = begin(
+            lambda kind: Descent(network, chosen, numbers, m, kind, n_threads=n_threads),
+            engine,
+            history.engine,
+        )
+        history.engine = descent.engine
         with descent.at_work():
             for epoch in range(epochs):
                 descent.keep()
@@ -183,10 +188,35 @@ def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> 
         asked = get_config()["engine"]
     if asked != "auto":
         return asked
-    if not engine.can_compile():
+    if not engine.can_compile() or engine.has_failed():
         return "numpy"
     seconds = epochs * math.ceil(n / m) * step_seconds(network, m)
     return "numba" if seconds > WORTH_COMPILING else "numpy"
+
+
+def begin(make: Callable[[str], Descent], asked: str, chosen: str) -> Descent:
+    """A descent on the engine that was chosen; on NumPy if Numba fails and nobody asked for it.
+
+    Parameters
+    ----------
+    make : callable (engine) -> Descent
+    asked, chosen : str
+        What :func:`choose_engine` took and gave.
+
+    Raises
+    ------
+    CompilationError
+        A piece of the user's own cannot be compiled; or, where compiled code was asked for by
+        name, Numba fails.
+    """
+    try:
+        return make(chosen)
+    except engine.ToolchainError as error:
+        if asked != "auto" or get_config()["engine"] != "auto":
+            raise
+        engine.note_failure()
+        warn_user(f"training in NumPy, which is slower: {error}", RuntimeWarning)
+        return make("numpy")
 
 
 def check_count(name: str, value: Any, least: int = 1) -> int:
