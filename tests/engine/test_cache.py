@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -11,6 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+import chainrule
+
+PACKAGE = Path(chainrule.__file__).parent
 
 # --- meaning, the key of the cache -----------------------------------------------------------
 
@@ -141,6 +148,67 @@ def test_closed_over_numbers_count(pair):
     assert one == _fingerprint(scaled(pair[0]))
 
 
+TOOLCHAIN = """
+from chainrule.engine.compilation import _sources, _toolchain
+
+print(_toolchain().hex())
+print(*_sources(), sep="\\n")
+"""
+
+
+def test_an_edit_of_any_file_that_matters_counts(tmp_path):
+    """In which folder ever it stands; an edit of another file compiles nothing anew."""
+    package = Path(shutil.copytree(PACKAGE, tmp_path / "chainrule"))
+
+    def toolchain():
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", TOOLCHAIN],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        first, *files = done.stdout.splitlines()
+        return first, [Path(file) for file in files]
+
+    def edit(path):
+        path.write_text(path.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+
+    # One of them moves into a folder of its own; its old name stands for it.
+    (old,) = package.rglob("vecmath.py")
+    inner = old.parent / "inner"
+    inner.mkdir()
+    (inner / "__init__.py").write_text("")
+    moved = old.rename(inner / "vecmath.py")
+    dotted = ".".join(inner.relative_to(tmp_path).parts)
+    old.write_text(f"import sys\nfrom {dotted} import vecmath\nsys.modules[__name__] = vecmath\n")
+
+    known, files = toolchain()
+    assert moved in files
+    assert toolchain() == (known, files)
+    (other,) = package.rglob("schedules.py")
+    edit(other)
+    assert toolchain() == (known, files)
+    for path in (moved, next(path for path in files if path.stem == "rows")):
+        edit(path)
+        assert toolchain()[0] != known
+        known = toolchain()[0]
+
+
+def test_the_files_that_matter_are_all_that_know_numba():
+    from chainrule.engine.compilation import _sources
+    from chainrule.equations import backprop, regularizers, vecmath
+
+    knowing = {
+        path
+        for path in PACKAGE.rglob("*.py")
+        if re.search(r"^\s*(from|import) (numba|llvmlite)\b", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert len(knowing) >= 8
+    also = {Path(module.__file__) for module in (backprop, regularizers, vecmath)}
+    assert knowing | also == set(_sources())
+
+
 # --- the cache, in processes of their own ----------------------------------------------------
 
 SCRIPT = """
@@ -221,6 +289,82 @@ def test_cache_is_read_by_a_second_process_and_never_stale(tmp_path):
     # Back again: still there.
     assert run(SCRIPT.format(k=2.0), folder)[0] == ["2.0", "2.0", "20.0"]
     assert contents(folder) == second
+
+
+def emptied(data):
+    return b""
+
+
+def cut(data):
+    return data[: len(data) // 2]
+
+
+def lengthened(data):
+    return data + b"more"
+
+
+def turned(data):
+    """Every 97th byte turned over: machine code, names and lengths alike."""
+    return bytes(byte ^ 0xFF if i % 97 == 50 else byte for i, byte in enumerate(data))
+
+
+def one_bit_turned(data):
+    at = len(data) * 2 // 3
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+DAMAGES = [emptied, cut, lengthened, turned, one_bit_turned, lambda data: data[::-1]]
+
+
+@pytest.mark.compiled
+def test_damaged_files_are_compiled_anew(tmp_path):
+    """Nothing is read from a file that is not as it was written: LLVM would end the process."""
+    folder = tmp_path / "kept"
+    sound = run(SCRIPT.format(k=2.0), folder)[0]
+    files = [path for path in contents(folder) if path.suffix == ".nbc"]
+    assert len(files) == 4
+    for turn in range(len(DAMAGES) // 2):
+        for i, path in enumerate(files):
+            damage = DAMAGES[(i + 2 * turn) % len(DAMAGES)]
+            path.write_bytes(damage(path.read_bytes()))
+        assert run(SCRIPT.format(k=2.0), folder) == (sound, "")
+        whole = contents(folder)
+        assert run(SCRIPT.format(k=2.0), folder) == (sound, "")
+        assert contents(folder) == whole  # all of them were mended
+    # Whole files, but of each other.
+    first = files[0].read_bytes()
+    for path, other in itertools.pairwise(files):
+        path.write_bytes(other.read_bytes())
+    files[-1].write_bytes(first)
+    assert run(SCRIPT.format(k=2.0), folder) == (sound, "")
+    # What cannot be read nor written is done without.
+    for path in files:
+        path.unlink()
+        path.mkdir()
+    assert run(SCRIPT.format(k=2.0), folder) == (sound, "")
+    assert all(path.is_dir() for path in files)
+    assert not [path for path in contents(folder) if path.suffix == ".part"]
+
+
+FIT = """
+import numpy as np
+from chainrule import Network, train
+
+X = np.random.default_rng(0).normal(size=(40, 5))
+network = Network((5, 7, 3), seed=0)
+train(network, X, np.eye(3)[np.arange(40) % 3], epochs=3, optimizer="adam", engine="numba", seed=0)
+print(network.theta.tobytes().hex())
+"""
+
+
+@pytest.mark.compiled
+def test_a_fit_has_the_same_bits_when_compiled_code_is_damaged(tmp_path):
+    folder = tmp_path / "kept"
+    sound = run(FIT, folder)[0]
+    files = sorted(path for path in contents(folder) if path.suffix == ".nbc")
+    for i, path in enumerate(files):
+        path.write_bytes(DAMAGES[i % len(DAMAGES)](path.read_bytes()))
+    assert run(FIT, folder) == (sound, "")
 
 
 @pytest.mark.compiled

@@ -223,6 +223,116 @@ def test_what_cannot_be_compiled_says_so_and_runs_in_numpy():
     assert network.theta.tobytes() != before.tobytes()
 
 
+def cannot(*args, **kwargs):
+    raise RuntimeError("LLVM IR parsing error\n<string>:7:1: error: expected type")
+
+
+def cannot_type(*args, **kwargs):
+    from numba.core.errors import LoweringError
+
+    raise LoweringError("no such intrinsic")
+
+
+@pytest.fixture(params=[cannot, cannot_type])
+def broken(request, monkeypatch, tmp_path):
+    """As where the installed versions do not work together: nothing can be compiled any more."""
+    from numba.core import compiler
+
+    from chainrule.engine import compilation
+    from chainrule.training import ahead
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compilation, "_addresses", {})
+    monkeypatch.setattr(compilation, "_compiled", {})
+    monkeypatch.setattr(compilation, "_failures", [])
+    monkeypatch.setattr(ahead, "_start", lambda dtype: None)
+    for name in ("compile_extra", "compile_ir", "compile_internal"):
+        monkeypatch.setattr(compiler, name, request.param)
+
+
+VERSIONS = r"numba \d.*llvmlite \d.*numpy \d"
+
+
+@pytest.mark.compiled
+def test_a_compiler_that_fails_is_an_error_only_where_it_was_asked_for(broken, monkeypatch):
+    from chainrule import find_learning_rate
+
+    monkeypatch.setattr("chainrule.training.train.WORTH_COMPILING", 0)
+    X, Y = np.random.default_rng(0).normal(size=(20, 3)), np.ones((20, 2))
+
+    def network(**settings):
+        return Network((3, 4, 2), seed=0, **settings)
+
+    other = network()
+    train(other, X, Y, epochs=2, engine="numpy", seed=0)
+    with pytest.raises(chainrule.CompilationError, match=VERSIONS):
+        train(network(), X, Y, epochs=2, engine="numba", seed=0)
+    with pytest.raises(chainrule.CompilationError, match=VERSIONS):  # it is not the piece's fault
+        train(network(activation=scaled(2)), X, Y, epochs=2, engine="numba", seed=0)
+    with pytest.raises(chainrule.CompilationError, match=VERSIONS):
+        chainrule.warm_up([np.float32])
+    monkeypatch.setenv("CHAINRULE_ENGINE", "numba")
+    with pytest.raises(chainrule.CompilationError, match=VERSIONS):
+        train(network(), X, Y, epochs=2, seed=0)
+    monkeypatch.delenv("CHAINRULE_ENGINE")
+
+    plain = network()
+    with pytest.warns(RuntimeWarning, match=f"in NumPy.*{VERSIONS}") as said:
+        history = train(plain, X, Y, epochs=2, seed=0)
+    assert len(said) == 1
+    assert history.engine == "numpy"
+    assert plain.theta.tobytes() == other.theta.tobytes()
+    # Said once: these would fail with an error, as every warning does.
+    plain = network()
+    assert train(plain, X, Y, epochs=2, seed=0).engine == "numpy"
+    assert plain.theta.tobytes() == other.theta.tobytes()
+    find_learning_rate(network(), X, Y, seed=0)
+    with pytest.raises(chainrule.CompilationError, match=VERSIONS):
+        train(network(), X, Y, epochs=2, engine="numba", seed=0)
+
+
+@pytest.mark.compiled
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("learner", ["estimator", "finder"])
+def test_estimators_and_the_finder_go_on_in_numpy(broken, monkeypatch, learner):
+    from chainrule import MLPRegressor, find_learning_rate
+
+    monkeypatch.setattr("chainrule.training.train.WORTH_COMPILING", 0)
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    model = MLPRegressor(
+        hidden_layer_sizes=(4,), max_iter=2, tol=0, n_iter_no_change=9, random_state=0
+    )
+
+    def learn():
+        if learner == "finder":
+            return find_learning_rate(Network((3, 4, 2), seed=0), X, X[:, :2], seed=0)
+        return model.fit(X, X[:, 0])
+
+    with pytest.warns(RuntimeWarning, match=VERSIONS) as said:
+        learn()
+    if learner == "estimator":
+        same = MLPRegressor(**model.get_params()).set_params(engine="numpy").fit(X, X[:, 0])
+        assert same.predict(X).tobytes() == model.predict(X).tobytes()
+    assert len([one for one in said if one.category is RuntimeWarning]) == 1
+
+
+@pytest.mark.compiled
+def test_numba_that_cannot_be_imported(monkeypatch):
+    from chainrule.engine import compilation
+
+    monkeypatch.setattr("chainrule.training.train.WORTH_COMPILING", 0)
+    monkeypatch.setattr(compilation, "_addresses", {})
+    monkeypatch.setattr(compilation, "_compiled", {})
+    monkeypatch.setattr(compilation, "_failures", [])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "numba"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    network, X = Network((3, 4, 2), seed=0), np.ones((5, 3))
+    with pytest.raises(chainrule.CompilationError, match=VERSIONS):
+        train(network, X, X[:, :2], engine="numba")
+    with pytest.warns(RuntimeWarning, match=VERSIONS):
+        assert train(network, X, X[:, :2], epochs=1).engine == "numpy"
+
+
 @pytest.mark.compiled
 def test_a_callable_object_cannot_be_compiled():
     from functools import partial

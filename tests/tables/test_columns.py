@@ -66,7 +66,7 @@ def test_kinds_count_what_is_missing():
     assert (a.missing, a.distinct, b.missing, b.distinct) == (1, 2, 2, 2)
 
 
-def test_kinds_of_real_tables():
+def test_kinds_of_large_and_real_tables():
     assert kinds(tables_data.penguins(), "species") == {
         "island": "categorical",
         "bill_length_mm": "numeric",

@@ -42,7 +42,7 @@ def test_the_generator_is_deterministic(tmp_path):
     assert not tables_data.frame("wine", seed=5).equals(tables_data.frame("wine", seed=6))
 
 
-def test_real_tables(tmp_path):
+def test_large_and_real_tables(tmp_path):
     for table in (tables_data.penguins(), tables_data.flights(2000)):
         path = tmp_path / "real.csv"
         table.to_csv(path, index=False)

@@ -1,6 +1,7 @@
 """The compiled engine: signatures, compilation and its cache.
 
-Numba is here, in `formulas`, `loops`, `rows`, `board`, `products` and `views`, and nowhere else.
+Numba is here, in `codecache`, `formulas`, `loops`, `rows`, `board`, `products` and `views`, and
+nowhere else.
 
 Every piece of a network (a layer's three functions, an activation and its pullback, a loss, an
 optimiser's step) has a *role*, which fixes its signature. It is compiled once per dtype to a
@@ -29,6 +30,8 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.engine.codecache import CodeCache
+
 logger = logging.getLogger("chainrule")
 
 # The arguments of each role, and after a colon what it returns: M matrix, S columns of a matrix,
@@ -56,8 +59,6 @@ ROLES = {
     "limit_norms": "FM",  # bound, W
     "follow": "FVV",  # newest, theta, average
 }
-# Modules of ours.
-KNOW_NUMBA = {"board", "compilation", "formulas", "loops", "products", "rows", "views"}
 FIXED_MODULES = ("numpy", "math", "cmath")  # whose contents nobody edits
 UNSWITCH = {"f": 200, "f_pullback": 200, "step": 200}  # which go through most numbers
 DESCEND = "BAAAAAVVVVHHAHHHTATATTAATTTTAAAAIVVVMVHHRRVAIMAII"  # the arguments of backprop.descend
@@ -73,7 +74,68 @@ def can_compile() -> bool:
 
 
 class CompilationError(TypeError):
-    """A function of the user's own keeps to no NumPy that Numba can compile."""
+    """A function cannot be compiled: the message says whether it, or the installation, is why."""
+
+
+class ToolchainError(CompilationError):
+    """Numba fails here on functions of ours too: no piece of the user's own is at fault."""
+
+
+# What the compiled code depends on beside the functions themselves.
+TOOLS = ("numba", "llvmlite", "numpy", "scipy")
+
+
+def versions() -> str:
+    """The versions of Python and of what compiles, in words."""
+    found = [f"Python {sys.version.split()[0]}"]
+    for name in TOOLS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found.append(f"{name} {metadata.version(name)}")
+    return ", ".join(found)
+
+
+_failures: list[bool] = []
+
+
+def has_failed() -> bool:
+    """Whether Numba was found not to work in this process."""
+    return bool(_failures)
+
+
+def note_failure() -> None:
+    """Remember that Numba does not work here."""
+    _failures.append(True)
+
+
+@contextlib.contextmanager
+def _explaining(fn: Any) -> Iterator[None]:
+    """Turn whatever Numba or LLVM raises while it compiles `fn` into a CompilationError."""
+    try:
+        yield
+    except (CompilationError, MemoryError):
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        if not fn.__module__.startswith("chainrule.") and _compiles():
+            raise CompilationError(
+                f"{fn.__qualname__} cannot be compiled by Numba: {said} "
+                "(keep to NumPy that Numba supports, or use engine='numpy')"
+            ) from error
+        raise ToolchainError(
+            f"Numba cannot compile with the versions that are installed ({versions()}): {said} "
+            "(install versions that work together, or use engine='numpy')"
+        ) from error
+
+
+def _compiles() -> bool:
+    """Whether a function of ours with most of what pieces are made of can be compiled."""
+    from chainrule.equations.activations import ACTIVATIONS
+
+    try:
+        address(ACTIVATIONS["softmax"].f, "f", np.dtype(np.float64))
+    except ToolchainError:
+        return False
+    return True
 
 
 def cache_folder() -> Path:
@@ -93,12 +155,31 @@ def cache_folder() -> Path:
 def _toolchain() -> bytes:
     """A hash of all that compiled code depends on beside the function itself."""
     digest = hashlib.sha256()
-    for name in ("numba", "llvmlite", "numpy", "scipy"):
+    for name in TOOLS:
         digest.update(f"{name} {metadata.version(name)}\n".encode())
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        if path.stem in KNOW_NUMBA | {"vecmath", "backprop", "regularizers"}:
-            digest.update(path.read_bytes())
+    for path in _sources():
+        digest.update(path.read_bytes())
     return digest.digest()
+
+
+def _sources() -> list[Path]:
+    """The files of ours that decide how something is compiled.
+
+    They are the modules named here and, found in them, whatever of ours they take from others,
+    in which folders ever these stand.
+    """
+    from chainrule.engine import board, formulas, loops, products, rows, views
+    from chainrule.equations import backprop, regularizers
+
+    named = (backprop, board, formulas, loops, products, regularizers, rows, views)
+    found = [sys.modules[__name__], *named]
+    for module in found:  # which grows
+        for value in vars(module).values():
+            home = value if isinstance(value, types.ModuleType) else None
+            home = home or sys.modules.get(getattr(value, "__module__", None) or "")
+            if home is not None and home.__name__.startswith("chainrule.") and home not in found:
+                found.append(home)
+    return sorted(Path(str(module.__file__)) for module in found)
 
 
 def _fingerprint(fn: types.FunctionType) -> str:
@@ -158,65 +239,9 @@ def _globals_read(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
         yield name, cell.cell_contents
 
 
-def _cache(fn: types.FunctionType) -> Any:
-    """Numba's disk cache for one function, keyed by the function's meaning.
-
-    Numba's own is keyed by the file's contents and the line, so that an edit in another file
-    leaves a caller stale and two closures of one factory share an entry.
-    """
-    from numba.core import caching
-
-    folder = str(cache_folder())
-    stamp = _meaning(fn)
-
-    class Locator(caching._CacheLocator):
-        _py_file = __file__  # named in Numba's warnings
-
-        def get_cache_path(self) -> str:
-            return folder
-
-        def get_source_stamp(self) -> str:
-            return stamp
-
-        def get_disambiguator(self) -> str:
-            return stamp
-
-        @classmethod
-        def from_function(cls, py_func: Any, py_file: str) -> Locator:
-            return cls()
-
-    class Implementation(caching.CompileResultCacheImpl):
-        _locator_classes = (Locator,)
-
-    class FunctionCache(caching.FunctionCache):
-        _impl_class = Implementation
-
-        def _index_key(self, sig: Any, codegen: Any) -> Any:
-            return sig, codegen.magic_tuple()  # the stamp says the rest
-
-        def holds(self, sig: Any, target_context: Any) -> bool:
-            try:
-                index = self._cache_file._load_index()
-            except Exception:  # as below
-                return False
-            return self._index_key(sig, target_context.codegen()) in index
-
-        def load_overload(self, sig: Any, target_context: Any) -> Any:
-            try:
-                return super().load_overload(sig, target_context)
-            except Exception as error:  # a damaged file can raise anything
-                logger.debug("compiled code in %s cannot be read: %r", folder, error)
-                with contextlib.suppress(OSError):
-                    self.flush()
-                return None
-
-        def save_overload(self, sig: Any, data: Any) -> None:
-            try:
-                super().save_overload(sig, data)
-            except OSError:
-                logger.debug("compiled code is not kept: %s cannot be written", folder)
-
-    return FunctionCache(fn)
+def _cache(fn: types.FunctionType) -> CodeCache:
+    """The disk cache for one function, keyed by the function's meaning."""
+    return CodeCache(cache_folder(), fn, _meaning(fn))
 
 
 def _separate_names() -> None:
@@ -417,7 +442,7 @@ def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
     Raises
     ------
     CompilationError
-        Numba cannot compile it.
+        Numba cannot compile it, or (ToolchainError) anything at all.
     """
     if not isinstance(fn, types.FunctionType):
         raise CompilationError(
@@ -428,25 +453,18 @@ def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
             "NUMBA_DISABLE_JIT is set, which switches compilation off; unset it, or use "
             "engine='numpy'"
         )
-    key = (_meaning(fn), role, dtype.str)
-    if key not in _addresses:
-        from numba.core.errors import NumbaError
-        from numba.np.numpy_support import from_dtype
+    with _explaining(fn):
+        key = (_meaning(fn), role, dtype.str)
+        if key not in _addresses:
+            from numba.np.numpy_support import from_dtype
 
-        _announce(dtype)
-        fn = _snapshot(fn, {})
-        _register_helpers(fn)
-        signature = numba_signature(role, from_dtype(dtype))
-        try:
+            _announce(dtype)
+            fn = _snapshot(fn, {})
+            _register_helpers(fn)
+            signature = numba_signature(role, from_dtype(dtype))
             with _compiling(UNSWITCH.get(role, 50)):
                 compiled_fn = _cfunc(fn, signature)
-        except NumbaError as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise CompilationError(
-                f"{fn.__qualname__} cannot be compiled by Numba: {' '.join(lines)[:300]} "
-                "(keep to NumPy that Numba supports, or use engine='numpy')"
-            ) from error
-        _addresses[key] = compiled_fn.address, compiled_fn
+            _addresses[key] = compiled_fn.address, compiled_fn
     return _addresses[key][0]
 
 
@@ -472,21 +490,27 @@ def compiled(fn: Any, letters: str, dtype: np.dtype[Any]) -> Any:
     letters : str
         Its arguments, as in ROLES.
     dtype : float32 or float64
+
+    Raises
+    ------
+    ToolchainError
+        Numba cannot compile here.
     """
     key = (fn, letters, dtype)
     if key not in _compiled:
-        from numba import njit
-        from numba.np.numpy_support import from_dtype
+        with _explaining(fn):
+            from numba import njit
+            from numba.np.numpy_support import from_dtype
 
-        _announce(dtype)
-        _register_helpers(fn)
-        dispatcher: Any = njit(**OPTIONS)(fn)
-        dispatcher._cache = _cache(fn)
-        with _compiling():
-            dispatcher.compile(numba_types(letters, from_dtype(dtype)))
-        dispatcher.disable_compile()
-        _compiled[key] = dispatcher
-        _all_compiled(dtype)
+            _announce(dtype)
+            _register_helpers(fn)
+            dispatcher: Any = njit(**OPTIONS)(fn)
+            dispatcher._cache = _cache(fn)
+            with _compiling():
+                dispatcher.compile(numba_types(letters, from_dtype(dtype)))
+            dispatcher.disable_compile()
+            _compiled[key] = dispatcher
+            _all_compiled(dtype)
     return _compiled[key]
 
 
@@ -494,11 +518,11 @@ def is_compiled(fn: Any, letters: str, dtype: np.dtype[Any]) -> bool:
     """Whether that function is compiled, here or in the cache."""
     if (fn, letters, dtype) in _compiled:
         return True
-    from numba.core.registry import cpu_target
-    from numba.np.numpy_support import from_dtype
+    with _explaining(fn):
+        from numba.core.registry import cpu_target
+        from numba.np.numpy_support import from_dtype
 
-    _prepare()
-    known: bool = _cache(fn).holds(
-        numba_types(letters, from_dtype(dtype)), cpu_target.target_context
-    )
-    return known
+        _prepare()
+        signature = numba_types(letters, from_dtype(dtype))
+        known: bool = _cache(fn).holds(signature, cpu_target.target_context)
+        return known

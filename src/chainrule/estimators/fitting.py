@@ -26,7 +26,7 @@ from chainrule.monitoring.callbacks import StateCallback, check_whole, state_cal
 from chainrule.network.network import Network
 from chainrule.training.descent import Descent
 from chainrule.training.samples import Samples, blocks_of, deviation_of
-from chainrule.training.train import choose_engine
+from chainrule.training.train import begin, choose_engine
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -349,7 +349,13 @@ class MLPBase(CallbackSupportMixin, Prediction):
         optimizer, hyper = self._optimizer()
         engine = choose_engine(self.engine, network, n, m, n_epochs)
         rules = self._rules(target)
-        return Descent(network, optimizer, hyper, m, engine, rules, n_threads=self.n_threads)
+        return begin(
+            lambda kind: Descent(
+                network, optimizer, hyper, m, kind, rules, n_threads=self.n_threads
+            ),
+            self.engine,
+            engine,
+        )
 
     def _batch_rows(self, n: int) -> int:
         if self.batch_size == "auto":

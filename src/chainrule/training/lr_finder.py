@@ -23,7 +23,7 @@ from chainrule.equations.regularizers import Rules
 from chainrule.network.checking import check_optimizer
 from chainrule.network.network import Network
 from chainrule.training.descent import Descent
-from chainrule.training.train import check_count, choose_engine, numbers_of
+from chainrule.training.train import begin, check_count, choose_engine, numbers_of
 
 EXPLODED = 3.0  # see the notes of find_learning_rate
 RECENT = 3  # batches whose mean loss counts for that
@@ -147,7 +147,11 @@ def find_learning_rate(
     weight = _check_weight(weight, len(X), network)
     work = network.copy()
     work.own[:] = network.own
-    descent = Descent(work, chosen, numbers, m, choose_engine(engine, work, steps * m, m, 1), rules)
+    descent = begin(
+        lambda kind: Descent(work, chosen, numbers, m, kind, rules),
+        engine,
+        choose_engine(engine, work, steps * m, m, 1),
+    )
 
     rng = np.random.default_rng(seed)
     passes = -(-(steps + 1) * m // len(X))

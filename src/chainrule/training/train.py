@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from chainrule.base.types import Array
-from chainrule.base.validation import ShownAsText, check_pair, look_up, suggest
+from chainrule.base.validation import ShownAsText, check_pair, look_up, suggest, warn_user
 from chainrule.engine import compilation
 from chainrule.engine.config import ENGINES, get_config
 from chainrule.equations.optimizers import OPTIMIZERS, Optimizer
@@ -155,7 +155,12 @@ def train(
     history = History(engine=choose_engine(engine, network, len(X), m, epochs))
     descent = None
     try:
-        descent = Descent(network, chosen, numbers, m, history.engine, n_threads=n_threads)
+        descent = begin(
+            lambda kind: Descent(network, chosen, numbers, m, kind, n_threads=n_threads),
+            engine,
+            history.engine,
+        )
+        history.engine = descent.engine
         with descent.at_work():
             for epoch in range(epochs):
                 descent.keep()
@@ -192,10 +197,35 @@ def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> 
         asked = get_config()["engine"]
     if asked != "auto":
         return asked
-    if not compilation.can_compile():
+    if not compilation.can_compile() or compilation.has_failed():
         return "numpy"
     seconds = epochs * math.ceil(n / m) * step_seconds(network, m)
     return "numba" if seconds > WORTH_COMPILING else "numpy"
+
+
+def begin(make: Callable[[str], Descent], asked: str, chosen: str) -> Descent:
+    """A descent on the engine that was chosen; on NumPy if Numba fails and nobody asked for it.
+
+    Parameters
+    ----------
+    make : callable (engine) -> Descent
+    asked, chosen : str
+        What :func:`choose_engine` took and gave.
+
+    Raises
+    ------
+    CompilationError
+        A piece of the user's own cannot be compiled; or, where compiled code was asked for by
+        name, Numba fails.
+    """
+    try:
+        return make(chosen)
+    except compilation.ToolchainError as error:
+        if asked != "auto" or get_config()["engine"] != "auto":
+            raise
+        compilation.note_failure()
+        warn_user(f"training in NumPy, which is slower: {error}", RuntimeWarning)
+        return make("numpy")
 
 
 def check_count(name: str, value: Any, least: int = 1) -> int:
