@@ -210,7 +210,7 @@ def test_another_cause_gets_other_advice(run):
 
 
 def test_numbers_of_the_frequency_are_the_same_everywhere():
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     for text in (
         (root / "README.md").read_text(encoding="utf-8"),
         (root / "docs/derivation.md").read_text(encoding="utf-8"),

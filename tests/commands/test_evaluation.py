@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from sklearn import metrics as theirs
 from sklearn.calibration import calibration_curve
 
+from chainrule.commands.estimates import metric, number
 from chainrule.commands.evaluation import bootstrap, evaluate_classes, evaluate_numbers, reliability
-from chainrule.commands.evaluation_report import metric, number, residuals, write_page
+from chainrule.commands.evaluation_report import residuals, write_page
 
 QUICK = {"resamples": 20}
 

@@ -49,8 +49,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         must not be written, the disk is full, the name is too long.
     """
     if is_special(path):
-        with open(path, "wb") as file:
-            yield file
+        with open(path, "wb") as special:
+            yield special
         return
     target = Path(os.path.realpath(path))
     _remove_abandoned(target)

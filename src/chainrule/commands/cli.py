@@ -45,7 +45,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a sign gets a "?"
             stream.reconfigure(errors="replace")
     out, err = Steady(sys.stdout), Steady(sys.stderr)
-    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    sys.stdout, sys.stderr = out, err
     code: Any = DONE
     try:
         app(prog_name="chainrule")

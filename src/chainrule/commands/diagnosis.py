@@ -7,13 +7,12 @@ that the numbers show is the one that is named.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from chainrule.commands.recipes import Recipe
     from chainrule.network.network import Network
 
 GOOD = 0.85  # training rows read right; a network above that has no cause to look for
@@ -23,6 +22,22 @@ FADED = 0.3  # by how much of layer 1's the activations of the last hidden layer
 ENOUGH = 10  # epochs after which hardly any output opens again
 SATURATED = 0.98  # |a| of tanh above which its derivative is below 0.04
 SAVED = "(--loss cross_entropy, or --recipe modern)"
+
+
+class Settings(Protocol):
+    """What of a recipe the causes are told from."""
+
+    @property
+    def init(self) -> str:
+        """Name of the starting values."""
+
+    @property
+    def learning_rate(self) -> float:
+        """η."""
+
+    @property
+    def activation(self) -> str:
+        """Name of the hidden layers' activation."""
 
 
 class Cause(NamedTuple):
@@ -50,7 +65,8 @@ class Evidence(NamedTuple):
     Attributes
     ----------
     network : Network
-    recipe : Recipe
+    recipe : Settings
+        Such as a `recipes.Recipe`.
     costs : sequence of float
         Mean cost of each epoch.
     a : list of (n, n_l) arrays
@@ -64,7 +80,7 @@ class Evidence(NamedTuple):
     """
 
     network: Network
-    recipe: Recipe
+    recipe: Settings
     costs: Sequence[float]
     a: list[NDArray[np.float64]]
     shut: list[int]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.base.validation import ShownAsText
+from chainrule.commands.estimates import NAMES, Estimate, interval, metric
 
 Numbers = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -24,20 +25,6 @@ RESAMPLES = 1000
 MOST_DRAWS = 20_000_000  # rows drawn in all: with more rows fewer resamples, but 100 at least
 BLOCK = 2_000_000  # weights held at a time
 SMALLEST = 1e-15  # probability that the log loss counts for one of 0
-
-
-class Estimate(NamedTuple):
-    """A metric on the rows at hand, and an interval of bootstrap percentiles around it.
-
-    Attributes
-    ----------
-    value, low, high : float
-        NaN where the metric is not defined.
-    """
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass
@@ -75,8 +62,6 @@ class Evaluation(ShownAsText):
     residuals: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        from chainrule.commands.evaluation_report import NAMES, interval, metric
-
         rows = [
             (NAMES.get(name, (name, ""))[0], metric(name, each.value), interval(name, each))
             for name, each in self.metrics.items()

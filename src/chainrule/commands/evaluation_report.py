@@ -18,27 +18,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from chainrule.base.whole_files import whole_file
+from chainrule.commands.estimates import NAMES, interval, metric, number, share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-from chainrule.commands.evaluation import Estimate, Evaluation
+from chainrule.commands.evaluation import Evaluation
 
-# What the metrics are called in print, and which way is better.
-NAMES = {
-    "accuracy": ("accuracy", "higher"),
-    "balanced_accuracy": ("balanced accuracy", "higher"),
-    "f1_macro": ("F1, mean of classes", "higher"),
-    "log_loss": ("log loss", "lower"),
-    "roc_auc": ("ROC AUC", "higher"),
-    "rmse": ("RMSE", "lower"),
-    "mae": ("MAE", "lower"),
-    "r2": ("R²", "higher"),
-    "median_error": ("median absolute error", "lower"),
-    "bias": ("bias (predicted − true)", "near 0"),
-    "coverage": ("inside the outer quantiles", ""),
-}
-UNITLESS = set(NAMES) - {"rmse", "mae", "median_error", "bias"}
 MOST_CLASSES = 20  # in the confusion matrix
 MOST_POINTS = 4000  # in a scatter plot
 BLUE, ORANGE, GREY = "#1f4e79", "#d9822b", "#8a8a8a"
@@ -128,32 +114,6 @@ def write_page(
     # A lone surrogate, as broken files have them, must not cost the page.
     with whole_file(path) as file:
         file.write(page.encode("utf-8", "replace"))
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """A number in print, with so many significant digits; whole numbers as they are."""
-    if value is None or not np.isfinite(value):
-        return "–"
-    if abs(value) >= 10 ** (digits - 1) or value == round(value):
-        return f"{value:,.0f}"
-    return f"{value:#.{digits}g}"
-
-
-def metric(name: str, value: float | None) -> str:
-    """A metric in print: with four decimals if it has no unit."""
-    if name in UNITLESS and value is not None and np.isfinite(value):
-        return f"{round(value, 4) + 0.0:.4f}"  # no -0.0000
-    return number(value)
-
-
-def share(value: float | None) -> str:
-    """A number from 0 to 1 in print."""
-    return "–" if value is None else f"{value:.3f}"
-
-
-def interval(name: str, estimate: Estimate) -> str:
-    """A metric's interval in print."""
-    return f"{metric(name, estimate.low)} to {metric(name, estimate.high)}"
 
 
 def _metrics_table(evaluation: Evaluation, baselines: Mapping[str, Mapping[str, float]]) -> str:

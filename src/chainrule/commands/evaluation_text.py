@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chainrule.commands.evaluation_report import NAMES, interval, metric, number, share
+from chainrule.commands.estimates import NAMES, interval, metric, number, share
 
 if TYPE_CHECKING:
     from rich.console import Console

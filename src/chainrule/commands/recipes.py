@@ -361,9 +361,8 @@ def no_answer(network: Network, outputs: ArrayLike) -> Flags:
     Only outputs of a ReLU can be shut. Which of ten equal outputs is "closest to 1" says nothing;
     the article's reading takes the first, 0.
     """
-    shut: Flags = np.zeros(len(np.asarray(outputs)), bool)
-    if network.activations[network.L].name == "relu":
-        shut = ~(np.asarray(outputs) > 0).any(axis=1)
+    could_be_shut = network.activations[network.L].name == "relu"
+    shut: Flags = np.array([could_be_shut and not (row > 0).any() for row in np.asarray(outputs)])
     return shut
 
 
@@ -503,7 +502,7 @@ class Run:
         result.confusion = confusion_matrix(data.y_test, result.said)
         result.dead_outputs = dead_outputs(network, data.X_train, data.y_train)
         if result.epochs and result.failure is None:
-            a = [np.asarray(each) for each in network.forward(data.X_train).a]
+            a = [np.asarray(each, np.float64) for each in network.forward(data.X_train).a]
             right = float((closest_to_one(a[-1]) == data.y_train).mean())
             costs = [record.cost for record in result.epochs]
             shut = result.dead_outputs

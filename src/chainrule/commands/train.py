@@ -397,7 +397,7 @@ def _progress(silent: bool) -> Iterator[Callable[[str, int, Mapping[str, Any]], 
 def _show_table(data: str, rows: Table) -> None:
     import numpy as np
 
-    from chainrule.commands.evaluation_report import number
+    from chainrule.commands.estimates import number
     from chainrule.commands.evaluation_text import console, print_columns, shown
 
     out = console(sys.stdout)

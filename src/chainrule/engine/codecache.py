@@ -8,17 +8,16 @@ the function means.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import os
 import pickle
 import re
-import secrets
 import sys
 import types
 from pathlib import Path
 from typing import Any
+
+from chainrule.base.whole_files import whole_file
 
 logger = logging.getLogger("chainrule")
 
@@ -104,17 +103,9 @@ class CodeCache:
 
     def _write(self, key: str, code: bytes) -> None:
         """Put a whole file in place at once, since other processes read and write there too."""
-        path = self._path(key)
         self._folder.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.part")
-        try:
-            with unfinished.open("xb") as file:
-                file.write(_digest(key, code) + code)
-            os.replace(unfinished, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                unfinished.unlink()
-            raise
+        with whole_file(self._path(key)) as file:
+            file.write(_digest(key, code) + code)
 
 
 def _digest(key: str, code: bytes) -> bytes:

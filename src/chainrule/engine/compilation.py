@@ -177,7 +177,9 @@ def _sources() -> list[Path]:
         for value in vars(module).values():
             home = value if isinstance(value, types.ModuleType) else None
             home = home or sys.modules.get(getattr(value, "__module__", None) or "")
-            if home is not None and home.__name__.startswith("chainrule.") and home not in found:
+            if home is None or home in found or home.__name__.startswith("chainrule.base."):
+                continue
+            if home.__name__.startswith("chainrule."):
                 found.append(home)
     return sorted(Path(str(module.__file__)) for module in found)
 
@@ -307,8 +309,10 @@ def _announce(dtype: np.dtype[Any]) -> None:
 
 def _all_compiled(dtype: np.dtype[Any]) -> None:
     """Remember that there is nothing more to announce."""
+    marker = _marker(dtype)
     with contextlib.suppress(OSError):  # then code is not kept either, as was logged
-        _marker(dtype).touch()
+        if not marker.exists():
+            marker.touch()
 
 
 def numba_types(letters: str, number: Any) -> Any:

@@ -320,7 +320,7 @@ def _cells(values: Any, column: Column, cleaned: bool) -> list[Any]:
     if column.text:
         return [None if cell == MISSING and column.missing else cell for cell in cells]
     # The cleaner makes numbers infinite that are squashed to the ends all the same.
-    return np.clip(np.asarray(cells, float), -HUGE, HUGE).tolist()
+    return list(np.clip(np.asarray(cells, float), -HUGE, HUGE).tolist())
 
 
 def _seconds(values: Any) -> list[float]:
@@ -332,7 +332,7 @@ def _seconds(values: Any) -> list[float]:
     column = values if isinstance(values, pd.Series) else pd.Series(list(values))
     dates = as_dates(column).to_numpy().astype("datetime64[us]")
     seconds = dates.astype(np.int64) / 1e6
-    return np.where(np.isnat(dates), np.nan, seconds).tolist()
+    return list(np.where(np.isnat(dates), np.nan, seconds).tolist())
 
 
 def _plain(value: Any, column: Column) -> Any:
@@ -433,7 +433,8 @@ def _drawn_column(program: Program, j: int, n: int, rng: Any) -> list[Any]:
             choices.append(None)
         return [choices[i] for i in rng.integers(len(choices), size=n)]
     if column.level == "boolean":
-        return rng.choice([0.0, 1.0, None] if column.missing else [0.0, 1.0], size=n).tolist()
+        choices = [0.0, 1.0, None] if column.missing else [0.0, 1.0]
+        return [choices[i] for i in rng.integers(len(choices), size=n)]
     if column.date:
         values = (1.5e9 + 3e8 * rng.normal(size=n)).round().tolist()
         return [None if column.missing and rng.random() < 0.1 else v for v in values]

@@ -21,7 +21,7 @@ from chainrule.exports.steps import (
     unknown_step,
 )
 from chainrule.exports.text import check_whole, js_value, number, text_of_number, wrapped
-from chainrule.tables.types import MISSING as NO_VALUE
+from chainrule.tables.spellings import MISSING as NO_VALUE
 
 # How operations of formulas are written, and functions that JavaScript does not have.
 WORDS = {name: f"Math.{name}({{}})" for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh")}
