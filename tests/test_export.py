@@ -305,7 +305,7 @@ def unexportable():
     two = np.stack([y, np.arange(60) % 3], axis=1)
     log = FunctionTransformer(np.log1p)
     return [
-        (MLPClassifier((3,), own, **small), X, y, "activation 'square' is your own"),
+        (MLPClassifier((3,), own, **small), X, y, "activation 'square' has no formula"),
         (MLPClassifier((3,), **small), X, two, "several class targets.*one for each target"),
         (
             make_pipeline(PCA(1), MLPClassifier((3,), **small)),

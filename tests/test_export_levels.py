@@ -125,7 +125,7 @@ SPELLED = {  # for programs that take texts alone
 @pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")
 def test_c_and_onnx_take_the_usual_spellings(fitted, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    model, X = fitted
+    model, _ = fitted
     program = read_model(model)
     names = [column.name for column in program.columns]
     groups = [
@@ -136,7 +136,9 @@ def test_c_and_onnx_take_the_usual_spellings(fitted, tmp_path):
     frame["until"] = pd.to_datetime(frame["until"], unit="s")
     own = model.predict_proba(frame)
     rows = [[(plain | {name: value})[n] for n in names] for name, _, value in groups]
-    rows = [[None if v == "" and n == "day" else v for v, n in zip(r, names)] for r in rows]
+    rows = [
+        [None if v == "" and n == "day" else v for v, n in zip(r, names, strict=True)] for r in rows
+    ]
     export(model, tmp_path / "m.c")
     cases = {"m": ("m.c", rows, "classes", 2, True)}
     np.testing.assert_allclose(exports.run_c(tmp_path, cases)["m"]["values"], own, atol=1e-5)
@@ -265,7 +267,9 @@ def test_example_rows_hold_what_is_missing_and_what_is_unknown(fitted):
 
 
 def test_a_check_that_gives_no_number_fails(fitted, tmp_path):
-    text = exports.python_text(fitted[0]).replace("def check():", "def check():\n    return math.nan")
+    text = exports.python_text(fitted[0]).replace(
+        "def check():", "def check():\n    return math.nan"
+    )
     (tmp_path / "m.py").write_text(text)
     done = subprocess.run([sys.executable, "-I", "m.py"], cwd=tmp_path, check=False)
     assert done.returncode == 1

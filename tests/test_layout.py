@@ -32,7 +32,15 @@ COMPILED = ("board", "formulas", "loops", "products", "rows", "views")
 
 # From the ground up: a module imports only from rows above its own, or from its own.
 STOREYS = [
-    {"vecmath", "pieces", "threads", "commands.terminal", "files.container", "files.walk"},
+    {
+        "expressions",
+        "vecmath",
+        "pieces",
+        "threads",
+        "commands.terminal",
+        "files.container",
+        "files.walk",
+    },
     {"activations", "losses", "layers", "optimizers", "initializers", "regularizers", "data"},
     {"backprop", "schedules", "config", "samples"},
     {"ahead", "engine", "network", "checking", "plan", "predictor"},

@@ -12,6 +12,9 @@ dtype, float32 or float64:
 Only the last argument changes. The functions keep to NumPy that Numba compiles, so that the
 same source runs in both engines; your own pair goes in like ours:
 ``Activation("square", f, pullback)``.
+
+Beside each pair stands its formula, in the expressions of `chainrule.expressions`: exported
+programs are written from it. An activation without one trains and predicts, but is not exported.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule import expressions as ex
+from chainrule.expressions import Expression, Formula
 from chainrule.pieces import reduce_piece
 from chainrule.vecmath import (
     Array,
@@ -59,12 +64,15 @@ class Activation(NamedTuple):
         Turns delta = ∂C/∂a into ∂C/∂z in place; all of shape (m, n).
     made_by : tuple, default ()
         The function that made it and its arguments, if one did; for pickling.
+    formula : callable (Expression) -> Expression, optional
+        σ(z) in the expressions of `chainrule.expressions`, for exported programs.
     """
 
     name: str
     f: Callable[[Array, Array], None]
     pullback: Callable[[Array, Array, Array], None]
     made_by: tuple[Any, ...] = ()
+    formula: Formula | None = None
 
     def __reduce__(self) -> Any:
         return reduce_piece(self)
@@ -82,6 +90,11 @@ def identity_pullback(z: Array, a: Array, delta: Array) -> None:
     """σ′ = 1."""
 
 
+def identity_formula(z: Expression) -> Expression:
+    """σ(z) for exported programs."""
+    return z
+
+
 def relu(z: Array, a: Array) -> None:
     """a = max(z, 0)."""
     maximum(z, 0, a)
@@ -90,6 +103,11 @@ def relu(z: Array, a: Array) -> None:
 def relu_pullback(z: Array, a: Array, delta: Array) -> None:
     """σ′ = 1 where z > 0, else 0; at the kink, z = 0, we take 0."""
     gate(z, delta)
+
+
+def relu_formula(z: Expression) -> Expression:
+    """σ(z) for exported programs."""
+    return ex.maximum(z, 0)
 
 
 def leaky_relu(z: Array, a: Array) -> None:
@@ -103,6 +121,11 @@ def leaky_relu_pullback(z: Array, a: Array, delta: Array) -> None:
     delta *= (z > 0) * z.dtype.type(1 - LEAK) + z.dtype.type(LEAK)
 
 
+def leaky_relu_formula(z: Expression) -> Expression:
+    """σ(z) for exported programs."""
+    return ex.where(z > 0, z, LEAK * z)
+
+
 def elu(z: Array, a: Array) -> None:
     """a = z where z > 0, else e^z - 1."""
     minimum(z, 0, a)
@@ -113,6 +136,11 @@ def elu(z: Array, a: Array) -> None:
 def elu_pullback(z: Array, a: Array, delta: Array) -> None:
     """σ′ = 1 where z > 0, else e^z = a + 1."""
     delta *= np.minimum(a, a.dtype.type(0)) + a.dtype.type(1)
+
+
+def elu_formula(z: Expression) -> Expression:
+    """σ(z) for exported programs."""
+    return ex.where(z > 0, z, ex.expm1(z))
 
 
 def selu(z: Array, a: Array) -> None:
@@ -128,6 +156,11 @@ def selu_pullback(z: Array, a: Array, delta: Array) -> None:
     below = np.minimum(a, a.dtype.type(0)) + z.dtype.type(SELU_SCALE * SELU_ALPHA)
     above = z > 0
     delta *= above * z.dtype.type(SELU_SCALE) + (~above) * below
+
+
+def selu_formula(z: Expression) -> Expression:
+    """σ(z) for exported programs."""
+    return SELU_SCALE * ex.where(z > 0, z, SELU_ALPHA * ex.expm1(z))
 
 
 def gelu(z: Array, a: Array) -> None:
@@ -149,6 +182,11 @@ def gelu_pullback(z: Array, a: Array, delta: Array) -> None:
     delta *= slope
 
 
+def gelu_formula(z: Expression) -> Expression:
+    """σ(z) for exported programs."""
+    return 0.5 * z * (1 + ex.erf(z * sqrt(0.5)))
+
+
 def silu(z: Array, a: Array) -> None:
     """a = z s(z), s the logistic function."""
     vec_logistic(z, a)
@@ -160,6 +198,11 @@ def silu_pullback(z: Array, a: Array, delta: Array) -> None:
     s = np.empty_like(z)
     vec_logistic(z, s)
     delta *= s + a * (z.dtype.type(1) - s)
+
+
+def silu_formula(z: Expression) -> Expression:
+    """σ(z) for exported programs."""
+    return z * ex.logistic(z)
 
 
 def mish(z: Array, a: Array) -> None:
@@ -183,6 +226,11 @@ def mish_pullback(z: Array, a: Array, delta: Array) -> None:
     delta *= one + q + r
 
 
+def mish_formula(z: Expression) -> Expression:
+    """σ(z) for exported programs."""
+    return z * ex.tanh(ex.softplus(z))
+
+
 def softplus_activation(z: Array, a: Array) -> None:
     """a = log(1 + e^z)."""
     softplus(z, a)
@@ -195,6 +243,11 @@ def softplus_pullback(z: Array, a: Array, delta: Array) -> None:
     delta *= s
 
 
+def softplus_formula(z: Expression) -> Expression:
+    """σ(z) for exported programs."""
+    return ex.softplus(z)
+
+
 def tanh(z: Array, a: Array) -> None:
     """a = tanh z."""
     vec_tanh(z, a)
@@ -203,6 +256,11 @@ def tanh(z: Array, a: Array) -> None:
 def tanh_pullback(z: Array, a: Array, delta: Array) -> None:
     """σ′ = 1 - a²."""
     delta *= a.dtype.type(1) - a * a
+
+
+def tanh_formula(z: Expression) -> Expression:
+    """σ(z) for exported programs."""
+    return ex.tanh(z)
 
 
 def logistic(z: Array, a: Array) -> None:
@@ -215,6 +273,11 @@ def logistic_pullback(z: Array, a: Array, delta: Array) -> None:
     delta *= a * (a.dtype.type(1) - a)
 
 
+def logistic_formula(z: Expression) -> Expression:
+    """σ(z) for exported programs."""
+    return ex.logistic(z)
+
+
 def exponential(z: Array, a: Array) -> None:
     """a = e^z."""
     exp(z, a)
@@ -223,6 +286,11 @@ def exponential(z: Array, a: Array) -> None:
 def exponential_pullback(z: Array, a: Array, delta: Array) -> None:
     """σ′ = a."""
     delta *= a
+
+
+def exponential_formula(z: Expression) -> Expression:
+    """σ(z) for exported programs."""
+    return ex.exp(z)
 
 
 def softmax(z: Array, a: Array) -> None:
@@ -237,6 +305,11 @@ def softmax_pullback(z: Array, a: Array, delta: Array) -> None:
     x = a * delta
     shift_rows(delta, row_sum(x), x)
     np.multiply(x, a, delta)
+
+
+def softmax_formula(z: Expression) -> Expression:
+    """σ(z) for exported programs."""
+    return ex.softmax(z)
 
 
 def ordered(n: int) -> Activation:
@@ -267,18 +340,18 @@ def ordered(n: int) -> Activation:
 ACTIVATIONS = {
     activation.name: activation
     for activation in (
-        Activation("identity", identity, identity_pullback),
-        Activation("relu", relu, relu_pullback),
-        Activation("leaky_relu", leaky_relu, leaky_relu_pullback),
-        Activation("elu", elu, elu_pullback),
-        Activation("selu", selu, selu_pullback),
-        Activation("gelu", gelu, gelu_pullback),
-        Activation("silu", silu, silu_pullback),
-        Activation("mish", mish, mish_pullback),
-        Activation("softplus", softplus_activation, softplus_pullback),
-        Activation("tanh", tanh, tanh_pullback),
-        Activation("logistic", logistic, logistic_pullback),
-        Activation("exp", exponential, exponential_pullback),
-        Activation("softmax", softmax, softmax_pullback),
+        Activation("identity", identity, identity_pullback, formula=identity_formula),
+        Activation("relu", relu, relu_pullback, formula=relu_formula),
+        Activation("leaky_relu", leaky_relu, leaky_relu_pullback, formula=leaky_relu_formula),
+        Activation("elu", elu, elu_pullback, formula=elu_formula),
+        Activation("selu", selu, selu_pullback, formula=selu_formula),
+        Activation("gelu", gelu, gelu_pullback, formula=gelu_formula),
+        Activation("silu", silu, silu_pullback, formula=silu_formula),
+        Activation("mish", mish, mish_pullback, formula=mish_formula),
+        Activation("softplus", softplus_activation, softplus_pullback, formula=softplus_formula),
+        Activation("tanh", tanh, tanh_pullback, formula=tanh_formula),
+        Activation("logistic", logistic, logistic_pullback, formula=logistic_formula),
+        Activation("exp", exponential, exponential_pullback, formula=exponential_formula),
+        Activation("softmax", softmax, softmax_pullback, formula=softmax_formula),
     )
 }

@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.exports.c_parts import AFFINE, DATES, ELEMENTWISE, FINITE, LAYER_NORM, ORDERED, SAME, SAME_LEVEL, SOFTMAX
+from chainrule.exports.c_parts import (
+    AFFINE,
+    DATES,
+    FINITE,
+    HELPERS,
+    LAYER_NORM,
+    ORDERED,
+    SAME,
+    SAME_LEVEL,
+    WORDS,
+)
 from chainrule.exports.steps import (
     Activate,
     Affine,
@@ -18,8 +28,17 @@ from chainrule.exports.steps import (
     Ordered,
     Program,
     Rescale,
+    unknown_step,
 )
-from chainrule.exports.text import c_string, check_whole, identifier, number, wrapped
+from chainrule.exports.text import (
+    c_string,
+    check_whole,
+    identifier,
+    number,
+    text_of_number,
+    wrapped,
+)
+from chainrule.expressions import written
 
 _PARTS = {
     "year": "y",
@@ -96,9 +115,9 @@ class _Writer:
         if p.texts:
             lines += [
                 "Columns of texts are read from texts, the others from x, both at the column's own",
-                "place; a missing text is a null pointer. Texts are UTF-8; blanks around them do not",
-                "count. Categories are written as in the lists of keys below: true, 1, 1.5,",
-                "2024-01-31 or 2024-01-31 13:05:07; some other spellings are in the lists too.",
+                "place; a missing text is a null pointer. Texts are UTF-8.",
+                "Categories are written as in the lists of keys below: true, 1, 1.5, 2024-01-31 or",
+                "2024-01-31 13:05:07; some other spellings are in the lists too.",
             ]
         if p.dates:
             places = ", ".join(str(j) for j, column in enumerate(p.columns) if column.date)
@@ -136,32 +155,29 @@ class _Writer:
 
     def functions(self) -> str:
         p = self.program
-        names = p.activations
-        ordered = any(isinstance(step, Ordered) for step in p.steps)
-        if ordered or "mish" in names:
-            names = names | {"softplus"}
-        if "silu" in names:
-            names = names | {"logistic"}
-        first = [name for name in ("logistic", "softplus") if name in names]
         exact = {column.level is None for column in p.columns if column.text}
         out = [*([SAME] if True in exact else []), *([SAME_LEVEL] if False in exact else [])]
         if p.calendar - {"sine", "cosine", "total_seconds"}:
             out.append(DATES)
-        for name in [*first, *sorted(names - {*first, "softmax"})]:
-            # exp and the like are names of the library's own.
-            own = name if name in first else f"act_{name}"
-            out.append(f"\nstatic real {own}(real z)\n{{\n    return {ELEMENTWISE[name]};\n}}\n")
+        out += [HELPERS[name] for name in sorted(p.operations & set(HELPERS))]
+        for name, formula in p.activations.items():
+            inside = written(formula, WORDS, self.in_formula)
+            out.append(f"\nstatic real {name}(real z)\n{{\n    return {inside};\n}}\n")
         out.append(AFFINE)
-        if "softmax" in names:
-            out.append(SOFTMAX)
         if any(isinstance(step, LayerNorm) for step in p.steps):
             out.append(LAYER_NORM)
-        if ordered:
+        if any(isinstance(step, Ordered) for step in p.steps):
             out.append(ORDERED)
         return self._typed("".join(out))
 
+    @staticmethod
+    def in_formula(x: float) -> str:
+        """A number in a formula, of the model's own precision."""
+        text = text_of_number(x)
+        return text if text.lstrip("-").isdigit() else f"(real){text}"
+
     def _typed(self, code: str) -> str:
-        for name in ("expm1", "exp", "erf", "tanh", "log1p", "fabs", "sqrt"):
+        for name in ("expm1", "exp", "erf", "tanh", "log1p", "log", "fabs", "sqrt"):
             code = code.replace(f"{name}F(", f"{name}{self.suffix}(")
         return code
 
@@ -198,10 +214,10 @@ class _Writer:
                 arrays += [self.array(f"scale{k}", step.scale), self.array(f"shift{k}", step.shift)]
                 epsilon = number(step.epsilon)
                 body.append(f"layer_norm({here}, {n}, scale{k}, shift{k}, (real){epsilon});")
-            elif isinstance(step, Activate) and step.name == "softmax":
+            elif isinstance(step, Activate) and step.formula.operation == "softmax":
                 body.append(f"softmax({here}, {n});")
             elif isinstance(step, Activate):
-                own = step.name if step.name in ("logistic", "softplus") else f"act_{step.name}"
+                own = self.program.name_of(step)
                 body += [f"for (i = 0; i < {n}; i++)", f"    {here}[i] = {own}({here}[i]);"]
             elif isinstance(step, Ordered):
                 body.append(f"ordered({here}, {n}, {step.n});")
@@ -227,6 +243,8 @@ class _Writer:
                     f"    out[i] = i < {step.k} ? {here}[i] : exp({here}[i] / 2);",
                 ]
                 here = "out"
+            else:
+                raise unknown_step(step, "C")
         if here != "out":
             body += [f"for (i = 0; i < {n}; i++)", f"    out[i] = {here}[i];"]
         return body, arrays, widest

@@ -1,18 +1,23 @@
 """Pieces of C that exported models are put together from."""
 
-# σ(z) of a number; F stands for the suffix of functions of that type.
-ELEMENTWISE = {
-    "relu": "z > 0 ? z : 0",
-    "leaky_relu": "z > 0 ? z : (real)0.01 * z",
-    "elu": "z > 0 ? z : expm1F(z)",
-    "selu": "(real)1.0507009873554805 * (z > 0 ? z : (real)1.6732632423543772 * expm1F(z))",
-    "gelu": "z * (1 + erfF(z * (real)0.70710678118654752)) / 2",
-    "silu": "z * logistic(z)",
-    "mish": "z * tanhF(softplus(z))",
-    "softplus": "(z > 0 ? z : 0) + log1pF(expF(-fabsF(z)))",
-    "tanh": "tanhF(z)",
-    "logistic": "z >= 0 ? 1 / (1 + expF(-z)) : expF(z) / (1 + expF(z))",
-    "exp": "expF(z)",
+# How operations of formulas are written; F stands for the suffix of functions of that type.
+WORDS = {name: f"{name}F({{}})" for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "erf")}
+WORDS |= {"absolute": "fabsF({})", "where": "({} ? {} : {})", "greater": "{} > {}"}
+WORDS |= {"maximum": "larger({}, {})", "minimum": "smaller({}, {})"}
+
+
+def _function(head: str, inside: str) -> str:
+    return f"\nstatic real {head}\n{{\n    return {inside};\n}}\n"
+
+
+# Functions that C does not have.
+HELPERS = {
+    "maximum": _function("larger(real a, real b)", "a > b ? a : b"),
+    "minimum": _function("smaller(real a, real b)", "a < b ? a : b"),
+    "logistic": _function(
+        "logistic(real z)", "z >= 0 ? 1 / (1 + expF(-z)) : expF(z) / (1 + expF(z))"
+    ),
+    "softplus": _function("softplus(real z)", "(z > 0 ? z : 0) + log1pF(expF(-fabsF(z)))"),
 }
 
 AFFINE = """
@@ -42,6 +47,8 @@ static void softmax(real *a, int n)
         a[i] /= sum;
 }
 """
+
+HELPERS["softmax"] = SOFTMAX
 
 LAYER_NORM = """
 static void layer_norm(real *a, int n, const real *scale, const real *shift, real epsilon)

@@ -87,7 +87,9 @@ def steps_of(model: Any) -> list[tuple[str, Any]]:
 
 def cleaner_of(model: Any) -> Any:
     """The step that gives each column of a table its kind, or None."""
-    return next((step for _, step in steps_of(model) if type(step).__name__ == "TableCleaner"), None)
+    return next(
+        (step for _, step in steps_of(model) if type(step).__name__ == "TableCleaner"), None
+    )
 
 
 def column_names(model: Any) -> Names:
@@ -393,9 +395,7 @@ def _tabled(feature: Feature, table: Table) -> Table:
         filled = table.values.get(fill, table.usual) if known else table.unknown
         table = table._replace(missing=filled)
     if isinstance(feature, Raw) and feature.labels and table.missing is not None:
-        table = table._replace(
-            keys=(*table.keys, ""), values=table.values | {"": table.missing}
-        )
+        table = table._replace(keys=(*table.keys, ""), values=table.values | {"": table.missing})
     return table._replace(column=feature.column)
 
 

@@ -29,6 +29,7 @@ from chainrule.exports.steps import (
     apply,
     as_number,
 )
+from chainrule.expressions import formula_of
 from chainrule.multioutput import grouped_softmax
 from chainrule.network import Network
 from chainrule.vecmath import Array
@@ -177,22 +178,20 @@ def network_steps(network: Network) -> list[Step]:
             steps.append(Affine(below.W * factor, (below.b - mean) * factor + b))
         else:
             raise ExportError(f"a layer of the kind {layer.name!r} cannot be exported")
-        known = activations.ACTIVATIONS.get(activation.name)
         made_by = activation.made_by
-        if known is not None and known.f is activation.f:
-            if activation.name != "identity":
-                steps.append(Activate(activation.name))
-        elif made_by and made_by[0] is activations.ordered:
+        if made_by and made_by[0] is activations.ordered:
             steps.append(Ordered(int(made_by[1])))
         elif made_by and made_by[0] is grouped_softmax:
             raise ExportError(
                 "a classifier of several class targets cannot be exported; fit one for each target"
             )
         else:
-            raise ExportError(
-                f"the activation {activation.name!r} is your own, which cannot be exported; "
-                f"those that can: {', '.join(sorted(activations.ACTIVATIONS))}"
-            )
+            try:
+                formula = formula_of(activation)
+            except ValueError as error:
+                raise ExportError(str(error)) from error
+            if formula.operation != "z":
+                steps.append(Activate(activation.name, formula))
     return steps
 
 

@@ -16,13 +16,16 @@ from chainrule.exports.steps import (
     Column,
     Complement,
     Deviations,
+    ExportError,
     LayerNorm,
     Ordered,
     Program,
     Rescale,
     Run,
     Step,
+    unknown_step,
 )
+from chainrule.expressions import Expression
 
 OPSET, ML_OPSET, IR_VERSION = 17, 3, 8  # since 2022: what most runtimes read
 ML = "ai.onnx.ml"
@@ -233,7 +236,7 @@ def forward(graph: Graph, steps: list[Step], start: tuple[str | None, list[int],
             a = graph.add("Mul", graph.add("Div", a, root), constant(step.scale))
             a = graph.add("Add", a, constant(step.shift))
         elif isinstance(step, Activate):
-            a = _activate(graph, step.name, a)
+            a = _formula(graph, step.formula, a)
         elif isinstance(step, Ordered):
             n_out = len(steps[-1].factor) if isinstance(steps[-1], Rescale) else _width(steps)
             first = np.arange(n_out) % step.n == 0
@@ -254,6 +257,8 @@ def forward(graph: Graph, steps: list[Step], start: tuple[str | None, list[int],
             logs = graph.add("Gather", a, graph.constant(half + step.k), axis=1)
             deviations = graph.add("Exp", graph.add("Mul", logs, constant([0.5])))
             a = graph.add("Concat", means, deviations, axis=1)
+        else:
+            raise unknown_step(step, "ONNX")
     return a
 
 
@@ -261,32 +266,47 @@ def _width(steps: list[Step]) -> int:
     return next(len(step.b) for step in reversed(steps) if isinstance(step, Affine))
 
 
-def _activate(graph: Graph, name: str, z: str) -> str:
+# Operators of formulas whose inputs are the operation's.
+OPERATORS = {
+    **{"add": "Add", "subtract": "Sub", "multiply": "Mul", "divide": "Div", "greater": "Greater"},
+    **{"exp": "Exp", "log": "Log", "sqrt": "Sqrt", "tanh": "Tanh", "erf": "Erf"},
+    **{"absolute": "Abs", "logistic": "Sigmoid", "softplus": "Softplus"},
+    **{"maximum": "Max", "minimum": "Min", "where": "Where"},
+}
+
+
+def _formula(graph: Graph, formula: Expression, z: str) -> str:
+    """Nodes of an activation."""
+    made: dict[int, str] = {}  # a part that occurs twice is one node
+
     def constant(value: float) -> str:
         return graph.constant(np.array([value], FLOAT))
 
-    plain = {
-        "relu": "Relu",
-        "elu": "Elu",
-        "selu": "Selu",
-        "softplus": "Softplus",
-        "tanh": "Tanh",
-        "logistic": "Sigmoid",
-        "exp": "Exp",
-    }
-    if name in plain:
-        return graph.add(plain[name], z)
-    if name == "leaky_relu":
-        return graph.add("LeakyRelu", z, alpha=0.01)
-    if name == "softmax":
-        return graph.add("Softmax", z, axis=1)
-    if name == "silu":
-        return graph.add("Mul", z, graph.add("Sigmoid", z))
-    if name == "mish":
-        return graph.add("Mul", z, graph.add("Tanh", graph.add("Softplus", z)))
-    erf = graph.add("Erf", graph.add("Mul", z, constant(2**-0.5)))  # gelu
-    half = graph.add("Mul", z, constant(0.5))
-    return graph.add("Mul", half, graph.add("Add", erf, constant(1.0)))
+    def node(one: Expression) -> str:
+        if id(one) not in made:
+            made[id(one)] = new(one)
+        return made[id(one)]
+
+    def new(one: Expression) -> str:
+        operation, parts = one.operation, one.parts
+        if operation == "z":
+            return z
+        if operation == "number":
+            return constant(parts[0])
+        if operation == "maximum" and parts[1].operation == "number" and parts[1].parts[0] == 0:
+            return graph.add("Relu", node(parts[0]))
+        given = [node(part) for part in parts]
+        if operation == "softmax":
+            return graph.add("Softmax", *given, axis=1)
+        if operation == "expm1":
+            return graph.add("Sub", graph.add("Exp", *given), constant(1.0))
+        if operation == "log1p":
+            return graph.add("Log", graph.add("Add", *given, constant(1.0)))
+        if operation not in OPERATORS:
+            raise ExportError(f"{operation!r} is no operation that can be written in ONNX")
+        return graph.add(OPERATORS[operation], *given)
+
+    return node(formula)
 
 
 def labels(graph: Graph, program: Program, values: str, classes: Any) -> str:

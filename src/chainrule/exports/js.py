@@ -17,23 +17,27 @@ from chainrule.exports.steps import (
     Ordered,
     Program,
     Rescale,
+    unknown_step,
 )
-from chainrule.exports.text import check_whole, js_value, number, wrapped
+from chainrule.exports.text import check_whole, js_value, number, text_of_number, wrapped
+from chainrule.expressions import written
 from chainrule.tables.types import MISSING as NO_VALUE
 
-ELEMENTWISE = {
-    "relu": "Math.max(z, 0)",
-    "leaky_relu": "z > 0 ? z : 0.01 * z",
-    "elu": "z > 0 ? z : Math.expm1(z)",
-    "selu": "1.0507009873554805 * (z > 0 ? z : 1.6732632423543772 * Math.expm1(z))",
-    "gelu": "(z * (1 + erf(z * Math.SQRT1_2))) / 2",
-    "silu": "z * logistic(z)",
-    "mish": "z * Math.tanh(softplus(z))",
-    "softplus": "Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)))",
-    "tanh": "Math.tanh(z)",
-    "logistic": "z >= 0 ? 1 / (1 + Math.exp(-z)) : Math.exp(z) / (1 + Math.exp(z))",
-    "exp": "Math.exp(z)",
+# How operations of formulas are written, and functions that JavaScript does not have.
+WORDS = {name: f"Math.{name}({{}})" for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh")}
+WORDS |= {"absolute": "Math.abs({})", "where": "({} ? {} : {})", "greater": "{} > {}"}
+WORDS |= {"maximum": "Math.max({}, {})", "minimum": "Math.min({}, {})"}
+SOFTPLUS = """
+function softplus(z) {
+  return Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
 }
+"""
+
+LOGISTIC = """
+function logistic(z) {
+  return z >= 0 ? 1 / (1 + Math.exp(-z)) : Math.exp(z) / (1 + Math.exp(z));
+}
+"""
 
 ERF = """
 /** The error function, by its series of positive terms 2ⁿ x²ⁿ⁺¹ / (1 · 3 · … · (2n + 1)). */
@@ -56,6 +60,8 @@ function softmax(z) {
   return e.map((v) => v / sum);
 }
 """
+
+HELPERS = {"erf": ERF, "logistic": LOGISTIC, "softmax": SOFTMAX, "softplus": SOFTPLUS}
 
 AFFINE = """
 /** a W + b; W row by row. */
@@ -298,21 +304,15 @@ def _numbers(values: Any, dtype: str = "float64") -> str:
 
 
 def _functions(program: Program) -> str:
-    names = program.activations
-    ordered = any(isinstance(step, Ordered) for step in program.steps)
-    names |= {"softplus"} if ordered or "mish" in names else set()
-    names |= {"logistic"} if "silu" in names else set()
-    out = [ERF] if "gelu" in names else []
+    out = [HELPERS[name] for name in sorted(program.operations & set(HELPERS))]
     out += [
-        f"\nfunction {name}(z) {{\n  return {ELEMENTWISE[name]};\n}}\n"
-        for name in sorted(names - {"softmax"})
+        f"\nfunction {name}(z) {{\n  return {written(formula, WORDS, text_of_number)};\n}}\n"
+        for name, formula in program.activations.items()
     ]
     out.append(AFFINE)
-    if "softmax" in names:
-        out.append(SOFTMAX)
     if any(isinstance(step, LayerNorm) for step in program.steps):
         out.append(LAYER_NORM)
-    if ordered:
+    if any(isinstance(step, Ordered) for step in program.steps):
         out.append(ORDERED)
     return "".join(out)
 
@@ -374,8 +374,8 @@ def _forward(program: Program) -> str:
         elif isinstance(step, Activate):
             body.append(
                 "a = softmax(a);"
-                if step.name == "softmax"
-                else f"a = a.map((z) => {step.name}(z));"
+                if step.formula.operation == "softmax"
+                else f"a = a.map((z) => {program.name_of(step)}(z));"
             )
         elif isinstance(step, Ordered):
             body.append(f"a = ordered(a, {step.n});")
@@ -391,6 +391,8 @@ def _forward(program: Program) -> str:
             body.append("a = [1];")
         elif isinstance(step, Deviations):
             body.append(f"a = a.map((v, i) => (i < {step.k} ? v : Math.exp(v / 2)));")
+        else:
+            raise unknown_step(step, "JavaScript")
     lines = "".join(f"  {line}\n" for line in body)
     return (
         "\n"

@@ -17,24 +17,20 @@ from chainrule.exports.steps import (
     Ordered,
     Program,
     Rescale,
+    unknown_step,
 )
-from chainrule.exports.text import number, wrapped
+from chainrule.exports.text import number, text_of_number, wrapped
+from chainrule.expressions import written
 from chainrule.tables.types import MISSING as NO_VALUE
 
-ACTIVATIONS = {
-    "relu": "return np.maximum(z, 0)",
-    "leaky_relu": "return np.where(z > 0, z, z * z.dtype.type(0.01))",
-    "elu": "return np.where(z > 0, z, np.expm1(np.minimum(z, 0)))",
-    "selu": "s, alpha = 1.0507009873554805, 1.6732632423543772\n"
-    "    return (s * np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0)))).astype(z.dtype)",
-    "gelu": "erf = np.vectorize(math.erf, otypes=[z.dtype])\n"
-    "    return z * (1 + erf(z / z.dtype.type(math.sqrt(2)))) / 2",
-    "silu": "return z * logistic(z)",
-    "mish": "return z * np.tanh(softplus(z))",
+# How operations of formulas are written, and functions that NumPy does not have.
+WORDS = {name: f"np.{name}({{}})" for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh")}
+WORDS |= {"absolute": "np.abs({})", "where": "np.where({}, {}, {})", "greater": "{} > {}"}
+WORDS |= {"maximum": "np.maximum({}, {})", "minimum": "np.minimum({}, {})"}
+HELPERS = {
+    "erf": "return np.vectorize(math.erf, otypes=[z.dtype])(z)",
     "softplus": "return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))",
-    "tanh": "return np.tanh(z)",
     "logistic": "e = np.exp(-np.abs(z))\n    return np.where(z >= 0, 1, e) / (1 + e)",
-    "exp": "return np.exp(z)",
     "softmax": "a = np.exp(z - z.max(axis=1, keepdims=True))\n"
     "    return a / a.sum(axis=1, keepdims=True)",
 }
@@ -128,7 +124,8 @@ NO_VALUE = {no_value}
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\\.?[0-9]*|\\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 MOMENT = re.compile(
     r"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}"
-    r"(?:[T ][0-9]{{2}}:[0-9]{{2}}(?::[0-9]{{2}}(?:\\.[0-9]{{1,6}})?)?(?:Z|[+-][0-9]{{2}}:?[0-9]{{2}})?)?"
+    r"(?:[T ][0-9]{{2}}:[0-9]{{2}}(?::[0-9]{{2}}(?:\\.[0-9]{{1,6}})?)?"
+    r"(?:Z|[+-][0-9]{{2}}:?[0-9]{{2}})?)?"
 )
 
 
@@ -289,15 +286,15 @@ def write_python(program: Program, rows: list[list[Any]], values: Any) -> str:
         if proba
         else "predict(X) gives the predicted numbers."
     )
-    names = program.activations
-    if any(isinstance(step, Ordered) for step in program.steps) or "mish" in names:
-        names |= {"softplus"}
-    if "silu" in names:
-        names |= {"logistic"}
+    functions = {name: HELPERS[name] for name in sorted(program.operations & set(HELPERS))}
+    functions |= {
+        name: f"return {written(formula, WORDS, text_of_number)}"
+        for name, formula in program.activations.items()
+    }
     body = "".join(
         [
             _features(program),
-            *(f"\n\ndef {name}(z):\n    {ACTIVATIONS[name]}\n" for name in sorted(names)),
+            *(f"\n\ndef {name}(z):\n    {inside}\n" for name, inside in functions.items()),
             _forward(program),
             _predict(program),
             _examples(rows, values, proba),
@@ -416,7 +413,8 @@ def _forward(program: Program) -> str:
                 f"a = a * scale{k} + shift{k}",
             ]
         elif isinstance(step, Activate):
-            body.append(f"a = {step.name}(a)")
+            softmax = step.formula.operation == "softmax"
+            body.append(f"a = {'softmax' if softmax else program.name_of(step)}(a)")
         elif isinstance(step, Ordered):
             body += [
                 f"parts = a.reshape(len(a), -1, {step.n})",
@@ -433,6 +431,8 @@ def _forward(program: Program) -> str:
             body.append("a = np.ones_like(a)")
         elif isinstance(step, Deviations):
             body.append(f"a = np.hstack([a[:, :{step.k}], np.exp(a[:, {step.k}:] / 2)])")
+        else:
+            raise unknown_step(step, "Python")
     lines = "".join(f"        {line}\n" for line in body)
     return (
         "\n\n"

@@ -7,12 +7,14 @@ probabilities of the classes, or predicted numbers.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from math import isnan, nan, sqrt
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from chainrule.expressions import Expression
 from chainrule.tables.levels import LEVEL_TYPES, level
 from chainrule.vecmath import Array
 
@@ -21,6 +23,16 @@ Key: TypeAlias = str | float
 
 class ExportError(ValueError):
     """Something that cannot be exported, and what can be done about it."""
+
+
+def plain(name: str) -> str:
+    """A name of plain letters, digits and underscores, from any text."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower()
+
+
+def unknown_step(step: Any, language: str) -> ExportError:
+    """The error for a step that an exporter does not know."""
+    return ExportError(f"a step of the kind {type(step).__name__} cannot be written in {language}")
 
 
 class DisagreementError(ExportError):
@@ -112,9 +124,17 @@ class LayerNorm(NamedTuple):
 
 
 class Activate(NamedTuple):
-    """a = σ(z), elementwise; softmax over all of z."""
+    """a = σ(z), elementwise; softmax over all of z.
+
+    Attributes
+    ----------
+    name : str
+    formula : Expression
+        See `chainrule.expressions`.
+    """
 
     name: str
+    formula: Expression
 
 
 class Ordered(NamedTuple):
@@ -302,9 +322,29 @@ class Program:
         return names & {*CALENDAR, "sine", "cosine"}
 
     @property
-    def activations(self) -> set[str]:
-        """Names of the activations that occur."""
-        return {step.name for step in self.steps if isinstance(step, Activate)}
+    def activations(self) -> dict[str, Expression]:
+        """Formulas of the activations that occur, elementwise, by a name that programs can use."""
+        found: dict[str, Expression] = {}
+        for step in self.steps:
+            if isinstance(step, Activate) and step.formula.operation != "softmax":
+                found[self.name_of(step)] = step.formula
+        return found
+
+    def name_of(self, step: Activate) -> str:
+        """A name for an activation in a program; others have other names."""
+        own = [one for one in self.steps if isinstance(one, Activate)]
+        formulas = {repr(one.formula) for one in own if plain(one.name) == plain(step.name)}
+        k = sorted(formulas).index(repr(step.formula))
+        return f"act_{plain(step.name)}" + (f"_{k + 1}" if k else "")
+
+    @property
+    def operations(self) -> set[str]:
+        """Operations in the activations' formulas, and in the steps that need one."""
+        found = {"softplus"} if any(isinstance(step, Ordered) for step in self.steps) else set()
+        for step in self.steps:
+            if isinstance(step, Activate):
+                found |= step.formula.operations
+        return found
 
     def runs(self) -> list[Run]:
         """Features that are arithmetic, those with the same operations together."""

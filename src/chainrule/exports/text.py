@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from chainrule.exports.steps import ExportError
+from chainrule.exports.steps import ExportError, plain
 
 WIDTH = 96
 
@@ -22,6 +21,11 @@ def number(x: Any, dtype: str = "float64") -> str:
 
 def _short(x: Any) -> float:
     return float(str(np.float32(x)))  # as many digits as a float32 has
+
+
+def text_of_number(x: float) -> str:
+    """A number in a formula: without a point if it is whole."""
+    return str(int(x)) if x == int(x) and abs(x) < 2**31 else f"({x!r})" if x < 0 else repr(x)
 
 
 def wrapped(items: Iterable[str], indent: str = "    ", width: int = WIDTH) -> str:
@@ -38,7 +42,7 @@ def wrapped(items: Iterable[str], indent: str = "    ", width: int = WIDTH) -> s
 
 def identifier(text: str) -> str:
     """A name that C takes, from any text."""
-    name = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_").lower()
+    name = plain(text)
     return name if name and not name[0].isdigit() else f"model_{name}".rstrip("_")
 
 
