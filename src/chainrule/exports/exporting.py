@@ -19,7 +19,6 @@ from chainrule.exports.steps import (
     Program,
     largest_difference,
 )
-from chainrule.tabular import MISSING
 from chainrule.vecmath import Array
 
 TOLERANCE = 1e-5
@@ -316,10 +315,12 @@ def _cells(values: Any, column: Column, cleaned: bool) -> list[Any]:
     cells = list(values)
     if not cleaned:
         return cells
+    from chainrule.tabular import MISSING
+
     if column.text:
         return [None if cell == MISSING and column.missing else cell for cell in cells]
     # The cleaner makes numbers infinite that are squashed to the ends all the same.
-    return np.clip(np.asarray(cells, float), -HUGE, HUGE).tolist()
+    return list(np.clip(np.asarray(cells, float), -HUGE, HUGE).tolist())
 
 
 def _seconds(values: Any) -> list[float]:
@@ -331,7 +332,7 @@ def _seconds(values: Any) -> list[float]:
     column = values if isinstance(values, pd.Series) else pd.Series(list(values))
     dates = as_dates(column).to_numpy().astype("datetime64[us]")
     seconds = dates.astype(np.int64) / 1e6
-    return np.where(np.isnat(dates), np.nan, seconds).tolist()
+    return list(np.where(np.isnat(dates), np.nan, seconds).tolist())
 
 
 def _plain(value: Any, column: Column) -> Any:
@@ -432,7 +433,7 @@ def _drawn_column(program: Program, j: int, n: int, rng: Any) -> list[Any]:
             choices.append(None)
         return [choices[i] for i in rng.integers(len(choices), size=n)]
     if column.level == "boolean":
-        return rng.choice([0.0, 1.0, None] if column.missing else [0.0, 1.0], size=n).tolist()
+        return list(rng.choice([0.0, 1.0, None] if column.missing else [0.0, 1.0], size=n).tolist())
     if column.date:
         values = (1.5e9 + 3e8 * rng.normal(size=n)).round().tolist()
         return [None if column.missing and rng.random() < 0.1 else v for v in values]
