@@ -317,6 +317,7 @@ def _cells(values: Any, column: Column, cleaned: bool) -> list[Any]:
     cells = list(values)
     if not cleaned:
         return cells
+
     if column.text:
         return [None if cell == MISSING and column.missing else cell for cell in cells]
     # The cleaner makes numbers infinite that are squashed to the ends all the same.
