@@ -70,6 +70,17 @@ FILES = {
     "blank lines above": ("t.csv", b"\n\na,b\n1,2\n3\n", ("t.csv, line 5: it has 1 cell",)),
     "one column, blank line": ("t.csv", b"a\n1\n\n3\n", {"a": pd.array([1, None, 3], "Int64")}),
     "header again": ("t.csv", b"a,b\n1,x\na,b\n2,y\n", ("t.csv, line 3: the line of column names comes again",)),
+    "a comment above": ("t.csv", b"# of Monday\nx,y\n1,2\n", ("t.csv, line 1: 1 line starts with '#', like a comment, above", "delete it")),
+    "comments above": ("t.csv", b"# of Monday, by me\n# again\nx,y\n1,2\n", ("t.csv, line 1: 2 lines start with '#', like a comment, above", "delete them")),
+    "comments above a header with a mark": ("t.tsv", b"##meta\n##more\n#x\ty\n1\t2\n", ("2 lines start with '#', like a comment, above",)),
+    "percent signs above": ("t.csv", b"% one\n% two\nx;y\n1;2\n", ("2 lines start with '%', like a comment",)),
+    "a comment below": ("t.csv", b"x,y\n1,2\n# end\n", ("t.csv, line 3: it starts with '#', like a comment; delete it",)),
+    "blanks between": ("t.csv", b"mpg  cyl  disp\n18.0   8   307.0\n15.0   8   350.0\n", ("t.csv: its columns are parted by blanks", "commas")),
+    "one blank between": ("t.csv", b"x y\n1 2\n3 NA\n", ("parted by blanks",)),
+    "blanks between texts": ("t.txt", b"name   town\nBob    Rome\nAnne   Oslo\n", ("parted by blanks",)),
+    "blanks and decimal commas": ("t.csv", b"mpg cyl disp\n18,0 8 307,0\n15,0 8 350,0\n", ("parted by blanks",)),
+    "as R writes it": ("t.txt", b'"x" "who"\n"1" 5 "Bob B"\n"2" 6 "Al"\n', ("parted by blanks",)),
+    "a comment above blanks": ("t.txt", b"# data\nx y\n1 2\n3 4\n", ("1 line starts with '#', like a comment, above",)),
     "title above": ("t.csv", b"Report of May\na,b,c\n1,2,3\n4,5,6\n", ("t.csv, line 1: it has 1 cell but the lines below have 3", "delete a title")),
     "totals below": ("t.csv", b"a,b\n1,2\n3,4\nTotal: 10\n", ("t.csv, line 4: it has 1 cell",)),
     # Quotes.
@@ -580,3 +591,22 @@ def test_rejects_of_json_lines(tmp_path):
         (3, "a", '{"a": "x"}'),
     ]
     assert json.loads(rejects[1].row) == {"a": "x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("#chrom\tstart\nx\t1\n", ["#chrom", "start"]),
+        ("# of cars\n1\n2\n", ["# of cars"]),
+        ("full name\nAda Lovelace\nAlan Turing\n", ["full name"]),
+        ("net weight\n12 kg\n13 kg\n", ["net weight"]),
+        ("total amount\n1 234\n5 678\n", ["total amount"]),
+        ("order time\n2024-01-31 12:00\n2024-02-01 13:00\n", ["order time"]),
+        ("a note\nit is  fine\nno\n", ["a note"]),
+    ],
+)
+def test_headers_with_marks_and_columns_with_blanks(tmp_path, text, names):
+    (tmp_path / "t.csv").write_text(text)
+    frame = read(tmp_path / "t.csv")
+    assert list(frame) == names
+    assert len(frame) == text.count("\n") - 1

@@ -22,6 +22,9 @@ LONGEST_ROW = 1 << 24  # bytes; more is taken for a quote that is never closed
 _SAMPLE = 1 << 16
 _DELIMITERS = (",", ";", "\t", "|")
 _SHOWN = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
+_COMMENTS = ("#", "%", "//")
+_CELLS = re.compile(r"\"[^\"]*\"|'[^']*'|\S+")  # where blanks stand between them
+_GROUPS = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?:[.,]\d+)?")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -66,6 +69,7 @@ class Csv:
         lines = _lines(text, whole=len(head) < _SAMPLE)
         if '"' not in text and re.match(r"'[^']*'[,;\t|]'", text):
             self.quote = "'"
+        self._refuse_comments(lines)
         self.delimiter = self._delimiter(lines)
         self._patterns()
         self._ascii_so_far = True
@@ -86,6 +90,12 @@ class Csv:
                 found = found or (delimiter if cut >= 0.5 else "")
         if found:
             return found
+        if _parted_by_blanks(lines):
+            raise TableError(
+                f"{self.file.name}: its columns are parted by blanks, which may stand inside a "
+                "text too; part them with commas or tabs, such as with pandas: read_csv(file, "
+                r"sep=r'\s+').to_csv(other, index=False)"
+            )
         for delimiter in _DELIMITERS:  # one column, or a title above the table?
             counts = self._counts(lines, delimiter)
             rest = counts[1:]
@@ -96,6 +106,31 @@ class Csv:
                     "the first line must hold the column names, so delete a title above them"
                 )
         return ","
+
+    def _refuse_comments(self, lines: list[str]) -> None:
+        """Refuse comments above the header; a header may start with # too."""
+        mark = next((mark for mark in _COMMENTS if lines[0].startswith(mark)), None)
+        if mark is None:
+            return
+        above = list(takewhile(lambda line: line.startswith(mark), lines))
+        last, rest = above[-1], lines[len(above) :]
+        if not rest:
+            return
+        most = 1
+        for delimiter in _DELIMITERS:
+            counts = self._counts(rest, delimiter)
+            if counts and min(counts) == max(counts) > most:
+                most = counts[0]
+                is_header = self._counts([last], delimiter) == [most]
+        if most == 1:
+            is_header = len(above) == 1 and not _parted_by_blanks(rest)
+        n = len(above) - is_header
+        if n:
+            lines_start = "1 line starts" if n == 1 else f"{n:,} lines start"
+            raise TableError(
+                f"{self.file.name}, line 1: {lines_start} with {mark!r}, like a comment, above the "
+                f"column names; delete {'it' if n == 1 else 'them'}"
+            )
 
     def _is_tidy(self, lines: list[str], delimiter: str) -> bool:
         """Whether quotes stand around whole cells only."""
@@ -252,6 +287,8 @@ class Csv:
         return Piece(table, lambda i: (kept[i][0], self._shown(kept[i][1])))
 
     def _ragged(self, cells: int, row: bytes) -> str:
+        if row.startswith(b"#"):
+            return "it starts with '#', like a comment; delete it"
         others = [d for d in _DELIMITERS if d != self.delimiter]
         other = next((d for d in others if row.count(d.encode()) == len(self.names) - 1 > 0), None)
         if other and cells == 1:
@@ -454,6 +491,33 @@ def _lines(text: str, whole: bool) -> list[str]:
     if not whole and len(lines) > 1:
         lines.pop()
     return [line for line in lines if line.strip()][:200]
+
+
+def _parted_by_blanks(lines: list[str]) -> bool:
+    """Whether these are rows of a table whose cells have blanks between them.
+
+    A table of one column may hold texts of two words: something else must speak for more.
+    """
+    rows = [_CELLS.findall(line) for line in lines]
+    if len(rows) < 2:
+        return False
+    head, rest = len(rows[0]), rows[1:]
+    n = len(rest[0])
+    if n < 2 or any(len(row) != n for row in rest) or head not in (n, n - 1 if n > 2 else n):
+        return False
+    if all(_GROUPS.fullmatch(line.strip()) for line in lines[1:]):
+        return False  # 1 234 567
+    wide = sum(bool(re.search(r"\S(?: {2,}|\t)\S", line)) for line in lines)
+    numeric = sum(all(_is_number(row[i]) for row in rest) for i in range(n))
+    return 2 * wide >= len(lines) or (numeric == n if n == 2 else 2 * numeric >= n)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.strip("\"'").replace(",", "."))
+    except ValueError:
+        return cell in MISSING
+    return True
 
 
 def _newlines(raw: bytes, start: int = 0, stop: int | None = None) -> int:

@@ -218,8 +218,8 @@ class OpenTable:
         for store in self._stores:
             own = [name for name in self._names if name in set(store.names)] or store.names[:1]
             for piece in store.pieces(note, own):
-                piece = _with_parts(piece, _parts_of(store), self._names)
-                pair = self._typed(piece, store.file.name, note)
+                whole = _with_parts(piece, _parts_of(store), self._names)
+                pair = self._typed(whole, store.file.name, note)
                 tell()
                 yield pair
                 rows += len(piece.table)
