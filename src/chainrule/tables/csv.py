@@ -92,8 +92,8 @@ class Csv:
             return found
         if _parted_by_blanks(lines):
             raise TableError(
-                f"{self.file.name}: its columns are parted by blanks, which may stand inside a text "
-                "too; part them with commas or tabs, such as with pandas: read_csv(file, "
+                f"{self.file.name}: its columns are parted by blanks, which may stand inside a "
+                "text too; part them with commas or tabs, such as with pandas: read_csv(file, "
                 r"sep=r'\s+').to_csv(other, index=False)"
             )
         for delimiter in _DELIMITERS:  # one column, or a title above the table?
@@ -114,6 +114,8 @@ class Csv:
             return
         above = list(takewhile(lambda line: line.startswith(mark), lines))
         last, rest = above[-1], lines[len(above) :]
+        if not rest:
+            return
         most = 1
         for delimiter in _DELIMITERS:
             counts = self._counts(rest, delimiter)
@@ -124,10 +126,10 @@ class Csv:
             is_header = len(above) == 1 and not _parted_by_blanks(rest)
         n = len(above) - is_header
         if n:
-            s, them = ("", "it") if n == 1 else ("s", "them")
+            lines_start = "1 line starts" if n == 1 else f"{n:,} lines start"
             raise TableError(
-                f"{self.file.name}, line 1: {n:,} line{s} above the column names start{'s' * (n == 1)} "
-                f"with {mark!r}, like a comment; delete {them}"
+                f"{self.file.name}, line 1: {lines_start} with {mark!r}, like a comment, above the "
+                f"column names; delete {'it' if n == 1 else 'them'}"
             )
 
     def _is_tidy(self, lines: list[str], delimiter: str) -> bool:
