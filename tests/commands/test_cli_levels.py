@@ -340,3 +340,23 @@ def test_a_partitioned_folder_is_trained_on_and_predicted(run):
     assert run("predict", "model.chainrule", part, "-o", "p.csv", "-q") == (0, "")
     last = out[out["year"] == 2024].reset_index(drop=True)
     pd.testing.assert_frame_equal(read("p.csv"), last)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("x = " + "[" * 5000 + "]" * 5000, "its brackets are nested too deeply"),
+        ("ignore = [1]", "ignore holds something that is no text"),
+        ("kind = {a = 1}", "kind holds something that is no text"),
+        ("seed = -1", "seed must be at least 0; got -1"),
+        ("cv = 1", "cv must be at least 2; got 1"),
+        ("max_levels = 0", "max_levels must be at least 2; got 0"),
+    ],
+)
+def test_settings_of_the_wrong_type_or_range(run, tmp_path, settings, message):
+    (tmp_path / "s.toml").write_text(settings)
+    code, err = run("train", "t.csv", "-t", "y", "--config", "s.toml")
+    assert code == 2
+    assert err.startswith("chainrule: s.toml")
+    assert message in err
+    assert len(err.splitlines()) == 1

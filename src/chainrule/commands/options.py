@@ -334,6 +334,8 @@ def read_config(path: Path, others: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no TOML: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{path} is no settings: its brackets are nested too deeply") from None
     known = [*others, *parameters()]
     settings = {}
     for written, value in found.items():

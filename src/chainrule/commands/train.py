@@ -297,6 +297,12 @@ def _settings(
         value = found.get(name)
         if value is not None and (not isinstance(value, types) or isinstance(value, bool)):
             raise ValueError(f"{config}: {name} cannot be {value!r}")
+        texts: Any = value.values() if isinstance(value, dict) else value
+        if isinstance(value, list | dict) and not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"{config}: {name} holds something that is no text")
+    for name, least in (("seed", 0), ("cv", 2), ("max_levels", 2)):
+        if found.get(name) is not None and found[name] < least:
+            raise ValueError(f"{config}: {name} must be at least {least}; got {found[name]}")
     defaults: dict[str, Any] = {
         "output": "model.chainrule",
         "test_fraction": 0.2,

@@ -120,6 +120,8 @@ class Csv:
             return
         above = list(takewhile(lambda line: line.startswith(mark), lines))
         last, rest = above[-1], lines[len(above) :]
+        if not rest:
+            return
         most = 1
         for delimiter in _DELIMITERS:
             counts = self._counts(rest, delimiter)
@@ -130,10 +132,10 @@ class Csv:
             is_header = len(above) == 1 and not _parted_by_blanks(rest)
         n = len(above) - is_header
         if n:
-            s, them = ("", "it") if n == 1 else ("s", "them")
+            lines_start = "1 line starts" if n == 1 else f"{n:,} lines start"
             raise TableError(
-                f"{self.file.name}, line 1: {n:,} line{s} above the column names "
-                f"start{'s' * (n == 1)} with {mark!r}, like a comment; delete {them}"
+                f"{self.file.name}, line 1: {lines_start} with {mark!r}, like a comment, above the "
+                f"column names; delete {'it' if n == 1 else 'them'}"
             )
 
     def _is_tidy(self, lines: list[str], delimiter: str) -> bool:
