@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from typer.testing import CliRunner
 
 from chainrule import tabular_pipeline
-from chainrule.cli import app
+from chainrule.commands.cli import app
 from chainrule.tables import TableError, read
 from chainrule.tables.reading import learn
 from chainrule.tables.types import ColumnType, Reading
@@ -242,7 +242,9 @@ def test_weights_name_classes_as_they_are_written():
     frame["x"] = frame["x"] % 7
     frame.to_csv("l.csv", index=False)
     for name in ("TRUE", "true"):
-        code, _, err = run("train", "l.csv", "-t", "y", *QUICK, "--class-weight", f'{{"{name}": 5}}')
+        code, _, err = run(
+            "train", "l.csv", "-t", "y", *QUICK, "--class-weight", f'{{"{name}": 5}}'
+        )
         assert code == 0, err
 
 
