@@ -1,4 +1,5 @@
-# Everything runs in .venv, made on first use with the versions in requirements.lock.
+# Everything runs in .venv, made on first use with the versions in requirements.lock; test-oldest in
+# .venv-oldest, with those in requirements-oldest.lock.
 # PYTHON is the interpreter that .venv is made with; ARGS goes to `make digits`, `make bench` and
 # `make fuzz`,
 # PYTEST_ARGS to pytest (for example PYTEST_ARGS="-n 2 -k solver").
@@ -13,21 +14,23 @@ VENV := PYTHON='$(PYTHON)' \
 	PYTHON_CHOSEN='$(if $(filter file,$(origin PYTHON)),,yes)' sh scripts/venv.sh
 # Expanded where a recipe uses it: stops make with one line when .venv cannot be made.
 PROBLEM = $(shell $(VENV) problem)
+PROBLEM_OLDEST = $(shell $(VENV) problem oldest)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help digits bench fuzz test lint format types coverage clean FORCE
+.PHONY: help digits bench fuzz test test-oldest lint format types coverage clean FORCE
 
 help:
 	@echo 'make digits     learn to read handwritten digits (ARGS="--help" for options)'
 	@echo 'make bench      measure speed beside other libraries (ARGS="--quick" for a first look)'
 	@echo 'make test       check style and types, then run the tests, compiled and not'
+	@echo 'make test-oldest  some tests of each part with the lowest versions allowed'
 	@echo 'make lint       check style'
 	@echo 'make format     put the code in that style'
 	@echo 'make types      check types'
 	@echo 'make coverage   which lines the tests reach (compilation off)'
 	@echo 'make fuzz       change model files at random, 100,000 times (ARGS="--cases N")'
-	@echo 'make clean      remove .venv and all that was generated'
+	@echo 'make clean      remove the environments and all that was generated'
 	@echo 'PYTHON=...      the Python to use, 3.11 or newer (now: $(PYTHON))'
 
 digits: .venv/base.stamp
@@ -43,6 +46,11 @@ test: lint types
 	@$(PY) -m pytest $(PYTEST_ARGS)
 	@echo 'Tests, compilation off:'
 	@NUMBA_DISABLE_JIT=1 $(PY) -m pytest -m 'not compiled and not once' $(PYTEST_ARGS)
+
+# One process: two compile many things twice.
+test-oldest: .venv-oldest/test.stamp
+	@echo 'Tests, lowest versions:'
+	@.venv-oldest/bin/python -m pytest -n 0 -m oldest
 
 lint: .venv/test.stamp
 	@$(PY) -m ruff format --check .
@@ -63,13 +71,18 @@ coverage: .venv/test.stamp
 	@$(PY) -m coverage report
 
 clean:
-	@rm -rf .venv build dist htmlcov .coverage .coverage.* chainrule-digits
+	@rm -rf .venv .venv-oldest build dist htmlcov .coverage .coverage.* chainrule-digits
 	@rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
 ifneq ($(shell $(VENV) state),ok)
 .venv/base.stamp .venv/bench.stamp .venv/test.stamp: FORCE
+endif
+ifneq ($(filter test-oldest,$(MAKECMDGOALS)),)
+ifneq ($(shell $(VENV) state oldest),ok)
+.venv-oldest/test.stamp: FORCE
+endif
 endif
 endif
 
@@ -84,3 +97,7 @@ endif
 .venv/test.stamp: requirements.lock pyproject.toml
 	$(if $(PROBLEM),$(error $(PROBLEM)))
 	@$(VENV) test
+
+.venv-oldest/test.stamp: requirements-oldest.lock pyproject.toml
+	$(if $(PROBLEM_OLDEST),$(error $(PROBLEM_OLDEST)))
+	@$(VENV) oldest

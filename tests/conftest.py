@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from oldest import OLDEST
 
 JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 
@@ -56,10 +57,13 @@ ONCE = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is run once; leave out what needs the compiler where it is switched off."""
+    """Mark what is run once, and on the lowest versions; leave out the compiler if it is off."""
     for item in items:
         if item.path.stem in ONCE:
             item.add_marker(pytest.mark.once)
+        names = {item.name, getattr(item, "originalname", None)}
+        if names & set(OLDEST.get(item.path.stem, ())):
+            item.add_marker(pytest.mark.oldest)
     if JIT:
         return
     skip = pytest.mark.skip(reason="compilation is switched off")
