@@ -13,14 +13,14 @@ import pytest
 pa = pytest.importorskip("pyarrow")
 pytest.importorskip("skrub")
 
-import pyarrow.parquet as pq
-from typer.testing import CliRunner
+import pyarrow.parquet as pq  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
 
-from chainrule import tabular_pipeline
-from chainrule.commands.cli import app
-from chainrule.tables import TableError, read
-from chainrule.tables.reading import learn
-from chainrule.tables.types import ColumnType, Reading
+from chainrule import tabular_pipeline  # noqa: E402
+from chainrule.commands.cli import app  # noqa: E402
+from chainrule.tables import TableError, read  # noqa: E402
+from chainrule.tables.reading import learn  # noqa: E402
+from chainrule.tables.types import ColumnType, Reading  # noqa: E402
 
 QUICK = ("-q", "-f", "--max-iter", "20", "--hidden-layer-sizes", "4", "--engine", "numpy")
 
