@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.engine import compilation, threads
-from chainrule.equations import backprop
+from chainrule.training import kernel
 
 LONGEST = 60  # seconds that the other process is waited for
 
@@ -22,14 +22,14 @@ import sys
 sys.path[:] = sys.argv[2:]
 from numpy import dtype
 from chainrule.engine import compilation
-from chainrule.equations import backprop
-compilation.compiled(backprop.descend, compilation.DESCEND, dtype(sys.argv[1]))
+from chainrule.training import kernel
+compilation.compiled(kernel.descend, kernel.ARGUMENTS, dtype(sys.argv[1]))
 """
 
 
 @contextlib.contextmanager
 def compiling_descend(dtype: np.dtype[Any]) -> Iterator[None]:
-    """Meanwhile another process compiles `backprop.descend` into the cache, if it is not there.
+    """Meanwhile another process compiles `kernel.descend` into the cache, if it is not there.
 
     If that fails, nothing is lost: whoever needs it compiles it.
     """
@@ -56,7 +56,7 @@ def _start(dtype: np.dtype[Any]) -> Any:
     if not is_python or getattr(sys, "frozen", False) or threads.default_threads() < 2:
         return None
     if not compilation.can_compile() or compilation.is_compiled(
-        backprop.descend, compilation.DESCEND, dtype
+        kernel.descend, kernel.ARGUMENTS, dtype
     ):
         return None
     if not os.access(compilation.cache_folder(), os.W_OK):

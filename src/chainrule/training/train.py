@@ -1,7 +1,7 @@
 """Training: epochs of mini-batches, until done, stopped, interrupted or diverged.
 
-An epoch draws an order of the samples and hands it to `descend`, plain or compiled. The last,
-smaller batch of an epoch is used and averaged over its own rows.
+An epoch draws an order of the samples and hands it to `kernel.descend`, plain or compiled. The
+last, smaller batch of an epoch is used and averaged over its own rows.
 """
 
 from __future__ import annotations

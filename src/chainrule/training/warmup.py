@@ -10,13 +10,12 @@ from numpy.typing import DTypeLike
 
 from chainrule.base.validation import float_dtype
 from chainrule.engine import compilation
-from chainrule.equations import backprop
 from chainrule.equations.activations import ACTIVATIONS
 from chainrule.equations.layers import LAYERS
 from chainrule.equations.losses import FUSED, LOSSES
 from chainrule.equations.optimizers import OPTIMIZERS
 from chainrule.equations.regularizers import RULES
-from chainrule.training import ahead
+from chainrule.training import ahead, kernel
 
 
 def warm_up(
@@ -71,7 +70,7 @@ def warm_up(
                 done += 1
         if progress is not None:
             progress(done, total)
-        compilation.compiled(backprop.descend, compilation.DESCEND, kind)
+        compilation.compiled(kernel.descend, kernel.ARGUMENTS, kind)
         done += 1
     if progress is not None:
         progress(done, total)
