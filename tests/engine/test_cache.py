@@ -400,14 +400,13 @@ import sys
 import numpy as np
 from chainrule import Network, train
 from chainrule.engine import compilation, threads
-from chainrule.equations import backprop
-from chainrule.training import ahead
+from chainrule.training import ahead, kernel
 
 threads.default_threads = lambda: 2
 {before}
 network = Network((2, 2), activation=[], seed=0)
 train(network, np.eye(2), np.eye(2), epochs=2, engine="numba", n_threads=1)
-run = compilation.compiled(backprop.descend, compilation.DESCEND, network.dtype)
+run = compilation.compiled(kernel.descend, kernel.ARGUMENTS, network.dtype)
 print(sum(run.stats.cache_hits.values()))
 print(network.theta.tobytes().hex())
 """

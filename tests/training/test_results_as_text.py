@@ -37,9 +37,8 @@ def problem():
 
 def test_a_cell_shows_the_text_of_each_result(problem):
     net = Network((2, 4, 1), activation="tanh", loss="binary_cross_entropy", seed=0)
-    evaluation = evaluate_classes(
-        np.array(["a", "b", "a", "b"]), np.array(["a", "b", "b", "b"]), resamples=10
-    )
+    y, said = np.array(["a", "b", "a", "b"]), np.array(["a", "b", "b", "b"])
+    evaluation = evaluate_classes(y, said, None, ["a", "b"], resamples=10)
     for result, words in (
         (gradcheck(net, *problem), "gradient right: 17 parameters"),
         (find_learning_rate(net, *problem, steps=20, engine="numpy"), "rates from 1e-06 to "),
@@ -55,7 +54,7 @@ def test_a_cell_shows_the_text_of_each_result(problem):
 def test_an_evaluation_is_a_table_of_its_metrics():
     y = np.array(["a", "b"] * 20)
     said = np.where(np.arange(40) < 36, y, "a")
-    text = str(evaluate_classes(y, said, resamples=100))
+    text = str(evaluate_classes(y, said, None, ["a", "b"], resamples=100))
     assert text.startswith("classification, 40 rows, 95% intervals\n")
     assert "accuracy             0.9500  0." in text
 

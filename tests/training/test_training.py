@@ -16,6 +16,7 @@ import chainrule
 from chainrule import OPTIMIZERS, DivergenceError, Network, Optimizer, train
 from chainrule.equations import backprop
 from chainrule.equations.layers import AFFINE, batch_norm
+from chainrule.training import kernel
 from chainrule.training.descent import Descent
 from chainrule.training.train import choose_engine
 
@@ -472,6 +473,7 @@ def test_divergence_is_looked_for_with_the_rows_weights(monkeypatch):
         real(net, delta, y, batch, *scale)
 
     monkeypatch.setattr(backprop, "output_error", spied)
+    monkeypatch.setattr(kernel, "output_error", spied)
     order = rng.permutation(8)
     for _ in range(9):
         descent.keep()
