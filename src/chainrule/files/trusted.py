@@ -139,7 +139,7 @@ SCALARS = (
 )
 
 # Modules of ours that have another name in older files.
-MOVED = {"chainrule.estimators.tabular": "chainrule.estimators.tabular"}
+MOVED = {"chainrule." + "tabular": "chainrule.estimators.tabular"}
 
 TRUSTED_TYPES: tuple[str, ...] = tuple(
     sorted((*SKLEARN_TYPES, *SKRUB_TYPES, *OTHER_TYPES, *FUNCTIONS))
