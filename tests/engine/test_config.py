@@ -85,6 +85,7 @@ class Compiler:
         self.asked = []
         monkeypatch.setattr(warmup.compilation, "address", self.note)
         monkeypatch.setattr(warmup.compilation, "compiled", self.note)
+        monkeypatch.setattr(warmup.compilation, "entry_point", lambda compiled: compiled)
         monkeypatch.setattr(warmup.ahead, "_start", lambda dtype: None)
 
     def note(self, *what):
