@@ -99,7 +99,7 @@ pip_lock() {
     progress "$log" &
     watcher=$!
     result=0
-    "$venv/bin/python" -m pip --disable-pip-version-check install -qq --log "$log" \
+    "$venv/bin/python" -m pip --disable-pip-version-check install -qq --progress-bar off --log "$log" \
         --only-binary :all: -c "$lock" "$@" || result=$?
     kill "$watcher" 2>/dev/null || :
     wait "$watcher" 2>/dev/null || :

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -332,7 +333,7 @@ def test_damaged_files_are_compiled_anew(tmp_path):
         assert contents(folder) == whole  # all of them were mended
     # Whole files, but of each other.
     first = files[0].read_bytes()
-    for path, other in zip(files, files[1:], strict=False):
+    for path, other in itertools.pairwise(files):
         path.write_bytes(other.read_bytes())
     files[-1].write_bytes(first)
     assert run(SCRIPT.format(k=2.0), folder) == (sound, "")
