@@ -243,7 +243,7 @@ def broken(request, monkeypatch, tmp_path):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(engine, "_addresses", {})
     monkeypatch.setattr(engine, "_compiled", {})
-    monkeypatch.setattr(engine, "_failed", False)
+    monkeypatch.setattr(engine, "_failures", [])
     monkeypatch.setattr(ahead, "_start", lambda dtype: None)
     for name in ("compile_extra", "compile_ir", "compile_internal"):
         monkeypatch.setattr(compiler, name, request.param)
@@ -298,15 +298,18 @@ def test_estimators_and_the_finder_go_on_in_numpy(broken, monkeypatch, learner):
 
     monkeypatch.setattr(training, "WORTH_COMPILING", 0)
     X = np.random.default_rng(0).normal(size=(30, 3))
+    settings = {"hidden_layer_sizes": (4,), "max_iter": 2, "tol": 0, "random_state": 0}
+    network, model = Network((3, 4, 2), seed=0), MLPRegressor(**settings)
+    learn = {
+        "finder": lambda: find_learning_rate(network, X, X[:, :2], seed=0),
+        "estimator": lambda: model.fit(X, X[:, 0]),
+    }
     with pytest.warns(RuntimeWarning, match=VERSIONS) as said:
-        if learner == "finder":
-            find_learning_rate(Network((3, 4, 2), seed=0), X, X[:, :2], seed=0)
-        else:
-            model = MLPRegressor(hidden_layer_sizes=(4,), max_iter=2, tol=0, n_iter_no_change=9, random_state=0)
-            model.fit(X, X[:, 0])
-            same = MLPRegressor(**model.get_params()).set_params(engine="numpy").fit(X, X[:, 0])
-            assert same.predict(X).tobytes() == model.predict(X).tobytes()
+        learn[learner]()
     assert len([one for one in said if one.category is RuntimeWarning]) == 1
+    if learner == "estimator":
+        same = MLPRegressor(**settings, engine="numpy").fit(X, X[:, 0])
+        assert same.predict(X).tobytes() == model.predict(X).tobytes()
 
 
 @pytest.mark.compiled
@@ -316,7 +319,7 @@ def test_numba_that_cannot_be_imported(monkeypatch):
     monkeypatch.setattr(training, "WORTH_COMPILING", 0)
     monkeypatch.setattr(engine, "_addresses", {})
     monkeypatch.setattr(engine, "_compiled", {})
-    monkeypatch.setattr(engine, "_failed", False)
+    monkeypatch.setattr(engine, "_failures", [])
     for name in [name for name in sys.modules if name.partition(".")[0] == "numba"]:
         monkeypatch.setitem(sys.modules, name, None)
     network, X = Network((3, 4, 2), seed=0), np.ones((5, 3))

@@ -1,4 +1,4 @@
-"""What is said of versions is true: the lower bounds are those that `make test-oldest` runs with."""
+"""What is said of versions is true: `make test-oldest` runs with the lower bounds."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def test_pins_are_the_lower_bounds():
 
 
 def test_the_lock_has_all_that_is_asked_for():
-    assert set(bounds("tables", "onnx", "tensorboard", "test", "bench")) <= set(pins("requirements.lock"))
+    assert set(bounds("tables", "onnx", "tensorboard", "test", "bench")) <= set(
+        pins("requirements.lock")
+    )
 
 
 def test_python_s_versions_are_those_that_are_tried():

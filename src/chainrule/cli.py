@@ -19,7 +19,7 @@ from chainrule.commands.digits import ABOUT_DIGITS, digits
 from chainrule.commands.doctor import doctor
 from chainrule.commands.models import ABOUT_EXPORT, ABOUT_INSPECT, INSPECT_EXAMPLES, export, inspect
 from chainrule.commands.tables import evaluate, predict
-from chainrule.commands.terminal import BAD_INPUT, INTERRUPTED, fail
+from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 from chainrule.commands.train import train
 
 app = typer.Typer(
@@ -74,7 +74,7 @@ def warmup(
     ] = None,
 ) -> None:
     """Compile the fast engine ahead of its first use: for containers and CI."""
-    from chainrule.engine import cache_folder, can_compile
+    from chainrule.engine import CompilationError, cache_folder, can_compile
     from chainrule.warmup import warm_up
 
     if not can_compile():
@@ -84,4 +84,6 @@ def warmup(
         warm_up(tuple(dtype) if dtype else ("float32", "float64"))
     except ValueError as error:
         fail(str(error), BAD_INPUT)
+    except CompilationError as error:
+        fail(str(error), FAILED)
     print(f"Compiled in {time.perf_counter() - started:.1f} s; kept in {cache_folder()}")

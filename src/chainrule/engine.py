@@ -94,18 +94,17 @@ def versions() -> str:
     return ", ".join(found)
 
 
-_failed = False
+_failures: list[ToolchainError] = []  # for which training went on in NumPy
 
 
 def has_failed() -> bool:
     """Whether Numba was found not to work in this process."""
-    return _failed
+    return bool(_failures)
 
 
-def note_failure() -> None:
+def note_failure(error: ToolchainError) -> None:
     """Remember that Numba does not work here."""
-    global _failed
-    _failed = True
+    _failures.append(error)
 
 
 @contextlib.contextmanager

@@ -214,7 +214,7 @@ def begin(make: Callable[[str], Descent], asked: str, chosen: str) -> Descent:
     except engine.ToolchainError as error:
         if asked != "auto" or get_config()["engine"] != "auto":
             raise
-        engine.note_failure()
+        engine.note_failure(error)
         warn_user(f"training in NumPy, which is slower: {error}", RuntimeWarning)
         return make("numpy")
 

@@ -75,6 +75,8 @@ def digits(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the last line only.")] = False,
 ) -> None:
     """Run the main job; see ABOUT_DIGITS."""
+    from chainrule.engine import CompilationError
+
     started = time.perf_counter()
     options = {
         "epochs": epochs,
@@ -99,6 +101,8 @@ def digits(
                 FAILED,
             )
         pictures, problem = _draw(out, data, results)
+    except CompilationError as error:
+        fail(str(error), FAILED)
     except KeyboardInterrupt:
         fail("stopped before there was anything to report", INTERRUPTED)
     if as_json:
