@@ -99,12 +99,19 @@ pip_lock() {
     progress "$log" &
     watcher=$!
     result=0
-    "$venv/bin/python" -m pip --disable-pip-version-check install -qq --log "$log" \
-        --only-binary :all: -c "$lock" "$@" || result=$?
+    "$venv/bin/python" -m pip --disable-pip-version-check --no-color install --progress-bar off \
+        --only-binary :all: -c "$lock" "$@" >"$log" 2>&1 || result=$?
     kill "$watcher" 2>/dev/null || :
     wait "$watcher" 2>/dev/null || :
     if [ -t 1 ]; then
         printf '\r\033[K'
+    fi
+    if [ "$result" -ne 0 ]; then
+        if grep -q ERROR "$log"; then
+            grep ERROR "$log" >&2
+        else
+            tail -n 20 "$log" >&2
+        fi
     fi
     return "$result"
 }
@@ -120,14 +127,14 @@ progress() {
     before=$(installed)
     said=
     while kill -0 $$ 2>/dev/null; do
-        names=$(sed -n 's/.*Installing collected packages: //p' "$1" | tail -n 1)
+        names=$(sed -n 's/^Installing collected packages: //p' "$1" | tail -n 1)
         if [ -n "$names" ]; then
             part=installing
             of=$(echo "$names" | tr ',' '\n' | wc -l)
             count="$(($(installed) - before)) of $((of)) packages"
         else
             part=downloading
-            count="$(grep -c ' Collecting ' "$1" || :) packages"
+            count="$(grep -c '^ *Collecting ' "$1" || :) packages"
         fi
         if [ -t 1 ]; then
             printf '\r\033[K  %s: %s, %s s' "$part" "$count" $(($(date +%s) - begin))
@@ -141,7 +148,8 @@ progress() {
 
 pip_install() {
     if ! pip_lock "$@"; then
-        echo "Installing into $venv failed; the lines above say why. Run it again to retry." >&2
+        echo "Installing into $venv failed; the lines above say why, $log" \
+            "has more. Run it again to retry." >&2
         exit 1
     fi
 }

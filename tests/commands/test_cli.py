@@ -329,6 +329,24 @@ def test_wrong_usage_ends_with_2(run, arguments):
     assert arguments[0] in err
 
 
+@pytest.mark.parametrize("command", ["warmup", "digits"])
+def test_a_compiler_that_fails_is_one_line(run, monkeypatch, command):
+    from chainrule.engine import compilation
+
+    def cannot(*_):
+        raise compilation.ToolchainError(
+            "Numba cannot compile with the versions that are installed"
+        )
+
+    monkeypatch.setattr(engine, "can_compile", lambda: True)
+    monkeypatch.setattr(engine, "address", cannot)
+    monkeypatch.setattr(engine, "is_compiled", lambda *_: True)
+    options = ["--engine", "numba", "--quiet"] if command == "digits" else []
+    code, out, err = run(command, *options)
+    assert (code, out) == (1, "")
+    assert err == "chainrule: Numba cannot compile with the versions that are installed\n"
+
+
 def test_warmup_refuses_what_it_cannot_compile(run, monkeypatch):
     code, out, err = run("warmup", "--dtype", "float16")
     assert (code, out) == (2, "")

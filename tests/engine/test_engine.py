@@ -299,21 +299,18 @@ def test_estimators_and_the_finder_go_on_in_numpy(broken, monkeypatch, learner):
 
     monkeypatch.setattr("chainrule.training.train.WORTH_COMPILING", 0)
     X = np.random.default_rng(0).normal(size=(30, 3))
-    model = MLPRegressor(
-        hidden_layer_sizes=(4,), max_iter=2, tol=0, n_iter_no_change=9, random_state=0
-    )
-
-    def learn():
-        if learner == "finder":
-            return find_learning_rate(Network((3, 4, 2), seed=0), X, X[:, :2], seed=0)
-        return model.fit(X, X[:, 0])
-
+    settings = {"hidden_layer_sizes": (4,), "max_iter": 2, "tol": 0, "random_state": 0}
+    network, model = Network((3, 4, 2), seed=0), MLPRegressor(**settings)
+    learn = {
+        "finder": lambda: find_learning_rate(network, X, X[:, :2], seed=0),
+        "estimator": lambda: model.fit(X, X[:, 0]),
+    }
     with pytest.warns(RuntimeWarning, match=VERSIONS) as said:
-        learn()
-    if learner == "estimator":
-        same = MLPRegressor(**model.get_params()).set_params(engine="numpy").fit(X, X[:, 0])
-        assert same.predict(X).tobytes() == model.predict(X).tobytes()
+        learn[learner]()
     assert len([one for one in said if one.category is RuntimeWarning]) == 1
+    if learner == "estimator":
+        same = MLPRegressor(**settings, engine="numpy").fit(X, X[:, 0])
+        assert same.predict(X).tobytes() == model.predict(X).tobytes()
 
 
 @pytest.mark.compiled

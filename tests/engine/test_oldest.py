@@ -1,4 +1,4 @@
-"""What is said of versions is true: the lower bounds are what `make test-oldest` runs with."""
+"""What is said of versions is true: `make test-oldest` runs with the lower bounds."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def warmup(
     ] = None,
 ) -> None:
     """Compile the fast engine ahead of its first use: for containers and CI."""
-    from chainrule.engine.compilation import cache_folder, can_compile
+    from chainrule.engine.compilation import CompilationError, cache_folder, can_compile
     from chainrule.training.warmup import warm_up
 
     if not can_compile():
@@ -104,4 +104,6 @@ def warmup(
         warm_up(tuple(dtype) if dtype else ("float32", "float64"))
     except ValueError as error:
         fail(str(error), BAD_INPUT)
+    except CompilationError as error:
+        fail(str(error), FAILED)
     print(f"Compiled in {time.perf_counter() - started:.1f} s; kept in {cache_folder()}")

@@ -88,6 +88,8 @@ def digits(
     ] = False,
 ) -> None:
     """Run the main job; see ABOUT_DIGITS."""
+    from chainrule.engine.compilation import CompilationError
+
     started = time.perf_counter()
     options = {
         "epochs": epochs,
@@ -114,6 +116,8 @@ def digits(
             )
         unsaved = _save(save, results[0])
         pictures, problem = _draw(out, data, results)
+    except CompilationError as error:
+        fail(str(error), FAILED)
     except KeyboardInterrupt:
         fail("stopped before there was anything to report", INTERRUPTED)
     if as_json:

@@ -95,7 +95,7 @@ def versions() -> str:
     return ", ".join(found)
 
 
-_failures: list[bool] = []
+_failures: list[ToolchainError] = []  # for which training went on in NumPy
 
 
 def has_failed() -> bool:
@@ -103,9 +103,9 @@ def has_failed() -> bool:
     return bool(_failures)
 
 
-def note_failure() -> None:
+def note_failure(error: ToolchainError) -> None:
     """Remember that Numba does not work here."""
-    _failures.append(True)
+    _failures.append(error)
 
 
 @contextlib.contextmanager

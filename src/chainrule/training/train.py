@@ -223,7 +223,7 @@ def begin(make: Callable[[str], Descent], asked: str, chosen: str) -> Descent:
     except compilation.ToolchainError as error:
         if asked != "auto" or get_config()["engine"] != "auto":
             raise
-        compilation.note_failure()
+        compilation.note_failure(error)
         warn_user(f"training in NumPy, which is slower: {error}", RuntimeWarning)
         return make("numpy")
 
