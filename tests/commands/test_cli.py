@@ -338,9 +338,9 @@ def test_a_compiler_that_fails_is_one_line(run, monkeypatch, command):
             "Numba cannot compile with the versions that are installed"
         )
 
-    monkeypatch.setattr(engine, "can_compile", lambda: True)
-    monkeypatch.setattr(engine, "address", cannot)
-    monkeypatch.setattr(engine, "is_compiled", lambda *_: True)
+    monkeypatch.setattr(compilation, "can_compile", lambda: True)
+    monkeypatch.setattr(compilation, "address", cannot)
+    monkeypatch.setattr(compilation, "is_compiled", lambda *_: True)
     options = ["--engine", "numba", "--quiet"] if command == "digits" else []
     code, out, err = run(command, *options)
     assert (code, out) == (1, "")
