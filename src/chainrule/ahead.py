@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import backprop, engine, threads
+from chainrule import engine, kernel, threads
 
 LONGEST = 60  # seconds that the other process is waited for
 
@@ -20,14 +20,14 @@ SCRIPT = """
 import sys
 sys.path[:] = sys.argv[2:]
 from numpy import dtype
-from chainrule import backprop, engine
-engine.compiled(backprop.descend, engine.DESCEND, dtype(sys.argv[1]))
+from chainrule import engine, kernel
+engine.compiled(kernel.descend, kernel.ARGUMENTS, dtype(sys.argv[1]))
 """
 
 
 @contextlib.contextmanager
 def compiling_descend(dtype: np.dtype[Any]) -> Iterator[None]:
-    """Meanwhile another process compiles `backprop.descend` into the cache, if it is not there.
+    """Meanwhile another process compiles `kernel.descend` into the cache, if it is not there.
 
     If that fails, nothing is lost: whoever needs it compiles it.
     """
@@ -53,7 +53,7 @@ def _start(dtype: np.dtype[Any]) -> Any:
     is_python = sys.executable and Path(sys.executable).name.lower().startswith("python")
     if not is_python or getattr(sys, "frozen", False) or threads.default_threads() < 2:
         return None
-    if not engine.can_compile() or engine.is_compiled(backprop.descend, engine.DESCEND, dtype):
+    if not engine.can_compile() or engine.is_compiled(kernel.descend, kernel.ARGUMENTS, dtype):
         return None
     if not os.access(engine.cache_folder(), os.W_OK):
         return None

@@ -1,4 +1,4 @@
-"""The board that workers share, in compiled code: who takes what, and who waits for whom."""
+"""The work queue of worker threads, in compiled code: who does which item, who waits for whom."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from numba.np.arrayobj import make_array
 from chainrule import vecmath
 from chainrule.loops import overload
 
-SPINS = 2000  # looks at the board, some microseconds, before others may have the processor
-PATIENCE = 4_000  # times that a worker without work offers its processor, some milliseconds
+SPINS = 2000  # looks at the queue, some microseconds, before others may have the processor
+PATIENCE = 4_000  # times that a thread without work yields its processor, some milliseconds
 
 
 @intrinsic(prefer_literal=True)
@@ -53,27 +53,27 @@ def _yield(typingctx: Any) -> Any:
     return types.void(), codegen
 
 
-@overload(vecmath.take)
-def _take(board: Any, phase: Any, n: Any, done: Any, before: Any) -> Any:
+@overload(vecmath.claim)
+def _claim(queue: Any, phase: Any, n: Any, done: Any, preferred: Any) -> Any:
     ticket, finished, aborted = vecmath.TICKET, vecmath.DONE, vecmath.ABORTED
     alone, bits = vecmath.ALONE, vecmath.MOST_ITEMS
 
-    def body(board, phase, n, done, before):  # type: ignore[no-untyped-def]
-        if board[alone]:
+    def body(queue, phase, n, done, preferred):  # type: ignore[no-untyped-def]
+        if queue[alone]:
             return done + 1
-        if done >= 0 and _atomic("add", board, finished, 1, 0) == n - 1:
-            _atomic("set", board, finished, 0, 0)
-            _atomic("set", board, ticket, (phase + 1) << bits, 0)
+        if done >= 0 and _atomic("add", queue, finished, 1, 0) == n - 1:
+            _atomic("set", queue, finished, 0, 0)
+            _atomic("set", queue, ticket, (phase + 1) << bits, 0)
         looks, all_items = 0, (1 << n) - 1
-        while _atomic("get", board, aborted, 0, 0) == 0:
-            seen = _atomic("get", board, ticket, 0, 0)
-            taken = seen - (phase << bits)
-            if taken > all_items:  # a later phase's
+        while _atomic("get", queue, aborted, 0, 0) == 0:
+            seen = _atomic("get", queue, ticket, 0, 0)
+            claimed = seen - (phase << bits)
+            if claimed > all_items:  # a later phase's
                 return n
-            free = all_items & ~taken
-            if taken >= 0 and free:
-                free = free & before or free
-                if _atomic("swap", board, ticket, seen + (free & -free), seen) == seen:
+            free = all_items & ~claimed
+            if claimed >= 0 and free:
+                free = free & preferred or free
+                if _atomic("swap", queue, ticket, seen + (free & -free), seen) == seen:
                     item = 0
                     while not free >> item & 1:
                         item += 1
@@ -87,23 +87,23 @@ def _take(board: Any, phase: Any, n: Any, done: Any, before: Any) -> Any:
     return body
 
 
-@overload(vecmath.announced)
-def _announced(board: Any, k: Any, steps: Any) -> Any:
-    told, aborted, gone = vecmath.ANNOUNCED, vecmath.ABORTED, vecmath.GONE
+@overload(vecmath.announced_steps)
+def _announced_steps(queue: Any, k: Any, steps: Any) -> Any:
+    announced, aborted, gone = vecmath.ANNOUNCED, vecmath.ABORTED, vecmath.GONE
 
-    def body(board, k, steps):  # type: ignore[no-untyped-def]
+    def body(queue, k, steps):  # type: ignore[no-untyped-def]
         if steps > 0:
-            _atomic("set", board, told, k + steps, 0)
+            _atomic("set", queue, announced, k + steps, 0)
             return k + steps
         looks = 0
-        while _atomic("get", board, aborted, 0, 0) == 0 and looks < SPINS + PATIENCE:
-            end = _atomic("get", board, told, 0, 0)
+        while _atomic("get", queue, aborted, 0, 0) == 0 and looks < SPINS + PATIENCE:
+            end = _atomic("get", queue, announced, 0, 0)
             if end > k:
                 return end
             looks += 1
             if looks > SPINS:
                 _yield()
-        _atomic("add", board, gone, 1, 0)
+        _atomic("add", queue, gone, 1, 0)
         return k
 
     return body

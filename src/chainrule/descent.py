@@ -1,7 +1,7 @@
 """Descent over mini-batches: all that a run of steps needs, and what it remembers between epochs.
 
-It hands an epoch's steps to :func:`chainrule.backprop.descend`, plain or compiled, alone or with
-workers that stay from one run of steps to the next.
+It hands an epoch's steps to :func:`chainrule.kernel.descend`, plain or compiled, alone or with
+worker threads that stay from one run of steps to the next.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule import ahead, backprop, engine, threads
+from chainrule import ahead, backprop, engine, kernel, threads
 from chainrule.config import threads_asked
+from chainrule.kernel import Buffers, Components, Data, Schedule, State, Traits, Worker
 from chainrule.network import Network
 from chainrule.optimizers import Optimizer, sgd
 from chainrule.plan import Plan, make_plan
 from chainrule.regularizers import RULES, Rules
-from chainrule.vecmath import ALONE, ANNOUNCED, BOARD, Array, Index
+from chainrule.vecmath import ALONE, ANNOUNCED, QUEUE, Array, Index
 
 CHUNK = 0.2  # seconds between looks for Ctrl-C
 FLUSHED = 1 << 16  # numbers looked at together, so that temporaries are small
@@ -44,46 +45,40 @@ class DivergenceError(ArithmeticError):
         self.epoch, self.batch, self.layer = epoch, batch, layer
 
 
-class Steps(NamedTuple):
-    """Steps to take: the rate and number t of each, (K,), and the rows of each, (K m,)."""
-
-    rates: Array
-    times: Index
-    order: Index
-
-
 class Cut(NamedTuple):
-    """How batches of so many rows are cut, for how many workers at most, and room for them."""
+    """How batches of so many rows are cut, for how many threads at most, and their buffers.
+
+    `plan` and `traits` are as the engine takes them.
+    """
 
     plan: Plan
+    traits: Traits
     most: int
     pace: threads.Pace
-    own: Array
+    constants: Array
     statistics: Array
-    y: Array
-    c: Array
-    penalties: Array
-    total: Array
+    buffers: Buffers
 
 
 class Crew(NamedTuple):
-    """Workers that stay, and where they find the next steps: at their number modulo the room."""
+    """Worker threads that stay, and the schedule in which they find the next steps."""
 
     team: threads.Team
-    room: Steps
+    schedule: Schedule
     shared: list[Array]
     hyper: bytes
 
     def suits(self, workers: int, n: int) -> bool:
-        """Whether all are there, and there is room for n steps."""
-        return self.team.complete and self.team.workers == workers and len(self.room.rates) >= n
+        """Whether all are there, and the schedule is long enough for n steps."""
+        enough = len(self.schedule.rates) >= n
+        return self.team.complete and self.team.workers == workers and enough
 
-    def take(self, steps: Steps) -> None:
-        """Take these steps."""
-        n, room = len(steps.rates), len(self.room.rates)
-        at = int(self.team.board[ANNOUNCED]) % room
-        first = min(n, room - at)
-        for here, there in zip(self.room, steps, strict=True):
+    def run(self, steps: Schedule) -> None:
+        """Run these steps: they go on in the schedule behind the last ones, round and round."""
+        n, length = len(steps.rates), len(self.schedule.rates)
+        at = int(self.team.queue[ANNOUNCED]) % length
+        first = min(n, length - at)
+        for here, there in zip(self.schedule, steps, strict=True):
             each = len(there) // n
             here[at * each : (at + first) * each] = there[: first * each]
             here[: (n - first) * each] = there[first * each :]
@@ -121,28 +116,21 @@ class Descent:
     ) -> None:
         self.network, self.optimizer, self.hyper, self.m = network, optimizer, hyper, m
         self.engine, self.n_threads = engine, n_threads
-        self.rules = rules or Rules()
+        self.rules = Rules._make(map(float, rules or Rules()))
         self._nabla = np.zeros_like(network.theta)
         self.state = np.zeros(optimizer.slots * network.theta.size, network.dtype)
         self.average = network.theta.copy() if self.rules.average else network.theta[:0]
         self.t = 0
         self.complete = True
-        self._asks = np.array([layer.statistics is not None for layer in network.layers], np.int64)
-        self._tellers = np.flatnonzero(network.parameter_tables[2, :, 2])
-        self._weighs = np.zeros(network.L + 1, np.int64)
-        self._weighs[network.weight_layers()] = 1
-        self._direct = _direct(network, optimizer, self.rules) * (engine == "numba")
-        learns = network.parameter_tables[:2, :, 1:].prod(axis=2).any(axis=0)
-        self._lowest = int(np.argmax(learns)) or network.L
+        fused = fused_layers(network, optimizer, self.rules) * (engine == "numba")
+        self._traits = _traits(network, fused)
         self._kept: list[Array] = []
         self._kept_t = 0
         self._buffers = [np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)]
-        self._rules, self._no_weight = np.array(self.rules, np.float64), network.theta[:0]
+        self._no_weight = network.theta[:0]
         self._cuts: dict[int, Cut] = {}  # by rows
         self._crews: dict[int, Crew] = {}
-        self._functions, self._run = _executable(
-            network, optimizer, engine, self.rules, self._direct
-        )
+        self._components, self._run = _executable(network, optimizer, engine, self.rules, fused)
         self._chunk = max(1, int(CHUNK / step_seconds(network, m)))
 
     @contextmanager
@@ -248,106 +236,111 @@ class Descent:
     ) -> float:
         """Take a step for every m rows; returns the costs and penalties."""
         cut = self._cut(m, Y)
-        cut.penalties[:] = cut.total[:] = 0
+        cut.buffers.penalties[:] = cut.buffers.total[:] = 0
         network = self.network
-        for own in cut.own:
-            own[network.own_at] = network.own
-        steps = Steps(rates, np.arange(self.t + 1, self.t + 1 + len(rates)), order)
-        shared = [*self._arrays(), self._nabla, X, Y, self._no_weight if weight is None else weight]
+        if network.own.size:
+            at = network.constants_at(m)
+            cut.constants[:, at] = network.own
+        steps = Schedule(rates, np.arange(self.t + 1, self.t + 1 + len(rates)), order)
+        weight = self._no_weight if weight is None else weight
+        shared = [*self._arrays(), self._nabla, X, Y, weight]
         most = cut.most if cut.pace.choose() else 1
         with threads.reserved(most, threads_asked(self.n_threads)) as workers:
             began, worked = time.perf_counter(), time.thread_time()
             if workers > 1:
-                self._crew(workers, m, cut, shared, len(rates)).take(steps)
+                self._crew(workers, m, cut, shared, len(rates)).run(steps)
             else:
-                board = np.zeros(BOARD, np.int64)
-                board[ALONE] = 1
-                self._worker(m, cut, shared, steps, board)(0, len(rates))
+                queue = np.zeros(QUEUE, np.int64)
+                queue[ALONE] = 1
+                self._worker(m, cut, shared, steps, queue)(0, len(rates))
         self.t += len(rates)
         if cut.most > 1 and (workers > 1) == (most > 1):
             seconds, worked = time.perf_counter() - began, time.thread_time() - worked
             cut.pace.note(workers > 1, seconds / len(rates), worked / seconds)
-        network.own[:] = cut.own[0, network.own_at]
-        network.own[network.steps_at] = 0  # from here on it predicts
-        return float(cut.total[0] + cut.penalties.sum())
+        if network.own.size:
+            network.own[:] = cut.constants[0, at]
+            network.own[network.steps_at] = 0  # from here on it predicts
+        return float(cut.buffers.total[0] + cut.buffers.penalties.sum())
 
     def _cut(self, m: int, Y: Array) -> Cut:
-        """How m rows are cut, and the room for them; targets may be fewer than outputs."""
+        """How m rows are cut, and their buffers; targets may be fewer than outputs."""
         cut = self._cuts.get(m)
-        if cut is None or cut.y.shape[1:] != Y.shape[1:]:
+        if cut is None or cut.buffers.y.shape[1:] != Y.shape[1:]:
             worth = step_seconds(self.network, m) > WORTH_CUTTING[self.engine]
             plan = make_plan(self.network, m, self.optimizer.slots, worth)
             n_blocks = len(plan.blocks)
             shared = self.engine == "numba" and n_blocks > 1
+            traits = self._traits
+            if len(plan.W_blocks):  # each block of rows has a gradient, to be added up
+                traits = traits._replace(is_fused=np.zeros_like(traits.is_fused))
+            size = max(1, len(plan.W_blocks)) * self.network.theta.size
+            if self.engine == "numpy":  # lists are quicker there
+                plan, traits = Plan._make(map(_as_list, plan)), Traits._make(map(_as_list, traits))
             cut = self._cuts[m] = Cut(
                 plan,
-                max(n_blocks, len(plan.bundles) - 1) if shared else 1,
+                traits,
+                max(n_blocks, len(plan.chunks) - 1) if shared else 1,
                 threads.Pace(),
-                np.zeros((n_blocks, self.network.n_numbers)),
+                np.zeros((n_blocks, int(self.network.tables(m)[3, :, 2].sum()))),
                 np.zeros(n_blocks * self.network.n_statistics),
-                np.zeros((m, *Y.shape[1:]), Y.dtype),
-                np.zeros(m, self.network.dtype),
-                np.zeros(plan.parts.shape[1]),
-                np.zeros(1),
+                Buffers(
+                    *self._buffers,
+                    np.zeros((m, *Y.shape[1:]), Y.dtype),
+                    np.zeros(m, self.network.dtype),
+                    np.zeros(len(plan.layer_of)),
+                    np.zeros(1),
+                ),
             )
-            size = max(1, len(plan.W_blocks)) * self.network.theta.size
             if self._nabla.size < size:
                 self._nabla = np.zeros(size, self.network.dtype)
         return cut
 
     def _crew(self, workers: int, m: int, cut: Cut, shared: list[Array], n: int) -> Crew:
-        """The workers of before if they are still there and do the same, else new ones."""
+        """The worker threads of before if they are there and do the same, else new ones."""
         crew = self._crews.get(m)
         if crew is not None:
             same = map(operator.is_, crew.shared, shared)
             if crew.suits(workers, n) and all(same) and crew.hyper == self.hyper.tobytes():
                 return crew
             crew.team.dismiss()
-        room = Steps(np.zeros(n), np.zeros(n, np.int64), np.zeros(n * m, np.int64))
-        board = np.zeros(BOARD, np.int64)
-        team = threads.Team(self._worker(m, cut, shared, room, board), board, workers)
-        crew = self._crews[m] = Crew(team, room, shared, self.hyper.tobytes())
+        schedule = Schedule(np.zeros(n), np.zeros(n, np.int64), np.zeros(n * m, np.int64))
+        queue = np.zeros(QUEUE, np.int64)
+        team = threads.Team(self._worker(m, cut, shared, schedule, queue), queue, workers)
+        crew = self._crews[m] = Crew(team, schedule, shared, self.hyper.tobytes())
         return crew
 
     def _worker(
-        self, m: int, cut: Cut, shared: list[Array], steps: Steps, board: Index
+        self, m: int, cut: Cut, shared: list[Array], schedule: Schedule, queue: Index
     ) -> Callable[[int, int], None]:
-        """`backprop.descend` on all these, for (k, steps)."""
-        theta, _, state, average, nabla, X, Y, weight = shared
-        direct = self._direct * (len(cut.plan.W_blocks) == 0)
-        indices: list[Any] = [*cut.plan, self._asks, self._tellers, self._weighs, direct]
-        if self.engine == "numpy":  # plain numbers are quicker there
-            indices = [x.tolist() if x.ndim == 1 else x for x in indices]
+        """`kernel.descend` on all these, for (first, steps)."""
+        theta, _, memory, average, nabla, X, Y, weight = shared
+        state = State(theta, nabla, memory, average, cut.constants.ravel(), cut.statistics)
+        if self.engine == "numpy":
+            schedule = Schedule._make([*map(_as_list, schedule[:2]), schedule.order])
+        else:
+            _check_declared("X", X, theta.dtype, 2)
+            _check_declared("Y", Y, theta.dtype, 2)
+            _check_declared("weight", weight, theta.dtype, 1)
+            _check_declared("rates", schedule.rates, np.dtype(np.float64), 1)
+            _check_declared("order", schedule.order, np.dtype(np.int64), 1)
+        data = Data(X, Y, weight)
 
-        def work(k: int, n: int) -> None:
+        def work(first: int, steps: int) -> None:
+            worker = Worker(self.hyper.copy(), np.full((m, 1), 1 / m, theta.dtype))
             self._run(
-                *self._functions,
-                theta,
-                nabla,
+                self._components,
                 state,
-                average,
-                self.hyper.copy(),
-                steps.rates,
-                steps.times,
-                self._rules,
-                cut.own.ravel(),
-                cut.statistics,
-                *indices,
-                self._lowest,
-                *self._buffers,
-                cut.y,
-                cut.c,
-                cut.penalties,
-                cut.total,
-                X,
-                Y,
-                weight,
-                steps.order,
+                cut.plan,
+                cut.traits,
+                cut.buffers,
+                worker,
+                data,
+                schedule,
+                self.rules,
                 m,
-                np.full((m, 1), 1 / m, theta.dtype),
-                board,
-                k,
-                n,
+                queue,
+                first,
+                steps,
             )
 
         return work
@@ -408,10 +401,9 @@ class Descent:
     ) -> tuple[int, str] | None:
         """(layer, what) of the first non-finite number in a step that was just taken, if any."""
         network = self.network
-        net, batch = network.bind(len(X), training=self.t + 1)
+        share = None if weight is None else (weight / (weight.sum() or 1))[:, np.newaxis]
+        net, batch = network.bind(len(X), training=self.t + 1, share=share)
         batch.a[0][:] = X
-        if weight is not None:
-            batch.share[:, 0] = weight / (weight.sum() or 1)
         layers = range(1, network.L + 1)
         with np.errstate(all="ignore"):
             backprop.forward(net, batch)
@@ -442,47 +434,82 @@ class Descent:
         return network.L, "the cost"
 
 
-def _direct(network: Network, optimizer: Optimizer, rules: Rules) -> Index:
-    """1 for a layer that can take its step as it computes the gradient: in plain descent."""
+def fused_layers(network: Network, optimizer: Optimizer, rules: Rules) -> Index:
+    """1 for a layer that can take its step within the gradient's matrix product.
+
+    That is so in plain gradient descent, where nothing else has to be done to the gradient.
+    """
     plain = optimizer.step is sgd and not (
         rules.l2 or rules.l1 or rules.clip_value or rules.clip_norm or rules.decay
     )
-    can = [0] + [layer.descend is not None for layer in network.layers[1:]]
-    return np.array(can, np.int64) * plain
+    can = [
+        layer.descend is not None and layer.rate_factors[0] == layer.rate_factors[1]
+        for layer in network.layers[1:]
+    ]
+    return np.array([0, *can], np.int64) * plain
+
+
+def _traits(network: Network, fused: Index) -> Traits:
+    """What is particular about a network's layers."""
+    layers = network.layers
+    is_weight = np.zeros(network.L + 1, np.int64)
+    is_weight[network.weight_layers()] = 1
+    learns = network.parameter_tables[:2, :, 1:].prod(axis=2).any(axis=0)
+    decays = np.array([layer.decay_factors for layer in layers], np.float64)
+    decays[:, 0] *= is_weight
+    return Traits(
+        np.flatnonzero(network.parameter_tables[2, :, 2]),
+        np.flatnonzero([layer.is_random for layer in layers]),
+        np.flatnonzero([layer.statistics is not None for layer in layers]),
+        is_weight,
+        fused,
+        np.array([layer.rate_factors for layer in layers], np.float64).ravel(),
+        decays.ravel(),
+        int(np.argmax(learns)) or network.L,
+    )
+
+
+def _as_list(x: Any) -> Any:
+    """A vector as a list; anything else as it is."""
+    return x.tolist() if isinstance(x, np.ndarray) and x.ndim == 1 else x
+
+
+def _check_declared(name: str, array: Array | Index, dtype: np.dtype[Any], ndim: int) -> None:
+    """Raise unless compiled code, which does not look, may take the array."""
+    if array.dtype != dtype or array.ndim != ndim or not array.flags.c_contiguous:
+        raise TypeError(
+            f"{name} must be a C-contiguous array of {dtype} in {ndim} dimensions; "
+            f"it is of {array.dtype} and has the shape {array.shape}, strides {array.strides}"
+        )
 
 
 def _executable(
-    network: Network, optimizer: Optimizer, kind: str, rules: Rules, direct: Index
-) -> tuple[list[Any], Callable[..., None]]:
-    """`descend` and its functions: as they are, or compiled."""
-    roles = network.functions()
-    one_each = [roles["cost"], roles["delta"], [optimizer.step]]
-    steps = [layer.descend if direct[l] else None for l, layer in enumerate(network.layers)]
-    if kind == "numpy":
-        plain = [[roles[role] for role in backprop.BY_LAYER], steps, *one_each, RULES]
-        return plain, np.errstate(all="ignore")(backprop.descend)
-
-    def addresses(fns: list[Any], *names: str) -> Index:
-        """Of functions of one role, or each of its own; 0 for those that are never called."""
-        named = zip(fns, names * (len(fns) // len(names)), strict=True)
-        found = [engine.address(fn, name, network.dtype) if fn else 0 for fn, name in named]
-        return np.array(found, np.int64)
-
+    network: Network, optimizer: Optimizer, kind: str, rules: Rules, fused: Index
+) -> tuple[Components, Callable[..., None]]:
+    """`descend` and its components: as they are, or compiled. None or 0: never called."""
+    functions: dict[str, list[Any]] = network.functions()
+    functions["step"] = [optimizer.step]
+    functions["descend"] = [
+        layer.descend if fused[l] else None for l, layer in enumerate(network.layers)
+    ]
     penalized = rules.l2 or rules.l1
     used: tuple[float, ...] = (penalized, penalized, rules.clip_value, rules.clip_norm)
     used += (rules.decay, rules.max_norm, rules.average)
-    rule = [fn if on else None for fn, on in zip(RULES, used, strict=True)]
+    for fn, on in zip(RULES, used, strict=True):
+        functions[fn.__name__] = [fn if on else None]
+    if kind == "numpy":
+        return Components(**functions), np.errstate(all="ignore")(kernel.descend)
+
+    def addresses(role: str) -> Index:
+        by_layer = len(functions[role]) > 1  # entry 0 is then a placeholder
+        wanted = [None, *functions[role][1:]] if by_layer else functions[role]
+        found = [engine.address(fn, role, network.dtype) if fn else 0 for fn in wanted]
+        return np.array(found, np.int64)
+
     with ahead.compiling_descend(network.dtype):
-        # Entry 0 of a list by layer is a placeholder.
-        tables = [
-            np.array([addresses([None, *roles[role][1:]], role) for role in backprop.BY_LAYER])
-        ]
-        tables.append(addresses(steps, "descend"))
-        tables += [
-            addresses(*pair) for pair in zip(one_each, ("cost", "delta", "step"), strict=True)
-        ]
-        tables.append(addresses(rule, *(fn.__name__ for fn in RULES)))
-    return tables, engine.compiled(backprop.descend, engine.DESCEND, network.dtype)
+        compiled = Components._make(map(addresses, Components._fields))
+    descend = engine.compiled(kernel.descend, kernel.ARGUMENTS, network.dtype)
+    return compiled, engine.entry_point(descend)
 
 
 def step_seconds(network: Network, m: int) -> float:

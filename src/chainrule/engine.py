@@ -4,7 +4,7 @@ Numba is here, in `formulas`, `loops`, `rows`, `board`, `products` and `views`, 
 
 Every piece of a network (a layer's three functions, an activation and its pullback, a loss, an
 optimiser's step) has a *role*, which fixes its signature. It is compiled once per dtype to a
-plain C function, and its address goes into a table; :func:`chainrule.backprop.descend`, compiled
+plain C function, and its address goes into a table; :func:`chainrule.kernel.descend`, compiled
 once per dtype, calls through these tables. So one compilation serves every depth and every
 combination of pieces, the user's own included.
 
@@ -25,7 +25,7 @@ import types
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -35,19 +35,19 @@ logger = logging.getLogger("chainrule")
 # R matrix that is only read, V vector, H and D vector and matrix in float64, F such a
 # number, I integer, A integers (addresses, row numbers), B and T such in two and three dimensions.
 ROLES = {
-    "forward": "MVHMMM",  # W, b, s, share, a, z
-    "pullback": "MVHMMMM",  # W, b, s, share, a, delta, below
-    "gradient": "MVHMSMMV",  # W, b, s, share, a, delta, nabla_W, nabla_b
+    "forward": "MVHMM",  # W, b, s, a, z
+    "pullback": "MVHMMM",  # W, b, s, a, delta, below
+    "gradient": "MVHSMMV",  # W, b, s, a, delta, nabla_W, nabla_b
     "f": "MM",  # z, a
     "f_pullback": "MMM",  # z, a, delta
-    "collect": "HMMH",  # s, share, a, part
+    "collect": "HMH",  # s, a, part
     "pool": "DH",  # parts, s
-    "collect_back": "HMMMH",  # s, share, a, delta, part
+    "collect_back": "HMMH",  # s, a, delta, part
     "pool_back": "DH",  # parts, s
     "cost": "MMMV",  # z, a, y, c
     "delta": "MMMM",  # z, a, y, delta
     "step": "VVMHI",  # theta, nabla, state, h, t
-    "descend": "HMSMFMV",  # s, share, a, delta, eta, W, b
+    "descend": "HSMFMV",  # s, a, delta, eta, W, b
     "penalty": "MFF:F",  # W, l2, l1
     "add_penalty_gradient": "MFFM",  # W, l2, l1, nabla_W
     "clip_values": "FV",  # bound, nabla
@@ -56,11 +56,12 @@ ROLES = {
     "limit_norms": "FM",  # bound, W
     "follow": "FVV",  # newest, theta, average
 }
+# Of each argument its letter, or the class of a NamedTuple and the letters of its fields.
+Arguments: TypeAlias = str | tuple[Any, ...]
 # Modules of ours.
 KNOW_NUMBA = {"board", "engine", "formulas", "loops", "products", "rows", "views"}
 FIXED_MODULES = ("numpy", "math", "cmath")  # whose contents nobody edits
 UNSWITCH = {"f": 200, "f_pullback": 200, "step": 200}  # which go through most numbers
-DESCEND = "BAAAAAVVVVHHAHHHTATATTAATTTTAAAAIVVVMVHHRRVAIMAII"  # the arguments of backprop.descend
 
 # Not the whole of fast-math: "nnan" and "ninf" would make isfinite(nan) true.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
@@ -96,7 +97,7 @@ def _toolchain() -> bytes:
     for name in ("numba", "llvmlite", "numpy", "scipy"):
         digest.update(f"{name} {metadata.version(name)}\n".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.stem in KNOW_NUMBA | {"vecmath", "backprop", "regularizers"}:
+        if path.stem in KNOW_NUMBA | {"vecmath", "backprop", "kernel", "regularizers"}:
             digest.update(path.read_bytes())
     return digest.digest()
 
@@ -131,6 +132,8 @@ def _fingerprint(fn: types.FunctionType) -> str:
                         add(getattr(read, attribute, None))
         elif isinstance(value, types.ModuleType):
             digest.update(value.__name__.encode())
+        elif isinstance(value, type):
+            digest.update(repr((value, getattr(value, "_fields", ()))).encode())
         elif isinstance(value, np.ndarray):
             digest.update(repr((value.dtype, value.shape)).encode() + value.tobytes())
         else:
@@ -158,8 +161,8 @@ def _globals_read(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
         yield name, cell.cell_contents
 
 
-def _cache(fn: types.FunctionType) -> Any:
-    """Numba's disk cache for one function, keyed by the function's meaning.
+def _cache(fn: types.FunctionType, arguments: Arguments = "") -> Any:
+    """Numba's disk cache for one function, keyed by its meaning and its NamedTuples' fields.
 
     Numba's own is keyed by the file's contents and the line, so that an edit in another file
     leaves a caller stale and two closures of one factory share an entry.
@@ -167,7 +170,8 @@ def _cache(fn: types.FunctionType) -> Any:
     from numba.core import caching
 
     folder = str(cache_folder())
-    stamp = _meaning(fn)
+    fields = [each[0]._fields for each in arguments if not isinstance(each, str)]
+    stamp = hashlib.sha256(repr((_meaning(fn), fields)).encode()).hexdigest()[:24]
 
     class Locator(caching._CacheLocator):
         _py_file = __file__  # named in Numba's warnings
@@ -253,8 +257,8 @@ def _announce() -> None:
             logger.debug("compiled code is not kept: %s cannot be written", folder)
 
 
-def numba_types(letters: str, number: Any) -> Any:
-    """Numba's types for arguments written as in ROLES, given Numba's type of the numbers."""
+def numba_types(arguments: Arguments, number: Any) -> Any:
+    """Numba's types for these arguments, given Numba's type of the numbers."""
     from numba import types as nb
 
     kinds = {
@@ -270,7 +274,17 @@ def numba_types(letters: str, number: Any) -> Any:
         "B": nb.Array(nb.int64, 2, "C"),
         "T": nb.Array(nb.int64, 3, "C"),
     }
-    return tuple(kinds[kind] for kind in letters)
+
+    def type_of(argument: Any) -> Any:
+        if isinstance(argument, str):
+            return kinds[argument]
+        cls, letters = argument
+        fields = tuple(kinds[kind] for kind in letters)
+        if len(fields) != len(cls._fields):
+            raise ValueError(f"{cls.__name__} has {len(cls._fields)} fields, not {len(fields)}")
+        return nb.BaseTuple.from_types(fields, cls)
+
+    return tuple(map(type_of, arguments))
 
 
 def numba_signature(role: str, number: Any) -> Any:
@@ -318,8 +332,12 @@ def _compiling(unswitch: int = 50) -> Iterator[None]:
 _registered: set[Any] = set()
 
 
-def _register_helpers(fn: types.FunctionType) -> None:
-    """Let compiled code call the plain Python functions that `fn` names, and theirs."""
+def _register_helpers(fn: types.FunctionType, inline: bool = False) -> None:
+    """Let compiled code call the plain Python functions that `fn` names, and theirs.
+
+    With `inline` they become part of their callers: calls with many arguments take longer than
+    some of these functions.
+    """
     from numba.extending import register_jitable
 
     # Importing them is what registers their bodies.
@@ -331,8 +349,9 @@ def _register_helpers(fn: types.FunctionType) -> None:
             continue
         _registered.add(value)
         if value not in loops.REPLACED:
-            register_jitable(**HELPER)(value)
-            _register_helpers(value)
+            options = HELPER | {"forceinline": True} if inline else HELPER
+            register_jitable(**options)(value)
+            _register_helpers(value, inline)
 
 
 def _snapshot(
@@ -427,44 +446,56 @@ def _cfunc(fn: types.FunctionType, signature: Any) -> Any:
     return code
 
 
-_compiled: dict[tuple[Any, str, np.dtype[Any]], Any] = {}
+_compiled: dict[tuple[Any, Arguments, np.dtype[Any]], Any] = {}
 
 
-def compiled(fn: Any, letters: str, dtype: np.dtype[Any]) -> Any:
+def compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any]) -> Any:
     """The compiled form of a function that calls through tables of addresses.
 
     Parameters
     ----------
     fn : plain Python function
-    letters : str
-        Its arguments, as in ROLES.
+    arguments : str, or tuple
+        The kind of each, as in ROLES; of a NamedTuple its class and the kinds of its fields. An
+        array in a NamedTuple must be exactly of its kind: one that is only read, too.
     dtype : float32 or float64
     """
-    key = (fn, letters, dtype)
+    key = (fn, arguments, dtype)
     if key not in _compiled:
         from numba import njit
         from numba.np.numpy_support import from_dtype
 
         _announce()
-        _register_helpers(fn)
+        _register_helpers(fn, inline=True)
         dispatcher: Any = njit(**OPTIONS)(fn)
-        dispatcher._cache = _cache(fn)
+        dispatcher._cache = _cache(fn, arguments)
         with _compiling():
-            dispatcher.compile(numba_types(letters, from_dtype(dtype)))
+            dispatcher.compile(numba_types(arguments, from_dtype(dtype)))
         dispatcher.disable_compile()
         _compiled[key] = dispatcher
     return _compiled[key]
 
 
-def is_compiled(fn: Any, letters: str, dtype: np.dtype[Any]) -> bool:
+def entry_point(dispatcher: Any) -> Callable[..., None]:
+    """The machine code behind what :func:`compiled` gives, without a look at the arguments' types.
+
+    To find the type of so many arrays at each call would take as long as a step of a small network.
+    The caller sees to it that they are as declared.
+    """
+    (code,) = dispatcher.overloads.values()
+    entry: Callable[..., None] = code.entry_point
+    return entry
+
+
+def is_compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any]) -> bool:
     """Whether that function is compiled, here or in the cache."""
-    if (fn, letters, dtype) in _compiled:
+    if (fn, arguments, dtype) in _compiled:
         return True
     from numba.core.registry import cpu_target
     from numba.np.numpy_support import from_dtype
 
     _announce()
-    known: bool = _cache(fn).holds(
-        numba_types(letters, from_dtype(dtype)), cpu_target.target_context
+    known: bool = _cache(fn, arguments).holds(
+        numba_types(arguments, from_dtype(dtype)), cpu_target.target_context
     )
     return known

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
-from chainrule.vecmath import GOLDEN, ROW
+from chainrule.vecmath import GOLDEN
 
 # For what only compiled code calls: less to compile.
 HELPER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -277,11 +277,10 @@ def _mix(x):  # type: ignore[no-untyped-def]
 
 
 @njit(**INLINED)
-def first_number(key, moment, n):  # type: ignore[no-untyped-def]
-    """From which SplitMix64 counts for rows of n numbers, at that moment."""
-    t = np.int64(moment)
-    skipped = np.uint64((moment - t) / ROW) * np.uint64(n)
-    return _mix(_mix(np.uint64(key) + GOLDEN) + np.uint64(t)) + skipped * GOLDEN
+def first_number(key, step, row, n):  # type: ignore[no-untyped-def]
+    """The number from which SplitMix64 counts at that step, from that row of n numbers on."""
+    skipped = np.uint64(row) * np.uint64(n)
+    return _mix(_mix(np.uint64(key) + GOLDEN) + np.uint64(step)) + skipped * GOLDEN
 
 
 @njit(**INLINED)

@@ -219,9 +219,9 @@ def _take_rows(x: Any, rows: Any, out: Any) -> Any:
 
 
 @overload(vecmath.random_uniform)
-def _random_uniform(key: Any, moment: Any, out: Any) -> Any:
-    def body(key, moment, out):  # type: ignore[no-untyped-def]
-        start = first_number(key, moment, out.shape[1])
+def _random_uniform(key: Any, step: Any, row: Any, out: Any) -> Any:
+    def body(key, step, row, out):  # type: ignore[no-untyped-def]
+        start = first_number(key, step, row, out.shape[1])
         unit = out.dtype.type(2.0**-24)
         flat = out.ravel()
         for i in range(len(flat)):
@@ -231,9 +231,9 @@ def _random_uniform(key: Any, moment: Any, out: Any) -> Any:
 
 
 @overload(vecmath.drop)
-def _drop(x: Any, rate: Any, key: Any, moment: Any, out: Any) -> Any:
-    def body(x, rate, key, moment, out):  # type: ignore[no-untyped-def]
-        start = first_number(key, moment, out.shape[1])
+def _drop(x: Any, rate: Any, key: Any, step: Any, row: Any, out: Any) -> Any:
+    def body(x, rate, key, step, row, out):  # type: ignore[no-untyped-def]
+        start = first_number(key, step, row, out.shape[1])
         least = np.int64(np.ceil(rate * 2.0**24))
         factor, zero = out.dtype.type(1 / (1 - rate)), out.dtype.type(0)
         x, out = x.ravel(), out.ravel()
@@ -244,13 +244,12 @@ def _drop(x: Any, rate: Any, key: Any, moment: Any, out: Any) -> Any:
 
 
 @overload(vecmath.random_normal)
-def _random_normal(key: Any, moment: Any, out: Any) -> Any:
+def _random_normal(key: Any, step: Any, row: Any, out: Any) -> Any:
     normal_of = NORMAL_OF[out.dtype]
 
-    def body(key, moment, out):  # type: ignore[no-untyped-def]
-        t = np.int64(moment)
-        first = first_number(key, moment + t, out.shape[1])
-        second = first_number(key, moment + t + 1, out.shape[1])
+    def body(key, step, row, out):  # type: ignore[no-untyped-def]
+        first = first_number(key, 2 * step, row, out.shape[1])
+        second = first_number(key, 2 * step + 1, row, out.shape[1])
         number = out.dtype.type
         unit, one = number(2.0**-24), number(1)
         flat = out.ravel()

@@ -111,13 +111,11 @@ class Network:
             raise ValueError(f"layers has {len(self.layers) - 1} entries for {self.L} layers")
         self._check_own_pieces()
         self.parameter_tables, n_parameters = self._lay_out()
-        self.batch_tables, self.own_at = self._lay_out_numbers()
-        self.n_numbers, self.n_statistics = self.batch_tables[:, -1, [0, 2]].sum(axis=1).tolist()
+        self._statistics_table = self._lay_out_statistics()
+        self.n_statistics = int(self._statistics_table[-1, [0, 2]].sum())
         own = [x for layer, n in self._by_layer() for x in layer.numbers(n)]
         self.own = np.array(own, np.float64)
         self._tables: Index | None = None
-        starts = self.parameter_tables[2]
-        self.steps_at = starts[starts[:, 2] > 0, 0]  # where in `own` the step is told
         self.theta: Array = np.zeros(n_parameters, self.dtype)
         self.W, self.b = self.views(self.theta)
         self._initialize(init, np.random.default_rng(seed))
@@ -149,23 +147,43 @@ class Network:
             own += len(self.layers[l].numbers(self.sizes[l]))
         return tables, offset
 
-    def _lay_out_numbers(self) -> tuple[Index, Index]:
-        """Tables of s and of statistics for a batch, by layer; and where the numbers of own go."""
-        tables = np.zeros((2, self.L + 1, 3), np.int64)
-        own_at: list[int] = []
+    def _lay_out_statistics(self) -> Index:
+        """Table of the statistics of one block of rows, by layer."""
+        table = np.zeros((self.L + 1, 3), np.int64)
         for l, (layer, n) in enumerate(self._by_layer(), start=1):
             size = layer.statistics.size(n) if layer.statistics else 0
-            start, k = tables[0, l - 1, 0] + tables[0, l - 1, 2], self.parameter_tables[2, l, 2]
-            tables[0, l] = start, 1, k + size
-            tables[1, l] = tables[1, l - 1, 0] + tables[1, l - 1, 2], 1, size
-            own_at += range(start, start + k)
-        return tables, np.array(own_at, np.int64)
+            table[l] = table[l - 1, 0] + table[l - 1, 2], 1, size
+        return table
+
+    def _lay_out_constants(self, m: int) -> Index:
+        """Table of s for a batch of m rows: a layer's constants, and what it knows of the batch."""
+        table = self.parameter_tables[2].copy()
+        for l, layer in enumerate(self.layers[1:], start=1):
+            if layer.is_random:
+                table[l, 2] += 1
+            if layer.statistics:
+                table[l, 2] += self._statistics_table[l, 2] + m
+        table[1:, 0] = np.cumsum(table[:-1, 2])
+        return table
+
+    def constants_at(self, m: int) -> Index:
+        """Where the constants lie in a vector of all s for a batch of m rows."""
+        starts, sizes = self.tables(m)[3, :, 0], self.parameter_tables[2, :, 2]
+        return np.concatenate([np.arange(i, i + k) for i, k in zip(starts, sizes, strict=True)])
+
+    @property
+    def steps_at(self) -> Index:
+        """Where in `own` the step is written while training."""
+        starts = self.parameter_tables[2]
+        found: Index = starts[starts[:, 2] > 0, 0]
+        return found
 
     def weight_layers(self) -> Index:
-        """Layers whose W are weights, for penalties and decay to hold."""
+        """Layers whose W are weights: penalties, decay and the limit on norms concern them."""
         layers = range(1, self.L + 1)
-        found = [l for l in layers if self.W[l].size and self.layers[l].initial_scale is None]
-        return np.array(found, np.int64)
+        return np.array(
+            [l for l in layers if self.W[l].size and self.layers[l].is_weight], np.int64
+        )
 
     def tables(self, m: int) -> Index:
         """All tables for batches of m rows: W, b, z (a and delta alike), s, and statistics.
@@ -175,7 +193,8 @@ class Network:
         kept = self._tables
         if kept is None or kept[2, 0, 1] != m:
             kept = np.zeros((5, self.L + 1, 3), np.int64)
-            kept[:2], kept[3:] = self.parameter_tables[:2], self.batch_tables
+            kept[:2], kept[4] = self.parameter_tables[:2], self._statistics_table
+            kept[3] = self._lay_out_constants(m)
             starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]]) * m
             kept[2] = np.stack([starts, np.full(self.L + 1, m), self.sizes], axis=1)
             self._tables = kept  # for the next batch of as many rows
@@ -236,7 +255,7 @@ class Network:
         raise IndexError(position)
 
     def functions(self) -> dict[str, list[Any]]:
-        """The functions that `backprop` calls, by role, and by layer if they are of layers.
+        """The functions that training calls, by role, and by layer if they are of layers.
 
         None where a layer has no such function.
         """
@@ -260,31 +279,38 @@ class Network:
         }
 
     def bind(
-        self, m: int, backward: bool = True, training: int = 0, room: Array | None = None
+        self,
+        m: int,
+        backward: bool = True,
+        training: int = 0,
+        buffer: Array | None = None,
+        share: Array | None = None,
     ) -> tuple[backprop.Layers, backprop.Batch]:
-        """The network as `backprop` takes it, and room for a batch of m rows.
+        """The network as `backprop` takes it, and buffers for a batch of m rows.
 
-        `training` is the step that layers with numbers of their own see; they see a copy.
-        `room`, (2 m Σ n_l,), is taken for z and a. Default: new memory.
+        `training` is the step that layers with constants see; they see a copy. `share`, (m, 1), is
+        what each row counts for. Default: 1 / m. `buffer`, (2 m Σ n_l,), is used for z and a.
+        Default: new memory.
         """
         tables = self.tables(m)
-        s, parts = np.zeros(self.n_numbers), np.zeros(self.n_statistics)
-        if self.own.size:
-            s[self.own_at] = self.own
-            s[self.own_at[self.steps_at]] = training
         role = self.functions()
-        by_layer = (role[name] for name in backprop.BY_LAYER)
-        asks = [layer.statistics is not None for layer in self.layers]
-        net = backprop.Layers._make([self.L, *by_layer, asks, self.W, self.b])
+        by_layer = (role[name] for name in ("forward", "pullback", "gradient", "f", "f_pullback"))
+        net = backprop.Layers._make([self.L, *by_layer, self.W, self.b])
         size = m * sum(self.sizes)
-        if room is None:
-            room = np.zeros(2 * size, self.dtype)
-        z, a = matrices(room[:size], tables[2]), matrices(room[size:], tables[2])
+        if buffer is None:
+            buffer = np.zeros(2 * size, self.dtype)
+        z, a = matrices(buffer[:size], tables[2]), matrices(buffer[size:], tables[2])
         delta = matrices(np.zeros(size, self.dtype), tables[2]) if backward else []
-        share = np.full((m, 1), 1 / m, self.dtype)
-        part = vectors(parts, tables[4]) if self.n_statistics else []
-        all_parts = matrices(parts, tables[4]) if self.n_statistics else []
-        return net, backprop.Batch(z, a, delta, share, vectors(s, tables[3]), part, all_parts)
+        if share is None:
+            share = np.full((m, 1), 1 / m, self.dtype)
+        s = vectors(np.zeros(int(tables[3, -1, [0, 2]].sum())), tables[3])
+        for l in range(1, self.L + 1) if self.own.size else ():
+            start, _, k = self.parameter_tables[2, l]
+            s[l][:k] = self.own[start : start + k]
+            s[l][:1] = training
+            if self.layers[l].statistics:
+                s[l][-m:] = share[:, 0]
+        return net, backprop.Batch(z, a, delta, share, s)
 
     def forward(self, X: ArrayLike) -> backprop.Batch:
         """Run the forward pass and keep everything.

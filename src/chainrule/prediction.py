@@ -234,9 +234,7 @@ class Prediction(TransformerMixin, Parameters):
                 batch.delta[L][np.arange(len(block)), unit] = 1
                 network.activations[L].pullback(batch.z[L], batch.a[L], batch.delta[L])
                 backprop.backward(net, batch)
-                net.pullback[1](
-                    net.W[1], net.b[1], batch.s[1], batch.share, block, batch.delta[1], below
-                )
+                net.pullback[1](net.W[1], net.b[1], batch.s[1], block, batch.delta[1], below)
             below *= self._unit_factor(unit)
             gradient[at] = below[:, : self.n_features_in_]
         return gradient
@@ -300,7 +298,7 @@ class Prediction(TransformerMixin, Parameters):
 
 def norm_layers(network: Network) -> list[int]:
     """Which layers normalise."""
-    return [l for l in range(1, network.L + 1) if network.layers[l].initial_scale is not None]
+    return [l for l in range(1, network.L + 1) if network.layers[l].is_normalisation]
 
 
 def _where_not_finite(estimator: Any, X: Any) -> str:

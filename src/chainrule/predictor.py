@@ -37,7 +37,7 @@ def make_predictor(network: Network) -> Callable[[Array], Array]:
         if layer.forward is AFFINE.forward:
             steps.append(_affine(W, b))
         else:
-            steps.append(_any_layer(layer.forward, W, b, s[l], network, l))
+            steps.append(_any_layer(layer.forward, W, b, s[l], network.sizes[l], network.dtype))
         if f is activations.relu:
             steps.append(_relu(n, network.dtype))
         elif f is activations.softmax:
@@ -89,14 +89,11 @@ def _softmax(n: int, dtype: np.dtype[Any]) -> Callable[[Array], Array]:
 
 
 def _any_layer(
-    forward: Callable[..., None], W: Array, b: Array, s: Any, network: Network, l: int
+    forward: Callable[..., None], W: Array, b: Array, s: Any, n: int, dtype: np.dtype[Any]
 ) -> Callable[[Array], Array]:
-    n, dtype = network.sizes[l], network.dtype
-    share = np.ones((1, 1), dtype)
-
     def layer(a: Array) -> Array:
         z: Array = np.empty((1, n), dtype)
-        forward(W, b, s, share, a[np.newaxis], z)
+        forward(W, b, s, a[np.newaxis], z)
         row: Array = z[0]
         return row
 
@@ -146,7 +143,7 @@ def _predict_blocks(
     """
     n_in, dtype = network.sizes[0], network.dtype
     room = _lend_room(2 * rows * sum(network.sizes), dtype)
-    net, batch = network.bind(rows, backward=False, room=room)
+    net, batch = network.bind(rows, backward=False, buffer=room)
     if rows >= 8 * TILE:
         net, batch = _for_blocks(net, batch)
     a = list(batch.a)
@@ -198,7 +195,7 @@ def _affine_in_tiles(z: Array, b: Array) -> Callable[..., None]:
     tiles, rest = _in_tiles(z)
     copies = np.tile(b, (TILE, 1))
 
-    def affine(W: Array, b: Array, s: Any, share: Array, a: Array, z: Array) -> None:
+    def affine(W: Array, b: Array, s: Any, a: Array, z: Array) -> None:
         dot(a, W, z)
         add(tiles, copies, tiles)
         add(rest, b, rest)

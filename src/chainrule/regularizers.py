@@ -93,5 +93,4 @@ def limit_norms(bound: float, W: Array) -> None:
     W *= np.minimum(W.dtype.type(1), W.dtype.type(bound) / np.sqrt(np.maximum(norms, tiny)))
 
 
-# In the order in which `backprop.descend` takes them.
 RULES = (penalty, add_penalty_gradient, clip_values, clip_norm, shrink, limit_norms, follow)

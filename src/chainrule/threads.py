@@ -217,21 +217,21 @@ class Team:
     """Workers that stay at one piece of compiled code, from one run of steps to the next.
 
     To start a thread and to wait for its end takes longer than the steps of many an epoch. These
-    start once; between runs they watch the board, and go when nothing comes for some milliseconds.
+    start once; between runs they watch the queue, and go when nothing comes for some milliseconds.
 
     Parameters
     ----------
     work : callable (k, steps)
         What all of them call: the leader to take steps from the k-th on, the others with 0 steps,
-        to take part until they go. Bound to the board.
-    board : (BOARD,) int64 zeros
+        to take part until they go. Bound to the queue.
+    queue : (QUEUE,) int64 zeros
         As in :mod:`chainrule.vecmath`.
     workers : int
         Two or more, the leader among them.
     """
 
-    def __init__(self, work: Callable[[int, int], None], board: Index, workers: int) -> None:
-        self.workers, self.board = workers, board
+    def __init__(self, work: Callable[[int, int], None], queue: Index, workers: int) -> None:
+        self.workers, self.queue = workers, queue
         self._work, self._process = work, os.getpid()
         self._errors: list[BaseException] = []
         for _ in range(1, workers):
@@ -247,12 +247,12 @@ class Team:
     @property
     def complete(self) -> bool:
         """Whether all are still there; in a forked child none is."""
-        gone = self.board[ABORTED] or self.board[GONE]
+        gone = self.queue[ABORTED] or self.queue[GONE]
         return not gone and self._process == os.getpid()
 
     def dismiss(self) -> None:
         """Send the others home."""
-        self.board[ABORTED] = 1
+        self.queue[ABORTED] = 1
 
     def lead(self, steps: int) -> None:
         """Take that many steps, with the others' help.
@@ -260,7 +260,7 @@ class Team:
         If one of them fails, all stop and its error is raised.
         """
         try:
-            self._work(int(self.board[ANNOUNCED]), steps)
+            self._work(int(self.queue[ANNOUNCED]), steps)
         except BaseException:
             self.dismiss()
             raise

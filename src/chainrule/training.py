@@ -1,6 +1,6 @@
 """Training: epochs of mini-batches, until done, stopped, interrupted or diverged.
 
-An epoch draws an order of the samples and hands it to :func:`chainrule.backprop.descend`, plain
+An epoch draws an order of the samples and hands it to :func:`chainrule.kernel.descend`, plain
 or compiled. The last, smaller batch of an epoch is used and averaged over its own rows.
 """
 

@@ -17,18 +17,14 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.floating[Any]]
 Index: TypeAlias = NDArray[np.int64]
 
-# Workers' common board, each number in a cache line: the phase and, in as many bits as it has
-# items at most, which are taken; how many items are done, whether the workers are sent home,
-# whether there is only one, how many steps are announced, and how many workers have gone because
-# none were for a while.
+# The work queue is an array of QUEUE numbers, each in a cache line of its own. TICKET: the phase
+# and, in the MOST_ITEMS lowest bits, which of its items are claimed. DONE: how many items are done.
+# ABORTED: whether the worker threads are to stop. ALONE: whether there is only one. ANNOUNCED: how
+# many steps are announced. GONE: how many threads have ended because no steps were for a while.
 MOST_ITEMS = 32
-BOARD, TICKET, DONE, ABORTED, ALONE, ANNOUNCED, GONE = 48, 0, 8, 16, 24, 32, 40
+QUEUE, TICKET, DONE, ABORTED, ALONE, ANNOUNCED, GONE = 48, 0, 8, 16, 24, 32, 40
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / golden ratio, SplitMix64's increment
-
-# A moment is a step t and, in its fraction, the row of the batch with which a block begins.
-ROW = 2.0**-24
-MOST_ROWS = 1 << 24
 
 
 def copy(x: Array, out: Array) -> None:
@@ -126,27 +122,27 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-def random_uniform(key: float, moment: float, out: Array) -> None:
+def random_uniform(key: float, step: float, row: float, out: Array) -> None:
     """out ~ U[0, 1), (m, n), a pure function of key, step and place, with 24 random bits.
 
-    moment = t + r · ROW: out's first row is row r of the batch at step t. Counter-based: the
-    same numbers in both engines, for any cut of the batch and any number of threads, and after
-    a resumption, with no state to keep. Salmon et al. (2011) describe the idea.
+    `row` says which row of the batch is out's first; key, step and row are whole numbers, which
+    floats hold up to 2⁵³. Counter-based: the same numbers in both engines, for any cut of the
+    batch and any number of threads, and after a resumption, with no state to keep. Salmon et al.
+    (2011) describe the idea.
     """
-    t, first = int(moment), int((moment - int(moment)) / ROW) * out.shape[1]
+    first = int(row) * out.shape[1]
     with np.errstate(over="ignore"):
-        start = _mix(_mix(np.array([int(key)], np.uint64) + GOLDEN) + np.uint64(t))
+        start = _mix(_mix(np.array([int(key)], np.uint64) + GOLDEN) + np.uint64(int(step)))
         place = np.arange(first + 1, first + out.size + 1, dtype=np.uint64) * GOLDEN
         bits = _mix(start + place) >> np.uint64(40)
     np.multiply(bits.reshape(out.shape), out.dtype.type(2.0**-24), out, casting="unsafe")
 
 
-def random_normal(key: float, moment: float, out: Array) -> None:
+def random_normal(key: float, step: float, row: float, out: Array) -> None:
     """out ~ N(0, 1) like random_uniform: √(-2 log u) cos 2πv, after Box and Muller (1958)."""
-    t = int(moment)
     u, v = np.empty(out.shape), np.empty(out.shape)
-    random_uniform(key, moment + t, u)
-    random_uniform(key, moment + t + 1, v)
+    random_uniform(key, 2 * step, row, u)
+    random_uniform(key, 2 * step + 1, row, v)
     out[:] = np.sqrt(-2 * np.log(1 - u)) * np.cos(2 * np.pi * v)
 
 
@@ -155,9 +151,9 @@ def gate(x: Array, out: Array) -> None:
     out *= x > 0
 
 
-def drop(x: Array, rate: float, key: float, moment: float, out: Array) -> None:
+def drop(x: Array, rate: float, key: float, step: float, row: float, out: Array) -> None:
     """out = x / (1 - rate) where random_uniform's number is `rate` or more, 0 x elsewhere."""
-    random_uniform(key, moment, out)
+    random_uniform(key, step, row, out)
     np.multiply(x, out >= np.float64(rate), out)
     out *= out.dtype.type(1 / (1 - rate))
 
@@ -391,44 +387,52 @@ def functions(role: str, table: Sequence[Any], like: Array) -> Sequence[Any]:
     return table
 
 
-def announced(board: Any, k: int, steps: int) -> int:
+def borrowed(x: Any) -> Any:
+    """The same array, number or NamedTuple of them; compiled, without counting references.
+
+    A caller that keeps the arrays alive spares the functions that it calls from counting.
+    """
+    return x
+
+
+def announced_steps(queue: Any, k: int, steps: int) -> int:
     """How many steps are announced by now, after k that are done.
 
-    A worker that has nothing to announce waits until there is more to do. In compiled code it
-    gives up after a while, in which it has kept its core awake: then the result is k.
+    A worker thread that has nothing to announce waits until there is more to do. In compiled code
+    it gives up after a while, in which it has kept its core awake: then the result is k.
 
     Parameters
     ----------
-    board : (BOARD,) int64
+    queue : (QUEUE,) int64
     k : int
         Steps done before.
     steps : int
-        As many more are announced herewith; 0: wait for another worker to do so.
+        As many more are announced herewith; 0: wait for another thread to do so.
     """
     if steps > 0:
-        board[ANNOUNCED] = k + steps
-    return int(board[ANNOUNCED])
+        queue[ANNOUNCED] = k + steps
+    return int(queue[ANNOUNCED])
 
 
-def take(board: Any, phase: int, n: int, done: int, before: int) -> int:
-    """The next of a phase's n items after this worker has done one; n when all items are done.
+def claim(queue: Any, phase: int, n: int, done: int, preferred: int) -> int:
+    """The next of a phase's n items after this thread has done one; n when all items are done.
 
-    Workers that run one piece of code share the items of each of its phases, and none goes on
-    before the phase is over. A lone worker, as here, takes them one after the other. The
-    compiled body deals them out by whoever comes, so that a worker that the system has put
-    aside for a moment holds nobody up unless it has an item in hand.
+    Threads that run one piece of code share the items of each of its phases, and none goes on
+    before the phase is over. A lone thread, as here, does them one after the other. The compiled
+    body deals them out to whoever comes, so that a thread that the system has suspended for a
+    moment holds nobody up unless it has an item in hand.
 
     Parameters
     ----------
-    board : (BOARD,) int64 zeros, but for board[ALONE]
+    queue : (QUEUE,) int64 zeros, except for queue[ALONE]
     phase : int
-        0, 1, 2, … in the order in which all workers come through.
+        0, 1, 2, … in the order in which all threads come through.
     n : int
         How many items; 1 to MOST_ITEMS.
     done : int
         The item just done; -1 at the start of a phase.
-    before : int
-        Items that the worker would rather have, a bit for each: what it did with them before may
+    preferred : int
+        Items that this thread should rather do, a bit for each: what it did with them before may
         still be in its core's cache.
     """
     return done + 1

@@ -1,6 +1,6 @@
 """Views that cost nothing, and calls by address: lowered to LLVM's code by hand.
 
-An overload each would double the time to compile `backprop.descend`. They own nothing, so that no
+An overload each would double the time to compile `kernel.descend`. They own nothing, so that no
 references are counted: what they look into has to outlive them, as a function's arguments do.
 """
 
@@ -155,3 +155,25 @@ def _get_function(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     i = context.cast(builder, args[1], index, types.intp)
     address = builder.load(builder.gep(struct.addresses, [i]))
     return builder.inttoptr(address, context.get_value_type(kept.pointer))
+
+
+@type_callable(vecmath.borrowed)
+def _type_borrowed(context: Any) -> Any:
+    return lambda x: x
+
+
+@lowered(vecmath.borrowed, types.Array)
+def _borrow_array(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    array = make_array(sig.args[0])(context, builder, args[0])
+    array.meminfo = cgutils.get_null_value(array.meminfo.type)
+    array.parent = cgutils.get_null_value(array.parent.type)
+    return array._getvalue()
+
+
+@lowered(vecmath.borrowed, types.BaseTuple)
+def _borrow_each(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    values = cgutils.unpack_tuple(builder, args[0])
+    for i, (kind, value) in enumerate(zip(sig.args[0].types, values, strict=True)):
+        if isinstance(kind, types.Array):
+            values[i] = _borrow_array(context, builder, kind(kind), [value])
+    return context.make_tuple(builder, sig.return_type, values)

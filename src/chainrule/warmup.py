@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from chainrule import ahead, backprop, engine
+from chainrule import ahead, engine, kernel
 from chainrule.activations import ACTIVATIONS
 from chainrule.data import float_dtype
 from chainrule.layers import LAYERS
@@ -69,7 +69,7 @@ def warm_up(
                 done += 1
         if progress is not None:
             progress(done, total)
-        engine.compiled(backprop.descend, engine.DESCEND, kind)
+        engine.compiled(kernel.descend, kernel.ARGUMENTS, kind)
         done += 1
     if progress is not None:
         progress(done, total)

@@ -1,0 +1,747 @@
+"""The loop that trains: the steps of an epoch, each in phases that worker threads share.
+
+A step has these phases. In each, worker threads claim items from a queue, and none goes on before
+all items of the phase are done; which thread does an item makes no difference to the result.
+
+1. Forward and backward (:func:`propagate`): the items are blocks of the batch's rows. It is one
+   pass over the blocks, unless layers need statistics of the whole batch: then the passes end at
+   these layers, where the blocks' statistics are pooled.
+2. Gradient and step (:func:`update_parameters`): the items are chunks of the parameters. The step
+   on a part of W follows on its gradient while that is still in the processor's cache.
+3. Where gradients are clipped (:func:`clip` and :func:`step_after_clipping`), the step is a phase
+   of its own.
+4. Where norms are limited (:func:`limit_norms`), so is that.
+
+The equations are in :mod:`chainrule.backprop`. These functions run as they stand
+(``engine="numpy"``) and compiled (``engine="numba"``): then components are addresses, and arrays
+stand where lists do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from chainrule.backprop import (
+    Batch,
+    Layers,
+    backward,
+    forward,
+    gradient,
+    layer_gradient,
+    output_error,
+)
+from chainrule.plan import Plan
+from chainrule.regularizers import Rules
+from chainrule.vecmath import (
+    Array,
+    Index,
+    add,
+    announced_steps,
+    borrowed,
+    claim,
+    functions,
+    matrices,
+    row_total,
+    shares,
+    take_rows,
+    vectors,
+    weighted_sum,
+)
+
+
+class Components(NamedTuple):
+    """The functions that a training calls, by role; in the compiled engine their addresses.
+
+    Attributes
+    ----------
+    forward, pullback, gradient : L + 1 functions each
+        Of the layers, as in :mod:`chainrule.layers`. Entry 0 is a placeholder.
+    f, f_pullback : L + 1 functions each
+        Of the activations.
+    collect, pool, collect_back, pool_back : L + 1 functions each
+        Of the layers that have statistics, as in :class:`chainrule.layers.Statistics`.
+    cost, delta : one function each, in a list of one
+        Of the loss.
+    step : one function
+        Of the optimiser.
+    descend : L + 1 functions
+        Of the layers that take their step together with the gradient.
+    penalty, add_penalty_gradient, clip_values, clip_norm, shrink, limit_norms, follow
+        One function each, as in :mod:`chainrule.regularizers`.
+    """
+
+    forward: Sequence[Any]
+    pullback: Sequence[Any]
+    gradient: Sequence[Any]
+    f: Sequence[Any]
+    f_pullback: Sequence[Any]
+    collect: Sequence[Any]
+    pool: Sequence[Any]
+    collect_back: Sequence[Any]
+    pool_back: Sequence[Any]
+    cost: Sequence[Any]
+    delta: Sequence[Any]
+    step: Sequence[Any]
+    descend: Sequence[Any]
+    penalty: Sequence[Any]
+    add_penalty_gradient: Sequence[Any]
+    clip_values: Sequence[Any]
+    clip_norm: Sequence[Any]
+    shrink: Sequence[Any]
+    limit_norms: Sequence[Any]
+    follow: Sequence[Any]
+
+
+class State(NamedTuple):
+    """What steps change.
+
+    Attributes
+    ----------
+    theta : (P,)
+        The parameters.
+    nabla : (P,) or, if every block of rows has a gradient of its own, as many times P
+        Buffer for the gradient; the first P are the last step's in the end.
+    memory : (slots P,)
+        The optimiser's memory, slice by slice.
+    average : (P,) or empty
+        Running average of theta.
+    constants : float64
+        The constants s of all layers, for each block of rows.
+    statistics : float64
+        Buffer for the statistics of each block of rows.
+    """
+
+    theta: Array
+    nabla: Array
+    memory: Array
+    average: Array
+    constants: Array
+    statistics: Array
+
+
+class Traits(NamedTuple):
+    """What is particular about some layers.
+
+    Attributes
+    ----------
+    with_constants : int64
+        Layers that have constants, and so see the step.
+    random : int64
+        Layers that draw random numbers, and so see the place of their rows in the batch.
+    with_statistics : int64
+        Layers that have statistics, and so see what each row counts for.
+    is_weight : (L + 1,) int64
+        1 for a layer whose W is a weight: penalties and the limit on norms concern it.
+    is_fused : (L + 1,) int64
+        1 for a layer that updates W and b during the matrix product, without storing the
+        gradient, except in the last step (plain gradient descent).
+    rate_factors, decay_factors : (2 (L + 1),) float64
+        Factors on the learning rate and on the weight decay of each group of parameters: of layer
+        l, W is group 2 l and b is group 2 l + 1.
+    lowest : int
+        The lowest layer that has parameters.
+    """
+
+    with_constants: Index
+    random: Index
+    with_statistics: Index
+    is_weight: Index
+    is_fused: Index
+    rate_factors: Array
+    decay_factors: Array
+    lowest: int
+
+
+class Buffers(NamedTuple):
+    """Buffers for one batch of m rows, which all worker threads share.
+
+    Attributes
+    ----------
+    z, a, delta : (m (n_0 + … + n_L),)
+    y : (m, n_targets)
+        Targets.
+    costs : (m,)
+    penalties : (G,) float64
+        The batches' penalties are added to it, part by part of the parameters.
+    total : (1,) float64
+        The weighted sum of the rows' costs is added to it, each at the parameters before its step.
+    """
+
+    z: Array
+    a: Array
+    delta: Array
+    y: Array
+    costs: Array
+    penalties: Array
+    total: Array
+
+
+class Worker(NamedTuple):
+    """What each worker thread has of its own.
+
+    Attributes
+    ----------
+    hyper : float64
+        The optimiser's numbers.
+    share : (m, 1)
+        What each row of the batch counts for: 1 / m, or by weight.
+    """
+
+    hyper: Array
+    share: Array
+
+
+class Data(NamedTuple):
+    """Samples.
+
+    Attributes
+    ----------
+    X, Y : (N, n_0), (N, n_targets); only read
+    weight : (N,) or empty
+        Weights of the samples; empty: all 1.
+    """
+
+    X: Array
+    Y: Array
+    weight: Array
+
+
+class Schedule(NamedTuple):
+    """The steps to take; that of step k is at k modulo K.
+
+    Attributes
+    ----------
+    rates : (K,) float64
+        Learning rates.
+    times : (K,) int64
+        The number t of each step in the course of the fit, from 1.
+    order : (K m,) int64
+        Rows of each batch, one after the other.
+    """
+
+    rates: Array
+    times: Index
+    order: Index
+
+
+# The kinds of `descend`'s arguments, as in `engine.ROLES`; of a NamedTuple those of its fields.
+ARGUMENTS = (
+    (Components, "A" * 20),
+    (State, "VVVVHH"),
+    (Plan, "TATAAAATTAAATTTT"),
+    (Traits, "AAAAAHHI"),
+    (Buffers, "VVVMVHH"),
+    (Worker, "HM"),
+    (Data, "RRV"),
+    (Schedule, "HAA"),
+    (Rules, "F" * 9),
+    "I",  # m
+    "A",  # queue
+    "I",  # first
+    "I",  # steps
+)
+
+
+class Functions(NamedTuple):
+    """Functions that are not in `Layers`; as in `Components`."""
+
+    collect: Any
+    pool: Any
+    collect_back: Any
+    pool_back: Any
+    cost: Any
+    delta: Any
+    step: Any
+    descend: Any
+    penalty: Any
+    add_penalty_gradient: Any
+    clip_values: Any
+    clip_norm: Any
+    shrink: Any
+    limit_norms: Any
+    follow: Any
+
+
+class Blocks(NamedTuple):
+    """Views by block of rows, and of each by layer."""
+
+    z: Any
+    a: Any
+    delta: Any
+    s: Any
+    statistics: Any
+    statistics_of_all: Any
+    nabla_W: Any  # noqa: N815
+    nabla_b: Any
+
+
+class Parts(NamedTuple):
+    """Views by part of the parameters (W to nabla_b), by layer (a, delta), by slice (the rest)."""
+
+    W: Any
+    b: Any
+    b_row: Any
+    nabla_W: Any  # noqa: N815
+    nabla_b: Any
+    a: Any
+    delta: Any
+    theta: Any
+    nabla: Any
+    memory: Any
+    average: Any
+
+
+class Step(NamedTuple):
+    """One step: its number, learning rate and rows, and the sum of the rows' weights."""
+
+    t: int
+    rate: float
+    rows: Any
+    weight: float
+    is_last: bool
+
+
+def descend(
+    components: Components,
+    state: State,
+    plan: Plan,
+    traits: Traits,
+    buffers: Buffers,
+    worker: Worker,
+    data: Data,
+    schedule: Schedule,
+    rules: Rules,
+    m: int,
+    queue: Index,
+    first: int,
+    steps: int,
+) -> None:
+    """Take steps, one for every m rows of the schedule's order.
+
+    Several worker threads may run this at once, on the same arrays. One of them announces a number
+    of steps and returns when they are done. The others help, and wait for more.
+
+    Parameters
+    ----------
+    components : Components
+    state : State
+        Changed in place.
+    plan : Plan
+        How a step is cut into blocks of rows and parts of the parameters.
+    traits : Traits
+    buffers : Buffers
+    worker : Worker
+        Of each worker thread its own.
+    data : Data
+    schedule : Schedule
+    rules : Rules
+    m : int
+        Rows in a batch.
+    queue : int64
+        The work queue, for `vecmath.claim` and `vecmath.announced_steps`.
+    first : int
+        The first step to take.
+    steps : int
+        Number of steps to run; 0 in the helping threads, which wait for work.
+    """
+    components, state, plan, traits = (
+        borrowed(components),
+        borrowed(state),
+        borrowed(plan),
+        borrowed(traits),
+    )
+    buffers, worker, data = borrowed(buffers), borrowed(worker), borrowed(data)
+    schedule, queue = borrowed(schedule), borrowed(queue)
+    net, calls = layers_of(components, state, plan), functions_of(components, state.theta)
+    blocks, parts = blocks_of(state, plan, buffers), parts_of(state, plan, buffers)
+    passes = 2 * len(plan.stages) - 3  # up through the stages, and back from the last
+    clips = rules.clip_value > 0 or rules.clip_norm > 0
+    phases = passes + 1 + 2 * int(clips) + int(rules.max_norm > 0)
+    my_blocks = my_chunks = 0  # what this thread did last, a bit for each
+    k, end = first, announced_steps(queue, first, steps)
+    while k < end:
+        step = begin_step(schedule, data, worker, k, m, k == end - 1)
+        phase = k * phases
+        for number in range(passes):
+            my_blocks = propagate(
+                net,
+                calls,
+                blocks,
+                plan,
+                traits,
+                buffers,
+                worker,
+                data,
+                rules,
+                step,
+                number,
+                queue,
+                phase,
+                my_blocks,
+            )
+            phase += 1
+        my_chunks = update_parameters(
+            net,
+            calls,
+            blocks,
+            parts,
+            state,
+            plan,
+            traits,
+            buffers,
+            worker,
+            data,
+            rules,
+            step,
+            clips,
+            queue,
+            phase,
+            my_chunks,
+        )
+        phase += 1
+        if clips:
+            clip(calls, state, rules, queue, phase)
+            step_after_clipping(
+                calls, parts, plan, traits, worker, rules, step, queue, phase + 1, my_chunks
+            )
+            phase += 2
+        if rules.max_norm > 0:
+            limit_norms(net, calls, state, traits, rules, queue, phase)
+        k += 1
+        if k == end and steps == 0:
+            end = announced_steps(queue, k, 0)
+
+
+def layers_of(components: Components, state: State, plan: Plan) -> Layers:
+    """The network, as the equations take it."""
+    theta = state.theta
+    return Layers(
+        plan.tables.shape[1] - 1,
+        functions("forward", components.forward, theta),
+        functions("pullback", components.pullback, theta),
+        functions("gradient", components.gradient, theta),
+        functions("f", components.f, theta),
+        functions("f_pullback", components.f_pullback, theta),
+        matrices(theta, plan.tables[0]),
+        vectors(theta, plan.tables[1]),
+    )
+
+
+def functions_of(components: Components, like: Array) -> Functions:
+    """The other functions."""
+    return Functions(
+        functions("collect", components.collect, like),
+        functions("pool", components.pool, like),
+        functions("collect_back", components.collect_back, like),
+        functions("pool_back", components.pool_back, like),
+        functions("cost", components.cost, like),
+        functions("delta", components.delta, like),
+        functions("step", components.step, like),
+        functions("descend", components.descend, like),
+        functions("penalty", components.penalty, like),
+        functions("add_penalty_gradient", components.add_penalty_gradient, like),
+        functions("clip_values", components.clip_values, like),
+        functions("clip_norm", components.clip_norm, like),
+        functions("shrink", components.shrink, like),
+        functions("limit_norms", components.limit_norms, like),
+        functions("follow", components.follow, like),
+    )
+
+
+def blocks_of(state: State, plan: Plan, buffers: Buffers) -> Blocks:
+    """Views for the blocks of rows."""
+    return Blocks(
+        matrices(buffers.z, plan.blocks),
+        matrices(buffers.a, plan.blocks),
+        matrices(buffers.delta, plan.blocks),
+        vectors(state.constants, plan.constants),
+        vectors(state.statistics, plan.statistics_blocks),
+        matrices(state.statistics, plan.tables[3]),
+        matrices(state.nabla, plan.W_blocks),
+        vectors(state.nabla, plan.b_blocks),
+    )
+
+
+def parts_of(state: State, plan: Plan, buffers: Buffers) -> Parts:
+    """Views for the parts of the parameters."""
+    return Parts(
+        matrices(state.theta, plan.parts[0]),
+        vectors(state.theta, plan.parts[1]),
+        matrices(state.theta, plan.parts[1]),
+        matrices(state.nabla, plan.parts[0]),
+        vectors(state.nabla, plan.parts[1]),
+        matrices(buffers.a, plan.tables[2]),
+        matrices(buffers.delta, plan.tables[2]),
+        vectors(state.theta, plan.slices[0]),
+        vectors(state.nabla, plan.slices[0]),
+        matrices(state.memory, plan.slices[1]),
+        vectors(state.average, plan.slices[0]),
+    )
+
+
+def begin_step(
+    schedule: Schedule, data: Data, worker: Worker, k: int, m: int, is_last: bool
+) -> Step:
+    """The k-th step; what each row counts for is written into the worker's share."""
+    at = k % len(schedule.rates)
+    rows = schedule.order[at * m : (at + 1) * m]
+    weight = float(m)
+    if len(data.weight) > 0:
+        weight = shares(data.weight, rows, worker.share)
+    return Step(schedule.times[at], schedule.rates[at], rows, weight, is_last)
+
+
+def propagate(
+    net: Layers,
+    calls: Functions,
+    blocks: Blocks,
+    plan: Plan,
+    traits: Traits,
+    buffers: Buffers,
+    worker: Worker,
+    data: Data,
+    rules: Rules,
+    step: Step,
+    number: int,
+    queue: Index,
+    phase: int,
+    preferred: int,
+) -> int:
+    """Take every block of rows through a pass: forward, and from the output on backward.
+
+    Pass `number` goes through one stage of the layers; the last stage is gone through forward and
+    backward in one pass, the others backward in the passes after it. Returns which blocks this
+    thread did, a bit for each.
+    """
+    stages, top, n, done = plan.stages, len(plan.stages) - 2, len(plan.starts) - 1, 0
+    stage = min(number, 2 * top - number)
+    bottom, above = stages[stage], stages[stage + 1]  # layers
+    i = claim(queue, phase, n, -1, preferred)
+    while i < n:
+        first, last = plan.starts[i], plan.starts[i + 1]
+        targets = buffers.y[first:last]
+        batch = Batch(
+            blocks.z[i], blocks.a[i], blocks.delta[i], worker.share[first:last], blocks.s[i]
+        )
+        if number == 0:
+            chosen = step.rows[first:last]
+            take_rows(data.X, chosen, batch.a[0])
+            take_rows(data.Y, chosen, targets)
+            if len(traits.with_constants) > 0:
+                describe_batch(traits, batch, step.t, first)
+        if number <= top:
+            if stage > 0:
+                calls.pool[bottom](blocks.statistics_of_all[bottom], batch.s[bottom])
+            forward(net, batch, bottom, above - 1)
+            if stage < top:
+                calls.collect[above](
+                    batch.s[above], batch.a[above - 1], blocks.statistics[i][above]
+                )
+        if number >= top:
+            if number == top:
+                calls.cost[0](batch.z[net.L], batch.a[net.L], targets, buffers.costs[first:last])
+                output_error(net, calls.delta[0], targets, batch, rules.error_scale)
+            else:
+                calls.pool_back[above](blocks.statistics_of_all[above], batch.s[above])
+            backward(net, batch, max(bottom, traits.lowest), above - 1)
+            if stage > 0:
+                calls.collect_back[bottom](
+                    batch.s[bottom],
+                    batch.a[bottom - 1],
+                    batch.delta[bottom],
+                    blocks.statistics[i][bottom],
+                )
+            elif len(plan.W_blocks) > 0:
+                gradient(net, batch, blocks.nabla_W[i], blocks.nabla_b[i])
+        done |= 1 << i
+        i = claim(queue, phase, n, i, preferred)
+    return done
+
+
+def describe_batch(traits: Traits, batch: Batch, t: int, first: int) -> None:
+    """Write into the layers' constants what they need to know of the batch."""
+    for l in traits.with_constants:
+        batch.s[l][0] = t
+    for l in traits.random:
+        batch.s[l][len(batch.s[l]) - 1] = first
+    for l in traits.with_statistics:
+        # A row's only entry is its sum.
+        row_total(batch.share, batch.s[l][len(batch.s[l]) - len(batch.share) :])
+
+
+def update_parameters(
+    net: Layers,
+    calls: Functions,
+    blocks: Blocks,
+    parts: Parts,
+    state: State,
+    plan: Plan,
+    traits: Traits,
+    buffers: Buffers,
+    worker: Worker,
+    data: Data,
+    rules: Rules,
+    step: Step,
+    clips: bool,
+    queue: Index,
+    phase: int,
+    preferred: int,
+) -> int:
+    """Compute the gradient of every part of the parameters, and take the step on it.
+
+    If gradients are clipped, the step waits for the whole gradient. Returns which chunks this
+    thread did, a bit for each.
+    """
+    penalizes, decays = rules.l2 > 0 or rules.l1 > 0, rules.decay > 0
+    n, done = len(plan.chunks) - 1, 0
+    chunk = claim(queue, phase, n, -1, preferred)
+    while chunk < n:
+        for i in range(plan.chunks[chunk], plan.chunks[chunk + 1]):
+            part_gradient(net, calls, blocks, parts, state, plan, traits, step, i)
+            if penalizes and traits.is_weight[plan.layer_of[i]]:
+                buffers.penalties[i] += calls.penalty[0](parts.W[i], rules.l2, rules.l1)
+                calls.add_penalty_gradient[0](
+                    parts.W[i], rules.l2 / step.weight, rules.l1 / step.weight, parts.nabla_W[i]
+                )
+            if i == 0:
+                costs = weighted_sum(buffers.costs, data.weight, step.rows)
+                buffers.total[0] += rules.cost_scale * costs
+            if decays:
+                decay(calls, parts, plan, traits, rules, step, i)
+            if not clips:
+                first, end = plan.owned[i], plan.owned[i + 1]
+                update_slices(calls, parts, plan, traits, worker, rules, step, first, end)
+        done |= 1 << chunk
+        chunk = claim(queue, phase, n, chunk, preferred)
+    return done
+
+
+def part_gradient(
+    net: Layers,
+    calls: Functions,
+    blocks: Blocks,
+    parts: Parts,
+    state: State,
+    plan: Plan,
+    traits: Traits,
+    step: Step,
+    i: int,
+) -> None:
+    """BP3 and BP4 for a part of the parameters, over all rows of the batch.
+
+    Or the sum of the blocks' gradients, if each block has its own; or, in plain gradient descent,
+    the step as well, in the same matrix product and without storing the gradient.
+    """
+    l = plan.layer_of[i]
+    a = parts.a[l - 1][:, plan.first_of[i] : plan.end_of[i]]
+    s, delta = blocks.s[0][l], parts.delta[l]
+    if traits.is_fused[l] and not step.is_last:
+        rate = step.rate * traits.rate_factors[2 * l]
+        calls.descend[l](s, a, delta, rate, parts.W[i], parts.b[i])
+    elif len(plan.W_blocks) == 0:
+        layer_gradient(
+            net, l, parts.W[i], parts.b[i], s, a, delta, parts.nabla_W[i], parts.nabla_b[i]
+        )
+    else:
+        for j in range(plan.owned[i], plan.owned[i + 1]):
+            for block in range(1, len(plan.W_blocks)):
+                start = block * len(state.theta) + plan.slices[0, j, 0]
+                add(state.nabla[start : start + plan.slices[0, j, 2]], parts.nabla[j])
+
+
+def decay(
+    calls: Functions,
+    parts: Parts,
+    plan: Plan,
+    traits: Traits,
+    rules: Rules,
+    step: Step,
+    i: int,
+) -> None:
+    """Decay the weights of a part, and its biases if they have a factor above 0."""
+    group = 2 * plan.layer_of[i]
+    by = rules.decay * traits.decay_factors[group]
+    if by > 0:
+        calls.shrink[0](1 - step.rate * traits.rate_factors[group] * by, parts.W[i])
+    by = rules.decay * traits.decay_factors[group + 1]
+    if by > 0:
+        calls.shrink[0](1 - step.rate * traits.rate_factors[group + 1] * by, parts.b_row[i])
+
+
+def update_slices(
+    calls: Functions,
+    parts: Parts,
+    plan: Plan,
+    traits: Traits,
+    worker: Worker,
+    rules: Rules,
+    step: Step,
+    first: int,
+    end: int,
+) -> None:
+    """Take the optimiser's step on some slices, and let the running average follow.
+
+    If norms are limited, the average waits for that.
+    """
+    hyper, follows = worker.hyper, rules.average > 0 and rules.max_norm == 0
+    for j in range(first, end):
+        group = plan.groups[j]
+        if step.is_last or not traits.is_fused[group // 2]:
+            hyper[0] = step.rate * traits.rate_factors[group]
+            calls.step[0](parts.theta[j], parts.nabla[j], parts.memory[j], hyper, step.t)
+        if follows:
+            calls.follow[0](rules.average, parts.theta[j], parts.average[j])
+
+
+def clip(calls: Functions, state: State, rules: Rules, queue: Index, phase: int) -> None:
+    """Clip the gradient as a whole; one thread does it."""
+    i = claim(queue, phase, 1, -1, 0)
+    while i < 1:
+        nabla = state.nabla[: len(state.theta)]
+        if rules.clip_value > 0:
+            calls.clip_values[0](rules.clip_value, nabla)
+        if rules.clip_norm > 0:
+            calls.clip_norm[0](rules.clip_norm, nabla)
+        i = claim(queue, phase, 1, i, 0)
+
+
+def step_after_clipping(
+    calls: Functions,
+    parts: Parts,
+    plan: Plan,
+    traits: Traits,
+    worker: Worker,
+    rules: Rules,
+    step: Step,
+    queue: Index,
+    phase: int,
+    preferred: int,
+) -> None:
+    """Take the optimiser's step on every part of the parameters."""
+    n = len(plan.chunks) - 1
+    chunk = claim(queue, phase, n, -1, preferred)
+    while chunk < n:
+        first, end = plan.owned[plan.chunks[chunk]], plan.owned[plan.chunks[chunk + 1]]
+        update_slices(calls, parts, plan, traits, worker, rules, step, first, end)
+        chunk = claim(queue, phase, n, chunk, preferred)
+
+
+def limit_norms(
+    net: Layers,
+    calls: Functions,
+    state: State,
+    traits: Traits,
+    rules: Rules,
+    queue: Index,
+    phase: int,
+) -> None:
+    """Limit the norms of the weights, and let the average follow; one thread does it."""
+    i = claim(queue, phase, 1, -1, 0)
+    while i < 1:
+        for l in range(1, net.L + 1):
+            if traits.is_weight[l]:
+                calls.limit_norms[0](rules.max_norm, net.W[l])
+        if rules.average > 0:
+            calls.follow[0](rules.average, state.theta, state.average)
+        i = claim(queue, phase, 1, i, 0)
