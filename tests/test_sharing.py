@@ -34,13 +34,13 @@ from chainrule.regularizers import Rules
 from chainrule.vecmath import (
     ABORTED,
     ANNOUNCED,
-    QUEUE,
     DONE,
     GONE,
     MOST_ITEMS,
+    QUEUE,
     TICKET,
-    announced,
-    take,
+    announced_steps,
+    claim,
 )
 
 RULES = {
