@@ -44,28 +44,28 @@ def _call_step(table, theta, nabla, state, h, t):
     functions("step", table, theta)[0](theta, nabla, state, h, t)
 
 
-def _call_forward(table, W, b, s, share, a, z):
-    functions("forward", table, W)[0](W, b, s, share, a, z)
+def _call_forward(table, W, b, s, a, z):
+    functions("forward", table, W)[0](W, b, s, a, z)
 
 
-def _call_pullback(table, W, b, s, share, a, delta, below):
-    functions("pullback", table, W)[0](W, b, s, share, a, delta, below)
+def _call_pullback(table, W, b, s, a, delta, below):
+    functions("pullback", table, W)[0](W, b, s, a, delta, below)
 
 
-def _call_gradient(table, W, b, s, share, a, delta, nabla_W, nabla_b):
-    functions("gradient", table, W)[0](W, b, s, share, a, delta, nabla_W, nabla_b)
+def _call_gradient(table, W, b, s, a, delta, nabla_W, nabla_b):
+    functions("gradient", table, W)[0](W, b, s, a, delta, nabla_W, nabla_b)
 
 
-def _call_collect(table, s, share, a, part):
-    functions("collect", table, a)[0](s, share, a, part)
+def _call_collect(table, s, a, part):
+    functions("collect", table, a)[0](s, a, part)
 
 
 def _call_pool(table, parts, s):
     functions("pool", table, parts)[0](parts, s)
 
 
-def _call_collect_back(table, s, share, a, delta, part):
-    functions("collect_back", table, a)[0](s, share, a, delta, part)
+def _call_collect_back(table, s, a, delta, part):
+    functions("collect_back", table, a)[0](s, a, delta, part)
 
 
 def _call_pool_back(table, parts, s):

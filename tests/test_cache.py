@@ -254,13 +254,13 @@ DESCEND = """
 import os
 import sys
 import numpy as np
-from chainrule import Network, ahead, backprop, engine, threads, train
+from chainrule import Network, ahead, engine, kernel, threads, train
 
 threads.default_threads = lambda: 2
 {before}
 network = Network((2, 2), activation=[], seed=0)
 train(network, np.eye(2), np.eye(2), epochs=2, engine="numba", n_threads=1)
-run = engine.compiled(backprop.descend, engine.DESCEND, network.dtype)
+run = engine.compiled(kernel.descend, kernel.ARGUMENTS, network.dtype)
 print(sum(run.stats.cache_hits.values()))
 print(network.theta.tobytes().hex())
 """
@@ -327,7 +327,7 @@ def test_neither_importing_nor_predicting_compiles(tmp_path):
         import sys
         import numpy as np
         import chainrule
-        from chainrule import backprop, engine, training
+        from chainrule import backprop, engine, kernel, training
 
         network = chainrule.Network((64, 100, 10), seed=0)
         X, Y = np.ones((30, 64)), np.ones((30, 10))

@@ -13,7 +13,7 @@ import pytest
 
 import chainrule
 from chainrule import Network, config, train, warmup
-from chainrule.descent import _direct, _executable, step_seconds
+from chainrule.descent import _executable, fused_layers, step_seconds
 from chainrule.engine import can_compile
 from chainrule.regularizers import Rules
 from chainrule.training import choose_engine
@@ -113,7 +113,7 @@ def test_warm_up_compiles_all_that_training_asks_for(monkeypatch):
                 )
                 rules = Rules(1, 1, *[0.1] * 7)
                 for given in (rules, Rules()):
-                    direct = _direct(network, optimizer, given)
+                    direct = fused_layers(network, optimizer, given)
                     _executable(network, optimizer, "numba", given, direct)
     assert set(compiler.asked) <= ready
     assert all(callable(fn) for fn, *_ in ready)

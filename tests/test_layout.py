@@ -35,7 +35,7 @@ STOREYS = [
     {"vecmath", "pieces", "threads", "commands.terminal", "files.container", "files.walk"},
     {"activations", "losses", "layers", "optimizers", "initializers", "regularizers", "data"},
     {"backprop", "schedules", "config", "samples"},
-    {"ahead", "engine", "network", "checking", "plan", "predictor"},
+    {"ahead", "engine", "kernel", "network", "checking", "plan", "predictor"},
     {"descent", "multioutput"},
     {"training"},
     {

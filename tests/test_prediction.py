@@ -114,14 +114,14 @@ class Two:
         self.both, self.calls = threading.Barrier(2, timeout=20), 0
         self.met = threading.local()
 
-    def __call__(self, W, b, s, share, a, z):
+    def __call__(self, W, b, s, a, z):
         self.calls += 1
         if not hasattr(self.met, "other"):  # the first block of each thread
             self.both.wait()
             self.met.other = True
         elif (threading.current_thread() is threading.main_thread()) == self.who_fails:
             raise self.error
-        AFFINE.forward(W, b, s, share, a, z)
+        AFFINE.forward(W, b, s, a, z)
 
 
 @pytest.mark.parametrize("main_thread_fails", [True, False])

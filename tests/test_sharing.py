@@ -34,13 +34,13 @@ from chainrule.regularizers import Rules
 from chainrule.vecmath import (
     ABORTED,
     ANNOUNCED,
-    BOARD,
     DONE,
     GONE,
     MOST_ITEMS,
+    QUEUE,
     TICKET,
-    announced,
-    take,
+    announced_steps,
+    claim,
 )
 
 RULES = {
@@ -189,7 +189,7 @@ def test_only_what_may_be_cut_is_cut(cut_small):
         cut = plan.make_plan(network, 40, 2, True)
         assert len(cut.blocks) > 1
         assert cut.edges.tolist() == ([0, 2, 4] if name == "batch_norm" else [0, 4])
-        assert [(cut.parts[0, :, 0] == l).sum() > 1 for l in (1, 2, 3)] == [
+        assert [(cut.layer_of == l).sum() > 1 for l in (1, 2, 3)] == [
             True,
             name == "affine",
             True,
@@ -201,7 +201,7 @@ def test_a_plan_covers_everything_once(m, cut_small):
     network = Network((13, 20, 7), seed=0)
     cut = plan.make_plan(network, m, 2, True)
     seen = np.zeros(network.theta.size, int)
-    for table in (cut.parts[1], cut.parts[2]):
+    for table in cut.parts:
         for offset, rows, columns in table:
             seen[offset : offset + rows * columns] += 1
     assert (seen == 1).all()
@@ -210,7 +210,7 @@ def test_a_plan_covers_everything_once(m, cut_small):
         seen[offset : offset + size] += 1
     assert (seen == 1).all()
     # A part's slices cover just that part, and where the state lies does not depend on m.
-    for i, (W, b) in enumerate(zip(cut.parts[1], cut.parts[2], strict=True)):
+    for i, (W, b) in enumerate(zip(*cut.parts, strict=True)):
         mine = cut.slices[0, cut.owned[i] : cut.owned[i + 1]]
         assert mine[0, 0] == W[0]
         assert mine[:, 2].sum() == W[1] * W[2] + b[1] * b[2]
@@ -242,7 +242,7 @@ def test_a_small_step_is_one_item():
         .plan
     )
     assert len(cut.blocks) == 1
-    assert cut.parts.shape[1] == 2
+    assert len(cut.layer_of) == 2
 
 
 # --- beside anything else ------------------------------------------------------------------------
@@ -351,15 +351,15 @@ def test_compiled_workers_do_not_wait_for_one_that_failed():
     from chainrule.engine import compiled
 
     run = compiled(two_items, "VA", np.dtype("float64"))
-    board = np.zeros(BOARD, np.int64)
-    board[ABORTED] = 1
-    run(np.zeros(1), board)  # returns, though the second item's worker never comes
+    queue = np.zeros(QUEUE, np.int64)
+    queue[ABORTED] = 1
+    run(np.zeros(1), queue)  # returns, though the second item's worker never comes
 
 
-def two_items(out, board):
-    i = take(board, 0, 2, -1, 0)
+def two_items(out, queue):
+    i = claim(queue, 0, 2, -1, 0)
     if i < 2:
-        i = take(board, 0, 2, 2, 0)
+        i = claim(queue, 0, 2, 2, 0)
 
 
 @pytest.mark.compiled
@@ -369,22 +369,22 @@ def test_a_worker_is_given_first_what_it_had_before(n, wanted):
     from chainrule.engine import compiled
 
     order = np.full(n, -1)
-    board = np.zeros(BOARD, np.int64)
-    board[TICKET] = 5 << MOST_ITEMS
-    compiled(take_all, "AAI", np.dtype("float64"))(board, order, wanted)
+    queue = np.zeros(QUEUE, np.int64)
+    queue[TICKET] = 5 << MOST_ITEMS
+    compiled(take_all, "AAI", np.dtype("float64"))(queue, order, wanted)
     mine = [i for i in range(n) if wanted >> i & 1]
     assert order.tolist() == mine + [i for i in range(n) if i not in mine]
-    assert board[TICKET] == 6 << MOST_ITEMS
-    assert board[DONE] == 0
+    assert queue[TICKET] == 6 << MOST_ITEMS
+    assert queue[DONE] == 0
 
 
-def take_all(board, order, wanted):
+def take_all(queue, order, wanted):
     n, k = len(order), 0
-    i = take(board, 5, n, -1, wanted)
+    i = claim(queue, 5, n, -1, wanted)
     while i < n:
         order[k] = i
         k += 1
-        i = take(board, 5, n, i, wanted)
+        i = claim(queue, 5, n, i, wanted)
 
 
 @pytest.mark.parametrize(
@@ -676,7 +676,7 @@ def test_a_step_taken_with_the_gradient_is_the_same_step(
             sgd = OPTIMIZERS["sgd"]
             chosen = sgd._replace(name="own", step=as_sgd) if own else sgd
             descent = Descent(network, chosen, np.array([0.05]), 20, engine, rules, n_threads=2)
-            assert descent._direct.any() == (not own and engine == "numba")
+            assert descent._traits.is_fused.any() == (not own and engine == "numba")
             descent.epoch(X, Y, np.arange(50), weight)
             found.append(np.concatenate([network.theta, descent.average]))
     tolerance = 1e-12 if dtype == "float64" else 2e-5
@@ -690,8 +690,8 @@ def test_a_step_taken_with_the_gradient_is_the_same_step(
 )
 def test_what_needs_the_gradient_gets_it(rules):
     network = Network((3, 4, 2), seed=0)
-    assert descending._direct(network, OPTIMIZERS["sgd"], Rules()).tolist() == [0, 1, 1]
-    assert not descending._direct(network, OPTIMIZERS["sgd"], rules).any()
+    assert descending.fused_layers(network, OPTIMIZERS["sgd"], Rules()).tolist() == [0, 1, 1]
+    assert not descending.fused_layers(network, OPTIMIZERS["sgd"], rules).any()
 
 
 # --- what lies below the lowest layer that learns ------------------------------------------------
@@ -703,7 +703,7 @@ def test_no_delta_is_computed_below_the_lowest_layer_that_learns(monkeypatch):
     asked = []
 
     def spied(*arguments):
-        asked.append(arguments[6].shape)
+        asked.append(arguments[5].shape)
         AFFINE.pullback(*arguments)
 
     spy = AFFINE._replace(pullback=spied)
@@ -728,27 +728,27 @@ def fixed_inputs(X):
 
 
 class Played:
-    """Work for a team: the others wait on the board, in plain Python, for what is announced."""
+    """Work for a team: the others wait on the queue, in plain Python, for what is announced."""
 
     def __init__(self, fails=False):
-        self.board = np.zeros(BOARD, np.int64)
+        self.queue = np.zeros(QUEUE, np.int64)
         self.calls, self.fails, self.over = [], fails, threading.Semaphore(0)
 
     def __call__(self, k, steps):
         self.calls.append((k, steps))
         if steps:
-            self.board[ANNOUNCED] = k + steps
+            self.queue[ANNOUNCED] = k + steps
             return
         if self.fails:
             raise ZeroDivisionError("an attendant")
-        while not self.board[ABORTED]:
+        while not self.queue[ABORTED]:
             time.sleep(1e-3)
         self.over.release()
 
 
 def test_a_team_is_started_once_and_led_from_step_to_step():
     played = Played()
-    team = threads.Team(played, played.board, 3)
+    team = threads.Team(played, played.queue, 3)
     for steps in (5, 2, 4):
         assert team.complete
         team.lead(steps)
@@ -760,15 +760,15 @@ def test_a_team_is_started_once_and_led_from_step_to_step():
 
 def test_a_team_from_which_one_has_gone_is_not_complete():
     played = Played()
-    team = threads.Team(played, played.board, 2)
-    played.board[GONE] = 1
+    team = threads.Team(played, played.queue, 2)
+    played.queue[GONE] = 1
     assert not team.complete
     team.dismiss()
 
 
 def test_a_team_in_a_forked_child_is_not_complete(monkeypatch):
     played = Played()
-    team = threads.Team(played, played.board, 2)
+    team = threads.Team(played, played.queue, 2)
     assert team.complete
     monkeypatch.setattr(os, "getpid", lambda: 0)
     assert not team.complete
@@ -777,9 +777,9 @@ def test_a_team_in_a_forked_child_is_not_complete(monkeypatch):
 
 def test_an_error_of_one_who_stayed_is_raised_by_the_leader():
     played = Played(fails=True)
-    team = threads.Team(played, played.board, 2)
+    team = threads.Team(played, played.queue, 2)
     deadline = time.monotonic() + 10
-    while not played.board[ABORTED] and time.monotonic() < deadline:
+    while not played.queue[ABORTED] and time.monotonic() < deadline:
         time.sleep(1e-3)
     with pytest.raises(ZeroDivisionError, match="an attendant"):
         team.lead(1)
@@ -789,13 +789,13 @@ def test_an_error_of_one_who_stayed_is_raised_by_the_leader():
 def test_an_error_of_the_leader_sends_the_others_home():
     def work(k, steps):
         if steps:
-            raise KeyboardInterrupt
+            raise KeyqueueInterrupt
 
-    board = np.zeros(BOARD, np.int64)
-    team = threads.Team(work, board, 2)
-    with pytest.raises(KeyboardInterrupt):
+    queue = np.zeros(QUEUE, np.int64)
+    team = threads.Team(work, queue, 2)
+    with pytest.raises(KeyqueueInterrupt):
         team.lead(1)
-    assert board[ABORTED]
+    assert queue[ABORTED]
 
 
 @pytest.mark.compiled
@@ -804,21 +804,21 @@ def test_who_waits_for_steps_goes_when_none_come_or_when_sent_home():
 
     run = compiled(waits, "AIA", np.dtype("float64"))
     seen = np.zeros(1, np.int64)
-    board = np.zeros(BOARD, np.int64)
-    board[ANNOUNCED] = 3
-    run(board, 2, seen)
+    queue = np.zeros(QUEUE, np.int64)
+    queue[ANNOUNCED] = 3
+    run(queue, 2, seen)
     assert seen[0] == 3
-    assert board[GONE] == 0
-    run(board, 3, seen)
+    assert queue[GONE] == 0
+    run(queue, 3, seen)
     assert seen[0] == 3
-    assert board[GONE] == 1
-    board[ANNOUNCED], board[ABORTED] = 4, 1
-    run(board, 3, seen)
+    assert queue[GONE] == 1
+    queue[ANNOUNCED], queue[ABORTED] = 4, 1
+    run(queue, 3, seen)
     assert seen[0] == 3
 
 
-def waits(board, k, seen):
-    seen[0] = announced(board, k, 0)
+def waits(queue, k, seen):
+    seen[0] = announced_steps(queue, k, 0)
 
 
 CHANGES = ("epoch", "epoch", "short epoch", "long epoch", "rest", "hyper", "X", "weight", "pause")
@@ -876,4 +876,4 @@ def test_workers_are_kept_for_a_fit_and_sent_home_after(cut_small, monkeypatch):
     history = train(network, X, Y, epochs=60, batch_size=40, engine="numba", n_threads=2)
     assert len(history.epochs) == 60
     assert 1 <= len(started) < 60  # some may have gone in between on a busy machine
-    assert all(team.board[ABORTED] for team in started)
+    assert all(team.queue[ABORTED] for team in started)

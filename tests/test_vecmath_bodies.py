@@ -86,7 +86,7 @@ def test_bodies_agree(body, shape, dtype):
 
 
 def _drop(x, p, out):
-    vecmath.drop(x, np.float64(p[0, 0]), 5.0, 7 + 3 * vecmath.ROW, out)
+    vecmath.drop(x, np.float64(p[0, 0]), 5.0, 7.0, 3.0, out)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -98,7 +98,7 @@ def test_drop_drops_the_same(shape, rate, dtype):
     x = np.random.default_rng(0).normal(size=shape).astype(dtype)
     x[0] = np.nan
     drawn = np.empty_like(x)
-    vecmath.random_uniform(5.0, 7 + 3 * vecmath.ROW, drawn)
+    vecmath.random_uniform(5.0, 7.0, 3.0, drawn)
     p = np.array([[drawn[1, 1] if rate is None else rate]], dtype)
     ours, plain = np.zeros_like(x), np.zeros_like(x)
     compiled(_drop, "MMM", dtype)(x, p, ours)
@@ -142,7 +142,7 @@ def test_flat_shares_memory_or_refuses():
 
 
 def _random_normal(x, p, out):
-    vecmath.random_normal(5.0, 7 + 3 * vecmath.ROW, out)
+    vecmath.random_normal(5.0, 7.0, 3.0, out)
 
 
 def test_normal_numbers_keep_the_dtype_s_digits(dtype):

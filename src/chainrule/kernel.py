@@ -272,7 +272,7 @@ class Blocks(NamedTuple):
     s: Any
     statistics: Any
     statistics_of_all: Any
-    nabla_W: Any
+    nabla_W: Any  # noqa: N815
     nabla_b: Any
 
 
@@ -282,7 +282,7 @@ class Parts(NamedTuple):
     W: Any
     b: Any
     b_row: Any
-    nabla_W: Any
+    nabla_W: Any  # noqa: N815
     nabla_b: Any
     a: Any
     delta: Any
