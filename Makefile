@@ -18,13 +18,14 @@ PROBLEM_OLDEST = $(shell $(VENV) problem oldest)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help digits bench fuzz test test-oldest lint format types coverage clean FORCE
+.PHONY: help digits bench fuzz test test-oldest test-kernels lint format types coverage clean FORCE
 
 help:
 	@echo 'make digits     learn to read handwritten digits (ARGS="--help" for options)'
 	@echo 'make bench      measure speed beside other libraries (ARGS="--quick" for a first look)'
 	@echo 'make test       check style and types, then run the tests, compiled and not'
 	@echo 'make test-oldest  some tests of each part with the lowest versions allowed'
+	@echo 'make test-kernels  run what promises equal bits with other BLAS kernels'
 	@echo 'make lint       check style'
 	@echo 'make format     put the code in that style'
 	@echo 'make types      check types'
@@ -51,6 +52,14 @@ test: lint types
 test-oldest: .venv-oldest/test.stamp
 	@echo 'Tests, lowest versions:'
 	@.venv-oldest/bin/python -m pytest -n 0 -m oldest
+
+# A processor that lacks a kind of kernels runs those that OpenBLAS takes instead.
+KERNELS := Haswell SkylakeX Zen Sandybridge Nehalem Prescott
+test-kernels: .venv/test.stamp
+	@for kernels in $(KERNELS); do \
+		echo "Tests of equal bits, $$kernels:"; \
+		OPENBLAS_CORETYPE=$$kernels $(PY) -m pytest -m bits $(PYTEST_ARGS) || exit 1; \
+	done
 
 lint: .venv/test.stamp
 	@$(PY) scripts/shared_docstrings.py --check

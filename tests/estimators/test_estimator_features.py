@@ -403,6 +403,7 @@ def test_decision_function_is_what_the_output_activation_gets():
     np.testing.assert_allclose(two.predict_log_proba(X), np.log(two.predict_proba(X)))
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("kind", ["sparse", "multilabel"])
 def test_other_kinds_of_data_give_the_same(kind):
     if kind == "multilabel":
@@ -435,6 +436,7 @@ def test_a_fit_does_not_copy_its_data(estimator, dtype):
     assert peak < X.nbytes / 2
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("engine", ["numpy", pytest.param("numba", marks=pytest.mark.compiled)])
 def test_a_memory_map_is_read_where_it_lies(engine, tmp_path):
     """The same bits as from memory, and no more of it in memory than batches."""

@@ -247,6 +247,7 @@ def test_class_weights_are_sample_weights(class_weight):
     )
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("kind", DATA)
 def test_weights_of_one_change_nothing(kind):
     make, A, b = DATA[kind]

@@ -96,6 +96,7 @@ def same_bits(left, right):
 # --- the same bits -------------------------------------------------------------------------------
 
 
+@pytest.mark.bits
 @pytest.mark.compiled
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("rules", RULES.values(), ids=list(RULES))
@@ -133,6 +134,7 @@ def test_layers_that_mix_rows_or_draw_by_place(middle, monkeypatch):
             np.testing.assert_allclose(cut[0], whole[0], rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.bits
 @pytest.mark.compiled
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(
@@ -241,6 +243,7 @@ def test_a_small_step_is_one_item():
 # --- beside anything else ------------------------------------------------------------------------
 
 
+@pytest.mark.bits
 @pytest.mark.compiled
 def test_fits_in_several_python_threads(cut_small):
     expected = descend("numba", 1)
@@ -562,6 +565,7 @@ def test_a_search_with_threads_shares_the_cores(n_jobs, cut_small, monkeypatch):
     assert process.busy == 0
 
 
+@pytest.mark.bits
 @pytest.mark.compiled
 def test_an_estimator_takes_no_more_threads_than_asked(cut_small, monkeypatch):
     rng = np.random.default_rng(0)
@@ -633,6 +637,7 @@ def test_pace_tries_at_once_if_workers_are_kept_waiting():
     assert ways == [True, False, False, False]
 
 
+@pytest.mark.bits
 @pytest.mark.compiled
 def test_whatever_the_pace_the_same_bits(cut_small, monkeypatch):
     expected = descend("numba", 1)
@@ -841,6 +846,7 @@ def course(n_threads, changes):
     return network.theta, descent.state, np.array(totals)
 
 
+@pytest.mark.bits
 @pytest.mark.compiled
 @settings(max_examples=25)
 @given(changes=st.lists(st.sampled_from(CHANGES), min_size=3, max_size=40))

@@ -62,6 +62,7 @@ def test_without_shuffling_samples_come_as_given(engine):
     assert network.theta.tobytes() == other.theta.tobytes()
 
 
+@pytest.mark.bits
 def test_same_seed_same_bits(engine, dtype):
     X, Y = problem()
 
@@ -151,6 +152,7 @@ def test_interrupt_in_a_callback_keeps_what_was_learned(engine):
     assert network.theta.tobytes() == other.theta.tobytes()
 
 
+@pytest.mark.bits
 def test_interrupt_within_an_epoch_goes_back_to_its_start():
     """Whole epochs only: what is kept is what a shorter run would have given."""
     steps = []
@@ -352,6 +354,7 @@ def test_auto_decides_by_shapes_and_epochs_alone(monkeypatch, tmp_path):
     assert decide() == ["numpy"] * 8
 
 
+@pytest.mark.bits
 def test_auto_gives_the_bits_of_the_engine_it_takes():
     X, Y = problem()
     network, other = fresh(), fresh()

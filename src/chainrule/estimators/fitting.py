@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
 from chainrule.base.types import Array, Index
-from chainrule.base.validation import warn_user
+from chainrule.base.validation import check_target, warn_user
 from chainrule.estimators.epochs import NON_FINITE, run_epochs, run_lbfgs
 from chainrule.estimators.parameters import Target
 from chainrule.estimators.prediction import Prediction, norm_layers
@@ -131,6 +131,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         weight_val = rows = None
         everything = y
         if X_val is not None:
+            y_val = check_target(y_val, self._numeric_target, "y_val")
             X_val, y_val = self._validate(X_val, y_val)
             self._check_validation_target(y_val)
             weight_val = self._check_weight("sample_weight_val", sample_weight_val, X_val)

@@ -12,6 +12,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from chainrule.base.types import Array
+from chainrule.base.validation import check_target
 from chainrule.equations import backprop
 from chainrule.estimators.parameters import Parameters
 from chainrule.network.network import Network
@@ -36,6 +37,8 @@ class Prediction(TransformerMixin, Parameters):
             "reset": reset,
         }
         if not isinstance(y, str):
+            if y is not None:
+                y = check_target(y, self._numeric_target)
             options |= {"y": y, "multi_output": True, "y_numeric": self._numeric_target}
         given = X
         try:

@@ -21,6 +21,7 @@ import numpy as np
 from chainrule.base.types import Array, Index
 from chainrule.base.validation import warn_user
 from chainrule.base.whole_files import check_writable
+from chainrule.engine.threads import blas_kernels
 from chainrule.files.container import (
     MAX_BYTES,
     ModelFileError,
@@ -63,7 +64,9 @@ class Resume(StateCallback):
 
     While the file is there, `fit` with the same parameters and data goes on where the file was
     written, and ends in the same bits as if nothing had happened. So: run the same program
-    again. When the fitted model is kept, remove the file.
+    again. Where NumPy or SciPy multiply with other BLAS kernels, as on another kind of
+    processor, the last bits differ, and a warning says so. When the fitted model is kept, remove
+    the file.
 
     Parameters
     ----------
@@ -79,6 +82,11 @@ class Resume(StateCallback):
     ----------
     resumed_from_ : int
         Epochs that the last fit found done; 0 if it started afresh.
+
+    Warns
+    -----
+    UserWarning
+        From `fit`: the file was written with other BLAS kernels.
 
     Raises
     ------
@@ -180,6 +188,7 @@ class Resume(StateCallback):
             "parameters": _parameters(est),
             "data": fingerprint(data),
             "engine": descent.engine,
+            "kernels": blas_kernels(),
         }
         if self._found is None:
             return 0, order
@@ -224,6 +233,13 @@ class Resume(StateCallback):
             raise self._other("its fit has other data (X, y, weights or validation set)")
         if belongs["engine"] != self._belongs["engine"]:
             raise self._other(f"its fit ran on the engine {belongs['engine']!r}")
+        before, now = set(belongs.get("kernels", ())), set(self._belongs["kernels"])
+        if not (before <= now or now <= before):  # other packages may have brought more of them
+            warn_user(
+                f"{os.fspath(self.path)} was written with other BLAS kernels "
+                f"({', '.join(sorted(before))}; here {', '.join(sorted(now))}): the fit goes on, "
+                "but its last bits will differ from those of a fit that was not interrupted"
+            )
 
     def _other(self, what: str) -> ValueError:
         return ValueError(
@@ -305,6 +321,7 @@ def _check(state: Any) -> None:
         state["rng"], np.random.RandomState
     )
     best, order, plateau = state["best"], state["order"], state["plateau"]
+    kernels = state["belongs"].get("kernels", [])
     numbers = all(_is_number(state[name]) for name in ("t", "rate", "seconds"))
     parts = {
         "rng": generators,
@@ -322,7 +339,9 @@ def _check(state: Any) -> None:
             and isinstance(plateau["reductions"], list)
             and all(map(_is_number, plateau["reductions"]))
         ),
-        "belongs": set(state["belongs"]) == {"parameters", "data", "engine"},
+        "belongs": {*state["belongs"]} - {"kernels"} == {"parameters", "data", "engine"}
+        and isinstance(kernels, list)
+        and all(isinstance(one, str) for one in kernels),
     }
     for name in CHANGING:
         check = ATTRIBUTES.get(name) or ATTRIBUTES[f"{name}?"]

@@ -139,17 +139,18 @@ def predict_rows(network: Network, X: ArrayLike, n_threads: int | None) -> Array
 def _predict_blocks(
     network: Network, X: Array, output: Array, rows: int, starts: deque[int]
 ) -> None:
-    """Take a start and write its block's outputs until none is left; others may take too.
-
-    A block that is short is filled with zeros.
-    """
+    """Take a start and write its block's outputs until none is left; others may take too."""
     n_in, dtype = network.sizes[0], network.dtype
     room = _lend_room(2 * rows * sum(network.sizes), dtype)
+<<<<<<< HEAD
     net, batch = network.bind(rows, backward=False, buffer=room)
     if rows >= 8 * TILE:
         net, batch = _for_blocks(net, batch)
     a = list(batch.a)
     batch, filled = batch._replace(a=a), a[0]
+=======
+    bound = 0  # rows
+>>>>>>> bits2
     while True:
         try:
             start = starts.popleft()
@@ -162,13 +163,15 @@ def _predict_blocks(
             check_matrix(X, n_in, "X", dtype)  # says the row in all of X
             raise
         n = len(block)
-        if n < rows:
-            filled[:n], filled[n:] = block, 0
-            block = filled
-        a[0] = block
+        if n != bound:  # the first block, and one of fewer rows at the end
+            net, batch = network.bind(n, backward=False, room=room[: 2 * n * sum(network.sizes)])
+            if n >= 8 * TILE:
+                net, batch = _for_blocks(net, batch)
+            batch, bound = batch._replace(a=list(batch.a)), n
+        batch.a[0] = block
         with np.errstate(all="ignore"):
             backprop.forward(net, batch)
-        output[start : start + n] = a[net.L][:n]
+        output[start : start + n] = batch.a[net.L]
 
 
 def _for_blocks(net: Layers, batch: Batch) -> tuple[Layers, Batch]:

@@ -119,7 +119,7 @@ def train(
         For ``rng = numpy.random.default_rng(seed)``.
     engine : {"auto", "numpy", "numba"}, default "auto"
         Plain NumPy or compiled code. "auto" decides by the amount of work, from shapes and
-        epochs alone, so that the same call gives the same bits every time;
+        epochs alone, so that on one machine the same call gives the same bits every time;
         ``chainrule.set_config`` and the environment variable CHAINRULE_ENGINE overrule it.
     n_threads : int, optional
         At most so many threads; the bits do not depend on it. Default: the physical cores, or
