@@ -140,10 +140,6 @@ def test_what_is_wrong_with_a_table_to_predict_is_named(folder, run, tmp_path):
     code, out, err = run("predict", model, "long.csv")
     assert code == 0
     assert "does not know are only passed on: 'extra', 'more'" in err
-    frame.assign(prediction=1).to_csv("twice.csv", index=False)
-    code, out, err = run("predict", model, "twice.csv", "-o", "o.csv")
-    assert (code, out) == (2, "")
-    assert "columns 'prediction' already" in err
     (tmp_path / "o.csv").write_text("mine")
     code, _, err = run("predict", model, where / "penguins.csv", "-o", "o.csv")
     assert code == 2
@@ -153,8 +149,101 @@ def test_what_is_wrong_with_a_table_to_predict_is_named(folder, run, tmp_path):
         "long.csv",
         "o.csv",
         "short.csv",
-        "twice.csv",
     ]
+
+
+def test_columns_that_are_called_like_the_predictions_are_kept(folder, run):
+    where, _ = folder
+    model, frame = where / "model.chainrule", pd.read_csv(where / "penguins.csv")
+    frame.assign(prediction=1, probability_Adelie_2="x").to_csv("t.csv", index=False)
+    code, _, err = run("predict", model, "t.csv", "-o", "o.csv")
+    assert code == 0, err
+    seen, plain = pd.read_csv("o.csv"), chainrule.load(model).predict(frame)
+    assert seen["prediction"].tolist() == [1] * len(frame)
+    new = ["prediction_3", *(f"probability_{c}_3" for c in ("Adelie", "Chinstrap", "Gentoo"))]
+    assert list(seen)[-4:] == new
+    assert seen["prediction_3"].tolist() == plain.tolist()
+    assert "'prediction_3', 'probability_Adelie_3'" in err
+    assert "--prediction-column" in err
+
+    given = ("--prediction-column", "species found", "--probability-prefix", "p ")
+    assert run("predict", model, "t.csv", "-o", "p.csv", *given) == (
+        0,
+        "",
+        "Note: columns that the model does not know are only passed on: 'prediction', "
+        f"'probability_Adelie_2'\nNote: {len(frame)} rows predicted; they are in p.csv\n",
+    )
+    assert list(pd.read_csv("p.csv"))[-4:] == [
+        "species found",
+        "p Adelie",
+        "p Chinstrap",
+        "p Gentoo",
+    ]
+    # a name that was asked for stays; the others give way
+    code, _, err = run("predict", model, "p.csv", "-o", "q.csv", "--prediction-column", "new")
+    assert list(pd.read_csv("q.csv"))[-4] == "new"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--prediction-column", "island"), "the table has a column 'island' already"),
+        (("--probability-prefix", "sex", "--prediction-column", "sexGentoo"), "would both be"),
+        (("--prediction-column", ""), "--prediction-column is empty"),
+    ],
+)
+def test_a_name_asked_for_that_is_taken_is_refused_before_work(
+    folder, run, monkeypatch, given, message
+):
+    from chainrule.commands import predicting
+
+    monkeypatch.setattr(predicting, "predictions", lambda *_: pytest.fail("it was predicted"))
+    where, _ = folder
+    code, out, err = run(
+        "predict", where / "model.chainrule", where / "penguins.csv", "-o", "o.csv", *given
+    )
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_model_may_learn_from_a_column_called_prediction(run):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"prediction": rng.normal(size=120)})
+    frame["quantile_0.5"] = frame["y"] = frame["prediction"] * 2
+    frame.to_csv("t.csv", index=False)
+    given = ("--loss", "quantile", "--quantile", "0.1,0.5,0.9")
+    assert run("train", "t.csv", "-t", "y", "-q", *QUICK, *given)[0] == 0
+    code, _, err = run("predict", "model.chainrule", "t.csv", "-o", "o.csv")
+    assert code == 0, err
+    new = ["prediction_2", "quantile_0.1_2", "quantile_0.5_2", "quantile_0.9_2"]
+    assert list(pd.read_csv("o.csv")) == ["prediction", "quantile_0.5", "y", *new]
+    code, _, err = run("predict", "model.chainrule", "t.csv", "--probability-prefix", "p")
+    assert code == 2
+    assert "the model predicts numbers" in err
+
+
+def test_what_keeps_a_model_from_being_exported_is_said_when_it_is_trained(run):
+    rng = np.random.default_rng(0)
+    n = 200
+    frame = pd.DataFrame({"x": rng.normal(size=n)})
+    frame["town"] = [f"town {i}" for i in rng.integers(12, size=n)]
+    words = np.array(["red", "old", "big", "wet", "new", "sad", "odd"])
+    frame["told"] = [" ".join(rng.choice(words, 7)) for _ in range(n)]
+    frame["y"] = np.where(frame["x"] > 0, "p", "q")
+    frame.to_csv("t.csv", index=False)
+    code, _, err = run("train", "t.csv", "-t", "y", "--max-levels", "5", *QUICK)
+    assert code == 0
+    assert "Note: 'town': of more than 5 levels" in err
+    assert "with --max-levels 12 it can" in err
+    assert "Note: 'told': free text, so the model cannot be exported" in err
+    code, _, err = run("export", "model.chainrule", "-o", "m.py")
+    assert code == 2
+    given = ("--max-levels", "12", "--ignore", "told", "--force")
+    code, _, err = run("train", "t.csv", "-t", "y", *given, *QUICK)
+    assert code == 0
+    assert "exported" not in err
+    assert run("export", "model.chainrule", "-o", "m.py")[0] == 0
 
 
 def test_a_row_that_cannot_be_read_is_named_or_goes_to_the_rejects(folder, run, tmp_path):

@@ -158,6 +158,8 @@ class Counts:
         By column, the rows of each level of a category that training did not have.
     marks : dict of str to collections.Counter
         By column of numbers or dates, the texts beside the usual ones that were taken for missing.
+    renamed : dict of str to str
+        New names of added columns, where the table has columns of their usual names.
     """
 
     rows: int = 0
@@ -165,6 +167,7 @@ class Counts:
     unknown: list[str] = field(default_factory=list)
     unseen: dict[str, Counter[str]] = field(default_factory=dict)
     marks: dict[str, Counter[str]] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
 
     def see_marks(self, names: Iterable[str], text: pd.DataFrame, typed: pd.DataFrame) -> None:
         """Count the texts in these columns that were taken for missing."""
@@ -236,6 +239,8 @@ def predict_file(
     overwrite: bool = False,
     table: str | None = None,
     query: str | None = None,
+    prediction_column: str | None = None,
+    probability_prefix: str | None = None,
     on_block: Callable[[Counts], Any] | None = None,
 ) -> Counts:
     """Add predictions to a table, in bounded memory.
@@ -255,36 +260,105 @@ def predict_file(
         Whether `out` may exist.
     table, query : str or None, default=None
         Of a database.
+    prediction_column : str or None, default=None
+        Name of the column of predictions. None: "prediction".
+    probability_prefix : str or None, default=None
+        What names of columns of probabilities start with. None: "probability_".
     on_block : callable (Counts), optional
         Called after each block of rows.
 
     Raises
     ------
     ValueError
-        A column is missing or of another type, a row cannot be read, or a file cannot be written.
-        No half-written file is left.
+        A column is missing or of another type, a row cannot be read, a file cannot be written, or
+        the table has a column of a name that was asked for. No half-written file is left.
     """
     from chainrule.tables.reading import writer
 
     counts = Counts()
+    names = added_names(stored, prediction_column, probability_prefix)
     with writer(out, format, overwrite=overwrite) as file:
         for typed, text in _blocks(stored, source, {}, rejects, counts, table, query):
             frame = text.copy(deep=False)
+            new, counts.renamed = _free_names(names, list(frame))
             X = typed[list(stored.needed)]
             counts.see(stored.estimator, X)
             added = predictions(stored.estimator, X)
-            taken = [name for name in added if name in frame]
-            if taken:
-                raise ValueError(
-                    f"the table has columns {listed(taken)} already; rename them, or leave them out"
-                )
-            for name, values in added.items():
+            for name, values in zip(new, added.values(), strict=True):
                 frame[name] = values
             file.write(frame)
             counts.rows += len(frame)
             if on_block is not None:
                 on_block(counts)
     return counts
+
+
+def added_names(
+    stored: Stored, prediction_column: str | None = None, probability_prefix: str | None = None
+) -> list[tuple[str, bool]]:
+    """Names of the columns that predictions are put into, and whether each was asked for.
+
+    Parameters
+    ----------
+    stored : Stored
+    prediction_column, probability_prefix : str or None, default=None
+        As for :func:`predict_file`.
+
+    Raises
+    ------
+    ValueError
+        A name is empty, two are the same, or there are no probabilities to name.
+    """
+    if prediction_column == "":
+        raise ValueError("--prediction-column is empty; give a name")
+    if probability_prefix is not None and not stored.is_classifier:
+        raise ValueError("--probability-prefix has no meaning: the model predicts numbers")
+    asked = probability_prefix is not None
+    prefix = "probability_" if probability_prefix is None else probability_prefix
+    others = _other_names(stored.estimator, prefix)
+    found = [(prediction_column or "prediction", prediction_column is not None)]
+    found += [(name, asked) for name in others]
+    if found[0][0] in others:
+        raise ValueError(
+            f"the prediction and another column would both be called {found[0][0]!r}; choose "
+            "another --prediction-column or --probability-prefix"
+        )
+    return found
+
+
+def _other_names(model: Any, prefix: str = "probability_") -> list[str]:
+    """Names of the columns beside the prediction."""
+    if hasattr(model, "classes_"):
+        return [f"{prefix}{name}" for name in model.classes_]
+    levels = quantile_levels(model)
+    if levels:
+        return [f"quantile_{level:g}" for level in levels]
+    return ["deviation"] if predicts_deviation(model) else []
+
+
+def _free_names(
+    names: list[tuple[str, bool]], taken: list[str]
+) -> tuple[list[str], dict[str, str]]:
+    """(names that are not taken, by each usual name the new one if there is one).
+
+    If a usual name is taken, all of them get the same number at their end.
+    """
+    occupied = set(taken)
+    refused = [name for name, asked in names if asked and name in occupied]
+    if refused:
+        raise ValueError(
+            f"the table has {'columns' if len(refused) > 1 else 'a column'} {listed(refused)} "
+            "already; choose another --prediction-column or --probability-prefix"
+        )
+    usual = [name for name, asked in names if not asked]
+    if not occupied & set(usual):
+        return [name for name, _ in names], {}
+    fixed = occupied | {name for name, asked in names if asked}
+    number = 2
+    while fixed & {f"{name}_{number}" for name in usual}:
+        number += 1
+    renamed = {name: f"{name}_{number}" for name in usual}
+    return [name if asked else renamed[name] for name, asked in names], renamed
 
 
 def _blocks(
@@ -400,23 +474,21 @@ def predictions(model: Any, X: pd.DataFrame) -> dict[str, NDArray[Any]]:
     if not len(X):
         X = X.reindex([0])  # estimators take no empty tables
         return {name: values[:0] for name, values in predictions(model, X).items()}
-    values, chances = predict_frame(model, X)
-    if chances is not None:
-        return {"prediction": values} | {
-            f"probability_{name}": chances[:, j] for j, name in enumerate(model.classes_)
-        }
-    levels = quantile_levels(model)
-    if levels:
-        middle = values[:, len(levels) // 2]
-        return {"prediction": middle} | {
-            f"quantile_{level:g}": values[:, j] for j, level in enumerate(levels)
-        }
-    added = {"prediction": values}
-    last = model[-1] if hasattr(model, "steps") else model
-    if getattr(last, "loss", None) == "gaussian":
+    values, others = predict_frame(model, X)
+    if quantile_levels(model):
+        values, others = values[:, values.shape[1] // 2], values
+    elif predicts_deviation(model):
+        last = model[-1] if hasattr(model, "steps") else model
         Z = model[:-1].transform(X) if hasattr(model, "steps") else X
-        added["deviation"] = last.predict(Z, return_std=True)[1]
-    return added
+        others = last.predict(Z, return_std=True)[1][:, None]
+    columns = [] if others is None else list(others.T)
+    return {"prediction": values} | dict(zip(_other_names(model), columns, strict=True))
+
+
+def predicts_deviation(model: Any) -> bool:
+    """Whether a fitted regressor predicts a deviation beside each number."""
+    last = model[-1] if hasattr(model, "steps") else model
+    return getattr(last, "loss", None) == "gaussian"
 
 
 def predict_frame(model: Any, X: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:

@@ -174,6 +174,7 @@ def prepare(
         names = [column.name for column in columns if column.kind == kind]
         if names:
             notices.append(f"not used, {why}: {listed(names)}")
+    notices += _without_export(columns, max_levels)
     marks = {} if learnt is None else learnt.marks
     notices += [
         f"column {name!r}: {what}; {advice}" for name, what, advice in remarks(X, columns, marks)
@@ -201,6 +202,26 @@ def prepare(
         formats,
         named,
     )
+
+
+def _without_export(columns: Sequence[Column], max_levels: int) -> list[str]:
+    """Which columns keep the model from being exported, if any."""
+    many = [c for c in columns if c.kind == "categorical" and c.distinct > max_levels]
+    free = [c.name for c in columns if c.kind == "text"]
+    found = []
+    if many:
+        most = max(column.distinct for column in many)
+        found.append(
+            f"{listed([c.name for c in many])}: of more than {max_levels:,} levels, so encoded as "
+            "text, and the model cannot be exported to run without chainrule; with --max-levels "
+            f"{most} it can"
+        )
+    if free:
+        found.append(
+            f"{listed(free)}: free text, so the model cannot be exported to run without "
+            "chainrule; where that is needed, leave it out with --ignore"
+        )
+    return found
 
 
 def _said(learnt: Learnt | None) -> str:

@@ -139,6 +139,22 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    prediction_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The column for the predictions (default: prediction).",
+            show_default=False,
+        ),
+    ] = None,
+    probability_prefix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="What names of columns of probabilities start with (default: probability_).",
+            show_default=False,
+        ),
+    ] = None,
     table: TableName = None,
     query: Query = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes on stderr.")] = False,
@@ -146,7 +162,8 @@ def predict(
 ) -> None:
     """Add predictions to a table of any size, with probabilities or quantiles.
 
-    A column "prediction" is added. Rows and columns stay as they are.
+    A column "prediction" is added; "prediction_2" where the table has one already.
+    Rows and columns stay as they are.
     A row that cannot be read ends it, with the line's number, unless there is a
     file for --rejects. A file half written is never left.
 
@@ -174,6 +191,8 @@ def predict(
                 overwrite=force,
                 table=table,
                 query=query,
+                prediction_column=prediction_column,
+                probability_prefix=probability_prefix,
                 on_block=_show_rows if watched else None,
             )
     except BrokenPipeError:
@@ -182,6 +201,12 @@ def predict(
         return
     if counts.unknown:
         note(f"columns that the model does not know are only passed on: {listed(counts.unknown)}")
+    if counts.renamed:
+        note(
+            f"the table has columns of such names already, so what is added is called "
+            f"{listed(list(counts.renamed.values()))}; --prediction-column and "
+            "--probability-prefix choose other names"
+        )
     for notice in counts.notices(stored.estimator):
         note(notice)
     if counts.rejected:
