@@ -22,7 +22,7 @@ from chainrule.equations.initializers import INITIALIZERS, Initializer
 from chainrule.equations.layers import AFFINE, NO_STATISTICS, Layer
 from chainrule.equations.losses import FUSED, LOSSES, Loss, fuse
 from chainrule.equations.vecmath import matrices, vectors
-from chainrule.network.predictor import make_predictor, predict_rows
+from chainrule.network.predictor import Row, make_predictor, predict_rows
 
 
 class Network:
@@ -351,7 +351,13 @@ class Network:
         threads. The same call gives the same bits for any number of threads. Among other rows,
         in another place or on another processor, BLAS may round a row's output otherwise.
         """
-        return predict_rows(self, X, n_threads)
+        return predict_rows(
+            lambda m, buffer: self.bind(m, backward=False, buffer=buffer),
+            self.sizes,
+            self.W,
+            X,
+            n_threads,
+        )
 
     def predictor(self) -> Callable[[Array], Array]:
         """A function that gives the output for one row, with no checks: for serving.
@@ -373,7 +379,14 @@ class Network:
         >>> bool(np.allclose(predict_row(np.ones(3)), net.predict(np.ones((1, 3)))))
         True
         """
-        return make_predictor(self)
+        constants = vectors(self.own, self.parameter_tables[2])
+        rows = [
+            Row(layer.forward, activation.f, W, b, s, n)
+            for layer, activation, W, b, s, n in zip(
+                self.layers, self.activations, self.W, self.b, constants, self.sizes, strict=True
+            )
+        ]
+        return make_predictor(rows[1:], self.dtype)
 
     def cost(self, X: ArrayLike, Y: ArrayLike) -> float:
         """Mean over the rows of the cost C.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy import add, divide, exp, maximum, subtract
@@ -17,10 +17,10 @@ from chainrule.engine.config import threads_asked
 from chainrule.equations import activations, backprop
 from chainrule.equations.backprop import Batch, Layers
 from chainrule.equations.layers import AFFINE
-from chainrule.equations.vecmath import dot, vectors
+from chainrule.equations.vecmath import dot
 
-if TYPE_CHECKING:
-    from chainrule.network.network import Network
+# Gives the network's functions and views of a buffer for m rows: (m, buffer).
+Bind: TypeAlias = Callable[[int, Array], tuple[Layers, Batch]]
 
 TILE = 64  # rows
 BLOCK_ROWS, BLOCK_NUMBERS = 2048, 1 << 18  # at most, in a block of predict: it stays in the cache
@@ -29,21 +29,29 @@ SHARED = 1 << 26  # multiplications, about a millisecond's, from which on thread
 LEAST_KEPT, MOST_KEPT = 1 << 16, 1 << 22  # bytes of a room
 
 
-def make_predictor(network: Network) -> Callable[[Array], Array]:
+class Row(NamedTuple):
+    """A layer of a network, as prediction of one row needs it."""
+
+    forward: Callable[..., None]
+    f: Callable[[Array, Array], None]
+    W: Array
+    b: Array
+    s: Any
+    n: int
+
+
+def make_predictor(layers: Iterable[Row], dtype: np.dtype[Any]) -> Callable[[Array], Array]:
     """The output for one row, as a plain function; see :meth:`chainrule.Network.predictor`."""
     steps: list[Callable[[Array], Array]] = []
-    s = vectors(network.own, network.parameter_tables[2])
-    for l in range(1, network.L + 1):
-        layer, f = network.layers[l], network.activations[l].f
-        W, b, n = network.W[l], network.b[l], network.sizes[l]
-        if layer.forward is AFFINE.forward:
+    for forward, f, W, b, s, n in layers:
+        if forward is AFFINE.forward:
             steps.append(_affine(W, b))
         else:
-            steps.append(_any_layer(layer.forward, W, b, s[l], network.sizes[l], network.dtype))
+            steps.append(_any_layer(forward, W, b, s, n, dtype))
         if f is activations.relu:
-            steps.append(_relu(n, network.dtype))
+            steps.append(_relu(n, dtype))
         elif f is activations.softmax:
-            steps.append(_softmax(n, network.dtype))
+            steps.append(_softmax(n, dtype))
         elif f is not activations.identity:
             steps.append(_any_activation(f))
 
@@ -111,9 +119,23 @@ def _any_activation(f: Callable[[Array, Array], None]) -> Callable[[Array], Arra
     return activation
 
 
-def predict_rows(network: Network, X: ArrayLike, n_threads: int | None) -> Array:
-    """The output for each row; see :meth:`chainrule.Network.predict`."""
-    sizes, dtype = network.sizes, network.dtype
+def predict_rows(
+    bind: Bind, sizes: Sequence[int], W: Sequence[Array], X: ArrayLike, n_threads: int | None
+) -> Array:
+    """The output for each row; see :meth:`chainrule.Network.predict`.
+
+    Parameters
+    ----------
+    bind : callable (m, buffer) -> (Layers, Batch)
+        The network's functions, and views of the buffer for m rows of z and a.
+    sizes : sequence of int
+        Widths n_0 … n_L.
+    W : sequence of arrays
+        The weights, entry 0 a placeholder.
+    X : (m, n_0) array-like
+    n_threads : int, optional
+    """
+    dtype = W[1].dtype
     given = np.asarray(X)
     if given.dtype.kind not in "fiub" or given.ndim != 2 or len(given) == 0:
         given = check_matrix(given, sizes[0], "X", dtype)
@@ -121,36 +143,29 @@ def predict_rows(network: Network, X: ArrayLike, n_threads: int | None) -> Array
     most = min(BLOCK_ROWS, max(TILE, BLOCK_NUMBERS // max(sizes))) // TILE * TILE
     rows = min(len(given), most)
     starts = deque(range(0, len(given), rows))
-    products = rows * max(W.size for W in network.W)
+    products = rows * max(each.size for each in W[1:])
     if products <= ALONE and len(starts) == 1:
-        _predict_blocks(network, given, output, rows, starts)
+        _predict_blocks(bind, sizes, given, output, rows, starts)
         return output
-    enough = len(starts) if len(given) * network.theta.size > SHARED else 1
+    work_per_row = sum(each.size for each in W[1:])
+    enough = len(starts) if len(given) * work_per_row > SHARED else 1
     asked = threads_asked(n_threads)
     with threads.one_blas_thread(), threads.reserved(enough, asked) as workers:
 
         def work(worker: int) -> None:
-            _predict_blocks(network, given, output, rows, starts)
+            _predict_blocks(bind, sizes, given, output, rows, starts)
 
         threads.side_by_side(work, workers, starts.clear)
     return output
 
 
 def _predict_blocks(
-    network: Network, X: Array, output: Array, rows: int, starts: deque[int]
+    bind: Bind, sizes: Sequence[int], X: Array, output: Array, rows: int, starts: deque[int]
 ) -> None:
     """Take a start and write its block's outputs until none is left; others may take too."""
-    n_in, dtype = network.sizes[0], network.dtype
-    room = _lend_room(2 * rows * sum(network.sizes), dtype)
-<<<<<<< HEAD
-    net, batch = network.bind(rows, backward=False, buffer=room)
-    if rows >= 8 * TILE:
-        net, batch = _for_blocks(net, batch)
-    a = list(batch.a)
-    batch, filled = batch._replace(a=a), a[0]
-=======
+    n_in, dtype = sizes[0], output.dtype
+    room = _lend_room(2 * rows * sum(sizes), dtype)
     bound = 0  # rows
->>>>>>> bits2
     while True:
         try:
             start = starts.popleft()
@@ -164,7 +179,7 @@ def _predict_blocks(
             raise
         n = len(block)
         if n != bound:  # the first block, and one of fewer rows at the end
-            net, batch = network.bind(n, backward=False, room=room[: 2 * n * sum(network.sizes)])
+            net, batch = bind(n, room[: 2 * n * sum(sizes)])
             if n >= 8 * TILE:
                 net, batch = _for_blocks(net, batch)
             batch, bound = batch._replace(a=list(batch.a)), n
