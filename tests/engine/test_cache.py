@@ -215,7 +215,8 @@ def test_the_files_that_matter_are_all_that_know_numba():
 SCRIPT = """
 import sys
 import numpy as np
-from chainrule.engine.compilation import ROLES, address, compiled
+from chainrule.engine.compilation import address, compiled
+from chainrule.engine.roles import ROLES
 from chainrule.equations.vecmath import functions
 
 K = {k}

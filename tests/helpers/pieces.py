@@ -81,7 +81,8 @@ def run(engine, role, fn, *args):
     if engine == "numpy":
         fn(*copies)
     else:
-        from chainrule.engine.compilation import ROLES, address, compiled
+        from chainrule.engine.compilation import address, compiled
+        from chainrule.engine.roles import ROLES
 
         dtype = copies[1 if role in ("collect", "collect_back") else 0].dtype
         table = np.array([address(fn, role, dtype)])

@@ -15,8 +15,8 @@ from numba.core import cgutils
 from numba.extending import lower_builtin, models, register_model, type_callable
 from numba.np.arrayobj import make_array, populate_array
 
-from chainrule.engine.compilation import numba_signature
 from chainrule.engine.loops import REPLACED
+from chainrule.engine.roles import numba_signature
 from chainrule.equations import vecmath
 
 

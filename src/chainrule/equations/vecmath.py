@@ -379,7 +379,7 @@ def functions(role: str, table: Sequence[Any], like: Array) -> Sequence[Any]:
 
     Parameters
     ----------
-    role : str, a key of ``engine.ROLES``: which arguments they take
+    role : str, a key of ``engine.roles.ROLES``: which arguments they take
     table : the functions (plain Python), or their int64 addresses (compiled)
     like : an array of the dtype that they work on
     """

@@ -10,7 +10,6 @@ import numpy as np
 
 from chainrule.base.types import Array
 from chainrule.base.whole_files import check_writable, whole_file, would_replace
-from chainrule.estimators.tabular import MISSING
 from chainrule.exports.c import write_c
 from chainrule.exports.js import write_js
 from chainrule.exports.python import write_python
@@ -319,6 +318,8 @@ def _cells(values: Any, column: Column, cleaned: bool) -> list[Any]:
         return cells
 
     if column.text:
+        from chainrule.estimators.tabular import MISSING
+
         return [None if cell == MISSING and column.missing else cell for cell in cells]
     # The cleaner makes numbers infinite that are squashed to the ends all the same.
     return list(np.clip(np.asarray(cells, float), -HUGE, HUGE).tolist())

@@ -224,7 +224,7 @@ class Schedule(NamedTuple):
     order: Index
 
 
-# The kinds of `descend`'s arguments, as in `engine.ROLES`; of a NamedTuple those of its fields.
+# The kinds of `descend`'s arguments, as in `engine.roles`; of a NamedTuple those of its fields.
 ARGUMENTS = (
     (Components, "A" * 20),
     (State, "VVVVHH"),

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 
 from chainrule.base.validation import float_dtype
 from chainrule.engine import compilation
+from chainrule.engine.roles import ROLES
 from chainrule.equations.activations import ACTIVATIONS
 from chainrule.equations.layers import LAYERS
 from chainrule.equations.losses import FUSED, LOSSES
@@ -54,7 +55,7 @@ def warm_up(
         for field in piece._fields:
             role = "f_pullback" if field == "pullback" and hasattr(piece, "f") else field
             fn = getattr(piece, field)
-            if role in compilation.ROLES and fn is not None:
+            if role in ROLES and fn is not None:
                 wanted[fn, role] = None
     for rule in RULES:
         wanted[rule, rule.__name__] = None
