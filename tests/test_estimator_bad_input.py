@@ -284,7 +284,7 @@ def test_classes_to_come_must_be_told():
 
 
 def test_class_weights_name_the_class():
-    with pytest.raises(ValueError, match=r"class_weight.*7"):
+    with pytest.warns(UserWarning, match=r"class_weight names class 7, which is not in y"):
         classify(class_weight={0: 1.0, 7: 2.0}).fit(X, y)
     with pytest.raises(ValueError, match=r"class_weight.*1"):
         classify(class_weight={1: -1.0}).fit(X, y)
@@ -335,7 +335,7 @@ def test_targets_out_of_a_loss_s_range_name_the_row(loss, value, match):
 def test_targets_are_finite_numbers(bad):
     target = yd.copy()
     target[3] = bad
-    with pytest.raises(ValueError, match="Input y contains"):
+    with pytest.raises(ValueError, match=r"y (has|contains) .* row 3"):
         regress().fit(Xd, target)
     with pytest.raises(ValueError, match="y"):
         regress().fit(Xd, np.array(["cat", "dog"])[(yd > 100).astype(int)])

@@ -6,7 +6,8 @@ is added is keyword-only and comes after.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import numbers
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,19 @@ from sklearn.utils.multiclass import (
 )
 
 from chainrule import losses
-from chainrule.data import check_labels
+from chainrule.data import check_target, warn_user
 from chainrule.fitting import MLPBase, with_callbacks
 from chainrule.losses import Loss
 from chainrule.multioutput import ColumnsBinarizer, grouped_cross_entropy, grouped_softmax
 from chainrule.parameters import CONSTRAINTS, REAL, Target
 from chainrule.samples import blocks_of
 from chainrule.vecmath import Array
+
+
+def listed_classes(classes: Iterable[Any]) -> str:
+    """The first few, for a message."""
+    names = [repr(label) for label in classes]
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 class MLPClassifier(ClassifierMixin, MLPBase):
@@ -347,6 +354,9 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         -------
         MLPClassifier
         """
+        y = check_target(y, False)
+        if classes is not None:
+            classes = check_target(classes, False, "classes")
         kind = type_of_target(y)
         if kind == "multiclass-multioutput":
             if classes is not None and not hasattr(self, "classes_"):
@@ -361,7 +371,6 @@ class MLPClassifier(ClassifierMixin, MLPBase):
 
     def _learn_target(self, y: Any, first: bool, incremental: bool) -> None:
         """Classes, learned or compared with those known."""
-        check_labels(y)
         check_classification_targets(y)
         if type_of_target(y) == "multiclass-multioutput":
             if first and not incremental:
@@ -483,19 +492,44 @@ class MLPClassifier(ClassifierMixin, MLPBase):
                 "class_weight='balanced' cannot be known from a part of the data; give "
                 "partial_fit a dict of weights"
             )
-        if isinstance(self.class_weight, dict) and not self._several():
-            for label, value in self.class_weight.items():
-                if not value >= 0:
-                    raise ValueError(
-                        f"class_weight of class {label!r} is {value!r}; it must be >= 0"
-                    )
-                if label not in self.classes_:
-                    raise ValueError(
-                        f"class_weight names class {label!r}, which is not in y; its classes are "
-                        f"{list(self.classes_)}"
-                    )
-        of_class: Array = compute_sample_weight(self.class_weight, y).astype(self._dtype)
+        if isinstance(self.class_weight, dict) and y.ndim == 1:
+            known = self.classes_
+            of_class = self._weights_of_classes()[np.searchsorted(known, y)]
+        else:
+            of_class = compute_sample_weight(self.class_weight, y).astype(self._dtype)
         return of_class if weight is None else weight * of_class
+
+    def _weights_of_classes(self) -> Array:
+        """The weight of each class; a class without one has 1.
+
+        A dict may hold classes that these rows lack, as a fold of a cross-validation does.
+        """
+        known = {label: i for i, label in enumerate(self.classes_.tolist())}
+        weights: Array = np.ones(len(known), self._dtype)
+        without, strange = set(known), []
+        for label, value in self.class_weight.items():
+            if not isinstance(value, numbers.Real) or not 0 <= value < np.inf:
+                raise ValueError(
+                    f"class_weight of class {label!r} is {value!r}; it must be a finite number >= 0"
+                )
+            if label in known:
+                weights[known[label]] = value
+                without.discard(self.classes_.tolist()[known[label]])
+            elif isinstance(label, str) != isinstance(next(iter(known)), str):
+                kind = "text" if isinstance(label, str) else "no text"
+                raise ValueError(
+                    f"class_weight names class {label!r}, which is {kind}, unlike the classes of "
+                    f"y: {listed_classes(known)}"
+                )
+            else:
+                strange.append(label)
+        if strange and without:
+            warn_user(
+                f"class_weight names class {strange[0]!r}, which is not in y, and gives no weight "
+                f"to {sorted(without)[0]!r}, which counts 1; the classes are "
+                f"{listed_classes(known)}"
+            )
+        return weights
 
     def _output_scale(self) -> tuple[Any, None]:
         return 0.0, None

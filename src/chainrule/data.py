@@ -7,6 +7,7 @@ import numbers
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import numpy as np
@@ -129,30 +130,128 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def check_labels(y: Array) -> None:
-    """Classes are sorted, so labels have to be all text or all numbers, and all there.
+def check_target(y: Any, numeric: bool, name: str = "y") -> Any:
+    """Refuse a target that is missing in a row, or is no number, class or label.
+
+    Texts of numbers become numbers where those are wanted, whatever their dtype.
+
+    Parameters
+    ----------
+    y : array-like of shape (m,) or (m, k)
+    numeric : bool
+        Whether numbers are wanted; else labels.
+    name : str, default "y"
+        For messages.
+
+    Returns
+    -------
+    array-like
+        `y` itself, or an array of float64 if it was text.
 
     Raises
     ------
     ValueError
-        Names two rows whose labels differ in kind, or a row without one.
+        Names the row.
     """
-    if y.dtype != object:
+    try:
+        array = np.asarray(y)
+    except (TypeError, ValueError):
+        return y  # of no shape at all: scikit-learn says so
+    kind = array.dtype.kind
+    if array.ndim not in (1, 2) or not len(array):
+        return y
+    wanted = "numbers" if numeric else "labels that are texts or numbers"
+    if kind not in "fiubOUT":
+        raise ValueError(
+            f"{name} holds values of the type {array.dtype}, which are not {wanted}; convert "
+            "them to what is to be predicted"
+        )
+    absent = _absent(array)
+    if absent.any():
+        raise ValueError(_missing(array, absent, numeric, name))
+    if kind in "OUT":
+        _check_kinds(array, numeric, name)
+        if numeric:
+            y = array = _as_numbers(array, name)
+            absent = np.isnan(array)
+            if absent.any():
+                raise ValueError(_missing(array, absent, numeric, name))
+    if array.dtype.kind == "f" and (infinite := np.isinf(array)).any():
+        place = np.argwhere(infinite)[0]
+        raise ValueError(
+            f"Input {name} contains infinity or a value too large for dtype('float64'). The first "
+            f"is {array[tuple(place)]} in row {place[0]}"
+        )
+    return y
+
+
+def _absent(array: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where an array holds None, NaN, NaT or NA."""
+    if array.dtype.kind == "f":
+        return np.isnan(array)
+    absent = np.zeros(array.shape, bool)
+    if array.dtype.kind == "O":
+        absent.flat = [_is_absent(value) for value in array.flat]
+    return absent
+
+
+def _is_absent(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating | Decimal | np.datetime64) and value != value
+
+
+def _missing(array: NDArray[Any], absent: NDArray[np.bool_], numeric: bool, name: str) -> str:
+    place = np.argwhere(absent)[0]
+    column = f", column {place[1]}" if absent.ndim == 2 and absent.shape[1] > 1 else ""
+    n = int(absent.any(axis=1).sum() if absent.ndim == 2 else absent.sum())
+    more = "" if n == 1 else f", nor in {n - 1} more"
+    what, cure = ("number", "give it one") if numeric else ("label", "label it")
+    return (
+        f"{name} has no {what} in row {place[0]}{column} "
+        f"({array[tuple(place)]}){more}; leave the row out or {cure}"
+    )
+
+
+def _check_kinds(array: NDArray[Any], numeric: bool, name: str) -> None:
+    """Every value is text or a real number; labels, which are sorted, are all of one kind."""
+    if array.dtype.kind != "O":
         return
     known: dict[str, tuple[int, Any]] = {}
-    for i, label in enumerate(y.reshape(len(y), -1)):
-        for value in label:
-            if value is None:
-                raise ValueError(f"y has no label in row {i} (None); leave the row out or label it")
-            number = isinstance(value, numbers.Number | np.bool_)
-            kind = "text" if isinstance(value, str) else "number" if number else "other"
-            known.setdefault(kind, (i, value))
-    if len(known) > 1:
+    for i, row in enumerate(array.reshape(len(array), -1)):
+        for value in row:
+            if isinstance(value, str):
+                known.setdefault("text", (i, value))
+            elif isinstance(value, numbers.Real | Decimal | np.bool_):
+                known.setdefault("number", (i, value))
+            else:
+                wanted = "a number" if numeric else "a label that is text or a number"
+                raise ValueError(
+                    f"{name} holds {value!r} in row {i}, which is not {wanted} but of the type "
+                    f"{type(value).__name__}"
+                )
+    if len(known) > 1 and not numeric:
         examples = " and ".join(f"{value!r} in row {i}" for i, value in known.values())
         raise ValueError(
-            f"y has labels of more than one kind: {examples}; make them all text, for example "
-            "with y.astype(str)"
+            f"{name} has labels of more than one kind: {examples}; make them all text, for "
+            f"example with {name}.astype(str)"
         )
+
+
+def _as_numbers(array: NDArray[Any], name: str) -> NDArray[np.float64]:
+    """Texts of numbers, and numbers among them, as numbers."""
+    out: NDArray[np.float64] = np.empty(array.shape)
+    for place in np.ndindex(array.shape):
+        try:
+            out[place] = float(array[place])
+        except OverflowError:
+            out[place] = np.inf
+        except ValueError:
+            raise ValueError(
+                f"{name} holds something that is not a number: {str(array[place])!r} in row "
+                f"{place[0]}; give numbers, or use MLPClassifier to predict classes"
+            ) from None
+    return out
 
 
 def one_hot(labels: ArrayLike, n_classes: int, dtype: DTypeLike = np.float64) -> Array:

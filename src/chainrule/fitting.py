@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
 from chainrule.callbacks import check_whole
-from chainrule.data import warn_user
+from chainrule.data import check_target, warn_user
 from chainrule.descent import Descent
 from chainrule.epochs import NON_FINITE, run_epochs, run_lbfgs
 from chainrule.files.resuming import Resume, resume_of
@@ -132,6 +132,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         weight_val = rows = None
         everything = y
         if X_val is not None:
+            y_val = check_target(y_val, self._numeric_target, "y_val")
             X_val, y_val = self._validate(X_val, y_val)
             self._check_validation_target(y_val)
             weight_val = self._check_weight("sample_weight_val", sample_weight_val, X_val)

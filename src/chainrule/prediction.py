@@ -12,6 +12,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from chainrule import backprop
+from chainrule.data import check_target
 from chainrule.network import Network
 from chainrule.parameters import Parameters
 from chainrule.vecmath import Array
@@ -36,6 +37,8 @@ class Prediction(TransformerMixin, Parameters):
             "reset": reset,
         }
         if not isinstance(y, str):
+            if y is not None:
+                y = check_target(y, self._numeric_target)
             options |= {"y": y, "multi_output": True, "y_numeric": self._numeric_target}
         given = X
         try:

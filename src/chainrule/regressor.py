@@ -343,13 +343,6 @@ class MLPRegressor(RegressorMixin, MLPBase):
                 )
 
     def _validate(self, X: Any, y: Any = "no_validation", reset: bool = False) -> Any:
-        if not isinstance(y, str):
-            try:
-                if np.asarray(y).dtype.kind in "OUS":
-                    np.asarray(y, np.float64)
-            except (TypeError, ValueError) as error:
-                if y is not None:
-                    raise ValueError(f"y holds something that is not a number: {error}") from None
         checked = super()._validate(X, y, reset)
         if isinstance(y, str):
             return checked
