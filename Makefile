@@ -16,12 +16,13 @@ PROBLEM = $(shell $(VENV) problem)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help digits bench fuzz test lint format types coverage clean FORCE
+.PHONY: help digits bench fuzz test test-kernels lint format types coverage clean FORCE
 
 help:
 	@echo 'make digits     learn to read handwritten digits (ARGS="--help" for options)'
 	@echo 'make bench      measure speed beside other libraries (ARGS="--quick" for a first look)'
 	@echo 'make test       check style and types, then run the tests, compiled and not'
+	@echo 'make test-kernels  run what promises equal bits with other BLAS kernels'
 	@echo 'make lint       check style'
 	@echo 'make format     put the code in that style'
 	@echo 'make types      check types'
@@ -43,6 +44,14 @@ test: lint types
 	@$(PY) -m pytest $(PYTEST_ARGS)
 	@echo 'Tests, compilation off:'
 	@NUMBA_DISABLE_JIT=1 $(PY) -m pytest -m 'not compiled and not once' $(PYTEST_ARGS)
+
+# A processor that lacks a kind of kernels runs those that OpenBLAS takes instead.
+KERNELS := Haswell SkylakeX Zen Sandybridge Nehalem Prescott
+test-kernels: .venv/test.stamp
+	@for kernels in $(KERNELS); do \
+		echo "Tests of equal bits, $$kernels:"; \
+		OPENBLAS_CORETYPE=$$kernels $(PY) -m pytest -m bits $(PYTEST_ARGS) || exit 1; \
+	done
 
 lint: .venv/test.stamp
 	@$(PY) -m ruff format --check .

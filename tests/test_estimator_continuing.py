@@ -154,6 +154,7 @@ def test_logs_and_checkpoints_of_a_fit(tmp_path):
 NOISY = {"dropout": 0.2, "input_noise": 0.1, "early_stopping": True, "normalization": "batch"}
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("given", [{}, NOISY, {"solver": "lbfgs"}])
 def test_same_seed_same_bits_other_seed_others(given):
     a, b = classify(**given).fit(X, y), classify(**given).fit(X, y)
@@ -165,6 +166,7 @@ def test_same_seed_same_bits_other_seed_others(given):
     same_bits(classify(**given | {"random_state": shared}).fit(X, y), a)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("engine", ["numpy", pytest.param("numba", marks=pytest.mark.compiled)])
 def test_same_bits_in_other_processes_and_with_other_numbers_of_threads(engine):
     given = NOISY | {"max_iter": 3, "random_state": 0, "engine": engine}

@@ -390,6 +390,7 @@ FITS = {
 }
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize(
     "name", [pytest.param("compiled", marks=pytest.mark.compiled), *list(FITS)[:3]]
 )
@@ -411,6 +412,7 @@ def test_estimators_train_to_the_same_bits(name, mapped, monkeypatch):
     assert ours.predict(rows.X).tolist() == theirs.predict(X).tolist()
 
 
+@pytest.mark.bits
 def test_train_trains_to_the_same_bits(mapped, engine):
     rows, X, y = mapped
     thetas = []
@@ -446,6 +448,7 @@ def test_rows_held_out_take_no_part(weighted, mapped):
     assert [a.tobytes() for a in model.coefs_] == [a.tobytes() for a in alone.coefs_]
 
 
+@pytest.mark.bits
 def test_a_fit_by_blocks_resumes_to_the_same_bits(mapped, monkeypatch, tmp_path):
     monkeypatch.setattr(samples, "CHUNK", 160)
     rows, _, _ = mapped

@@ -119,6 +119,7 @@ def _plain(value):
     return value
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("name", FITS)
 def test_the_same_bits(name, tmp_path):
     if name == "no seed":  # what the first fit drew is in the file alone
@@ -159,6 +160,7 @@ def test_any_number_of_kills_at_any_epochs(data, tmp_path_factory):
     assert state_of(resumed) == state_of(whole)
 
 
+@pytest.mark.bits
 @pytest.mark.compiled
 def test_the_same_bits_compiled(tmp_path):
     FITS["compiled"] = regressor(batch_size=16)
@@ -168,6 +170,43 @@ def test_the_same_bits_compiled(tmp_path):
     resumed, keep = run("compiled", tmp_path / "state", every=2)
     assert keep.resumed_from_ == 2
     assert state_of(resumed) == state_of(whole)
+
+
+def test_a_state_of_other_kernels_is_told_and_goes_on(tmp_path, monkeypatch):
+    def resumed(before, now):
+        monkeypatch.setattr("chainrule.files.resuming.blas_kernels", lambda: before)
+        run("adam", tmp_path / "state", kill=2)
+        monkeypatch.setattr("chainrule.files.resuming.blas_kernels", lambda: now)
+        model, data, y = fresh("adam")
+        keep = Resume(tmp_path / "state")
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            model.set_params(callbacks=[keep]).fit(data, y)
+        assert keep.resumed_from_ == 2
+        (tmp_path / "state").unlink()
+        return [str(one.message) for one in told if "kernels" in str(one.message)]
+
+    (told,) = resumed(["openblas 0.3 Haswell"], ["openblas 0.3 SkylakeX"])
+    assert "other BLAS kernels (openblas 0.3 Haswell; here openblas 0.3 SkylakeX)" in told
+    assert not resumed(["a Haswell"], ["a Haswell"])
+    assert not resumed(["a Haswell"], ["a Haswell", "mkl 2024"])
+
+
+def test_the_kernels_are_those_that_openblas_is_told_to_take():
+    script = "import numpy; from chainrule.threads import blas_kernels; print(blas_kernels())"
+    told = {
+        kernel: subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"OPENBLAS_CORETYPE": kernel},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for kernel in ("Nehalem", "Prescott")
+    }
+    if "openblas" not in told["Nehalem"]:
+        pytest.skip("NumPy multiplies with another BLAS")
+    assert told["Nehalem"] != told["Prescott"]
 
 
 CHILD = """

@@ -103,6 +103,7 @@ def same_bits(left, right):
 # --- the same bits -------------------------------------------------------------------------------
 
 
+@pytest.mark.bits
 @pytest.mark.compiled
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("rules", RULES.values(), ids=list(RULES))
@@ -446,6 +447,7 @@ def test_a_forked_child_fits(cut_small):
     assert child.exitcode == 0
 
 
+@pytest.mark.bits
 @pytest.mark.compiled
 def test_another_process_gets_the_same_bits(cut_small):
     import hashlib
@@ -639,6 +641,7 @@ def test_pace_tries_at_once_if_workers_are_kept_waiting():
     assert ways == [True, False, False, False]
 
 
+@pytest.mark.bits
 @pytest.mark.compiled
 def test_whatever_the_pace_the_same_bits(cut_small, monkeypatch):
     expected = descend("numba", 1)

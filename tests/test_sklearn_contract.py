@@ -231,6 +231,7 @@ def test_parameters_survive_clone_and_set_params(name):
         estimator.set_params(drop_out=0.1)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("how", ["pickle", "joblib", "memory-mapped"])
 def test_fitted_copies_predict_the_same_bits(how, iris, tmp_path):
     X, y = iris

@@ -126,6 +126,7 @@ def test_polars_is_as_good_as_pandas(fitted):
     np.testing.assert_array_equal(fitted.predict_proba(frame.lazy()), expected)
 
 
+@pytest.mark.bits
 def test_stored_and_read_again_it_predicts_the_same_bits(fitted, tmp_path):
     chainrule.save(fitted, tmp_path / "m.chainrule")
     again = chainrule.load(tmp_path / "m.chainrule")

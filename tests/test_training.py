@@ -60,6 +60,7 @@ def test_without_shuffling_samples_come_as_given(engine):
     assert network.theta.tobytes() == other.theta.tobytes()
 
 
+@pytest.mark.bits
 def test_same_seed_same_bits(engine, dtype):
     X, Y = problem()
 

@@ -320,9 +320,9 @@ class Network:
 
         Notes
         -----
-        Rows are taken in blocks, and large inputs by several threads. From a block's rows on
-        (64 to 2048, by the widths) each row's output has the same bits, whatever rows are
-        around it and for any number of threads. For fewer rows BLAS may round otherwise.
+        Rows are taken in blocks (of 64 to 2048 rows, by the widths), and large inputs by several
+        threads. The same call gives the same bits for any number of threads. Among other rows,
+        in another place or on another processor, BLAS may round a row's output otherwise.
         """
         return predict_rows(self, X, n_threads)
 

@@ -57,6 +57,16 @@ def _controller(modules: int) -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
+def blas_kernels() -> list[str]:
+    """The BLAS libraries that are loaded, and which kernels each chose for this processor.
+
+    The last bits of a product depend on them.
+    """
+    found = _controller(len(sys.modules)).info()
+    keys = ("internal_api", "version", "architecture")
+    return sorted({" ".join(str(one[key]) for key in keys if one.get(key)) for one in found})
+
+
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread, for the whole process, while any thread is inside."""

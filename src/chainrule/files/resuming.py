@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.callbacks import Callback, as_callbacks, check_whole
+from chainrule.data import warn_user
 from chainrule.descent import Descent
 from chainrule.files.container import (
     MAX_BYTES,
@@ -29,6 +30,7 @@ from chainrule.files.container import (
     unpacked,
 )
 from chainrule.files.encoding import decode, encode
+from chainrule.threads import blas_kernels
 from chainrule.vecmath import Array, Index
 
 FORMAT, VERSION = "chainrule training state", 1
@@ -61,7 +63,9 @@ class Resume(Callback):
 
     While the file is there, `fit` with the same parameters and data goes on where the file was
     written, and ends in the same bits as if nothing had happened. So: run the same program
-    again. When the fitted model is kept, remove the file.
+    again. Where NumPy or SciPy multiply with other BLAS kernels, as on another kind of
+    processor, the last bits differ, and a warning says so. When the fitted model is kept, remove
+    the file.
 
     Parameters
     ----------
@@ -77,6 +81,11 @@ class Resume(Callback):
     ----------
     resumed_from_ : int
         Epochs that the last fit found done; 0 if it started afresh.
+
+    Warns
+    -----
+    UserWarning
+        From `fit`: the file was written with other BLAS kernels.
 
     Raises
     ------
@@ -182,6 +191,7 @@ class Resume(Callback):
             "parameters": _parameters(est),
             "data": fingerprint(data),
             "engine": descent.engine,
+            "kernels": blas_kernels(),
         }
         if self._found is None:
             return 0, order
@@ -226,6 +236,13 @@ class Resume(Callback):
             raise self._other("its fit has other data (X, y, weights or validation set)")
         if belongs["engine"] != self._belongs["engine"]:
             raise self._other(f"its fit ran on the engine {belongs['engine']!r}")
+        before, now = set(belongs.get("kernels", ())), set(self._belongs["kernels"])
+        if not (before <= now or now <= before):  # other packages may have brought more of them
+            warn_user(
+                f"{os.fspath(self.path)} was written with other BLAS kernels "
+                f"({', '.join(sorted(before))}; here {', '.join(sorted(now))}): the fit goes on, "
+                "but its last bits will differ from those of a fit that was not interrupted"
+            )
 
     def _other(self, what: str) -> ValueError:
         return ValueError(
@@ -310,7 +327,8 @@ def _check(state: Any) -> None:
         or (len(best) == 3 and all(isinstance(one, np.ndarray) for one in best)),
         "order": order is None or (isinstance(order, np.ndarray) and order.dtype == np.int64),
         "plateau": plateau is None or set(plateau) == set(PLATEAU),
-        "belongs": set(state["belongs"]) == {"parameters", "data", "engine"},
+        "belongs": {"parameters", "data", "engine"} <= set(state["belongs"])
+        and all(isinstance(one, str) for one in state["belongs"].get("kernels", ())),
     }
     for name, good in parts.items():
         if not good:
