@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.pieces import reduce_piece
+from chainrule.pieces import reduce_piece, repr_of_piece
 from chainrule.vecmath import (
     Array,
     copy,
@@ -65,6 +65,9 @@ class Activation(NamedTuple):
     f: Callable[[Array, Array], None]
     pullback: Callable[[Array, Array, Array], None]
     made_by: tuple[Any, ...] = ()
+
+    def __repr__(self) -> str:
+        return repr_of_piece(self)
 
     def __reduce__(self) -> Any:
         return reduce_piece(self)

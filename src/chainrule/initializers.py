@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.pieces import reduce_piece
+from chainrule.pieces import reduce_piece, repr_of_piece
 from chainrule.vecmath import Array
 
 
@@ -34,6 +34,9 @@ class Initializer(NamedTuple):
     weights: Callable[[np.random.Generator, Array], None]
     biases: Callable[[np.random.Generator, Array], None] | None = None
     made_by: tuple[Any, ...] = ()
+
+    def __repr__(self) -> str:
+        return repr_of_piece(self)
 
     def __reduce__(self) -> Any:
         return reduce_piece(self)

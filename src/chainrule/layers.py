@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.pieces import reduce_piece
+from chainrule.pieces import reduce_piece, repr_of_piece
 from chainrule.vecmath import (
     Array,
     add_dot,
@@ -129,6 +129,9 @@ class Layer(NamedTuple):
     made_by: tuple[Any, ...] = ()
     descend: Callable[..., None] | None = None
     statistics: Statistics | None = None
+
+    def __repr__(self) -> str:
+        return repr_of_piece(self)
 
     def __reduce__(self) -> Any:
         return reduce_piece(self)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.activations import ACTIVATIONS, Activation
-from chainrule.pieces import reduce_piece
+from chainrule.pieces import reduce_piece, repr_of_piece
 from chainrule.vecmath import (
     Array,
     copy,
@@ -70,6 +70,9 @@ class Loss(NamedTuple):
     fused: str = ""
     outputs: int = 1
     made_by: tuple[Any, ...] = ()
+
+    def __repr__(self) -> str:
+        return repr_of_piece(self)
 
     def __reduce__(self) -> Any:
         return reduce_piece(self)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from chainrule import backprop
 from chainrule.activations import ACTIVATIONS, Activation, identity, identity_pullback
-from chainrule.data import check_matrix, check_pair, float_dtype, look_up
+from chainrule.data import check_matrix, check_pair, float_dtype, how_to_make, look_up
 from chainrule.initializers import INITIALIZERS, Initializer
 from chainrule.layers import AFFINE, NO_STATISTICS, Layer
 from chainrule.losses import FUSED, LOSSES, Loss, fuse
@@ -443,6 +443,8 @@ def _check_activations(given: Any, output: Any, link: str, L: int) -> list[Activ
     """Activations by layer, entry 0 a placeholder."""
     if isinstance(given, str | Activation):
         hidden = [given] * (L - 1)
+    elif callable(given):
+        raise TypeError(f"activation is a bare function, {given!r}; {how_to_make(Activation)}")
     elif not isinstance(given, Sequence):
         raise TypeError(
             f"activation must be a name, an Activation or a list of them; got {given!r}"

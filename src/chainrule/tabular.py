@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from chainrule.classifier import MLPClassifier
+from chainrule.data import nearest
 from chainrule.regressor import MLPRegressor
 from chainrule.tables.cells import as_dates, as_frame, as_numbers, as_strings, listed, spelling
 from chainrule.tables.columns import KINDS, kinds_of
@@ -259,9 +260,10 @@ def tabular_pipeline(
     name = "mlp"
     if isinstance(estimator, str):
         if estimator not in ESTIMATORS:
+            near = nearest(estimator, ESTIMATORS)
             raise ValueError(
                 f"estimator must be {' or '.join(map(repr, ESTIMATORS))}, or an estimator; "
-                f"got {estimator!r}"
+                f"got {estimator!r}" + (f". Did you mean {near!r}?" if near else "")
             )
         settings = _defaults(estimator, parameters) | {"random_state": random_state} | parameters
         estimator = ESTIMATORS[estimator](**settings)
