@@ -263,11 +263,11 @@ def check_target(y: Any, numeric: bool, name: str = "y") -> Any:
 
 def _absent(array: NDArray[Any]) -> NDArray[np.bool_]:
     """Where an array holds None, NaN, NaT or NA."""
+    absent: NDArray[np.bool_] = np.zeros(array.shape, bool)
     if array.dtype.kind == "f":
-        return np.isnan(array)
-    absent = np.zeros(array.shape, bool)
-    if array.dtype.kind == "O":
-        absent.flat = [_is_absent(value) for value in array.flat]
+        absent = np.isnan(array)
+    elif array.dtype.kind == "O":
+        absent = np.array([_is_absent(value) for value in array.flat], bool).reshape(array.shape)
     return absent
 
 

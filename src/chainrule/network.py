@@ -20,7 +20,7 @@ from chainrule.data import check_matrix, check_pair, float_dtype, how_to_make, l
 from chainrule.initializers import INITIALIZERS, Initializer
 from chainrule.layers import AFFINE, NO_STATISTICS, Layer
 from chainrule.losses import FUSED, LOSSES, Loss, fuse
-from chainrule.predictor import make_predictor, predict_rows
+from chainrule.predictor import check_outputs, make_predictor, predict_rows
 from chainrule.vecmath import Array, Index, matrices, vectors
 
 
@@ -318,13 +318,21 @@ class Network:
         -------
         (m, n_L) array
 
+        Raises
+        ------
+        ValueError
+            X is not as it should be, or numbers overflow on their way to the output: the row and
+            the layer are named.
+
         Notes
         -----
         Rows are taken in blocks (of 64 to 2048 rows, by the widths), and large inputs by several
         threads. The same call gives the same bits for any number of threads. Among other rows,
         in another place or on another processor, BLAS may round a row's output otherwise.
         """
-        return predict_rows(self, X, n_threads)
+        output = predict_rows(self, X, n_threads)
+        check_outputs(self, np.asarray(X), output)
+        return output
 
     def predictor(self) -> Callable[[Array], Array]:
         """A function that gives the output for one row, with no checks: for serving.
@@ -333,6 +341,8 @@ class Network:
         -------
         callable (x) -> a^L
             x must be an (n_0,) array of the network's dtype; the result is a new (n_L,) array.
+            An x that is not finite, or so large that numbers overflow, gives infinity or NaN
+            without a word.
             May be called from several threads at once, and sees the network's parameters as
             they are when it is called. It never compiles. Its last bits may differ from those
             of :meth:`predict`, which multiplies whole matrices.
