@@ -290,7 +290,7 @@ def test_network_refuses(arguments, message):
 
 
 def test_a_piece_of_the_wrong_kind_is_a_type_error():
-    with pytest.raises(TypeError, match="activation must be a name or Activation"):
+    with pytest.raises(TypeError, match="activation is a bare function"):
         Network((3, 4, 2), activation=[np.tanh])
     with pytest.raises(TypeError, match="loss must be a name or Loss"):
         Network((3, 4, 2), loss=ACTIVATIONS["relu"])

@@ -395,7 +395,7 @@ def test_training_refuses(arguments, message):
 
 
 def test_an_optimizer_of_the_wrong_kind_is_a_type_error():
-    with pytest.raises(TypeError, match="optimizer must be a name or Optimizer"):
+    with pytest.raises(TypeError, match="optimizer is a bare function"):
         train(fresh(), *problem(), optimizer=lambda theta, nabla: None)
 
 

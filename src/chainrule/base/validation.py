@@ -16,6 +16,54 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from chainrule.base.types import Array
 
 Piece = TypeVar("Piece")
+# What other libraries and books call our pieces, written as _plain writes it; the first that is
+# known counts.
+OTHER_NAMES = {
+    "sigmoid": ("logistic",),
+    "linear": ("identity",),
+    "none": ("identity",),
+    "swish": ("silu",),
+    "lrelu": ("leaky_relu",),
+    "exponential": ("exp",),
+    "mse": ("squared_error",),
+    "meansquarederror": ("squared_error",),
+    "l2": ("squared_error",),
+    "quadratic": ("squared_error",),
+    "mae": ("absolute_error",),
+    "meanabsoluteerror": ("absolute_error",),
+    "l1": ("absolute_error",),
+    "smoothl1": ("huber",),
+    "pinball": ("quantile",),
+    "bce": ("binary_cross_entropy", "log_loss"),
+    "binarycrossentropy": ("log_loss",),
+    "logloss": ("binary_cross_entropy",),
+    "logistic": ("log_loss", "binary_cross_entropy"),
+    "nll": ("cross_entropy", "log_loss"),
+    "ce": ("cross_entropy", "log_loss"),
+    "crossentropy": ("log_loss",),
+    "categoricalcrossentropy": ("cross_entropy", "log_loss"),
+    "sparsecategoricalcrossentropy": ("cross_entropy", "log_loss"),
+    "softmax": ("cross_entropy", "log_loss"),
+    "focalloss": ("focal",),
+    "adamw": ("adam",),
+    "gd": ("sgd",),
+    "gradientdescent": ("sgd",),
+    "nag": ("nesterov",),
+    "bfgs": ("lbfgs",),
+    "classifier": ("classification",),
+    "classify": ("classification",),
+    "regressor": ("regression",),
+    "regress": ("regression",),
+    "glorot": ("glorot_uniform",),
+    "xavier": ("glorot_uniform",),
+    "xavieruniform": ("glorot_uniform",),
+    "xaviernormal": ("glorot_normal",),
+    "he": ("he_normal",),
+    "kaiming": ("he_normal",),
+    "kaimingnormal": ("he_normal",),
+    "kaiminguniform": ("he_uniform",),
+    "lecun": ("lecun_normal",),
+}
 INSIDE = ("chainrule", "sklearn", "contextlib")
 
 
@@ -43,11 +91,37 @@ def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return found
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The name that was probably meant: in other letters, of another library, or misspelled."""
+    plain = {_plain(one): one for one in sorted(known)}
+    given = _plain(name)
+    for meant in (given, *OTHER_NAMES.get(given, ())):
+        if _plain(meant) in plain:
+            return plain[_plain(meant)]
+    near = difflib.get_close_matches(given, plain, 1)
+    return plain[near[0]] if near else None
+
+
+def _plain(name: str) -> str:
+    """Without what is often written otherwise: capitals, spaces, hyphens, underscores."""
+    return name.casefold().replace("-", "").replace("_", "").replace(" ", "")
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """The end of an error message about an unknown name: the nearest, and all there are."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, 1)
-    return (f"did you mean {near[0]!r}? " if near else "") + "known: " + ", ".join(known)
+    near = nearest(name, known)
+    return (f"did you mean {near!r}? " if near else "") + "known: " + ", ".join(known)
+
+
+def how_to_make(kind: type) -> str:
+    """What to write where a bare function was given instead of a piece."""
+    if kind.__name__ == "Activation":
+        return (
+            "give a name, or chainrule.Activation('mine', f, pullback), where f(z, a) writes the "
+            "activation into a and pullback(z, a, delta) multiplies delta by its derivative"
+        )
+    return f"give a name, or chainrule.{kind.__name__}(...), whose help says what it is made of"
 
 
 def look_up(what: str, given: str | Piece, table: Mapping[str, Piece]) -> Piece:
@@ -66,6 +140,8 @@ def look_up(what: str, given: str | Piece, table: Mapping[str, Piece]) -> Piece:
         return table[given]
     kind = type(next(iter(table.values())))
     if not isinstance(given, kind):
+        if callable(given):
+            raise TypeError(f"{what} is a bare function, {given!r}; {how_to_make(kind)}")
         raise TypeError(f"{what} must be a name or {kind.__name__}(...), not {given!r}")
     return given
 
@@ -194,11 +270,11 @@ def check_target(y: Any, numeric: bool, name: str = "y") -> Any:
 
 def _absent(array: NDArray[Any]) -> NDArray[np.bool_]:
     """Where an array holds None, NaN, NaT or NA."""
+    absent: NDArray[np.bool_] = np.zeros(array.shape, bool)
     if array.dtype.kind == "f":
-        return np.isnan(array)
-    absent = np.zeros(array.shape, bool)
-    if array.dtype.kind == "O":
-        absent.flat = [_is_absent(value) for value in array.flat]
+        absent = np.isnan(array)
+    elif array.dtype.kind == "O":
+        absent = np.array([_is_absent(value) for value in array.flat], bool).reshape(array.shape)
     return absent
 
 

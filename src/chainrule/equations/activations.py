@@ -28,7 +28,7 @@ import numpy as np
 from chainrule.base.types import Array
 from chainrule.equations import expressions as ex
 from chainrule.equations.expressions import Expression, Formula
-from chainrule.equations.pieces import reduce_piece
+from chainrule.equations.pieces import reduce_piece, repr_of_piece
 from chainrule.equations.vecmath import (
     copy,
     divide_rows,
@@ -73,6 +73,9 @@ class Activation(NamedTuple):
     pullback: Callable[[Array, Array, Array], None]
     made_by: tuple[Any, ...] = ()
     formula: Formula | None = None
+
+    def __repr__(self) -> str:
+        return repr_of_piece(self)
 
     def __reduce__(self) -> Any:
         return reduce_piece(self)

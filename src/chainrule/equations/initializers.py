@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.base.types import Array
-from chainrule.equations.pieces import reduce_piece
+from chainrule.equations.pieces import reduce_piece, repr_of_piece
 
 
 class Initializer(NamedTuple):
@@ -34,6 +34,9 @@ class Initializer(NamedTuple):
     weights: Callable[[np.random.Generator, Array], None]
     biases: Callable[[np.random.Generator, Array], None] | None = None
     made_by: tuple[Any, ...] = ()
+
+    def __repr__(self) -> str:
+        return repr_of_piece(self)
 
     def __reduce__(self) -> Any:
         return reduce_piece(self)

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.base.types import Array
-from chainrule.equations.pieces import reduce_piece
+from chainrule.equations.pieces import reduce_piece, repr_of_piece
 from chainrule.equations.vecmath import (
     add_dot,
     add_scaled,
@@ -147,6 +147,9 @@ class Layer(NamedTuple):
     is_normalisation: bool = False
     rate_factors: tuple[float, float] = (1.0, 1.0)
     decay_factors: tuple[float, float] = (1.0, 0.0)
+
+    def __repr__(self) -> str:
+        return repr_of_piece(self)
 
     def __reduce__(self) -> Any:
         return reduce_piece(self)

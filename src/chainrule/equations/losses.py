@@ -24,7 +24,7 @@ import numpy as np
 
 from chainrule.base.types import Array
 from chainrule.equations.activations import ACTIVATIONS, Activation
-from chainrule.equations.pieces import reduce_piece
+from chainrule.equations.pieces import reduce_piece, repr_of_piece
 from chainrule.equations.vecmath import (
     copy,
     exp,
@@ -70,6 +70,9 @@ class Loss(NamedTuple):
     fused: str = ""
     outputs: int = 1
     made_by: tuple[Any, ...] = ()
+
+    def __repr__(self) -> str:
+        return repr_of_piece(self)
 
     def __reduce__(self) -> Any:
         return reduce_piece(self)

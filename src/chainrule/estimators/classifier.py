@@ -498,7 +498,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
             )
         if isinstance(self.class_weight, dict) and y.ndim == 1:
             known = self.classes_
-            of_class = self._weights_of_classes()[np.searchsorted(known, y)]
+            of_class: Array = self._weights_of_classes()[np.searchsorted(known, y)]
         else:
             of_class = compute_sample_weight(self.class_weight, y).astype(self._dtype)
         return of_class if weight is None else weight * of_class
@@ -508,17 +508,18 @@ class MLPClassifier(ClassifierMixin, MLPBase):
 
         A dict may hold classes that these rows lack, as a fold of a cross-validation does.
         """
-        known = {label: i for i, label in enumerate(self.classes_.tolist())}
+        classes: list[Any] = np.asarray(self.classes_).tolist()
+        known = {label: i for i, label in enumerate(classes)}
         weights: Array = np.ones(len(known), self._dtype)
         without, strange = set(known), []
         for label, value in self.class_weight.items():
-            if not isinstance(value, numbers.Real) or not 0 <= value < np.inf:
+            if not isinstance(value, numbers.Real) or not 0 <= float(value) < np.inf:
                 raise ValueError(
                     f"class_weight of class {label!r} is {value!r}; it must be a finite number >= 0"
                 )
             if label in known:
                 weights[known[label]] = value
-                without.discard(self.classes_.tolist()[known[label]])
+                without.discard(classes[known[label]])
             elif isinstance(label, str) != isinstance(next(iter(known)), str):
                 kind = "text" if isinstance(label, str) else "no text"
                 raise ValueError(

@@ -27,6 +27,7 @@ from chainrule.monitoring.callbacks import (
     on_terminal,
     running,
 )
+from chainrule.network.network import Network
 from chainrule.training.descent import Descent
 from chainrule.training.samples import Samples, draw_order
 
@@ -163,6 +164,8 @@ class Watch:
         loss = float(np.average(costs, weights=held.loss_weight))
         if est.scoring == "loss":
             return loss, -loss
+        if not np.isfinite(outputs).all():
+            return loss, math.nan
         if est.scoring is not None:
             est._store(descent)
             scorer = get_scorer(est.scoring) if isinstance(est.scoring, str) else est.scoring
@@ -171,11 +174,9 @@ class Watch:
                 score = float(scorer(est, held.X, held.y, **options))
             except TypeError as error:
                 raise ValueError(f"scoring={est.scoring!r} cannot be used here: {error}") from error
-            if math.isnan(score) and np.isfinite(outputs).all():
+            if math.isnan(score):
                 raise ValueError(f"scoring={est.scoring!r} gave NaN on the validation set")
             return loss, score
-        if not np.isfinite(outputs).all():
-            return loss, math.nan
         return loss, float(est._default_score(outputs, held.y, held.weight))
 
     def _improve(self, descent: Descent, loss: float, score: float | None) -> None:
@@ -407,6 +408,34 @@ def _diverged(
     warn_user(f"{error}; the best parameters so far are put back", ConvergenceWarning)
 
 
+def _no_beginning(
+    network: Network, batch: Any, X: Array, Y: Array, costs: Array, nabla: Array
+) -> str:
+    """Why L-BFGS cannot begin: where numbers are not finite, and the numbers behind it."""
+    places: list[tuple[str, Array]] = []
+    for l in range(1, network.L + 1):
+        places += [(f"z of layer {l}", batch.z[l]), (f"a of layer {l}", batch.a[l])]
+    places.append((f"the cost of layer {network.L}", costs))
+    for place, values in places:
+        bad = ~np.isfinite(values.reshape(len(X), -1)).all(axis=1)
+        if bad.any():
+            what, row = place, int(bad.argmax())
+            break
+    else:
+        what = "the sum of the costs"
+        row = int(np.abs(costs).argmax())
+        if not np.isfinite(nabla).all():
+            l, kind, _ = network.locate(int(np.argmin(np.isfinite(nabla))))
+            what = f"the gradient of {kind} of layer {l}"
+            row = int(np.abs(X).max(axis=1).argmax())
+    column, target = int(np.abs(X[row]).argmax()), int(np.abs(Y[row]).argmax())
+    return (
+        f"{NON_FINITE} (solver='lbfgs' cannot begin: {what} is not finite, by row {row}, whose "
+        f"largest input is {X[row, column]:g}, in column {column}, and whose target is "
+        f"{Y[row, target]:g}. Scale the inputs and targets to about 1)"
+    )
+
+
 def run_lbfgs(
     est: Any,
     descent: Descent,
@@ -433,6 +462,7 @@ def run_lbfgs(
     nabla = np.zeros_like(work.theta)
     nabla_W, nabla_b = work.views(nabla)
     costs = np.empty(n)
+    begun: list[bool] = []
 
     def objective(theta: Array) -> tuple[float, Array]:
         work.theta[:] = theta
@@ -447,6 +477,10 @@ def run_lbfgs(
         for l in work.weight_layers():
             total += penalty(work.W[l], rules.l2, rules.l1)
             add_penalty_gradient(work.W[l], rules.l2 / mass, rules.l1 / mass, nabla_W[l])
+        # SciPy's search steps back from a cost that is not finite, but cannot begin with one.
+        if not begun and not (np.isfinite(total) and np.isfinite(nabla).all()):
+            raise ValueError(_no_beginning(work, batch, X, Y, costs, nabla))
+        begun.append(True)
         return total / mass, nabla.copy()
 
     watch = Watch(est, descent, validation, iterations, given)
@@ -454,8 +488,9 @@ def run_lbfgs(
     est.n_iter_ = 0
 
     def iteration(intermediate_result: Any) -> None:
-        descent.network.theta[:] = intermediate_result.x
-        descent.nabla[:] = nabla
+        with np.errstate(over="ignore"):  # float32 has less room; checked at the end
+            descent.network.theta[:] = intermediate_result.x
+            descent.nabla[:] = nabla
         est.n_iter_ += 1
         est.t_ += n
         now = time.perf_counter()

@@ -25,7 +25,7 @@ from chainrule.estimators.prediction import Prediction, norm_layers
 from chainrule.monitoring.callbacks import StateCallback, check_whole, state_callback
 from chainrule.network.network import Network
 from chainrule.training.descent import Descent
-from chainrule.training.samples import Samples, blocks_of, deviation_of
+from chainrule.training.samples import Samples, blocks_of, deviation_of, warn_if_far
 from chainrule.training.train import begin, choose_engine
 
 try:
@@ -79,9 +79,26 @@ class MLPBase(CallbackSupportMixin, Prediction):
         else:
             self._descent = run_epochs(self, *ready, epochs, incremental, given, resume)
         if not all(np.isfinite(p).all() for p in (*self.coefs_, *self.intercepts_)):
-            raise ValueError(NON_FINITE)
+            raise ValueError(self._not_finite())
         self._network()
         return self
+
+    def _not_finite(self) -> str:
+        """Which learned numbers are not finite, and why they may be so."""
+        for l, (W, b) in enumerate(zip(self.coefs_, self.intercepts_, strict=True), 1):
+            bad = np.argwhere(~np.isfinite(W))
+            if len(bad) and l == 1:
+                column = int(bad[0][0])
+                spread = ""
+                if self._scaling is not None and column < len(self._scaling[1]):
+                    spread = f", whose standard deviation is {self._scaling[1][column]:g}"
+                return (
+                    f"{NON_FINITE} (The weights of column {column}{spread}, are too large for "
+                    f"{W.dtype}; leave the column out, or scale it to about 1)"
+                )
+            if len(bad) or not np.isfinite(b).all():
+                return f"{NON_FINITE} (The parameters of layer {l} are not finite in {W.dtype})"
+        return NON_FINITE
 
     def _set_up(
         self,
@@ -134,6 +151,8 @@ class MLPBase(CallbackSupportMixin, Prediction):
             y_val = check_target(y_val, self._numeric_target, "y_val")
             X_val, y_val = self._validate(X_val, y_val)
             self._check_validation_target(y_val)
+            if not incremental:
+                warn_if_far(X, X_val, getattr(self, "feature_names_in_", None))
             weight_val = self._check_weight("sample_weight_val", sample_weight_val, X_val)
         elif self.early_stopping:
             seed = rng
@@ -431,8 +450,9 @@ class MLPBase(CallbackSupportMixin, Prediction):
             intercepts[-1] = (intercepts[-1] * factor + shift).astype(self._dtype)
         if self._scaling is not None:
             offset, deviation = self._scaling
-            coefs[0] = (coefs[0] / deviation[:, None]).astype(self._dtype)
-            intercepts[0] = (intercepts[0] - offset @ coefs[0]).astype(self._dtype)
+            with np.errstate(all="ignore"):  # whether they are finite is seen to after the fit
+                coefs[0] = (coefs[0] / deviation[:, None]).astype(self._dtype)
+                intercepts[0] = (intercepts[0] - offset @ coefs[0]).astype(self._dtype)
         self.coefs_, self.intercepts_ = coefs, intercepts
         self._norms = []
         for l in norm_layers(trained):

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from chainrule.base.types import Array
-from chainrule.base.validation import look_up
+from chainrule.base.validation import how_to_make, look_up, nearest
 from chainrule.engine.config import MOST_THREADS
 from chainrule.equations import layers as kinds
 from chainrule.equations.activations import ACTIVATIONS, Activation
@@ -123,6 +123,28 @@ class Target(NamedTuple):
 
 class Parameters(BaseEstimator):
     """From an estimator's parameters to the pieces of its network and its descent."""
+
+    def _validate_params(self) -> None:
+        """scikit-learn's check, with a hint at what was probably meant."""
+        try:
+            super()._validate_params()
+        except ValueError as error:
+            hint = self._hint(str(error))
+            raise type(error)(f"{error} {hint}") from None if hint else error
+
+    def _hint(self, message: str) -> str:
+        """What to write instead of a name that is unknown or a bare function."""
+        for name, constraints in self._parameter_constraints.items():
+            if not message.startswith(f"The {name!r} parameter "):
+                continue
+            given = getattr(self, name)
+            for one in constraints:
+                if isinstance(given, str) and isinstance(one, StrOptions):
+                    near = nearest(given, one.options)
+                    return f"Did you mean {near!r}?" if near else ""
+                if callable(given) and one in (Activation, Loss, Optimizer):
+                    return f"{name} is a bare function; {how_to_make(one)}."
+        return ""
 
     def _hidden(self) -> list[int]:
         """Widths of the hidden layers."""

@@ -16,6 +16,7 @@ from chainrule.base.validation import check_target
 from chainrule.equations import backprop
 from chainrule.estimators.parameters import Parameters
 from chainrule.network.network import Network
+from chainrule.network.predictor import check_outputs, predict_rows
 
 BLOCK = 1 << 20  # numbers in a block of rows that is run through the network at a time
 
@@ -131,6 +132,7 @@ class Prediction(TransformerMixin, Parameters):
             with np.errstate(all="ignore"):
                 backprop.forward(net, batch)
             out[at] = getattr(batch, of)[l]
+            check_outputs(network.bind_forward, block, out[at], at.start)
         return out
 
     def _predictions_of(self, network: Network, X: Any) -> Array:
@@ -139,7 +141,10 @@ class Prediction(TransformerMixin, Parameters):
             return network.predict(X, n_threads=self.n_threads)
         out: Array = np.empty((X.shape[0], network.sizes[-1]), self._dtype)
         for at, block in self._blocks(X, sum(network.sizes)):
-            out[at] = network.predict(block, n_threads=self.n_threads)
+            out[at] = predict_rows(
+                network.bind_forward, network.sizes, network.W, block, self.n_threads
+            )
+            check_outputs(network.bind_forward, block, out[at], at.start)
         return out
 
     def predictor(self) -> Callable[[Array], Any]:
@@ -150,7 +155,8 @@ class Prediction(TransformerMixin, Parameters):
         callable (x) -> result
             x must be an (n_features,) array of the dtype of ``coefs_``, without missing values.
             The result is what ``predict_proba`` (classifier) or ``predict`` (regressor) give for
-            that row: an array, or a number where there is one target. It never compiles.
+            that row: an array, or a number where there is one target. It never compiles. An x that
+            is not finite, or so large that numbers overflow, gives infinity or NaN without a word.
         """
         check_is_fitted(self)
         if self._missing is not None and len(self._missing[1]):

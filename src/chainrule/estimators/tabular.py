@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from chainrule.base.validation import nearest
 from chainrule.estimators.classifier import MLPClassifier
 from chainrule.estimators.regressor import MLPRegressor
 from chainrule.tables.cells import (
@@ -345,9 +346,10 @@ def tabular_pipeline(
     name = "mlp"
     if isinstance(estimator, str):
         if estimator not in ESTIMATORS:
+            near = nearest(estimator, ESTIMATORS)
             raise ValueError(
                 f"estimator must be {' or '.join(map(repr, ESTIMATORS))}, or an estimator; "
-                f"got {estimator!r}"
+                f"got {estimator!r}" + (f". Did you mean {near!r}?" if near else "")
             )
         settings = _defaults(estimator, parameters) | {"random_state": random_state} | parameters
         estimator = ESTIMATORS[estimator](**settings)

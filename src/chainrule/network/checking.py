@@ -24,13 +24,30 @@ class DerivativeError(ValueError):
     """A piece of a network disagrees with its derivative or breaks its contract."""
 
 
+# How to write what a piece is made of.
+CALLS = {
+    "f": "write it as f(z, a), which writes the activation of z into a",
+    "pullback": "write it as pullback(z, a, delta), which multiplies delta by the derivative",
+    "cost": "write it as cost(z, a, y, c), which writes each row's cost into c",
+    "delta": "write it as delta(z, a, y, out), which writes the derivative of the cost into out",
+    "step": "write it as step(theta, nabla, state, h, t), which changes theta in place",
+}
+
 _checked: set[tuple[Any, ...]] = set()
 
 
 def _written(name: str, what: str, call: Callable[[], Any], out: Array, kept: list[Array]) -> None:
     """Call a piece and see that it wrote `out`, all of it, and left the rest alone."""
     before = [array.copy() for array in kept]
-    result: Any = call()
+    try:
+        result: Any = call()
+    except TypeError as error:
+        if "positional argument" not in str(error):
+            raise
+        raise DerivativeError(
+            f"{name}: {what} does not take the arguments that it is given ({error}); "
+            f"{CALLS.get(what, 'see the help of its class')}"
+        ) from error
     if result is not None:
         raise DerivativeError(
             f"{name}: {what} returned {type(result).__name__}; write the result into the last "

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from chainrule.base.types import Array, Index
-from chainrule.base.validation import check_matrix, check_pair, float_dtype, look_up
+from chainrule.base.validation import check_matrix, check_pair, float_dtype, how_to_make, look_up
 from chainrule.equations import backprop
 from chainrule.equations.activations import ACTIVATIONS, Activation, identity, identity_pullback
 from chainrule.equations.initializers import INITIALIZERS, Initializer
 from chainrule.equations.layers import AFFINE, NO_STATISTICS, Layer
 from chainrule.equations.losses import FUSED, LOSSES, Loss, fuse
 from chainrule.equations.vecmath import matrices, vectors
-from chainrule.network.predictor import Row, make_predictor, predict_rows
+from chainrule.network.predictor import Row, check_outputs, make_predictor, predict_rows
 
 
 class Network:
@@ -313,6 +313,12 @@ class Network:
                 s[l][-m:] = share[:, 0]
         return net, backprop.Batch(z, a, delta, share, s)
 
+    def bind_forward(
+        self, m: int, buffer: Array | None = None
+    ) -> tuple[backprop.Layers, backprop.Batch]:
+        """As :meth:`bind`, for a forward pass alone."""
+        return self.bind(m, backward=False, buffer=buffer)
+
     def forward(self, X: ArrayLike) -> backprop.Batch:
         """Run the forward pass and keep everything.
 
@@ -345,19 +351,21 @@ class Network:
         -------
         (m, n_L) array
 
+        Raises
+        ------
+        ValueError
+            X is not as it should be, or numbers overflow on their way to the output: the row and
+            the layer are named.
+
         Notes
         -----
         Rows are taken in blocks (of 64 to 2048 rows, by the widths), and large inputs by several
         threads. The same call gives the same bits for any number of threads. Among other rows,
         in another place or on another processor, BLAS may round a row's output otherwise.
         """
-        return predict_rows(
-            lambda m, buffer: self.bind(m, backward=False, buffer=buffer),
-            self.sizes,
-            self.W,
-            X,
-            n_threads,
-        )
+        output = predict_rows(self.bind_forward, self.sizes, self.W, X, n_threads)
+        check_outputs(self.bind_forward, np.asarray(X), output)
+        return output
 
     def predictor(self) -> Callable[[Array], Array]:
         """A function that gives the output for one row, with no checks: for serving.
@@ -366,6 +374,8 @@ class Network:
         -------
         callable (x) -> a^L
             x must be an (n_0,) array of the network's dtype; the result is a new (n_L,) array.
+            An x that is not finite, or so large that numbers overflow, gives infinity or NaN
+            without a word.
             May be called from several threads at once, and sees the network's parameters as
             they are when it is called. It never compiles. Its last bits may differ from those
             of :meth:`predict`, which multiplies whole matrices.
@@ -483,6 +493,8 @@ def _check_activations(given: Any, output: Any, link: str, L: int) -> list[Activ
     """Activations by layer, entry 0 a placeholder."""
     if isinstance(given, str | Activation):
         hidden = [given] * (L - 1)
+    elif callable(given):
+        raise TypeError(f"activation is a bare function, {given!r}; {how_to_make(Activation)}")
     elif not isinstance(given, Sequence):
         raise TypeError(
             f"activation must be a name, an Activation or a list of them; got {given!r}"

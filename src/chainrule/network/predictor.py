@@ -20,7 +20,7 @@ from chainrule.equations.layers import AFFINE
 from chainrule.equations.vecmath import dot
 
 # Gives the network's functions and views of a buffer for m rows: (m, buffer).
-Bind: TypeAlias = Callable[[int, Array], tuple[Layers, Batch]]
+Bind: TypeAlias = Callable[[int, Array | None], tuple[Layers, Batch]]
 
 TILE = 64  # rows
 BLOCK_ROWS, BLOCK_NUMBERS = 2048, 1 << 18  # at most, in a block of predict: it stays in the cache
@@ -157,6 +157,45 @@ def predict_rows(
 
         threads.side_by_side(work, workers, starts.clear)
     return output
+
+
+def check_outputs(bind: Bind, X: Array, output: Array, first: int = 0) -> None:
+    """See that outputs of rows that are finite are so too; `first` is the number of the first.
+
+    Raises
+    ------
+    ValueError
+        Names the first row that is not, the layer where that begins, and the row's largest input.
+    """
+    with np.errstate(all="ignore"):
+        if np.isfinite(add.reduce(output, None)):  # one cheap pass before the exact one
+            return
+    bad = ~np.isfinite(output).all(axis=1)
+    if not bad.any():
+        return
+    row = int(bad.argmax())
+    x = np.asarray(X[row], output.dtype).reshape(1, -1)
+    column = int(np.abs(x[0]).argmax())
+    n = int(bad.sum())
+    rows = f"row {first + row}" if n == 1 else f"{n} rows, first row {first + row}"
+    raise ValueError(
+        f"the output is not finite for {rows}: {first_overflow(bind, x)} too large for "
+        f"{output.dtype}. The largest input in it is {x[0, column]:g}, in column {column}; inputs "
+        "have to be of the size of those that were learned from"
+    )
+
+
+def first_overflow(bind: Bind, X: Array) -> str:
+    """Where in a forward pass numbers begin that are not finite."""
+    net, batch = bind(len(X), None)
+    batch.a[0][:] = X
+    with np.errstate(all="ignore"):
+        backprop.forward(net, batch)
+    for l in range(1, net.L + 1):
+        for what, values in (("z", batch.z[l]), ("a", batch.a[l])):
+            if not np.isfinite(values).all():
+                return f"{what} of layer {l} is"
+    return "what follows the network is"
 
 
 def _predict_blocks(

@@ -132,6 +132,12 @@ def find_learning_rate(
     third of it nearly always ended at the lowest loss of the three. A long training, or a noisy
     set, may want less.
     """
+    if hasattr(network, "find_learning_rate"):
+        raise TypeError(
+            f"network is an estimator; write {type(network).__name__}(...).find_learning_rate(X, y)"
+        )
+    if not isinstance(network, Network):
+        raise TypeError(f"network must be a chainrule.Network; got {type(network).__name__}")
     X, Y = check_pair(X, Y, network.sizes[0], network.n_targets, network.dtype)
     for name, value in (("low", low), ("high", high)):
         if not isinstance(value, int | float | np.number) or not 0 < value < math.inf:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from math import lgamma
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainrule.base.types import Array, Index
+from chainrule.base.validation import warn_user
 
 CHUNK = 1 << 26  # bytes of X that lie together and are read together
+LOOKED_AT = 10_000  # rows of X, to see whether X_val is like it
+SURE = 1e-6  # chance that rows of one kind look like two
 GROUP = 8  # chunks whose rows are mixed
 
 
@@ -131,3 +136,43 @@ def deviation_of(X: Array, mean: Array, weight: Array | None, rows: Index | None
     deviation: Array = largest * np.sqrt(variance)
     deviation[~(deviation > 10 * np.finfo(X.dtype).eps * np.abs(mean))] = 1
     return deviation
+
+
+def warn_if_far(X: Any, X_val: Any, names: Any) -> None:
+    """Warn where a validation set lies outside of what is learned from.
+
+    As it does where a pipeline scales X, but not X_val. A column counts where half of X_val lies on
+    one side of all of X, and by half of X's range at least. The first is so unlikely for rows of
+    one kind, however they are distributed, that even the most columns give no false alarm; the
+    second lets a later part of a series pass.
+    """
+    if not (isinstance(X, np.ndarray) and isinstance(X_val, np.ndarray)):
+        return  # sparse
+    X, X_val = (one[:: -(-len(one) // LOOKED_AT)] for one in (X, X_val))
+    n, k = len(X), -(-len(X_val) // 2)
+    # The chance that the k outermost of all rows on one side are X_val's, by its logarithm.
+    chance = _log_choose(len(X_val), k) - _log_choose(n + len(X_val), k)
+    if chance + np.log(2 * X.shape[1]) > np.log(SURE):
+        return
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # columns of nothing but NaN
+        low, high = np.nanmin(X, axis=0), np.nanmax(X, axis=0)
+        above = np.nanquantile(X_val, 0.5, axis=0, method="lower")
+        below = np.nanquantile(X_val, 0.5, axis=0, method="higher")
+        margin = (high - low) / 2
+        far = (high > low) & ((above > high + margin) | (below < low - margin))
+    if not far.any():
+        return
+    columns = [str(j if names is None else names[j]) for j in np.flatnonzero(far)]
+    j = int(far.argmax())
+    more = f" and {len(columns) - 5} more" if len(columns) > 5 else ""
+    warn_user(
+        f"X_val lies far from X in column {', '.join(columns[:5])}{more}: in column {columns[0]} X "
+        f"goes from {low[j]:g} to {high[j]:g}, and the middle of X_val is {above[j]:g}. If X went "
+        "through earlier steps of a pipeline, such as a scaler, X_val has to as well: make the "
+        'pipeline with transform_input=["X_val"]'
+    )
+
+
+def _log_choose(n: int, k: int) -> float:
+    return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
