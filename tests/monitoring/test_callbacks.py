@@ -231,9 +231,9 @@ def test_progress_bar_shows_where_the_fit_is(terminal):
     records = [record(e, 0.5 / (e + 1), validation_score=0.9) for e in range(3)]
     show(terminal, records, ProgressBar(), max_iter=10)
     lines = screen(terminal)
-    assert any(" 1/10 epochs" in line and "loss 0.5000" in line for line in lines)
+    assert any("1/10 epochs" in line and "loss 0.5000" in line for line in lines)
     assert "left" in "".join(lines)
-    assert " 3/10 epochs" in lines[-1]
+    assert "3/10 epochs" in lines[-1]
     assert "loss 0.1667" in lines[-1]
     assert "score 0.9000" in lines[-1]
     assert lines[-1].endswith("taken")

@@ -244,7 +244,7 @@ def test_one_row_agrees_where_numbers_are_extreme(output, n_out, dtype):
     for scale in (0, np.finfo(dtype).tiny, 1, 100, 1e4, 1e18, largest / 100, largest):
         X = (scale * rng.uniform(-1, 1, (20, 5))).astype(dtype)
         rows = np.array([predict_row(x) for x in X])
-        unchecked = predictor.predict_rows(network, X, None)
+        unchecked = predictor.predict_rows(network.bind_forward, network.sizes, network.W, X, None)
         np.testing.assert_allclose(rows, unchecked, rtol=2e-3, atol=1e-6)
         if np.isfinite(unchecked).all():
             assert network.predict(X).tobytes() == unchecked.tobytes()

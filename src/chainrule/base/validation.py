@@ -245,9 +245,11 @@ def check_target(y: Any, numeric: bool, name: str = "y") -> Any:
         return y
     wanted = "numbers" if numeric else "labels that are texts or numbers"
     if kind not in "fiubOUT":
+        # So begins what scikit-learn says of complex numbers.
+        start = "Complex data not supported: " if kind == "c" else ""
         raise ValueError(
-            f"{name} holds values of the type {array.dtype}, which are not {wanted}; convert "
-            "them to what is to be predicted"
+            f"{start}{name} holds values of the type {array.dtype}, which are not {wanted}; "
+            "convert them to what is to be predicted"
         )
     absent = _absent(array)
     if absent.any():

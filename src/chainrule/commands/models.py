@@ -211,10 +211,12 @@ def _written(
 
 
 def _loaded(path: Path) -> Any:
-    from chainrule.files.persistence import load
+    from chainrule.files.persistence import ModelFileError, load
 
     try:
         return load(path)
+    except ModelFileError as error:
+        fail(str(error), BAD_INPUT)
     except OSError as error:
         fail(f"{path} cannot be read: {error.strerror or error}", BAD_INPUT)
 

@@ -366,6 +366,12 @@ def no_answer(network: Network, outputs: ArrayLike) -> Flags:
     return shut
 
 
+def _outputs(network: Network, X: ArrayLike) -> NDArray[Any]:
+    """The network's outputs, also those of one that has diverged, which `predict` refuses."""
+    outputs: NDArray[Any] = network.forward(X).a[network.L]
+    return outputs
+
+
 def dead_outputs(network: Network, X: ArrayLike, y: Labels) -> list[int]:
     """Output neurons whose ReLU is shut, for now, on the digit that they stand for.
 
@@ -390,7 +396,7 @@ def dead_outputs(network: Network, X: ArrayLike, y: Labels) -> list[int]:
     """
     if network.activations[network.L].name != "relu":
         return []
-    is_open = network.predict(X) > 0
+    is_open = _outputs(network, X) > 0
     return [j for j in np.unique(y).tolist() if is_open[y == j, j].mean() <= SHUT]
 
 
@@ -451,7 +457,7 @@ class Run:
         result, network = self.result, self.result.network
 
         def after(_: Network, epoch: Epoch) -> None:
-            said = closest_to_one(network.predict(self.data.X_test))
+            said = closest_to_one(_outputs(network, self.data.X_test))
             correct, total = int((said == self.data.y_test).sum()), len(said)
             self._keep_best()
             record = Record(epoch.epoch, correct, total, correct / total, epoch.cost, epoch.seconds)
@@ -495,7 +501,7 @@ class Run:
     def _conclude(self) -> None:
         """Fill in what the network, as it is now, makes of the test rows."""
         result, data, network = self.result, self.data, self.result.network
-        outputs = network.predict(data.X_test)
+        outputs = _outputs(network, data.X_test)
         result.said = closest_to_one(outputs)
         result.unanswered = no_answer(network, outputs)
         result.no_answer = np.bincount(data.y_test[result.unanswered], minlength=N_CLASSES)

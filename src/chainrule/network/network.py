@@ -165,7 +165,8 @@ class Network:
             if layer.statistics:
                 table[l, 2] += self._statistics_table[l, 2] + m
         table[1:, 0] = np.cumsum(table[:-1, 2])
-        return table
+        found: Index = table
+        return found
 
     def constants_at(self, m: int) -> Index:
         """Where the constants lie in a vector of all s for a batch of m rows."""

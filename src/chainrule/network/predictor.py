@@ -221,11 +221,12 @@ def _predict_blocks(
             net, batch = bind(n, room[: 2 * n * sum(sizes)])
             if n >= 8 * TILE:
                 net, batch = _for_blocks(net, batch)
-            batch, bound = batch._replace(a=list(batch.a)), n
-        batch.a[0] = block
+            a, bound = list(batch.a), n
+            batch = batch._replace(a=a)
+        a[0] = block
         with np.errstate(all="ignore"):
             backprop.forward(net, batch)
-        output[start : start + n] = batch.a[net.L]
+        output[start : start + n] = a[net.L]
 
 
 def _for_blocks(net: Layers, batch: Batch) -> tuple[Layers, Batch]:

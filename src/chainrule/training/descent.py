@@ -279,6 +279,7 @@ class Descent:
             size = max(1, len(plan.W_blocks)) * self.network.theta.size
             if self.engine == "numpy":  # lists are quicker there
                 plan, traits = Plan._make(map(_as_list, plan)), Traits._make(map(_as_list, traits))
+            z, a, delta = self._buffers
             cut = self._cuts[m] = Cut(
                 plan,
                 traits,
@@ -287,7 +288,9 @@ class Descent:
                 np.zeros((n_blocks, int(self.network.tables(m)[3, :, 2].sum()))),
                 np.zeros(n_blocks * self.network.n_statistics),
                 Buffers(
-                    *self._buffers,
+                    z,
+                    a,
+                    delta,
                     np.zeros((m, *Y.shape[1:]), Y.dtype),
                     np.zeros(m, self.network.dtype),
                     np.zeros(len(plan.layer_of)),

@@ -126,8 +126,8 @@ def make_plan(network: Network, m: int, slots: int, worth_cutting: bool) -> Plan
         nabla_W, nabla_b = nabla_W[:0], nabla_b[:0]
     whole = tables[4] * [n_blocks, n_blocks, 1]  # a layer's blocks one after the other
     statistics[:, :, 0] = whole[:, 0] + at * whole[:, 2]
-    waiting = np.flatnonzero(has_statistics) if n_blocks > 1 else []
-    return Plan(
+    waiting = np.flatnonzero(has_statistics).tolist() if n_blocks > 1 else []
+    fields = (
         np.stack([*tables[:3], whole]),
         np.array([1, *waiting, network.L + 1], np.int64),
         blocks,
@@ -138,6 +138,7 @@ def make_plan(network: Network, m: int, slots: int, worth_cutting: bool) -> Plan
         nabla_b,
         statistics,
     )
+    return Plan._make(fields)
 
 
 def _parts(network: Network, tables: Index, slots: int, added: int) -> tuple[Index, ...]:
