@@ -167,7 +167,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
         By epoch; the last two None without a validation set.
     best_validation_score_ : float or None
     best_iteration_ : int
-        Epoch, from 1, whose parameters are the best.
+        After how many epochs the best parameters were reached: a count, as `n_iter_` is one.
     history_ : list of dict
         A row an epoch: epoch, loss, validation_loss, validation_score, learning_rate,
         gradient_norm, seconds.
