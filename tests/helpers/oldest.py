@@ -59,6 +59,7 @@ OLDEST = {
     "test_oldest": ["test_pins_are_the_lower_bounds", "test_the_lowest_versions_are_what_runs"],
     "test_optimizers": ["test_three_steps_by_hand"],
     "test_overflow": ["test_predictions_of_large_numbers_say_the_row"],
+    "test_page": ["test_each_equation_is_called_for_each_batch_of_digits[article]"],
     "test_persistence": ["test_a_loaded_estimator_is_the_one_that_was_saved"],
     "test_persistence_pipelines": [
         "test_a_loaded_pipeline_predicts_the_same",
