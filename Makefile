@@ -63,11 +63,13 @@ test-kernels: .venv/test.stamp
 
 lint: .venv/test.stamp
 	@$(PY) scripts/shared_docstrings.py --check
+	@$(PY) scripts/line_links.py --check
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 
 format: .venv/test.stamp
 	@$(PY) scripts/shared_docstrings.py
+	@$(PY) scripts/line_links.py
 	@$(PY) -m ruff check --fix-only .
 	@$(PY) -m ruff format .
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import subprocess
 import sys
 
@@ -29,7 +30,7 @@ def where(tmp_path_factory):
 def shell(folder, command):
     """Run a command of ours in a shell, with what the shell does to its streams."""
     return subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {sys.executable} -m chainrule {command}"],
+        ["bash", "-c", f"set -o pipefail; {shlex.quote(sys.executable)} -m chainrule {command}"],
         cwd=folder,
         capture_output=True,
         text=True,
