@@ -789,11 +789,11 @@ def test_an_error_of_one_who_stayed_is_raised_by_the_leader():
 def test_an_error_of_the_leader_sends_the_others_home():
     def work(k, steps):
         if steps:
-            raise KeyqueueInterrupt
+            raise KeyboardInterrupt
 
     queue = np.zeros(QUEUE, np.int64)
     team = threads.Team(work, queue, 2)
-    with pytest.raises(KeyqueueInterrupt):
+    with pytest.raises(KeyboardInterrupt):
         team.lead(1)
     assert queue[ABORTED]
 
