@@ -188,7 +188,7 @@ def test_only_what_may_be_cut_is_cut(cut_small):
         network = Network((20, 20, 20, 20), layers=[AFFINE, layer, AFFINE], seed=0)
         cut = plan.make_plan(network, 40, 2, True)
         assert len(cut.blocks) > 1
-        assert cut.edges.tolist() == ([0, 2, 4] if name == "batch_norm" else [0, 4])
+        assert cut.stages.tolist() == ([1, 2, 4] if name == "batch_norm" else [1, 4])
         assert [(cut.layer_of == l).sum() > 1 for l in (1, 2, 3)] == [
             True,
             name == "affine",
