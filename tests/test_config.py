@@ -83,6 +83,7 @@ class Compiler:
         self.asked = []
         monkeypatch.setattr(warmup.engine, "address", self.note)
         monkeypatch.setattr(warmup.engine, "compiled", self.note)
+        monkeypatch.setattr(warmup.engine, "entry_point", lambda dispatcher: dispatcher)
         monkeypatch.setattr(warmup.ahead, "_start", lambda dtype: None)
 
     def note(self, *what):

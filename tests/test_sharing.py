@@ -188,7 +188,7 @@ def test_only_what_may_be_cut_is_cut(cut_small):
         network = Network((20, 20, 20, 20), layers=[AFFINE, layer, AFFINE], seed=0)
         cut = plan.make_plan(network, 40, 2, True)
         assert len(cut.blocks) > 1
-        assert cut.edges.tolist() == ([0, 2, 4] if name == "batch_norm" else [0, 4])
+        assert cut.stages.tolist() == ([1, 2, 4] if name == "batch_norm" else [1, 4])
         assert [(cut.layer_of == l).sum() > 1 for l in (1, 2, 3)] == [
             True,
             name == "affine",
@@ -789,11 +789,11 @@ def test_an_error_of_one_who_stayed_is_raised_by_the_leader():
 def test_an_error_of_the_leader_sends_the_others_home():
     def work(k, steps):
         if steps:
-            raise KeyqueueInterrupt
+            raise KeyboardInterrupt
 
     queue = np.zeros(QUEUE, np.int64)
     team = threads.Team(work, queue, 2)
-    with pytest.raises(KeyqueueInterrupt):
+    with pytest.raises(KeyboardInterrupt):
         team.lead(1)
     assert queue[ABORTED]
 
