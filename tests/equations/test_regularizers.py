@@ -499,3 +499,40 @@ def test_divergence_is_explained_with_weights_and_rates(engine):
     if error.batch == 1:
         assert network.theta.tobytes() == mirror.theta.tobytes()
     assert np.isfinite(network.theta).all()
+
+
+# --- factors by group of parameters --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum"])
+@pytest.mark.parametrize(
+    ("rates", "decays", "decay"),
+    [
+        ((10.0, 0.5), (1.0, 0.0), 0.0),
+        ((2.0, 2.0), (0.5, 0.0), 0.1),
+        ((3.0, 0.25), (1.0, 2.0), 0.1),
+    ],
+)
+def test_factors_on_rate_and_decay_of_a_layer(engine, name, rates, decays, decay):
+    """Beside steps that are taken by hand, with a rate and a decay for each entry of theta."""
+    X, Y = problem(20)
+    layer = AFFINE._replace(rate_factors=rates, decay_factors=decays)
+    network, mirror = fresh(), fresh()
+    network = Network((3, 4, 2), activation="tanh", layers=[layer, AFFINE], init=mirror.theta)
+    optimizer = OPTIMIZERS[name]
+    numbers = np.array([0.05, 0.9][: len(optimizer.hyper)])
+    descent = Descent(network, optimizer, numbers, 20, engine, Rules(decay=decay))
+    rate, shrinking = np.full_like(mirror.theta, 0.05), np.zeros_like(mirror.theta)
+    W, b = mirror.views(rate)
+    W[1][:] *= rates[0]
+    b[1][:] *= rates[1]
+    W, b = mirror.views(shrinking)
+    W[1][:], b[1][:], W[2][:] = *decays, 1
+    velocity = np.zeros_like(mirror.theta)
+    for _ in range(5):
+        descent.epoch(X, Y, np.arange(20))
+        _, nabla = mirror.gradient(X, Y)
+        mirror.theta *= 1 - rate * decay * shrinking
+        velocity = (0.9 if name == "momentum" else 0) * velocity - rate * nabla
+        mirror.theta += velocity
+    np.testing.assert_allclose(network.theta, mirror.theta, rtol=1e-12, atol=1e-12)
