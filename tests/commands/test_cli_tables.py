@@ -397,7 +397,7 @@ def test_quantiles_folds_and_a_file_of_settings(run, tmp_path):
         ("target = 3", "target cannot be 3"),
         ("a = [", "is no TOML"),
         ("test_fraction = 2", "test_fraction is from 0 to 0.9, not 2"),
-        ('activation = "rellu"', "--activation cannot be 'rellu'; did you mean 'relu'?"),
+        ('activation = "rellu"', "s.toml: activation cannot be 'rellu'; did you mean 'relu'?"),
     ],
 )
 def test_bad_settings(folder, run, tmp_path, settings, message):
@@ -419,7 +419,10 @@ def test_bad_settings(folder, run, tmp_path, settings, message):
         (["-t", "species", "--ignore", "yaer"], "has no column 'yaer'; did you mean 'year'?"),
         (["-t", "species", "--ignore", "species"], "'species' is the target"),
         (["-t", "species", "--quantile", "0.5"], "--quantile goes with regression"),
-        (["-t", "species", "--max-iter", "x"], "--max-iter must be an int"),
+        (
+            ["-t", "species", "--max-iter", "x"],
+            "--max-iter cannot be 'x'; it takes a whole number of at least 1",
+        ),
         (["-t", "species", "--class-weight", '{"Adele": 2}'], "there is no class 'Adele'"),
         (["-t", "species", "--class-weight", "{Adele"], "--class-weight: this is no JSON"),
         (["-t", "species", "--cv", "400"], "--cv must be from 2 to 68"),
@@ -790,6 +793,65 @@ def test_values_of_options(text, value):
 
 def test_no_hidden_layers_can_be_asked_for():
     assert options.value_of("hidden_layer_sizes", "none") == ()
+
+
+WRONG = [  # name, as an option, in TOML, what is said behind the name
+    ("hidden_layer_sizes", "64x32", '"64x32"', "cannot be '64x32'; it takes a whole number of at"),
+    ("hidden_layer_sizes", "64,a", '[64, "a"]', "cannot be 'a'; it takes a whole number of at"),
+    ("hidden_layer_sizes", "64.5", "[64, [32]]", "cannot be "),
+    ("hidden_layer_sizes", "64,-3", "[64, -3]", "cannot be -3"),
+    ("hidden_layer_sizes", '{"a": 1}', "{a = 1}", "cannot be {'a': 1}"),
+    ("max_iter", "many", '"20"', "cannot be '"),
+    ("alpha", "true", "true", "cannot be true; it takes a number of at least 0"),
+    ("alpha", "nan", "nan", "cannot be nan"),
+    ("momentum", "2", "-1", "it takes a number of at least 0 and at most 1"),
+    ("dropout", "0.1,x", '[0.1, "x"]', "cannot be 'x'; it takes a number of at least 0 and below"),
+    ("activation", "relu,tanhh", '["relu", "tanhh"]', "cannot be 'tanhh'; did you mean 'tanh'?"),
+    ("activation", "relu,3", '["relu", 3]', "cannot be 3"),
+    ("solver_options", '{"beta_1": "x"}', '{beta_1 = "x"}', ": what stands for 'beta_1' is no"),
+    ("class_weight", '{"Adelie": [1]}', "{Adelie = [1]}", ": what stands for 'Adelie' is no"),
+    ("class_weight", '{"Adelie": -1}', "{Adelie = -1}", ": the weight of 'Adelie' must be at"),
+    ("validation_fraction", "0", "0.999", ": "),
+    ("batch_size", "0", "1.5", "cannot be "),
+]
+
+
+@pytest.mark.parametrize(("name", "given", "in_toml", "message"), WRONG)
+def test_a_wrong_value_is_told_by_the_option_or_the_key(
+    folder, run, tmp_path, name, given, in_toml, message
+):
+    where, _ = folder
+    start = ("train", where / "penguins.csv", "--target", "species")
+    code, out, err = run(*start, options.option(name), given)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"chainrule: {options.option(name)}{' ' * message.startswith('cannot')}")
+    assert message in err
+    assert err.count("\n") == 1
+    (tmp_path / "s.toml").write_text(f"{name} = {in_toml}\n")
+    code, out, err = run(*start, "--config", "s.toml")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"chainrule: s.toml: {name}{' ' * message.startswith('cannot')}")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--solver", "lbfgs", "--dropout", "0.2"), "--dropout 0.2 has no meaning for --solver lb"),
+        (("--hidden-layer-sizes", "none", "--dropout", "0.2"), "--dropout 0.2 needs a hidden"),
+        (("--hidden-layer-sizes", ","), "--hidden-layer-sizes: there is nothing between"),
+        (("--scoring", "acuracy"), "--scoring acuracy is not known; did you mean 'accuracy'"),
+        (("--class-weight", "{" * 5), "--class-weight: this is no JSON"),
+        (("--solver-options", '{"a":' * 5000), "--solver-options: "),
+    ],
+)
+def test_settings_that_do_not_go_together_are_told_as_options(folder, run, given, message):
+    where, _ = folder
+    code, out, err = run("train", where / "penguins.csv", "--target", "species", *given)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"chainrule: {message}")
+    assert err.count("\n") == 1
 
 
 def test_settings_are_read_as_toml_reads_them(tmp_path):

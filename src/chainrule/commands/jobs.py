@@ -6,6 +6,7 @@ Every error that a user can cause is a ValueError with a message for them.
 
 from __future__ import annotations
 
+import difflib
 import re
 import time
 import warnings
@@ -17,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from chainrule.base.validation import suggest
 from chainrule.commands.evaluation import RESAMPLES, Evaluation
 from chainrule.commands.options import option, parameters
 from chainrule.commands.predicting import judge, predict_frame
 from chainrule.commands.preparing import Table
-from chainrule.estimators.tabular import tabular_pipeline
+from chainrule.commands.values import check_numbers, check_value, of_options
+from chainrule.equations.losses import quantile
+from chainrule.estimators.tabular import ESTIMATORS, tabular_pipeline
 from chainrule.tables.cells import listed
 from chainrule.tables.levels import level
 
@@ -125,7 +127,13 @@ def split(
     return Plan([(np.sort(rows), np.sort(held))], folds=False)
 
 
-def make(table: Table, given: Mapping[str, Any], plan: Plan, seed: int) -> Any:
+def make(
+    table: Table,
+    given: Mapping[str, Any],
+    plan: Plan,
+    seed: int,
+    written: Mapping[str, str] | None = None,
+) -> Any:
     """The pipeline for a table, unfitted; its parameters are checked.
 
     Parameters
@@ -137,24 +145,35 @@ def make(table: Table, given: Mapping[str, Any], plan: Plan, seed: int) -> Any:
         As :func:`split` gives it. With too few rows to hold some out to stop by, training goes
         on to the end, and the table's notices say so.
     seed : int
+    written : dict of str to str, optional
+        What the user wrote for a parameter, where that is no option, such as "s.toml: alpha".
 
     Raises
     ------
     ValueError
         A parameter is wrong, or goes with the other task.
     """
-    given = dict(given)
-    for name in given:
+    given, written = dict(given), written or {}
+    for name, value in given.items():
         tasks = parameters()[name].tasks
+        called = written.get(name, option(name))
         if table.task not in tasks:
-            raise ValueError(f"{option(name)} goes with {tasks[0]}; this is {table.task}")
+            raise ValueError(f"{called} goes with {tasks[0]}; this is {table.task}")
+        known_values = ESTIMATORS[table.task]._parameter_constraints[name]
+        check_value(name, value, known_values, written.get(name))
+        if isinstance(value, Mapping):
+            check_numbers(name, value, written.get(name))
     weights = given.get("class_weight")
     if isinstance(weights, Mapping):
+        called = written.get("class_weight", "--class-weight")
         by_name = {str(name): name for name in np.unique(table.y).tolist()}
         weights = {_written(str(name), table): weight for name, weight in weights.items()}
         unknown = [str(name) for name in weights if str(name) not in by_name]
         if unknown:
-            raise ValueError(f"--class-weight: there is no class {listed(unknown)}")
+            raise ValueError(f"{called}: there is no class {listed(unknown)}")
+        negative = [str(name) for name, weight in weights.items() if not weight >= 0]
+        if negative:
+            raise ValueError(f"{called}: the weight of {listed(negative)} must be at least 0")
         given["class_weight"] = {by_name[str(name)]: weights[name] for name in weights}
     fewest = min(len(rows) for rows, _ in plan.parts)
     fraction = given.get("validation_fraction", 0.1)
@@ -167,17 +186,39 @@ def make(table: Table, given: Mapping[str, Any], plan: Plan, seed: int) -> Any:
         table.task, kinds=table.kinds, max_levels=table.max_levels, random_state=seed, **given
     )
     estimator = model[-1]
-    for name, value in given.items():
-        _check_name(name, value, estimator._parameter_constraints[name])
     try:
         estimator._validate_params()
         estimator._check_combination()
-    except ValueError as error:
+        estimator._optimizer()
+        if table.task == "regression" and estimator._levels():
+            quantile(estimator._levels())
+        if isinstance(estimator.scoring, str) and estimator.scoring != "loss":
+            check_scorer(estimator.scoring)
+    except (ValueError, TypeError) as error:
         message = str(error).replace(f" of {type(estimator).__name__}", "")
-        message = re.sub(r"(,| or) an instance of '(chainrule\.[\w.]*|list|tuple)'", "", message)
-        message = re.sub(r"The '(\w+)' parameter", lambda name: option(name[1]), message)
-        raise ValueError(message) from None
+        message = re.sub(r"The '(\w+)' parameter", r"\1", message)
+        raise ValueError(of_options(message, written)) from None
+    if estimator.early_stopping:
+        held = int(np.ceil(estimator.validation_fraction * fewest))
+        if not needed <= held <= fewest - needed:
+            called = written.get("validation_fraction", "--validation-fraction")
+            raise ValueError(
+                f"{called}: {held:,} of {fewest:,} rows to stop by, and {fewest - held:,} to learn "
+                f"from; there must be at least {needed} of each (--no-early-stopping holds out "
+                "none)"
+            )
     return model
+
+
+def check_scorer(name: str) -> None:
+    """Refuse a name that is no scorer's."""
+    from sklearn.metrics import get_scorer_names
+
+    known = get_scorer_names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 3)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "take loss, or a scorer"
+        raise ValueError(f"scoring='{name}' is not known; {hint}")
 
 
 def _written(label: str, table: Table) -> str:
@@ -188,15 +229,6 @@ def _written(label: str, table: Table) -> str:
     if label in written.values():
         return label
     return written.get(level(label, table.labels["type"]) or "", label)
-
-
-def _check_name(name: str, value: Any, constraints: list[Any]) -> None:
-    """Refuse a name that is none of a parameter's, and suggest the nearest."""
-    options = [known for each in constraints for known in getattr(each, "options", ())]
-    names = sorted(known for known in options if isinstance(known, str))
-    for each in value if isinstance(value, tuple) else (value,):
-        if isinstance(each, str) and names and each not in names and str not in constraints:
-            raise ValueError(f"{option(name)} cannot be {each!r}; {suggest(each, names)}")
 
 
 def train(

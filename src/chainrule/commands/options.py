@@ -259,19 +259,18 @@ def with_parameters(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def value_of(name: str, given: Any) -> Any:
+def value_of(name: str, given: str | bool) -> Any:
     """What an option's text means: a number, none, a list with commas, JSON in braces, a name.
 
     Parameters
     ----------
     name : str
-    given : str or anything
-        What is no text, such as a value from TOML, comes back; a list as a tuple.
+    given : str or bool
 
     Raises
     ------
     ValueError
-        JSON in braces that is none.
+        JSON in braces that is none, or commas with nothing between them.
 
     Examples
     --------
@@ -280,9 +279,7 @@ def value_of(name: str, given: Any) -> Any:
     >>> value_of("solver", "adam"), value_of("weight_decay", "none"), value_of("l1", "1e-3")
     ('adam', None, 0.001)
     """
-    if isinstance(given, list):
-        return tuple(value_of(name, each) for each in given)
-    if not isinstance(given, str):
+    if isinstance(given, bool):
         return given
     text = given.strip()
     if text.startswith("{"):
@@ -290,8 +287,13 @@ def value_of(name: str, given: Any) -> Any:
             return json.loads(text)
         except ValueError as error:
             raise ValueError(f"{option(name)}: this is no JSON ({error}): {text}") from None
+        except RecursionError:
+            raise ValueError(f"{option(name)}: its brackets are nested too deeply") from None
     if "," in text:
-        return tuple(value_of(name, part) for part in text.split(",") if part.strip())
+        parts = [part for part in text.split(",") if part.strip()]
+        if not parts:
+            raise ValueError(f"{option(name)}: there is nothing between the commas")
+        return tuple(value_of(name, part) for part in parts)
     if text.lower() in ("none", "null", ""):
         return () if name == "hidden_layer_sizes" else None
     if text.lower() in ("true", "false"):
@@ -302,6 +304,21 @@ def value_of(name: str, given: Any) -> Any:
         except ValueError:
             continue
     return text
+
+
+def value_in_toml(name: str, found: Any) -> Any:
+    """What a value in TOML means: itself; a list is a tuple, and the text "none" is none.
+
+    Parameters
+    ----------
+    name : str
+    found : anything
+    """
+    if isinstance(found, list):
+        return tuple(value_in_toml(name, each) for each in found)
+    if isinstance(found, str) and found.lower() in ("none", "null", ""):
+        return () if name == "hidden_layer_sizes" else None
+    return found
 
 
 def option(name: str) -> str:

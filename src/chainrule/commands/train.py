@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chainrule.base.whole_files import whole_file, would_replace
-from chainrule.commands.options import parameters, read_config, value_of, with_parameters
+from chainrule.commands.options import (
+    parameters,
+    read_config,
+    value_in_toml,
+    value_of,
+    with_parameters,
+)
 from chainrule.commands.tables import (
     AsJson,
     Data,
@@ -53,6 +59,15 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "missing": (list,),
     "date_format": (list,),
 }
+
+TAKEN: dict[tuple[type, ...], str] = {
+    (str,): "a text",
+    (int,): "a whole number",
+    (float, int): "a number",
+    (list,): "a list of texts",
+    (dict,): 'a table such as {zip = "categorical"}',
+}
+LARGEST_SEED = 2**32 - 1
 
 
 @with_parameters
@@ -123,6 +138,7 @@ def train(
         int | None,
         typer.Option(
             min=0,
+            max=LARGEST_SEED,
             help="For starting values, splits, the order of rows (default: 0).",
             show_default=False,
         ),
@@ -193,7 +209,7 @@ def train(
             "missing": missing,
             "date_format": date_format or None,
         }
-        settings, chosen = _settings(config, own, given)
+        settings, chosen, written = _settings(config, own, given)
         if settings["target"] is None:
             fail("name the column to predict with --target", BAD_INPUT)
         if settings["cv"] is not None and test_fraction is not None:
@@ -231,7 +247,7 @@ def train(
             folds=settings["cv"],
             seed=settings["seed"],
         )
-        model = jobs.make(rows, chosen, plan, settings["seed"])
+        model = jobs.make(rows, chosen, plan, settings["seed"], written)
         warned = _leaks(frame, rows)
     silent = quiet or as_json
     if not silent:
@@ -246,7 +262,9 @@ def train(
     except KeyboardInterrupt:
         fail("stopped before there was anything to keep", INTERRUPTED)
     except (ValueError, MemoryError, CompilationError) as error:
-        fail(one_line(error), FAILED)
+        from chainrule.commands.values import of_options
+
+        fail(of_options(one_line(error), written), FAILED)
     for notice in trained.notices:
         if notice not in rows.notices:
             note(notice)
@@ -290,19 +308,25 @@ def _keeper(
 
 def _settings(
     config: Path | None, own: Mapping[str, Any], given: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(what the command is to do, parameters of the model): options over --config over defaults."""
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+    """(what to do, parameters of the model, what the user called those that are from --config).
+
+    Options overrule --config, which overrules the defaults.
+    """
     found = {} if config is None else read_config(config, SETTINGS)
     for name, types in SETTINGS.items():
         value = found.get(name)
         if value is not None and (not isinstance(value, types) or isinstance(value, bool)):
-            raise ValueError(f"{config}: {name} cannot be {value!r}")
+            shown = str(value).lower() if isinstance(value, bool) else repr(value)
+            raise ValueError(f"{config}: {name} cannot be {shown}; it takes {TAKEN[types]}")
         texts: Any = value.values() if isinstance(value, dict) else value
         if isinstance(value, list | dict) and not all(isinstance(text, str) for text in texts):
             raise ValueError(f"{config}: {name} holds something that is no text")
     for name, least in (("seed", 0), ("cv", 2), ("max_levels", 2)):
         if found.get(name) is not None and found[name] < least:
             raise ValueError(f"{config}: {name} must be at least {least}; got {found[name]}")
+    if found.get("seed") is not None and found["seed"] > LARGEST_SEED:
+        raise ValueError(f"{config}: seed must be at most {LARGEST_SEED}; got {found['seed']}")
     defaults: dict[str, Any] = {
         "output": "model.chainrule",
         "test_fraction": 0.2,
@@ -317,10 +341,12 @@ def _settings(
     }
     held = float(settings["test_fraction"] or 0)
     if not 0 <= held <= 0.9:
-        raise ValueError(f"test_fraction is from 0 to 0.9, not {held:g}")
-    chosen = {name: value_of(name, found[name]) for name in parameters() if name in found}
-    chosen |= {name: value_of(name, text) for name, text in given.items() if text is not None}
-    return settings, chosen
+        called = f"{config}: test_fraction" if own["test_fraction"] is None else "--test-fraction"
+        raise ValueError(f"{called} is from 0 to 0.9, not {held:g}")
+    options = {name: value_of(name, text) for name, text in given.items() if text is not None}
+    others = [name for name in parameters() if name in found and name not in options]
+    chosen = {name: value_in_toml(name, found[name]) for name in others} | options
+    return settings, chosen, {name: f"{config}: {name}" for name in others}
 
 
 def _kinds(given: list[str]) -> dict[str, str]:
