@@ -431,7 +431,7 @@ def test_bad_settings(folder, run, tmp_path, settings, message):
         (["-t", "species", "--task", "regression"], "'species' is no number in row 1: 'Adelie'"),
         (["-t", "species", "-o", "."], "is a folder"),
         (["-t", "species", "-o", "-"], "name a file"),
-        (["-t", "species", "--learning-rate", "adaptive"], "use learning_rate='plateau'"),
+        (["-t", "species", "--learning-rate", "adaptive"], "use --learning-rate plateau"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -783,12 +783,18 @@ def test_help_has_the_groups_the_defaults_and_examples(run):
         ("relu,tanh", ("relu", "tanh")),
         ("balanced", "balanced"),
         ('{"a": 1}', {"a": 1}),
-        ([0.1, 0.9], (0.1, 0.9)),
-        (7, 7),
+        (True, True),
     ],
 )
 def test_values_of_options(text, value):
     assert options.value_of("alpha", text) == value
+
+
+@pytest.mark.parametrize(
+    ("found", "value"), [([0.1, 0.9], (0.1, 0.9)), (7, 7), ("none", None), ("adam", "adam")]
+)
+def test_values_in_toml(found, value):
+    assert options.value_in_toml("alpha", found) == value
 
 
 def test_no_hidden_layers_can_be_asked_for():
