@@ -455,3 +455,14 @@ def test_a_memory_map_is_read_where_it_lies(engine, tmp_path):
     for ours, theirs in zip(model.coefs_, expected, strict=True):
         assert ours.tobytes() == theirs.tobytes()
     assert peak < X.nbytes / 2
+
+
+def test_lion_takes_the_estimator_s_beta_1():
+    options = {"solver": "lion", "max_iter": 5, "learning_rate_init": 1e-3, "batch_size": 10}
+    models = [
+        classify(**options, **more)
+        for more in ({}, {"beta_1": 0.5}, {"solver_options": {"beta_1": 0.5}})
+    ]
+    default, by_parameter, by_option = (model.fit(X, y).coefs_[0] for model in models)
+    assert (by_parameter == by_option).all()
+    assert (by_parameter != default).any()

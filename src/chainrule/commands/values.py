@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -154,12 +155,16 @@ def of_options(message: str, written: Mapping[str, str]) -> str:
     begins = re.match(r"(\w+)(?==| has | must | levels |: )", message)
     of_file = written.get(begins[1]) if begins else None
     for name in parameters():
-        message = re.sub(rf"\b{name}={_VALUE}", lambda found, n=name: _given(n, found[1]), message)
+        message = re.sub(rf"\b{name}={_VALUE}", partial(_given_by, name), message)
     if begins and begins[1] in parameters() and message.startswith(begins[1]):
         message = (of_file or option(begins[1])) + message[begins.end() :]
     elif of_file:
         message = f"{of_file.rpartition(': ')[0]}: {message}"
     return message
+
+
+def _given_by(name: str, found: re.Match[str]) -> str:
+    return _given(name, found[1])
 
 
 def _given(name: str, value: str) -> str:

@@ -29,12 +29,16 @@ class Optimizer(NamedTuple):
         Rows of state, each as long as theta.
     hyper : dict of str to float
         Its numbers with their defaults; ``learning_rate`` comes first.
+    parameters : tuple of str, default ()
+        The names in `hyper` that the estimators' parameters of the same name set. The others are
+        set by ``solver_options``.
     """
 
     name: str
     step: Callable[[Array, Array, Array, Array, int], None]
     slots: int
     hyper: dict[str, float]
+    parameters: tuple[str, ...] = ()
 
 
 def sgd(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:
@@ -138,21 +142,25 @@ def lion(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:
 
 
 # AdamW is Adam with `Rules.decay`.
+_MOMENTUM = {"learning_rate": 0.01, "momentum": 0.9}
+_ADAM_PARAMETERS = ("beta_1", "beta_2", "epsilon")
 _ADAM = {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
 
 OPTIMIZERS = {
     optimizer.name: optimizer
     for optimizer in (
         Optimizer("sgd", sgd, 0, {"learning_rate": 0.01}),
-        Optimizer("momentum", momentum, 1, {"learning_rate": 0.01, "momentum": 0.9}),
-        Optimizer("nesterov", nesterov, 1, {"learning_rate": 0.01, "momentum": 0.9}),
-        Optimizer("adam", adam, 2, _ADAM),
-        Optimizer("nadam", nadam, 2, _ADAM),
-        Optimizer("radam", radam, 2, _ADAM),
+        Optimizer("momentum", momentum, 1, _MOMENTUM, ("momentum",)),
+        Optimizer("nesterov", nesterov, 1, _MOMENTUM, ("momentum",)),
+        Optimizer("adam", adam, 2, _ADAM, _ADAM_PARAMETERS),
+        Optimizer("nadam", nadam, 2, _ADAM, _ADAM_PARAMETERS),
+        Optimizer("radam", radam, 2, _ADAM, _ADAM_PARAMETERS),
         Optimizer("rmsprop", rmsprop, 1, {"learning_rate": 0.001, "rho": 0.9, "epsilon": 1e-8}),
         Optimizer("adagrad", adagrad, 1, {"learning_rate": 0.01, "epsilon": 1e-10}),
         Optimizer("adadelta", adadelta, 2, {"learning_rate": 1.0, "rho": 0.9, "epsilon": 1e-6}),
-        Optimizer("lion", lion, 1, {"learning_rate": 0.0001, "beta_1": 0.9, "beta_2": 0.99}),
+        Optimizer(
+            "lion", lion, 1, {"learning_rate": 0.0001, "beta_1": 0.9, "beta_2": 0.99}, ("beta_1",)
+        ),
     )
 }
 
@@ -163,4 +171,4 @@ def adam_as_in_sklearn(theta: Array, nabla: Array, state: Array, h: Array, t: in
     step_by_moments(nabla, (1 - h[1], 1 - h[2]), (ahead, 0.0), 1.0, h[3], state, theta)
 
 
-ADAM_AS_IN_SKLEARN = Optimizer("adam", adam_as_in_sklearn, 2, _ADAM)
+ADAM_AS_IN_SKLEARN = Optimizer("adam", adam_as_in_sklearn, 2, _ADAM, _ADAM_PARAMETERS)

@@ -251,10 +251,13 @@ class Parameters(BaseEstimator):
                 check_optimizer(chosen)
         numbers = dict(chosen.hyper)
         numbers["learning_rate"] = self.learning_rate_init
-        if chosen.name in ("momentum", "nesterov"):
-            numbers["momentum"] = self.momentum
-        elif chosen.name in ("adam", "nadam", "radam"):
-            numbers |= {name: getattr(self, name) for name in ("beta_1", "beta_2", "epsilon")}
+        for name in chosen.parameters:
+            if name not in numbers or name not in CONSTRAINTS:
+                raise ValueError(
+                    f"solver: {chosen.name!r} says that the parameter {name!r} sets one of its "
+                    "numbers, but there is no such parameter or no such number"
+                )
+            numbers[name] = getattr(self, name)
         for name, value in (self.solver_options or {}).items():
             if name not in numbers:
                 raise ValueError(

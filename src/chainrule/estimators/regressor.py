@@ -91,7 +91,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
     validation_fraction : float, default=0.1
         Part of the rows to hold out.
     beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
-        For 'adam', 'adamw', 'nadam' and 'radam'.
+        For 'adam', 'adamw', 'nadam' and 'radam'; beta_1 for 'lion', too.
     n_iter_no_change : int, default=10
         Epochs without improvement after which to stop.
     max_fun : int, default=15000

@@ -40,7 +40,7 @@ MAX_LEVELS = 40  # of a category that becomes a column each
 MISSING = "missing"  # the level of a category that is not there
 SQUASHED = 30  # times the quartiles' distance: heavy tails keep their shape, blunders do no harm
 LARGEST = 1e100
-ESTIMATORS = {"classification": MLPClassifier, "regression": MLPRegressor}
+ESTIMATORS: dict[str, Any] = {"classification": MLPClassifier, "regression": MLPRegressor}
 
 
 class TableCleaner(
