@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.engine.codecache import CodeCache
+from chainrule.engine.interrupts import interrupts_kept
 from chainrule.engine.roles import Arguments, numba_signature, numba_types
 
 logger = logging.getLogger("chainrule")
@@ -314,7 +315,7 @@ def _compiling(unswitch: int = 50) -> Iterator[None]:
     from numba.core.compiler_lock import global_compiler_lock
     from numba.core.errors import NumbaWarning
 
-    with global_compiler_lock, warnings.catch_warnings():
+    with global_compiler_lock, warnings.catch_warnings(), interrupts_kept():
         warnings.simplefilter("ignore", NumbaWarning)
         binding.set_option("", f"-unswitch-threshold={unswitch}")
         binding.set_option("", "-force-vector-interleave=2")
