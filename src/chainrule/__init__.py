@@ -50,6 +50,7 @@ _HOMES = {
     "Network": "network.network",
     "OPTIMIZERS": "equations.optimizers",
     "Optimizer": "equations.optimizers",
+    "OptimizerState": "training.steps",
     "Plateau": "equations.schedules",
     "ProgressBar": "monitoring.callbacks",
     "Resume": "files.resuming",
@@ -114,6 +115,7 @@ __all__ = [
     "ModelFileError",
     "Network",
     "Optimizer",
+    "OptimizerState",
     "Plateau",
     "ProgressBar",
     "Resume",
@@ -198,5 +200,6 @@ if TYPE_CHECKING:
     from chainrule.tables.mapped import memmap_table
     from chainrule.training.descent import DivergenceError
     from chainrule.training.lr_finder import LRFinder, find_learning_rate
+    from chainrule.training.steps import OptimizerState
     from chainrule.training.train import Epoch, History, train
     from chainrule.training.warmup import warm_up

@@ -417,22 +417,30 @@ class Network:
             self.loss.cost(batch.z[self.L], batch.a[self.L], Y, c)
         return float(c.mean(dtype=np.float64))
 
-    def gradient(self, X: ArrayLike, Y: ArrayLike) -> tuple[float, Array]:
+    def gradient(self, X: ArrayLike, Y: ArrayLike, *, step: int = 0) -> tuple[float, Array]:
         """Mean cost, and its gradient by the four equations.
 
         Parameters
         ----------
         X : (m, n_0) array-like
         Y : (m, n_targets) array-like
+        step : int, default 0
+            Number of the training step, from 1, that layers with dropout, noise or batch
+            normalisation see. 0: they do as when predicting. Running averages do not change.
 
         Returns
         -------
         cost : float
         nabla : (P,) array
-            Laid out like theta; :meth:`views` gives it by layer.
+            Laid out like theta; :meth:`views` gives it by layer. Gradients of several blocks of
+            rows, each times its part of the rows, add up to that of all rows.
+
+        See Also
+        --------
+        chainrule.OptimizerState : takes a step on a gradient.
         """
         X, Y = check_pair(X, Y, self.sizes[0], self.n_targets, self.dtype)
-        net, batch = self.bind(len(X))
+        net, batch = self.bind(len(X), training=step)
         batch.a[0][:] = X
         nabla = np.zeros_like(self.theta)
         with np.errstate(all="ignore"):
