@@ -29,25 +29,31 @@ MOST_CLASSES = 20  # in the confusion matrix
 MOST_POINTS = 4000  # in a scatter plot
 BLUE, ORANGE, GREY = "#1f4e79", "#d9822b", "#8a8a8a"
 STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; color: #222;
-  max-width: 60rem; margin: 2.5rem auto; padding: 0 1.25rem; background: #fff; }
+:root { color-scheme: light dark; --ink: #222; --paper: #fff; --soft: #666; --line: #d0d0cc;
+  --faint: #eceae4; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e4df; --paper: #1b1b1a; --soft: #a5a29b;
+  --line: #4a4945; --faint: #33322f; } }
+body { font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; color: var(--ink);
+  max-width: 60rem; margin: 2.5rem auto; padding: 0 1.25rem; background: var(--paper); }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .3rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; padding-bottom: .25rem;
-  border-bottom: 1px solid #d0d0cc; }
-p { margin: .4rem 0; max-width: 46rem; }
-.quiet { color: #666; font-size: .9rem; }
+  border-bottom: 1px solid var(--line); }
+p { margin: .4rem 0; max-width: 46rem; overflow-wrap: anywhere; }
+.quiet { color: var(--soft); font-size: .9rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .75rem; text-align: right; border-bottom: 1px solid #eceae4; }
+th, td { padding: .3rem .75rem; text-align: right; border-bottom: 1px solid var(--faint); }
 th { font-weight: 600; } th:first-child, td:first-child { text-align: left; padding-left: 0; }
-td:first-child { overflow-wrap: anywhere; max-width: 18rem; }
+td:first-child { overflow-wrap: break-word; min-width: 7rem; max-width: 18rem; }
 .wide { overflow-x: auto; }
-.matrix td { border: 1px solid #fff; min-width: 2.4rem; text-align: center; max-width: 9rem; }
-.matrix th { max-width: 9rem; overflow-wrap: anywhere; text-align: center; font-size: .85rem; }
-.matrix tbody th { text-align: right; } .matrix td.right { outline: 2px solid #1f4e79;
-  outline-offset: -2px; font-weight: 600; }
-img { max-width: 100%; height: auto; display: block; }
-footer { margin-top: 3rem; color: #666; font-size: .85rem; }
+.matrix td { border: 1px solid var(--paper); min-width: 2.4rem; text-align: center;
+  max-width: 9rem; }
+.matrix th { max-width: 9rem; overflow-wrap: break-word; text-align: center; font-size: .85rem; }
+.matrix tbody th { text-align: right; min-width: 4rem; }
+.matrix td.right { outline: 2px solid #1f4e79; outline-offset: -2px; font-weight: 600; }
+img { max-width: 100%; height: auto; display: block; background: #fff; }
+footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
+@media (max-width: 40rem) { body { margin: 1.25rem auto; padding: 0 .9rem; }
+  th, td { padding: .3rem .5rem; } }
 @media print { body { margin: 0; } h2 { break-after: avoid; } img, table { break-inside: avoid; } }
 """
 
@@ -157,7 +163,7 @@ def _matrix(evaluation: Evaluation) -> str:
         for j in shown:
             share = shares[i, j]
             tint = tuple(round(255 + share * (c - 255)) for c in (84, 130, 175))
-            style = f"background:rgb{tint}" if counts[i, j] else "color:#aaa"
+            style = f"background:rgb{tint};color:#222" if counts[i, j] else "color:#aaa"
             mark = ' class="right"' if i == j else ""
             cells.append(f'<td{mark} style="{style}">{counts[i, j]:,}</td>')
         lines.append(f"<th>{name}</th>" + "".join(cells))

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -276,7 +277,11 @@ def evaluate(
                 report,
                 evaluation,
                 title=f"How well {target or stored.target} is predicted",
-                facts={"Model": model.name, "Data": data},
+                facts={
+                    "Model": model.name,
+                    "Data": data,
+                    "Date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+                },
                 y=judged.truth if regression else None,
                 predicted=judged.predicted if regression else None,
                 model=stored.estimator,
