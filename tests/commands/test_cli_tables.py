@@ -867,3 +867,10 @@ def test_settings_are_read_as_toml_reads_them(tmp_path):
     assert found == {name.replace("-", "_"): v for name, v in tomllib.loads(text).items()}
     with pytest.raises(ValueError, match="cannot be read"):
         options.read_config(tmp_path / "none.toml", {})
+
+
+def test_the_target_has_one_short_name_in_every_command(run):
+    for command in ("train", "evaluate", "doctor"):
+        code, out, _ = run(command, "--help")
+        assert code == 0
+        assert re.search(r"--target\s+-t\b", out), command

@@ -90,7 +90,8 @@ app.command(help=ABOUT_DIGITS)(digits)
 @app.command()
 def warmup(
     dtype: Annotated[
-        list[str] | None, typer.Option(help="float32 or float64; both unless said otherwise.")
+        list[str] | None,
+        typer.Option(metavar="[float32|float64]", help="Both unless given."),
     ] = None,
 ) -> None:
     """Compile the fast engine ahead of its first use: for containers and CI."""

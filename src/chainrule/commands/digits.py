@@ -66,8 +66,12 @@ def digits(
     init: Annotated[
         str | None, typer.Option(help="Starting values, e.g. uniform, he_normal.")
     ] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, numpy or numba.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(metavar="[float32|float64]", help="Of all numbers.")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(metavar="[auto|numpy|numba]", help="What trains.")
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures go.")] = Path(
         "chainrule-digits"
     ),

@@ -29,7 +29,7 @@ def doctor(
             "file; - for standard input.",
         ),
     ],
-    target: Annotated[str, typer.Option(help="The column to be predicted.")],
+    target: Annotated[str, typer.Option("--target", "-t", help="The column to be predicted.")],
     task: Annotated[
         str | None, typer.Option(help="classification or regression; found out unless given.")
     ] = None,

@@ -106,7 +106,7 @@ def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file of chainrule's.")],
     format: Annotated[
         str | None,
-        typer.Option(help="onnx, c, js or python; unless said, by the suffix of --output."),
+        typer.Option(metavar="[onnx|c|js|python]", help="Unless given, by the suffix of --output."),
     ] = None,
     output: Annotated[
         Path | None,

@@ -130,7 +130,9 @@ def predict(
     ] = "-",
     format: Annotated[
         str | None,
-        typer.Option(help="csv or parquet (default: by the file's name).", show_default=False),
+        typer.Option(
+            metavar="[csv|parquet]", help="Default: by the file's name.", show_default=False
+        ),
     ] = None,
     rejects: Annotated[
         str | None,

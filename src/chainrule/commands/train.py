@@ -90,7 +90,9 @@ def train(
     task: Annotated[
         str | None,
         typer.Option(
-            help="classification or regression (default: by the target).", show_default=False
+            metavar="[classification|regression]",
+            help="Default: by the target.",
+            show_default=False,
         ),
     ] = None,
     test_fraction: Annotated[
