@@ -12,6 +12,8 @@ import pytest
 
 from chainrule.engine.interrupts import interrupts_kept
 
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture
 def callback(monkeypatch):
