@@ -30,8 +30,8 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.base.interrupts import interrupts_kept
 from chainrule.engine.codecache import CodeCache
-from chainrule.engine.interrupts import interrupts_kept
 from chainrule.engine.roles import Arguments, numba_signature, numba_types
 
 logger = logging.getLogger("chainrule")

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from chainrule.engine.interrupts import interrupts_kept
+from chainrule.base.interrupts import interrupts_kept
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
