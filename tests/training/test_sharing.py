@@ -603,37 +603,37 @@ def test_processes_of_a_search_share_the_cores(monkeypatch):
             assert each == max(1, min(cores, os.cpu_count() // n_jobs))
 
 
-# --- the pace ------------------------------------------------------------------------------------
+# --- the sharing policy --------------------------------------------------------------------------
 
 
-def paced(pace, seconds, runs, working=1.0):
+def shared_by(policy, seconds, runs, working=1.0):
     """Which way was chosen for each of so many runs, a step taking `seconds[way]`."""
     ways = []
     for _ in range(runs):
-        way = pace.choose()
-        pace.note(way, seconds[way], working)
+        way = policy.choose()
+        policy.note(way, seconds[way], working)
         ways.append(way)
     return ways
 
 
 def test_pace_shares_and_seldom_tries_alone():
-    ways = paced(threads.Pace(), {True: 1.0, False: 1.8}, 1000)
+    ways = shared_by(threads.SharingPolicy(), {True: 1.0, False: 1.8}, 1000)
     assert all(ways[: threads.FIRST_TRIAL])
     assert 1 <= ways.count(False) <= 1000 / threads.LAST_TRIAL + 4
     assert not any(left == right is False for left, right in itertools.pairwise(ways))
 
 
 def test_pace_goes_alone_where_that_is_faster_and_comes_back():
-    pace = threads.Pace()
-    ways = paced(pace, {True: 1.0, False: 0.5}, 200)
+    policy = threads.SharingPolicy()
+    ways = shared_by(policy, {True: 1.0, False: 0.5}, 200)
     assert ways[-threads.LAST_TRIAL :].count(False) >= threads.LAST_TRIAL - 2
-    ways = paced(pace, {True: 0.4, False: 0.5}, 100)
+    ways = shared_by(policy, {True: 0.4, False: 0.5}, 100)
     assert ways.count(True) >= 30
-    assert pace.shared
+    assert policy.shared
 
 
 def test_pace_tries_at_once_if_workers_are_kept_waiting():
-    ways = paced(threads.Pace(), {True: 1.0, False: 0.5}, 4, working=0.5)
+    ways = shared_by(threads.SharingPolicy(), {True: 1.0, False: 0.5}, 4, working=0.5)
     assert ways == [True, False, False, False]
 
 
@@ -642,8 +642,8 @@ def test_pace_tries_at_once_if_workers_are_kept_waiting():
 def test_whatever_the_pace_the_same_bits(cut_small, monkeypatch):
     expected = descend("numba", 1)
     rng = np.random.default_rng(0)
-    monkeypatch.setattr(threads.Pace, "choose", lambda self: bool(rng.integers(2)))
-    monkeypatch.setattr(threads.Pace, "note", lambda self, way, seconds, working: None)
+    monkeypatch.setattr(threads.SharingPolicy, "choose", lambda self: bool(rng.integers(2)))
+    monkeypatch.setattr(threads.SharingPolicy, "note", lambda self, way, seconds, working: None)
     assert same_bits(descend("numba", 2), expected)
 
 
@@ -727,7 +727,7 @@ def fixed_inputs(X):
 
 
 class Played:
-    """Work for a team: the others wait on the queue, in plain Python, for what is announced."""
+    """Work for a pool: the others wait on the queue, in plain Python, for what is announced."""
 
     def __init__(self, fails=False):
         self.queue = np.zeros(QUEUE, np.int64)
@@ -739,61 +739,61 @@ class Played:
             self.queue[ANNOUNCED] = k + steps
             return
         if self.fails:
-            raise ZeroDivisionError("an attendant")
+            raise ZeroDivisionError("a helper")
         while not self.queue[ABORTED]:
             time.sleep(1e-3)
         self.over.release()
 
 
-def test_a_team_is_started_once_and_led_from_step_to_step():
+def test_a_pool_is_started_once_and_runs_again_and_again():
     played = Played()
-    team = threads.Team(played, played.queue, 3)
+    pool = threads.WorkerPool(played, played.queue, 3)
     for steps in (5, 2, 4):
-        assert team.complete
-        team.lead(steps)
-    team.dismiss()
+        assert pool.complete
+        pool.run(steps)
+    pool.stop()
     assert all(played.over.acquire(timeout=10) for _ in range(2))
     assert sorted(played.calls) == [(0, 0), (0, 0), (0, 5), (5, 2), (7, 4)]
-    assert not team.complete
+    assert not pool.complete
 
 
-def test_a_team_from_which_one_has_gone_is_not_complete():
+def test_a_pool_of_which_a_thread_has_ended_is_not_complete():
     played = Played()
-    team = threads.Team(played, played.queue, 2)
+    pool = threads.WorkerPool(played, played.queue, 2)
     played.queue[GONE] = 1
-    assert not team.complete
-    team.dismiss()
+    assert not pool.complete
+    pool.stop()
 
 
-def test_a_team_in_a_forked_child_is_not_complete(monkeypatch):
+def test_a_pool_in_a_forked_child_is_not_complete(monkeypatch):
     played = Played()
-    team = threads.Team(played, played.queue, 2)
-    assert team.complete
+    pool = threads.WorkerPool(played, played.queue, 2)
+    assert pool.complete
     monkeypatch.setattr(os, "getpid", lambda: 0)
-    assert not team.complete
-    team.dismiss()
+    assert not pool.complete
+    pool.stop()
 
 
-def test_an_error_of_one_who_stayed_is_raised_by_the_leader():
+def test_an_error_in_another_thread_is_raised_by_run():
     played = Played(fails=True)
-    team = threads.Team(played, played.queue, 2)
+    pool = threads.WorkerPool(played, played.queue, 2)
     deadline = time.monotonic() + 10
     while not played.queue[ABORTED] and time.monotonic() < deadline:
         time.sleep(1e-3)
-    with pytest.raises(ZeroDivisionError, match="an attendant"):
-        team.lead(1)
-    assert not team.complete
+    with pytest.raises(ZeroDivisionError, match="a helper"):
+        pool.run(1)
+    assert not pool.complete
 
 
-def test_an_error_of_the_leader_sends_the_others_home():
+def test_an_error_in_run_ends_the_other_threads():
     def work(k, steps):
         if steps:
             raise KeyboardInterrupt
 
     queue = np.zeros(QUEUE, np.int64)
-    team = threads.Team(work, queue, 2)
+    pool = threads.WorkerPool(work, queue, 2)
     with pytest.raises(KeyboardInterrupt):
-        team.lead(1)
+        pool.run(1)
     assert queue[ABORTED]
 
 
@@ -859,21 +859,21 @@ def test_whatever_changes_between_epochs_those_who_stayed_do_the_same(changes):
 
 
 @pytest.mark.compiled
-def test_workers_are_kept_for_a_fit_and_sent_home_after(cut_small, monkeypatch):
+def test_workers_are_kept_for_a_fit_and_end_after_it(cut_small, monkeypatch):
     started = []
 
-    class Noted(threads.Team):
+    class Noted(threads.WorkerPool):
         def __init__(self, *given):
             super().__init__(*given)
             started.append(self)
 
-    monkeypatch.setattr(threads, "Team", Noted)
-    monkeypatch.setattr(threads.Pace, "choose", lambda self: True)
-    monkeypatch.setattr(threads.Pace, "note", lambda self, way, seconds, working: None)
+    monkeypatch.setattr(threads, "WorkerPool", Noted)
+    monkeypatch.setattr(threads.SharingPolicy, "choose", lambda self: True)
+    monkeypatch.setattr(threads.SharingPolicy, "note", lambda self, way, seconds, working: None)
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(400, 6)), rng.normal(size=(400, 3))
     network = Network((6, 20, 3), seed=0)
     history = train(network, X, Y, epochs=60, batch_size=40, engine="numba", n_threads=2)
     assert len(history.epochs) == 60
     assert 1 <= len(started) < 60  # some may have gone in between on a busy machine
-    assert all(team.queue[ABORTED] for team in started)
+    assert all(pool.queue[ABORTED] for pool in started)

@@ -1,7 +1,6 @@
 """The compiled engine: signatures, compilation and its cache.
 
-Numba is here, in `codecache`, `formulas`, `loops`, `rows`, `board`, `products` and `views`, and
-nowhere else.
+Numba is imported by the modules of this package alone.
 
 Every piece of a network (a layer's three functions, an activation and its pullback, a loss, an
 optimiser's step) has a *role*, which fixes its signature. It is compiled once per dtype to a
@@ -144,10 +143,10 @@ def _sources() -> list[Path]:
     They are the modules named here and, found in them, whatever of ours they take from others,
     in which folders ever these stand.
     """
-    from chainrule.engine import board, formulas, loops, products, rows, views
+    from chainrule.engine import formulas, loops, products, rows, views, work_queue
     from chainrule.equations import backprop, regularizers
 
-    named = (backprop, board, formulas, loops, products, regularizers, rows, views)
+    named = (backprop, work_queue, formulas, loops, products, regularizers, rows, views)
     found = [sys.modules[__name__], *named]
     for module in found:  # which grows
         for value in vars(module).values():
@@ -342,7 +341,7 @@ def _register_helpers(fn: types.FunctionType, inline: bool = False) -> None:
     from numba.extending import register_jitable
 
     # Importing them is what registers their bodies.
-    from chainrule.engine import board, loops, products, rows, views  # noqa: F401
+    from chainrule.engine import loops, products, rows, views, work_queue  # noqa: F401
     from chainrule.engine.formulas import HELPER
 
     for _, value in _globals_read(fn):

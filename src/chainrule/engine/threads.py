@@ -150,7 +150,7 @@ def reserved(most: int, asked: int | None = None) -> Iterator[int]:
             process.busy = max(0, process.busy - workers)
 
 
-class Pace:
+class SharingPolicy:
     """Whether workers share the steps or one takes them all, by which was faster of late.
 
     Another process that wants the cores can make workers wait for each other longer than they
@@ -224,21 +224,22 @@ def side_by_side(work: Callable[[int], None], workers: int, abort: Callable[[], 
         raise errors[0]
 
 
-class Team:
-    """Workers that stay at one piece of compiled code, from one run of steps to the next.
+class WorkerPool:
+    """Threads that keep running one compiled function, from one run of steps to the next.
 
-    To start a thread and to wait for its end takes longer than the steps of many an epoch. These
-    start once; between runs they watch the queue, and go when nothing comes for some milliseconds.
+    To start a thread and to wait for its end takes longer than the steps of many epochs. These
+    start once. Between runs they watch the queue, and they end when no steps are announced for
+    some milliseconds.
 
     Parameters
     ----------
     work : callable (k, steps)
-        What all of them call: the leader to take steps from the k-th on, the others with 0 steps,
-        to take part until they go. Bound to the queue.
+        What each thread calls: the one that calls :meth:`run` to take steps from the k-th on, the
+        others with 0 steps, to help until they end. Bound to the queue.
     queue : (QUEUE,) int64 zeros
         As in :mod:`chainrule.equations.vecmath`.
     workers : int
-        Two or more, the leader among them.
+        How many threads, two or more, the one that calls :meth:`run` among them.
     """
 
     def __init__(self, work: Callable[[int, int], None], queue: Index, workers: int) -> None:
@@ -246,14 +247,14 @@ class Team:
         self._work, self._process = work, os.getpid()
         self._errors: list[BaseException] = []
         for _ in range(1, workers):
-            _thread.start_new_thread(self._attend, ())
+            _thread.start_new_thread(self._help, ())
 
-    def _attend(self) -> None:
+    def _help(self) -> None:
         try:
             self._work(0, 0)
         except BaseException as error:
             self._errors.append(error)
-            self.dismiss()
+            self.stop()
 
     @property
     def complete(self) -> bool:
@@ -261,19 +262,19 @@ class Team:
         gone = self.queue[ABORTED] or self.queue[GONE]
         return not gone and self._process == os.getpid()
 
-    def dismiss(self) -> None:
-        """Send the others home."""
+    def stop(self) -> None:
+        """Tell the other threads to end."""
         self.queue[ABORTED] = 1
 
-    def lead(self, steps: int) -> None:
-        """Take that many steps, with the others' help.
+    def run(self, steps: int) -> None:
+        """Take that many steps, with the help of the other threads.
 
         If one of them fails, all stop and its error is raised.
         """
         try:
             self._work(int(self.queue[ANNOUNCED]), steps)
         except BaseException:
-            self.dismiss()
+            self.stop()
             raise
         if self._errors:
             raise self._errors[0]

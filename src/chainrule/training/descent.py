@@ -57,16 +57,16 @@ class Cut(NamedTuple):
     plan: Plan
     traits: Traits
     most: int
-    pace: threads.Pace
+    policy: threads.SharingPolicy
     constants: Array
     statistics: Array
     buffers: Buffers
 
 
-class Crew(NamedTuple):
+class ScheduledPool(NamedTuple):
     """Worker threads that stay, and the schedule in which they find the next steps."""
 
-    team: threads.Team
+    worker_pool: threads.WorkerPool
     schedule: Schedule
     shared: list[Array]
     hyper: bytes
@@ -74,18 +74,18 @@ class Crew(NamedTuple):
     def suits(self, workers: int, n: int) -> bool:
         """Whether all are there, and the schedule is long enough for n steps."""
         enough = len(self.schedule.rates) >= n
-        return self.team.complete and self.team.workers == workers and enough
+        return self.worker_pool.complete and self.worker_pool.workers == workers and enough
 
     def run(self, steps: Schedule) -> None:
         """Run these steps: they go on in the schedule behind the last ones, round and round."""
         n, length = len(steps.rates), len(self.schedule.rates)
-        at = int(self.team.queue[ANNOUNCED]) % length
+        at = int(self.worker_pool.queue[ANNOUNCED]) % length
         first = min(n, length - at)
         for here, there in zip(self.schedule, steps, strict=True):
             each = len(there) // n
             here[at * each : (at + first) * each] = there[: first * each]
             here[: (n - first) * each] = there[first * each :]
-        self.team.lead(n)
+        self.worker_pool.run(n)
 
 
 class Descent:
@@ -132,7 +132,7 @@ class Descent:
         self._buffers = [np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)]
         self._no_weight = network.theta[:0]
         self._cuts: dict[int, Cut] = {}  # by rows
-        self._crews: dict[int, Crew] = {}
+        self._pools: dict[int, ScheduledPool] = {}
         self._components, self._run = _executable(network, optimizer, engine, self.rules, fused)
         self._chunk = max(1, int(CHUNK / step_seconds(network, m)))
 
@@ -146,9 +146,9 @@ class Descent:
             with threads.one_blas_thread():
                 yield
         finally:
-            for crew in self._crews.values():
-                crew.team.dismiss()
-            self._crews.clear()
+            for pool in self._pools.values():
+                pool.worker_pool.stop()
+            self._pools.clear()
 
     @property
     def nabla(self) -> Array:
@@ -247,11 +247,11 @@ class Descent:
         steps = Schedule(rates, np.arange(self.t + 1, self.t + 1 + len(rates)), order)
         weight = self._no_weight if weight is None else weight
         shared = [*self._arrays(), self._nabla, X, Y, weight]
-        most = cut.most if cut.pace.choose() else 1
+        most = cut.most if cut.policy.choose() else 1
         with threads.reserved(most, threads_asked(self.n_threads)) as workers:
             began, worked = time.perf_counter(), time.thread_time()
             if workers > 1:
-                self._crew(workers, m, cut, shared, len(rates)).run(steps)
+                self._pool(workers, m, cut, shared, len(rates)).run(steps)
             else:
                 queue = np.zeros(QUEUE, np.int64)
                 queue[ALONE] = 1
@@ -259,7 +259,7 @@ class Descent:
         self.t += len(rates)
         if cut.most > 1 and (workers > 1) == (most > 1):
             seconds, worked = time.perf_counter() - began, time.thread_time() - worked
-            cut.pace.note(workers > 1, seconds / len(rates), worked / seconds)
+            cut.policy.note(workers > 1, seconds / len(rates), worked / seconds)
         if network.own.size:
             network.own[:] = cut.constants[0, at]
             network.own[network.steps_at] = 0  # from here on it predicts
@@ -284,7 +284,7 @@ class Descent:
                 plan,
                 traits,
                 max(n_blocks, len(plan.chunks) - 1) if shared else 1,
-                threads.Pace(),
+                threads.SharingPolicy(),
                 np.zeros((n_blocks, int(self.network.tables(m)[3, :, 2].sum()))),
                 np.zeros(n_blocks * self.network.n_statistics),
                 Buffers(
@@ -301,19 +301,21 @@ class Descent:
                 self._nabla = np.zeros(size, self.network.dtype)
         return cut
 
-    def _crew(self, workers: int, m: int, cut: Cut, shared: list[Array], n: int) -> Crew:
+    def _pool(self, workers: int, m: int, cut: Cut, shared: list[Array], n: int) -> ScheduledPool:
         """The worker threads of before if they are there and do the same, else new ones."""
-        crew = self._crews.get(m)
-        if crew is not None:
-            same = map(operator.is_, crew.shared, shared)
-            if crew.suits(workers, n) and all(same) and crew.hyper == self.hyper.tobytes():
-                return crew
-            crew.team.dismiss()
+        pool = self._pools.get(m)
+        if pool is not None:
+            same = map(operator.is_, pool.shared, shared)
+            if pool.suits(workers, n) and all(same) and pool.hyper == self.hyper.tobytes():
+                return pool
+            pool.worker_pool.stop()
         schedule = Schedule(np.zeros(n), np.zeros(n, np.int64), np.zeros(n * m, np.int64))
         queue = np.zeros(QUEUE, np.int64)
-        team = threads.Team(self._worker(m, cut, shared, schedule, queue), queue, workers)
-        crew = self._crews[m] = Crew(team, schedule, shared, self.hyper.tobytes())
-        return crew
+        worker_pool = threads.WorkerPool(
+            self._worker(m, cut, shared, schedule, queue), queue, workers
+        )
+        pool = self._pools[m] = ScheduledPool(worker_pool, schedule, shared, self.hyper.tobytes())
+        return pool
 
     def _worker(
         self, m: int, cut: Cut, shared: list[Array], schedule: Schedule, queue: Index
