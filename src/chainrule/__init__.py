@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.base.version import __version__
 
-# Public names that are modules; a user writes `chainrule.equations.losses.huber(0.5)`.
+# Public names that are modules; a user writes `chainrule.losses.huber(0.5)`.
 _MODULES = (
     "activations",
     "backprop",

@@ -5,8 +5,8 @@ Numba is imported by the modules of this package alone.
 Every piece of a network (a layer's three functions, an activation and its pullback, a loss, an
 optimiser's step) has a *role*, which fixes its signature. It is compiled once per dtype to a
 plain C function, and its address goes into a table; `descend`, compiled once per dtype, calls
-through these tables. So one compilation serves every depth and every
-combination of pieces, the user's own included.
+through these tables. So one compilation serves every depth and every combination of pieces, the
+user's own included.
 
 Nothing is compiled, and Numba is not imported, before the first :func:`address` or
 :func:`compiled`.
@@ -191,8 +191,6 @@ def _fingerprint(fn: types.FunctionType) -> str:
             digest.update(value.__name__.encode())
         elif isinstance(value, type):
             digest.update(repr((value, getattr(value, "_fields", ()))).encode())
-        elif isinstance(value, type) and hasattr(value, "_fields"):
-            digest.update(repr((value.__qualname__, value._fields)).encode())
         elif isinstance(value, np.ndarray):
             digest.update(repr((value.dtype, value.shape)).encode() + value.tobytes())
         else:

@@ -15,9 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from chainrule.base.types import Array
-from chainrule.equations.vecmath import (
-    scale_rows,
-)
+from chainrule.equations.vecmath import scale_rows
 
 ALL = 1 << 30  # layers
 
@@ -107,7 +105,7 @@ def layer_gradient(
 
     Or of some rows of W^l, with those columns of a^{l-1}. Training takes every gradient here, with
     one exception: in plain gradient descent the compiled engine subtracts η times these from W and
-    b within the matrix product itself (`affine_descend` in :mod:`chainrule.layers`), except in the
-    last step of an epoch, whose gradient is recorded.
+    b within the matrix product itself (`affine_descend` in :mod:`chainrule.equations.layers`),
+    except in the last step of an epoch, whose gradient is recorded.
     """
     net.gradient[l](W, b, s, a, delta, nabla_W, nabla_b)

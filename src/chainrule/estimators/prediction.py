@@ -156,7 +156,8 @@ class Prediction(TransformerMixin, Parameters):
             x must be an (n_features,) array of the dtype of ``coefs_``, without missing values.
             The result is what ``predict_proba`` (classifier) or ``predict`` (regressor) give for
             that row: an array, or a number where there is one target. It never compiles. An x that
-            is not finite, or so large that numbers overflow, gives infinity or NaN without a word.
+            is not finite, or so large that numbers overflow, gives infinity or NaN and raises no
+            error.
         """
         check_is_fitted(self)
         if self._missing is not None and len(self._missing[1]):

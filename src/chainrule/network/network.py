@@ -376,7 +376,7 @@ class Network:
         callable (x) -> a^L
             x must be an (n_0,) array of the network's dtype; the result is a new (n_L,) array.
             An x that is not finite, or so large that numbers overflow, gives infinity or NaN
-            without a word.
+            and raises no error.
             May be called from several threads at once, and sees the network's parameters as
             they are when it is called. It never compiles. Its last bits may differ from those
             of :meth:`predict`, which multiplies whole matrices.

@@ -12,7 +12,7 @@ all items of the phase are done; which thread does an item makes no difference t
    of its own.
 4. Where norms are limited (:func:`limit_norms`), so is that.
 
-The equations are in :mod:`chainrule.backprop`. These functions run as they stand
+The equations are in :mod:`chainrule.equations.backprop`. These functions run as they stand
 (``engine="numpy"``) and compiled (``engine="numba"``): then components are addresses, and arrays
 stand where lists do.
 """
@@ -55,11 +55,11 @@ class Components(NamedTuple):
     Attributes
     ----------
     forward, pullback, gradient : L + 1 functions each
-        Of the layers, as in :mod:`chainrule.layers`. Entry 0 is a placeholder.
+        Of the layers, as in :mod:`chainrule.equations.layers`. Entry 0 is a placeholder.
     f, f_pullback : L + 1 functions each
         Of the activations.
     collect, pool, collect_back, pool_back : L + 1 functions each
-        Of the layers that have statistics, as in :class:`chainrule.layers.Statistics`.
+        Of the layers that have statistics, as in :class:`chainrule.equations.layers.Statistics`.
     cost, delta : one function each, in a list of one
         Of the loss.
     step : one function
