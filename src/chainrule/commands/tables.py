@@ -36,8 +36,8 @@ Missing = Annotated[
     list[str] | None,
     typer.Option(
         metavar="TEXT",
-        help="A cell of this text is missing, as an empty one is, and no other text says so "
-        "(default: NA, null, None and the like); may be repeated.",
+        help="Text that means: no value. It replaces the usual ones (NA, null, None and the "
+        "like); empty cells are always missing; may be repeated.",
         show_default=False,
     ),
 ]
@@ -45,8 +45,8 @@ DateFormat = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[COLUMN=]FORMAT",
-        help="Read dates of this format, such as day=%d/%m/%Y; without a column, of any that "
-        "fits; may be repeated.",
+        help="Read the dates of a column in this format, such as day=%d/%m/%Y; without a column "
+        "name, of every column whose cells all fit; may be repeated.",
         show_default=False,
     ),
 ]
@@ -99,23 +99,23 @@ def note(notice: str) -> None:
     print(f"Note: {' '.join(notice.split())}", file=sys.stderr)
 
 
-def check_new(paths: list[Path], force: bool) -> None:
-    """See, before anything takes time, that the files can be written."""
+def check_new(paths: list[Path], force: bool, option: str = "--output") -> None:
+    """See, before anything takes time, that the files which an option names can be written."""
     for path in paths:
         if str(path) == "-":
             raise ValueError("this cannot go to standard output; name a file")
         try:
             if path.is_dir():
-                raise ValueError(f"{path} is a folder; name a file with --output")
+                raise ValueError(f"{path} is a folder; name a file with {option}")
             if would_replace(path) and not force:
                 raise ValueError(
-                    f"{path} exists; choose another --output, or replace it with --force"
+                    f"{path} exists; choose another {option}, or replace it with --force"
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
             check_writable(path)
         except OSError as error:
             raise ValueError(
-                f"{path} cannot be written: {error.strerror or error}. Choose another with --output"
+                f"{path} cannot be written: {error.strerror or error}. Choose another with {option}"
             ) from None
 
 
@@ -262,7 +262,7 @@ def evaluate(
         from chainrule.commands import predicting
 
         if report is not None:
-            check_new([report], force)
+            check_new([report], force, "--report")
         stored = predicting.open_model(model)
         judged = predicting.evaluate_file(
             stored, data, target=target, seed=seed, table=table, query=query
