@@ -21,7 +21,6 @@ ALIKE = 1e-6  # units whose weights differ by less, relative to the largest, are
 FADED = 0.3  # by how much of layer 1's the activations of the last hidden layer still vary
 ENOUGH = 10  # epochs after which hardly any output opens again
 SATURATED = 0.98  # |a| of tanh above which its derivative is below 0.04
-SAVED = "(--loss cross_entropy, or --recipe modern)"
 
 
 class Settings(Protocol):
@@ -244,7 +243,7 @@ def _shut_outputs(seen: Evidence) -> Cause | None:
         f"there, so no error from these rows reaches {weights}; only changes in the layers below "
         f"can open {them} again."
     )
-    advice = f"Take an output that cannot be shut {SAVED}"
+    advice = "Take an output that cannot be shut (--loss cross_entropy, or --recipe modern)"
     if seen.network.L > 2:
         advice = (
             "Take one hidden layer (--hidden 100), or starting values that keep the scale with an "
@@ -254,8 +253,8 @@ def _shut_outputs(seen: Evidence) -> Cause | None:
         advice += ", or start as the article does (--init uniform)."
     elif len(seen.costs) < ENOUGH:
         advice = (
-            f"Train longer first: --epochs 20. After {len(seen.costs)} epoch"
-            f"{'s' * (len(seen.costs) != 1)} an output that is shut often opens again."
+            "Train longer first: --epochs 20. Some outputs that are shut in the first epochs "
+            "open again."
         )
     else:
         advice += (
