@@ -203,9 +203,9 @@ def make(
         if not needed <= held <= fewest - needed:
             called = written.get("validation_fraction", "--validation-fraction")
             raise ValueError(
-                f"{called}: {held:,} of {fewest:,} rows to stop by, and {fewest - held:,} to learn "
-                f"from; there must be at least {needed} of each (--no-early-stopping holds out "
-                "none)"
+                f"{called}: {held:,} of {fewest:,} rows would be held out for early stopping, "
+                f"which leaves {fewest - held:,} to learn from; there must be at least {needed} of "
+                "each (--no-early-stopping holds out none)"
             )
     return model
 

@@ -214,13 +214,13 @@ def _unseen(column: str, counts: Counter[str], known: list[str]) -> str:
             f"none of those known: {', '.join(shown)}{more}"
         )
     if missing:
-        said.append(f"{_rows(missing)} without a value, as never in training")
+        said.append(f"{_rows(missing)} without a value, which no row in training was")
     return f"column {column!r}: {'; '.join(said)}"
 
 
 def _shown_level(level: str, rows: int, known: list[str]) -> str:
     near = nearly(level, known)
-    but = "" if near is None else f", {near[0]!r} but for {near[1]}"
+    but = "" if near is None else f", differs from {near[0]!r} only in {near[1]}"
     shown = re.sub(" {2,}", lambda blanks: "\u2423" * len(blanks[0]), level[:60])
     return f"{shown!r} ({rows:,}{but})"
 

@@ -25,7 +25,7 @@ from chainrule.tables.columns import (
     task_of,
 )
 from chainrule.tables.levels import as_levels, level_type
-from chainrule.tables.types import ColumnType
+from chainrule.tables.types import ColumnType, suggestion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,7 +124,7 @@ def prepare(
         *((name, "column to be of a kind") for name in kinds),
     ):
         if name not in frame:
-            raise ValueError(f"there is no {what} {name!r}{_nearest(name, list(frame))}")
+            raise ValueError(f"there is no {what} {name!r}{_meant(name, list(frame))}")
     for name, kind in kinds.items():
         if kind not in USED:
             raise ValueError(f"{name!r} cannot be {kind!r}; {suggest(kind, USED)}")
@@ -328,8 +328,5 @@ def _check_classes(y: NDArray[Any], target: str) -> None:
         )
 
 
-def _nearest(name: str, names: list[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, names, 1)
-    return f"; did you mean {near[0]!r}?" if near else f"; the columns are {listed(names)}"
+def _meant(name: str, names: list[str]) -> str:
+    return suggestion(name, names) or f"; the columns are {listed(names)}"
