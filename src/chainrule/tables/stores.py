@@ -10,7 +10,7 @@ from typing import Any
 from chainrule.tables.files import TableFile, unreadable
 from chainrule.tables.plain import check_kind, is_long, plain
 from chainrule.tables.types import (
-    Piece,
+    Chunk,
     Report,
     TableError,
     chosen,
@@ -18,7 +18,7 @@ from chainrule.tables.types import (
     unique_names,
 )
 
-_ROWS = 8192  # rows in a piece
+_ROWS = 8192  # rows in a chunk
 _BUFFER = 1 << 16  # bytes, for each column of a Parquet file
 
 
@@ -56,7 +56,7 @@ class Typed:
     def _batches(self, columns: list[str] | None) -> Iterator[Any]:
         raise NotImplementedError
 
-    def pieces(self, report: Report, columns: list[str] | None = None) -> Iterator[Piece]:
+    def chunks(self, report: Report, columns: list[str] | None = None) -> Iterator[Chunk]:
         """The rows in order."""
         import pyarrow as pa
 
@@ -71,7 +71,7 @@ class Typed:
                 table = pa.Table.from_batches([batch])
                 names = self.names if columns is None else columns
                 table = pa.table({name: plain(table[name]) for name in names})
-            yield Piece(table, _placed(table, first))
+            yield Chunk(table, _placed(table, first))
             first += len(table)
 
 
@@ -156,8 +156,8 @@ def plain_tables(source: Iterable[Any], columns: list[str] | None) -> Iterator[A
                 raise column_error(name, names, "the first table of the source")
             check_kind(name, whole.schema.field(name).type, what)
         for start in range(0, len(whole), _ROWS):
-            piece = whole.slice(start, _ROWS)
-            yield pa.table({name: _short(plain(piece[name])) for name in names})
+            chunk = whole.slice(start, _ROWS)
+            yield pa.table({name: _short(plain(chunk[name])) for name in names})
 
 
 def _short(column: Any) -> Any:
