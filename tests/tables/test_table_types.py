@@ -279,7 +279,7 @@ def test_folders_that_tell_different_things(tmp_path):
         read(tmp_path)
     (tmp_path / "year=2023" / "year=1").mkdir()
     (tmp_path / "year=2023" / "year=1" / "a.csv").write_text("x\n1\n")
-    with pytest.raises(TableError, match="two of its folders tell 'year'"):
+    with pytest.raises(TableError, match="two of its folders give a value for 'year'"):
         read(tmp_path / "year=2023" / "*" / "*")
 
 

@@ -1,4 +1,4 @@
-"""Why a network reads few digits: causes, each told from numbers of the trained network.
+"""Why a network reads few digits: causes, each found from numbers of the trained network.
 
 Every cause has advice of its own. They are looked for in the order of :data:`CAUSES`; the first
 that the numbers show is the one that is named.
@@ -24,7 +24,7 @@ SATURATED = 0.98  # |a| of tanh above which its derivative is below 0.04
 
 
 class Settings(Protocol):
-    """What of a recipe the causes are told from."""
+    """The part of a recipe from which the causes are found."""
 
     @property
     def init(self) -> str:
@@ -59,7 +59,7 @@ class Cause(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What causes are told from.
+    """The numbers from which causes are found.
 
     Attributes
     ----------
@@ -187,7 +187,7 @@ def _too_few_units(seen: Evidence) -> Cause | None:
     units = "1 unit" if min(hidden) == 1 else f"{min(hidden)} units"
     return Cause(
         "too few units",
-        f"Layer {layer} has {units}, through which {outputs} digits have to be told apart. Even "
+        f"Layer {layer} has {units}, through which {outputs} digits have to be distinguished. Even "
         f"of the training rows only {seen.right:.1%} are read right.",
         "Give the hidden layer more units: --hidden 100.",
     )

@@ -31,7 +31,7 @@ from chainrule.tables.levels import level
 if TYPE_CHECKING:
     from chainrule.files.resuming import Resume
 
-# Remarks that help nobody here: skrub's on short texts, ours on tables of fewer rows than a batch.
+# Warnings of no use here: skrub's on short texts, ours on tables of fewer rows than a batch.
 IDLE = ("too small to fit a truncated SVD", "`batch_size`")
 STOPPED = "Training interrupted by user."
 OnEpoch = Callable[[str, int, Mapping[str, Any]], Any]  # (part, most epochs, record)

@@ -79,7 +79,7 @@ TABLE_DEFAULTS: dict[str, Any] = {
     "standardize": None,  # false, or "target" in a regression
 }
 
-# Where the docstring speaks of Python, or at length.
+# Where the docstring is about Python, or long.
 ABOUT = {
     "hidden_layer_sizes": "Units in each hidden layer, such as 64,32; none for no hidden layer",
     "activation": "Of the hidden layers, one for all or one each: relu, tanh, gelu and others",

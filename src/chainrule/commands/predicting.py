@@ -111,25 +111,25 @@ def stored_at(path: str | os.PathLike[str], model: Any) -> Stored:
             f"{os.fspath(path)} does not know the names of its columns, so it cannot be matched "
             "with a table; fit it to a data frame, or predict with it in Python"
         )
-    told = header.get("metadata") or {}
-    types = told.get("types") or {}
+    metadata = header.get("metadata") or {}
+    types = metadata.get("types") or {}
     kinds = getattr(first, "kinds_", {})
     needed = {name: _type(types.get(name), kinds.get(name, "numeric")) for name in names}
-    learnt = Reading.of(told)
+    learnt = Reading.of(metadata)
     formats = {
         name: format
         for name, format in learnt.formats.items()
-        if name == told.get("target") or needed.get(name) == format.type
+        if name == metadata.get("target") or needed.get(name) == format.type
     }
     return Stored(
         path=os.fspath(path),
         estimator=model,
-        target=told.get("target"),
+        target=metadata.get("target"),
         needed=needed,
-        target_type=told.get("target_type"),
-        known={*types, *told.get("ignored", ())},
+        target_type=metadata.get("target_type"),
+        known={*types, *metadata.get("ignored", ())},
         reading=learnt._replace(formats=formats),
-        labels=told.get("labels") or {},
+        labels=metadata.get("labels") or {},
     )
 
 

@@ -1,6 +1,6 @@
 """From a table to rows to learn from: the target, the task, the kinds of columns.
 
-What is left out is told, never done in silence.
+Whatever is left out is reported.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ def _said(learnt: Learnt | None) -> str:
         return ""
     shown = ", ".join(f"{text!r} ({n:,})" for text, n in texts.items())
     return (
-        f"; cells of {shown} say that they are missing. To keep them as classes, tell which texts "
+        f"; cells of {shown} say that they are missing. To keep them as classes, say which texts "
         "are missing with --missing (--missing '': empty cells only)"
     )
 
@@ -239,7 +239,7 @@ def _said(learnt: Learnt | None) -> str:
 def _as_written(
     y: NDArray[Any], cells: pd.Series, written: pd.Series, notices: list[str]
 ) -> tuple[NDArray[Any], dict[str, Any]]:
-    """The labels as the table spells them, and what tells which label a cell is."""
+    """The labels as the table spells them, and what says which label a cell is."""
     type = level_type(cells)
     if type == "text":
         return y, {}

@@ -62,7 +62,7 @@ def bad_input() -> Iterator[None]:
     """End the command on whatever is wrong with what the user gave."""
     try:
         yield
-    except BrokenPipeError:  # nobody reads on, as in `| head`; that is no fault
+    except BrokenPipeError:  # the reader has ended, as in `| head`; that is no error
         raise
     except (ValueError, OSError, ImportError, MemoryError) as error:
         fail(one_line(error), BAD_INPUT)

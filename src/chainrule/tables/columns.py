@@ -30,7 +30,7 @@ class Column(NamedTuple):
     ----------
     name : str
     kind : one of KINDS
-        "constant" and "identifier" columns tell nothing about new rows; they are left out.
+        "constant" and "identifier" columns hold no information about new rows; they are left out.
     missing, distinct : int
         How many cells are missing; how many values there are besides.
     note : str

@@ -401,7 +401,7 @@ class Csv:
         return raw
 
     def _cut(self, report: Report) -> Iterator[tuple[bytes, int]]:
-        """(whole rows, the line of the first), in bounded memory; quotes gone wrong are told."""
+        """(whole rows, the line of the first), in bounded memory; wrong quotes are reported."""
         with self.file.open() as stream:
             read = self._decoded(stream)
             buffer, line, end = b"", 1, False
@@ -503,7 +503,7 @@ def _lines(text: str, whole: bool) -> list[str]:
 def _parted_by_blanks(lines: list[str]) -> bool:
     """Whether these are rows of a table whose cells have blanks between them.
 
-    A table of one column may hold texts of two words: something else must speak for more.
+    A table of one column may hold texts of two words: more columns need other evidence.
     """
     rows = [_CELLS.findall(line) for line in lines]
     if len(rows) < 2:

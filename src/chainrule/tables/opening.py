@@ -268,29 +268,29 @@ class OpenTable:
     def tables(self, report: Callable[[Reject], None]) -> Iterator[tuple[Any, Any]]:
         """The second pass: (typed, as they came) tables of Arrow."""
         rows = 0
-        told: list[Reject] = []
+        reported: list[Reject] = []
 
-        def tell() -> None:
-            for reject in sorted(told, key=lambda reject: reject.line):
+        def pass_on() -> None:
+            for reject in sorted(reported, key=lambda reject: reject.line):
                 report(reject)
-            told.clear()
+            reported.clear()
 
         def note(reject: Reject) -> None:
-            told.append(reject)
-            if len(told) > 10_000:
-                tell()
+            reported.append(reject)
+            if len(reported) > 10_000:
+                pass_on()
 
         for store in self._stores:
             own = [name for name in self._names if name in set(store.names)] or store.names[:1]
             for chunk in store.chunks(note, own):
                 whole = _with_parts(chunk, _parts_of(store), self._names)
                 pair = self._typed(whole, store.file.name, note)
-                tell()
+                pass_on()
                 yield pair
                 rows += len(chunk.table)
                 if self._limit is not None and rows >= self._limit:
                     return
-            tell()
+            pass_on()
 
     def _typed(self, chunk: Chunk, file: str, report: Callable[[Reject], None]) -> tuple[Any, Any]:
         import pyarrow as pa
@@ -383,7 +383,7 @@ def _store(
 
 
 def _parts_of(store: Any) -> dict[str, str | None]:
-    """What the folders above a file tell, and the file does not."""
+    """The values that the names of the folders above a file give, and the file does not."""
     return {name: v for name, v in store.file.parts.items() if name not in set(store.names)}
 
 
@@ -392,7 +392,7 @@ def _all_names(store: Any) -> list[str]:
 
 
 def _with_parts(chunk: Chunk, parts: Mapping[str, str | None], names: list[str]) -> Chunk:
-    """The chunk with columns of what its folders tell, as texts."""
+    """The chunk with a column for each value in its folders' names, as texts."""
     import pyarrow as pa
 
     table = chunk.table

@@ -130,7 +130,7 @@ def _wide(file: TableFile) -> list[str]:
 
 
 def plain_tables(source: Iterable[Any], columns: list[str] | None) -> Iterator[Any]:
-    """Tables of at most 8,192 rows, in the types that we hand on, from those of somebody else.
+    """Tables of at most 8,192 rows, in the types that we return, from those of another library.
 
     Parameters
     ----------
