@@ -438,7 +438,7 @@ def test_engines_agree_on_everything_at_once(make, optimizer, dtype):
         total = [
             descent.epoch(X, Y, np.arange(23), weight, np.linspace(0.2, 0.05, 5)) for _ in range(3)
         ]
-        kept = [network.theta, descent.average, network.own, np.array(total)]
+        kept = [network.theta, descent.average, network.constants, np.array(total)]
         if make is stacked and optimizer == "adam":
             # Below batch normalisation a bias has no gradient but rounding, which Adam blows up;
             # it moves the running means, and nothing else.
@@ -470,7 +470,7 @@ def test_going_back_restores_all_that_a_step_changes(engine):
     network = stacked()
     descent = start(network, engine, Rules(average=0.5), 3, "adam")
     descent.epoch(X, Y, np.arange(N))
-    kept = [network.theta, network.own, descent.state, descent.average]
+    kept = [network.theta, network.constants, descent.state, descent.average]
     before, t = [array.copy() for array in kept], descent.t
     descent.keep()
     descent.epoch(X, Y, np.arange(N))

@@ -73,7 +73,7 @@ def cut_small(monkeypatch, request):
 def descend(
     engine, n_threads, *, rules=None, dtype="float64", layers=None, weighted=False, sizes=None
 ):
-    """Three epochs of Adam, batches of 30 and 11; (theta, average, state, totals, own)."""
+    """Three epochs of Adam, batches of 30 and 11; (theta, average, state, totals, constants)."""
     rng = np.random.default_rng(0)
     sizes = sizes or ((12, 20, 20, 5) if layers else (12, 20, 5))
     network = Network(
@@ -86,7 +86,7 @@ def descend(
     hyper = np.array(list(adam.hyper.values()))
     descent = Descent(network, adam, hyper, 30, engine, rules, n_threads=n_threads)
     totals = [descent.epoch(X, Y, rng.permutation(101), weight) for _ in range(3)]
-    return network.theta, descent.average, descent.state, np.array(totals), network.own
+    return network.theta, descent.average, descent.state, np.array(totals), network.constants
 
 
 def same_bits(left, right):

@@ -255,7 +255,7 @@ class Watch:
 
 
 def _learned(descent: Descent) -> list[Array]:
-    return [descent.network.theta, descent.network.own, descent.average]
+    return [descent.network.theta, descent.network.constants, descent.average]
 
 
 def run_epochs(
@@ -450,7 +450,6 @@ def run_lbfgs(
     from sklearn.utils.optimize import _check_optimize_result
 
     work = descent.network.copy(np.float64)
-    work.own[:] = descent.network.own
     X, Y, weight = samples.taken()
     X = (X.toarray() if sparse.issparse(X) else X).astype(np.float64, copy=False)
     Y = Y.astype(np.float64, copy=False)

@@ -428,9 +428,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
     def _load_norms(self, network: Network) -> None:
         """Put the fitted normalisations into a training network."""
         for l, kept in zip(norm_layers(network), self._norms, strict=True):
-            network.W[l][...], network.b[l][...], own = kept
-            start, _, n = network.parameter_tables[2, l]
-            network.own[start : start + n] = own
+            network.W[l][...], network.b[l][...], network.constants_of(l)[...] = kept
 
     def _store(self, descent: Descent) -> None:
         """Set coefs_ and intercepts_ from a training network.
@@ -456,10 +454,9 @@ class MLPBase(CallbackSupportMixin, Prediction):
         self.coefs_, self.intercepts_ = coefs, intercepts
         self._norms = []
         for l in norm_layers(trained):
-            start, _, n = trained.parameter_tables[2, l]
-            own = trained.own[start : start + n].copy()
-            own[0] = 0
-            self._norms.append((W[l].copy(), b[l].copy(), own))
+            constants = trained.constants_of(l).copy()
+            constants[0] = 0
+            self._norms.append((W[l].copy(), b[l].copy(), constants))
 
     def _unchanged(self, descent: Descent) -> bool:
         """Whether coefs_ and intercepts_ still are what the training network folds into."""
@@ -510,4 +507,4 @@ class MLPBase(CallbackSupportMixin, Prediction):
 def _resumed(descent: Descent) -> list[Array]:
     """All that a descent needs, beside its step, to go on to the same bits."""
     network = descent.network
-    return [network.theta, network.own, descent.state, descent.average, descent.hyper]
+    return [network.theta, network.constants, descent.state, descent.average, descent.hyper]

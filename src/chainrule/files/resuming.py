@@ -356,7 +356,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _learned(descent: Descent) -> list[Array]:
-    return [descent.network.theta, descent.network.own, descent.average]
+    return [descent.network.theta, descent.network.constants, descent.average]
 
 
 def _parameters(est: Any) -> dict[str, Any]:

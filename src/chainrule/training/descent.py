@@ -157,7 +157,7 @@ class Descent:
 
     def _arrays(self) -> list[Array]:
         """All that a step changes, t apart."""
-        return [self.network.theta, self.network.own, self.state, self.average]
+        return [self.network.theta, self.network.constants, self.state, self.average]
 
     def keep(self) -> None:
         """Remember this moment, to go back to."""
@@ -241,9 +241,9 @@ class Descent:
         cut = self._cut(m, Y)
         cut.buffers.penalties[:] = cut.buffers.total[:] = 0
         network = self.network
-        if network.own.size:
+        if network.constants.size:
             at = network.constants_at(m)
-            cut.constants[:, at] = network.own
+            cut.constants[:, at] = network.constants
         steps = Schedule(rates, np.arange(self.t + 1, self.t + 1 + len(rates)), order)
         weight = self._no_weight if weight is None else weight
         shared = [*self._arrays(), self._nabla, X, Y, weight]
@@ -260,9 +260,9 @@ class Descent:
         if cut.most > 1 and (workers > 1) == (most > 1):
             seconds, worked = time.perf_counter() - began, time.thread_time() - worked
             cut.policy.note(workers > 1, seconds / len(rates), worked / seconds)
-        if network.own.size:
-            network.own[:] = cut.constants[0, at]
-            network.own[network.steps_at] = 0  # from here on it predicts
+        if network.constants.size:
+            network.constants[:] = cut.constants[0, at]
+            network.constants[network.steps_at] = 0  # from here on it predicts
         return float(cut.buffers.total[0] + cut.buffers.penalties.sum())
 
     def _cut(self, m: int, Y: Array) -> Cut:

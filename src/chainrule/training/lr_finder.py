@@ -152,7 +152,6 @@ def find_learning_rate(
     numbers = numbers_of(chosen, None, hyper)
     weight = _check_weight(weight, len(X), network)
     work = network.copy()
-    work.own[:] = network.own
     descent = begin(
         lambda kind: Descent(work, chosen, numbers, m, kind, rules),
         engine,
