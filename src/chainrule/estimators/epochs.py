@@ -30,6 +30,7 @@ from chainrule.monitoring.callbacks import (
 from chainrule.network.network import Network
 from chainrule.training.descent import Descent
 from chainrule.training.samples import Samples, draw_order
+from chainrule.training.state import LEARNED, Copies
 
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -103,7 +104,7 @@ class Watch:
             self.callbacks.insert(0, ProgressBar(epochs))
             self.verbose = 0
         self.tell: Callable[[Record], bool] = lambda record: False
-        self.best: list[Array] | None = None
+        self.best: Copies | None = None
         if validation is not None:
             self._begin_validation(descent)
         if est.compat != "sklearn":
@@ -123,7 +124,7 @@ class Watch:
         else:
             if est.compat != "sklearn" or est.best_validation_score_ is None:
                 est.best_validation_score_ = score
-            self.best = [array.copy() for array in _learned(descent)]
+            self.best = descent.state.copy(LEARNED)
             est.best_iteration_ = est.best_iteration_ or run
 
     def say(self, text: str) -> None:
@@ -159,7 +160,7 @@ class Watch:
     def _validate(self, descent: Descent) -> tuple[float, float]:
         """Loss and score on the validation rows; the score is NaN if an output is not finite."""
         est, held = self.est, self.validation
-        with est._averaged(descent) as network:
+        with descent.state.averaged() as network:
             costs, outputs = est._row_losses(held.X, held.Y, network)
         loss = float(np.average(costs, weights=held.loss_weight))
         if est.scoring == "loss":
@@ -192,7 +193,7 @@ class Watch:
         if score is not None and score > est.best_validation_score_:
             est.best_validation_score_ = score
             est.best_iteration_ = len(est.loss_curve_)
-            self.best = [array.copy() for array in _learned(descent)]
+            self.best = descent.state.copy(LEARNED, into=self.best)
         elif score is None and (est.best_iteration_ is None or loss <= est.best_loss_):
             est.best_iteration_ = len(est.loss_curve_)
 
@@ -249,13 +250,8 @@ class Watch:
     def finish(self, descent: Descent) -> None:
         """Put back the best parameters, if there is a validation set, and set the attributes."""
         if self.best is not None:
-            for array, kept in zip(_learned(descent), self.best, strict=True):
-                array[...] = kept
+            descent.state.restore(self.best)
         self.est._store(descent)
-
-
-def _learned(descent: Descent) -> list[Array]:
-    return [descent.network.theta, descent.network.constants, descent.average]
 
 
 def run_epochs(
@@ -272,7 +268,7 @@ def run_epochs(
     n = samples.n
     m = est._batch_rows(n)
     if m != descent.m:
-        descent = _resized(est, descent, m)
+        descent = descent.resized(m)
     rates = Rates(est, n, m, est.max_iter if incremental else epochs)
     if incremental and isinstance(est.__dict__.get("_rate"), float) and rates.rule == "adaptive":
         rates.current = est._rate
@@ -352,15 +348,6 @@ def _next_order(est: Any, X: Any, order: Index, m: int) -> Index:
         return shuffled_as_in_sklearn(order, random_state=est._rng)  # type: ignore[no-any-return]
     row_bytes = 0 if sparse.issparse(X) else X[0].nbytes  # a sparse X is in memory anyway
     return draw_order(est.shuffle, len(order), row_bytes, m, est._rng)
-
-
-def _resized(est: Any, descent: Descent, m: int) -> Descent:
-    """The same descent, with room for batches of m rows."""
-    new = Descent(
-        descent.network, descent.optimizer, descent.hyper, m, descent.engine, descent.rules
-    )
-    new.state, new.average, new.t = descent.state, descent.average, descent.t
-    return new
 
 
 def _one_epoch(
