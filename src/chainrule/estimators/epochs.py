@@ -15,7 +15,6 @@ from sklearn.utils import shuffle as shuffled_as_in_sklearn
 
 from chainrule.base.types import Array, Index
 from chainrule.base.validation import warn_user
-from chainrule.equations import backprop
 from chainrule.equations.regularizers import add_penalty_gradient, penalty
 from chainrule.equations.schedules import Plateau, as_schedule
 from chainrule.monitoring.callbacks import (
@@ -27,6 +26,7 @@ from chainrule.monitoring.callbacks import (
     on_terminal,
     running,
 )
+from chainrule.network.backpropagation import Backpropagation
 from chainrule.network.network import Network
 from chainrule.training.descent import Descent
 from chainrule.training.samples import Samples, draw_order
@@ -395,11 +395,10 @@ def _diverged(
     warn_user(f"{error}; the best parameters so far are put back", ConvergenceWarning)
 
 
-def _no_beginning(
-    network: Network, batch: Any, X: Array, Y: Array, costs: Array, nabla: Array
-) -> str:
+def _no_beginning(network: Network, all_rows: Backpropagation, X: Array, Y: Array) -> str:
     """Why L-BFGS cannot begin: where numbers are not finite, and the numbers behind it."""
     places: list[tuple[str, Array]] = []
+    batch, costs, nabla = all_rows.batch, all_rows.costs, all_rows.nabla
     for l in range(1, network.L + 1):
         places += [(f"z of layer {l}", batch.z[l]), (f"a of layer {l}", batch.a[l])]
     places.append((f"the cost of layer {network.L}", costs))
@@ -443,29 +442,21 @@ def run_lbfgs(
     n, rules = len(X), descent.rules
     w = np.ones(n) if weight is None else weight.astype(np.float64)
     mass = float(w.sum())
-    net, batch = work.bind(n)
-    batch.share[:, 0] = w * (rules.error_scale / mass)
-    nabla = np.zeros_like(work.theta)
-    nabla_W, nabla_b = work.views(nabla)
-    costs = np.empty(n)
+    share = (w * (rules.error_scale / mass))[:, np.newaxis]
+    all_rows = work.backpropagation(n, share=share)
     begun: list[bool] = []
 
     def objective(theta: Array) -> tuple[float, Array]:
         work.theta[:] = theta
-        batch.a[0][:] = X
-        with np.errstate(all="ignore"):
-            backprop.forward(net, batch)
-            work.loss.cost(batch.z[work.L], batch.a[work.L], Y, costs)
-            backprop.output_error(net, work.loss.delta, Y, batch)
-            backprop.backward(net, batch)
-            backprop.gradient(net, batch, nabla_W, nabla_b)
+        costs = all_rows.forward(X, Y)
+        nabla = all_rows.backward(Y)
         total = rules.cost_scale * float(w @ costs)
         for l in work.weight_layers():
             total += penalty(work.W[l], rules.l2, rules.l1)
-            add_penalty_gradient(work.W[l], rules.l2 / mass, rules.l1 / mass, nabla_W[l])
+            add_penalty_gradient(work.W[l], rules.l2 / mass, rules.l1 / mass, all_rows.nabla_W[l])
         # SciPy's search steps back from a cost that is not finite, but cannot begin with one.
         if not begun and not (np.isfinite(total) and np.isfinite(nabla).all()):
-            raise ValueError(_no_beginning(work, batch, X, Y, costs, nabla))
+            raise ValueError(_no_beginning(work, all_rows, X, Y))
         begun.append(True)
         return total / mass, nabla.copy()
 
@@ -476,7 +467,7 @@ def run_lbfgs(
     def iteration(intermediate_result: Any) -> None:
         with np.errstate(over="ignore"):  # float32 has less room; checked at the end
             descent.network.theta[:] = intermediate_result.x
-            descent.nabla[:] = nabla
+            descent.nabla[:] = all_rows.nabla
         est.n_iter_ += 1
         est.t_ += n
         now = time.perf_counter()

@@ -22,6 +22,7 @@ from chainrule.equations.initializers import INITIALIZERS, Initializer
 from chainrule.equations.layers import AFFINE, NO_STATISTICS, Layer
 from chainrule.equations.losses import FUSED, LOSSES, Loss, fuse
 from chainrule.equations.vecmath import matrices, vectors
+from chainrule.network.backpropagation import Backpropagation
 from chainrule.network.predictor import Row, check_outputs, make_predictor, predict_rows
 
 
@@ -328,6 +329,14 @@ class Network:
         """As :meth:`bind`, for a forward pass alone."""
         return self.bind(m, backward=False, buffer=buffer)
 
+    def backpropagation(
+        self, m: int, training: int = 0, share: Array | None = None
+    ) -> Backpropagation:
+        """Costs and gradients of batches of m rows; the arguments are those of :meth:`bind`."""
+        net, batch = self.bind(m, training=training, share=share)
+        nabla = np.zeros_like(self.theta)
+        return Backpropagation(net, batch, self.loss, nabla, self.views(nabla))
+
     def forward(self, X: ArrayLike) -> backprop.Batch:
         """Run the forward pass and keep everything.
 
@@ -416,14 +425,8 @@ class Network:
         Y : (m, n_targets) array-like
         """
         X, Y = check_pair(X, Y, self.sizes[0], self.n_targets, self.dtype)
-        batch = self.forward(X)
-        return self._mean_cost(batch, Y)
-
-    def _mean_cost(self, batch: backprop.Batch, Y: Array) -> float:
-        c = np.empty(len(Y), self.dtype)
-        with np.errstate(all="ignore"):
-            self.loss.cost(batch.z[self.L], batch.a[self.L], Y, c)
-        return float(c.mean(dtype=np.float64))
+        costs = self.backpropagation(len(X)).forward(X, Y)
+        return float(costs.mean(dtype=np.float64))
 
     def gradient(self, X: ArrayLike, Y: ArrayLike, *, step: int = 0) -> tuple[float, Array]:
         """Mean cost, and its gradient by the four equations.
@@ -448,15 +451,9 @@ class Network:
         chainrule.OptimizerState : takes a step on a gradient.
         """
         X, Y = check_pair(X, Y, self.sizes[0], self.n_targets, self.dtype)
-        net, batch = self.bind(len(X), training=step)
-        batch.a[0][:] = X
-        nabla = np.zeros_like(self.theta)
-        with np.errstate(all="ignore"):
-            backprop.forward(net, batch)
-            backprop.output_error(net, self.loss.delta, Y, batch)
-            backprop.backward(net, batch)
-            backprop.gradient(net, batch, *self.views(nabla))
-        return self._mean_cost(batch, Y), nabla
+        both = self.backpropagation(len(X), training=step)
+        cost = float(both.forward(X, Y).mean(dtype=np.float64))
+        return cost, both.backward(Y)
 
     def copy(self, dtype: DTypeLike | None = None) -> Network:
         """An independent copy, in another dtype if asked."""

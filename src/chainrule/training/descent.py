@@ -17,7 +17,6 @@ import numpy as np
 from chainrule.base.types import Array, Index
 from chainrule.engine import compilation, threads
 from chainrule.engine.config import threads_asked
-from chainrule.equations import backprop
 from chainrule.equations.optimizers import Optimizer, sgd
 from chainrule.equations.regularizers import RULES, Rules
 from chainrule.equations.vecmath import ALONE, ANNOUNCED, QUEUE
@@ -415,32 +414,26 @@ class Descent:
         """(layer, what) of the first non-finite number in a step that was just taken, if any."""
         network = self.network
         share = None if weight is None else (weight / (weight.sum() or 1))[:, np.newaxis]
-        net, batch = network.bind(len(X), training=self.state.t + 1, share=share)
-        batch.a[0][:] = X
-        layers = range(1, network.L + 1)
+        again = network.backpropagation(len(X), self.state.t + 1, share)
+        costs = again.forward(X, Y)
         with np.errstate(all="ignore"):
-            backprop.forward(net, batch)
-            c = np.empty(len(X), network.dtype)
-            network.loss.cost(batch.z[network.L], batch.a[network.L], Y, c)
-            if finite and np.isfinite(c.sum()):
+            if finite and np.isfinite(costs.sum()):
                 return None
-            found: list[tuple[int, str, Array]] = []
-            for l in layers:
-                found += [(l, "z", batch.z[l]), (l, "a", batch.a[l])]
-            found.append((network.L, "the cost", c))
-            backprop.output_error(net, network.loss.delta, Y, batch)
-            backprop.backward(net, batch)
-            nabla_W, nabla_b = network.views(np.zeros_like(network.theta))
-            backprop.gradient(net, batch, nabla_W, nabla_b)
-            for l in reversed(layers):
-                found += [
-                    (l, "delta", batch.delta[l]),
-                    (l, "the gradient of W", nabla_W[l]),
-                    (l, "the gradient of b", nabla_b[l]),
-                ]
-            W, b = network.views(theta_after)
-            for l in layers:
-                found += [(l, "W", W[l]), (l, "b", b[l])]
+        again.backward(Y)
+        batch, layers = again.batch, range(1, network.L + 1)
+        found: list[tuple[int, str, Array]] = []
+        for l in layers:
+            found += [(l, "z", batch.z[l]), (l, "a", batch.a[l])]
+        found.append((network.L, "the cost", costs))
+        for l in reversed(layers):
+            found += [
+                (l, "delta", batch.delta[l]),
+                (l, "the gradient of W", again.nabla_W[l]),
+                (l, "the gradient of b", again.nabla_b[l]),
+            ]
+        W, b = network.views(theta_after)
+        for l in layers:
+            found += [(l, "W", W[l]), (l, "b", b[l])]
         for l, what, values in found:
             if not np.isfinite(values).all():
                 return l, what
