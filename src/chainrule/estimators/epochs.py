@@ -29,6 +29,7 @@ from chainrule.monitoring.callbacks import (
 from chainrule.network.backpropagation import Backpropagation
 from chainrule.network.network import Network
 from chainrule.training.descent import Descent
+from chainrule.training.loop import Epoch, EpochLoop
 from chainrule.training.samples import Samples, draw_order
 from chainrule.training.state import LEARNED, Copies
 
@@ -83,6 +84,10 @@ class Rates:
             return None
         self.current /= 5
         return f"Setting learning rate to {self.current:f}"
+
+    def last_words(self) -> str:
+        """What to say when a fit stops, since there is no smaller rate to try."""
+        return "Learning rate too small. Stopping." if self.rule == "adaptive" else "Stopping."
 
 
 class Watch:
@@ -273,126 +278,132 @@ def run_epochs(
     if incremental and isinstance(est.__dict__.get("_rate"), float) and rates.rule == "adaptive":
         rates.current = est._rate
     watch = Watch(est, descent, validation, epochs, given)
-    mass = samples.mass()
     done = len(est.loss_curve_) if incremental else 0
     est.n_iter_ = 0
-    with running(watch.callbacks, est) as watch.tell, descent.at_work():
+    fit = Fit(est, descent, samples, epochs, watch, rates, done, resume)
+    with running(watch.callbacks, est) as watch.tell:
         try:
-            _loop(est, descent, watch, rates, samples, mass, epochs, done, incremental, resume)
+            if fit.run(fit.resumed()) and not incremental:
+                warn_user(
+                    f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the "
+                    "optimization hasn't converged yet.",
+                    ConvergenceWarning,
+                )
         except KeyboardInterrupt:
-            descent.restore_incomplete()
             warn_user("Training interrupted by user.")
         finally:
             watch.finish(descent)
     return descent
 
 
-def _loop(
-    est: Any,
-    descent: Descent,
-    watch: Watch,
-    rates: Rates,
-    samples: Samples,
-    mass: float,
-    epochs: int,
-    done: int,
-    incremental: bool,
-    resume: StateCallback | None,
-) -> None:
-    order = np.arange(samples.n)
-    first = 0
-    if resume is not None:
-        data = (*samples, *(watch.validation or ()))
-        first, order = resume.restore(est, descent, watch, rates, order, data)
-    for epoch in range(first, epochs):
-        started = time.perf_counter()
-        order = _next_order(est, samples.X, order, descent.m)
-        rows = samples.at(order)
-        steps = rates.of_epoch(done + epoch)
-        descent.keep()
-        loss = _one_epoch(est, descent, samples, rows, steps, mass)
-        if not (math.isfinite(loss) and np.isfinite(descent.network.theta).all()):
-            _diverged(est, descent, watch, samples, rows, steps)
-            return
-        descent.complete = True
-        est.n_iter_ += 1
-        est.t_ += len(rows)
-        row = watch.record(descent, loss, float(steps[-1]), time.perf_counter() - started)
-        held_out = row["validation_loss"]
-        rates.epoch_over(epoch, est.t_, loss if held_out is None else held_out)
-        est._rate = rates.current
-        if watch.out_of_patience():
-            retry = rates.retry()
-            watch.say(f"{watch.impatience()} {retry or _last_words(rates)}")
-            if retry is None:
-                return
-            est._no_improvement_count = 0
-        if watch.ask_callbacks(descent, row) or watch.overtime():
-            return
-        if resume is not None:
-            resume.write_state(est, descent, watch, rates, order, epoch)
-    if not incremental:
-        warn_user(
-            f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the optimization "
-            "hasn't converged yet.",
-            ConvergenceWarning,
+class Fit(EpochLoop):
+    """The epochs of an estimator in mini-batches.
+
+    Parameters
+    ----------
+    est : estimator
+        Its attributes are set.
+    descent, samples, epochs :
+        As in `EpochLoop`.
+    watch : Watch
+    rates : Rates
+    done : int
+        Epochs of earlier calls of `partial_fit`, which the learning rates count.
+    resume : StateCallback, optional
+        Stores the state from time to time.
+    """
+
+    def __init__(
+        self,
+        est: Any,
+        descent: Descent,
+        samples: Samples,
+        epochs: int,
+        watch: Watch,
+        rates: Rates,
+        done: int,
+        resume: StateCallback | None,
+    ) -> None:
+        super().__init__(descent, samples, epochs)
+        self.est, self.watch, self.rates, self.done = est, watch, rates, done
+        self.resume = resume
+        self.order = np.arange(samples.n)
+
+    def resumed(self) -> int:
+        """Go on from a state that was stored, if there is one; returns how many epochs are done."""
+        if self.resume is None:
+            return 0
+        data = (*self.samples, *(self.watch.validation or ()))
+        first, self.order = self.resume.restore(
+            self.est, self.descent, self.watch, self.rates, self.order, data
         )
+        return first
 
+    def draw(self, epoch: int) -> tuple[Index, Array]:
+        """A new order of the rows that count, and the rates by the schedule."""
+        est, X = self.est, self.samples.X
+        if est.compat == "sklearn" and est.shuffle:
+            self.order = shuffled_as_in_sklearn(self.order, random_state=est._rng)
+        else:
+            row_bytes = 0 if sparse.issparse(X) else X[0].nbytes  # a sparse X is in memory anyway
+            self.order = draw_order(
+                est.shuffle, len(self.order), row_bytes, self.descent.m, est._rng
+            )
+        return self.samples.at(self.order), self.rates.of_epoch(self.done + epoch)
 
-def _last_words(rates: Rates) -> str:
-    return "Learning rate too small. Stopping." if rates.rule == "adaptive" else "Stopping."
+    def go_through(self, order: Index, rates: Array | None) -> float:
+        """Take the steps of an epoch; returns the mean loss with its penalties."""
+        X, Y, weight, _ = self.samples
+        m = self.descent.m
+        batch_by_batch = self.est.compat == "sklearn" and weight is not None
+        if not sparse.issparse(X) and not batch_by_batch:
+            return super().go_through(order, rates)
+        assert rates is not None
+        batches = 1 if batch_by_batch else max(1, SPARSE_BLOCK // (m * X.shape[1]))
+        total = 0.0
+        for k in range(0, len(rates), batches):
+            rows = order[k * m : (k + batches) * m]
+            block = X[rows].toarray() if sparse.issparse(X) else X[rows]
+            w = None if weight is None else weight[rows]
+            cost = self.descent.epoch(
+                block, Y[rows], np.arange(len(rows)), w, rates[k : k + batches]
+            )
+            # scikit-learn averages the batches' mean losses by their numbers of rows.
+            total += cost / w.sum() * len(rows) if batch_by_batch and w is not None else cost
+        return total / (len(order) if batch_by_batch else self.mass)
 
+    def diverged(self, epoch: int, order: Index, rates: Array | None) -> None:
+        """Stop with the best parameters if there are some, else raise and say where it began."""
+        est, (X, Y, weight, _) = self.est, self.samples
+        dense = X.toarray() if sparse.issparse(X) else X
+        error = self.descent.explain(dense, Y, order, est.n_iter_, weight, rates)
+        if self.watch.best is None:
+            raise ValueError(f"{NON_FINITE} ({error})") from error
+        if est.validation_scores_ is not None:
+            est.validation_scores_.append(math.nan)
+        warn_user(f"{error}; the best parameters so far are put back", ConvergenceWarning)
 
-def _next_order(est: Any, X: Any, order: Index, m: int) -> Index:
-    if est.compat == "sklearn" and est.shuffle:
-        return shuffled_as_in_sklearn(order, random_state=est._rng)  # type: ignore[no-any-return]
-    row_bytes = 0 if sparse.issparse(X) else X[0].nbytes  # a sparse X is in memory anyway
-    return draw_order(est.shuffle, len(order), row_bytes, m, est._rng)
-
-
-def _one_epoch(
-    est: Any,
-    descent: Descent,
-    samples: Samples,
-    order: Index,
-    rates: Array,
-    mass: float,
-) -> float:
-    """Go through the rows in this order; returns the mean loss with its penalties."""
-    X, Y, weight, _ = samples
-    m = descent.m
-    batch_by_batch = est.compat == "sklearn" and weight is not None
-    if not sparse.issparse(X) and not batch_by_batch:
-        return descent.epoch(X, Y, order, weight, rates) / mass
-    batches = 1 if batch_by_batch else max(1, SPARSE_BLOCK // (m * X.shape[1]))
-    total = 0.0
-    for k in range(0, len(rates), batches):
-        rows = order[k * m : (k + batches) * m]
-        block = X[rows].toarray() if sparse.issparse(X) else X[rows]
-        w = None if weight is None else weight[rows]
-        cost = descent.epoch(block, Y[rows], np.arange(len(rows)), w, rates[k : k + batches])
-        # scikit-learn averages the batches' mean losses by their numbers of rows.
-        total += cost / w.sum() * len(rows) if batch_by_batch and w is not None else cost
-    return total / (len(order) if batch_by_batch else mass)
-
-
-def _diverged(
-    est: Any,
-    descent: Descent,
-    watch: Watch,
-    samples: Samples,
-    order: Index,
-    rates: Array,
-) -> None:
-    """Stop with the best parameters if there are some, else raise and say where it began."""
-    X, Y, weight, _ = samples
-    dense = X.toarray() if sparse.issparse(X) else X
-    error = descent.explain(dense, Y, order, est.n_iter_, weight, rates)
-    if watch.best is None:
-        raise ValueError(f"{NON_FINITE} ({error})") from error
-    if est.validation_scores_ is not None:
-        est.validation_scores_.append(math.nan)
-    warn_user(f"{error}; the best parameters so far are put back", ConvergenceWarning)
+    def after(self, epoch: Epoch, rates: Array | None) -> bool:
+        """Record it; whether patience, the time or a callback says stop."""
+        est, watch = self.est, self.watch
+        assert rates is not None
+        est.n_iter_ += 1
+        est.t_ += self.samples.n
+        row = watch.record(self.descent, epoch.cost, float(rates[-1]), epoch.seconds)
+        held_out = row["validation_loss"]
+        self.rates.epoch_over(epoch.epoch, est.t_, epoch.cost if held_out is None else held_out)
+        est._rate = self.rates.current
+        if watch.out_of_patience():
+            retry = self.rates.retry()
+            watch.say(f"{watch.impatience()} {retry or self.rates.last_words()}")
+            if retry is None:
+                return True
+            est._no_improvement_count = 0
+        if watch.ask_callbacks(self.descent, row) or watch.overtime():
+            return True
+        if self.resume is not None:
+            self.resume.write_state(est, self.descent, watch, self.rates, self.order, epoch.epoch)
+        return False
 
 
 def _no_beginning(network: Network, all_rows: Backpropagation, X: Array, Y: Array) -> str:
