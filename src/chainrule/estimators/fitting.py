@@ -1,6 +1,7 @@
 """What both estimators share: from data to a network, through the epochs, to attributes.
 
-The epochs themselves are in :mod:`chainrule.estimators.epochs`.
+The epochs themselves are in :mod:`chainrule.estimators.epochs`, L-BFGS is in
+:mod:`chainrule.estimators.lbfgs`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from sklearn.utils.validation import _check_sample_weight
 
 from chainrule.base.types import Array, Index
 from chainrule.base.validation import check_target, warn_user
-from chainrule.estimators.epochs import NON_FINITE, run_epochs, run_lbfgs
+from chainrule.estimators.epochs import NON_FINITE, run_epochs
+from chainrule.estimators.lbfgs import run_lbfgs
 from chainrule.estimators.parameters import Target
 from chainrule.estimators.prediction import Prediction, norm_layers
 from chainrule.monitoring.callbacks import StateCallback, check_whole, state_callback
