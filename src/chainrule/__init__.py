@@ -28,7 +28,7 @@ _HOMES = {
     "Checkpoint": "monitoring.checkpoints",
     "CompilationError": "engine.compilation",
     "DerivativeError": "network.checking",
-    "DivergenceError": "training.descent",
+    "DivergenceError": "training.divergence",
     "EarlyStopping": "monitoring.callbacks",
     "Epoch": "training.loop",
     "GradientCheck": "network.gradcheck",
@@ -198,7 +198,7 @@ if TYPE_CHECKING:
     from chainrule.network.gradcheck import GradientCheck, gradcheck
     from chainrule.network.network import Network
     from chainrule.tables.mapped import memmap_table
-    from chainrule.training.descent import DivergenceError
+    from chainrule.training.divergence import DivergenceError
     from chainrule.training.loop import Epoch
     from chainrule.training.lr_finder import LRFinder, find_learning_rate
     from chainrule.training.steps import OptimizerState

@@ -26,6 +26,7 @@ from chainrule.monitoring.callbacks import (
     running,
 )
 from chainrule.training.descent import Descent
+from chainrule.training.divergence import explain
 from chainrule.training.loop import Epoch, EpochLoop
 from chainrule.training.samples import Samples, draw_order
 from chainrule.training.state import LEARNED, Copies
@@ -373,7 +374,7 @@ class Fit(EpochLoop):
         """Stop with the best parameters if there are some, else raise and say where it began."""
         est, (X, Y, weight, _) = self.est, self.samples
         dense = X.toarray() if sparse.issparse(X) else X
-        error = self.descent.explain(dense, Y, order, est.n_iter_, weight, rates)
+        error = explain(self.descent, dense, Y, order, est.n_iter_, weight, rates)
         if self.watch.best is None:
             raise ValueError(f"{NON_FINITE} ({error})") from error
         if est.validation_scores_ is not None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule.base.types import Array, Index
 from chainrule.training.descent import Descent
+from chainrule.training.divergence import explain
 from chainrule.training.samples import Samples
 
 
@@ -81,7 +82,7 @@ class EpochLoop:
         DivergenceError
         """
         X, Y, weight, _ = self.samples
-        raise self.descent.explain(X, Y, order, epoch, weight, rates)
+        raise explain(self.descent, X, Y, order, epoch, weight, rates)
 
     def run(self, first: int = 0) -> bool:
         """Run the epochs from the first that is named.
