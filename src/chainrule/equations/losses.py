@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chainrule.base.types import Array
 from chainrule.equations.activations import ACTIVATIONS, Activation
@@ -43,6 +44,46 @@ from chainrule.equations.vecmath import (
 )
 
 
+class Domain(NamedTuple):
+    """An interval of numbers.
+
+    Attributes
+    ----------
+    low, high : float, default -inf, inf
+    has_low, has_high : bool, default True
+        Whether the bounds themselves belong to it.
+
+    Examples
+    --------
+    >>> from chainrule.equations.losses import Domain
+    >>> print(Domain(0, has_low=False))
+    above 0
+    >>> Domain(0, 1).holds([0.0, 1.5]).tolist()
+    [True, False]
+    """
+
+    low: float = -np.inf
+    high: float = np.inf
+    has_low: bool = True
+    has_high: bool = True
+
+    def holds(self, y: Any) -> NDArray[np.bool_]:
+        """Which numbers of an array are in it; NaN is not."""
+        y = np.asarray(y)
+        inside: NDArray[np.bool_] = (y >= self.low) if self.has_low else (y > self.low)
+        inside &= (y <= self.high) if self.has_high else (y < self.high)
+        return inside
+
+    def __str__(self) -> str:
+        above = f"{self.low:g} or more" if self.has_low else f"above {self.low:g}"
+        below = f"{self.high:g} or less" if self.has_high else f"below {self.high:g}"
+        bounds = [above] * (self.low > -np.inf) + [below] * (self.high < np.inf)
+        return " and ".join(bounds) or "any number"
+
+
+ANY_NUMBER = Domain()
+
+
 class Loss(NamedTuple):
     """A cost function and its derivative.
 
@@ -61,6 +102,8 @@ class Loss(NamedTuple):
         Output units for each column of the target.
     made_by : tuple, default ()
         The function that made it and its arguments, if one did; for pickling.
+    domain : Domain, default every number
+        What the target y may be.
     """
 
     name: str
@@ -70,6 +113,7 @@ class Loss(NamedTuple):
     fused: str = ""
     outputs: int = 1
     made_by: tuple[Any, ...] = ()
+    domain: Domain = ANY_NUMBER
 
     def __repr__(self) -> str:
         return repr_of_piece(self)
@@ -159,7 +203,9 @@ def focal(gamma: float = 2.0) -> Loss:
         scale_rows(row_sum(delta), 1.0, x)
         own -= flat(x)
 
-    return Loss("focal", cost, delta_of, "softmax", "softmax", made_by=(focal, g))
+    return Loss(
+        "focal", cost, delta_of, "softmax", "softmax", made_by=(focal, g), domain=Domain(0, 1)
+    )
 
 
 def binary_focal(gamma: float = 2.0) -> Loss:
@@ -180,7 +226,15 @@ def binary_focal(gamma: float = 2.0) -> Loss:
         of_q *= q + e * p * log_p
         copy((one - t) * of_p - t * of_q, flat(delta))
 
-    return Loss("binary_focal", cost, delta_of, "logistic", "logistic", made_by=(binary_focal, g))
+    return Loss(
+        "binary_focal",
+        cost,
+        delta_of,
+        "logistic",
+        "logistic",
+        made_by=(binary_focal, g),
+        domain=Domain(0, 1),
+    )
 
 
 def _binary_focal_parts(z: Array, a: Array, gamma: float) -> tuple[Array, Array, Array, Array]:
@@ -367,7 +421,7 @@ def tweedie(power: float = 1.5) -> Loss:
         exp(z * z.dtype.type(2 - p), delta)
         delta -= y * odds
 
-    return Loss("tweedie", cost, delta_of, "exp", "exp", made_by=(tweedie, p))
+    return Loss("tweedie", cost, delta_of, "exp", "exp", made_by=(tweedie, p), domain=Domain(0))
 
 
 def gaussian(z: Array, a: Array, y: Array, c: Array) -> None:
@@ -396,12 +450,13 @@ LOSSES = {
     loss.name: loss
     for loss in (
         Loss("squared_error", squared_error, squared_error_delta),
-        Loss("cross_entropy", cross_entropy, cross_entropy_delta, "softmax"),
+        Loss("cross_entropy", cross_entropy, cross_entropy_delta, "softmax", domain=Domain(0, 1)),
         Loss(
             "binary_cross_entropy",
             binary_cross_entropy,
             binary_cross_entropy_delta,
             "logistic",
+            domain=Domain(0, 1),
         ),
         focal(),
         binary_focal(),
@@ -409,32 +464,28 @@ LOSSES = {
         huber(),
         Loss("log_cosh", log_cosh, log_cosh_delta),
         quantile(),
-        Loss("poisson", poisson, poisson_delta, "exp"),
-        Loss("gamma", gamma, gamma_delta, "exp"),
+        Loss("poisson", poisson, poisson_delta, "exp", domain=Domain(0)),
+        Loss("gamma", gamma, gamma_delta, "exp", domain=Domain(0, has_low=False)),
         tweedie(),
         Loss("gaussian", gaussian, gaussian_delta, outputs=2),
     )
 }
 
+
+def _fused(name: str, cost: Any, delta: Any) -> Loss:
+    """An entry with the cost and the derivative that go with its link."""
+    plain = LOSSES[name]
+    return plain._replace(cost=cost, delta=delta, fused=plain.link)
+
+
 FUSED = {
     (loss.name, loss.fused): loss
     for loss in (
-        Loss(
-            "cross_entropy",
-            softmax_cross_entropy,
-            softmax_cross_entropy_delta,
-            "softmax",
-            "softmax",
-        ),
-        Loss(
-            "binary_cross_entropy",
-            logistic_cross_entropy,
-            squared_error_delta,  # ∂C/∂z = a - y here too
-            "logistic",
-            "logistic",
-        ),
-        Loss("poisson", poisson_exp, poisson_exp_delta, "exp", "exp"),
-        Loss("gamma", gamma_exp, gamma_exp_delta, "exp", "exp"),
+        _fused("cross_entropy", softmax_cross_entropy, softmax_cross_entropy_delta),
+        # ∂C/∂z = a - y here too
+        _fused("binary_cross_entropy", logistic_cross_entropy, squared_error_delta),
+        _fused("poisson", poisson_exp, poisson_exp_delta),
+        _fused("gamma", gamma_exp, gamma_exp_delta),
     )
 }
 

@@ -36,7 +36,6 @@ REGRESSION_LOSSES = (
     "tweedie",
     "gaussian",
 )
-POSITIVE = {"poisson": "0 or more", "gamma": "above 0", "tweedie": "0 or more"}
 
 
 class MLPRegressor(RegressorMixin, MLPBase):
@@ -347,15 +346,14 @@ class MLPRegressor(RegressorMixin, MLPBase):
             raise ValueError(f"y has {n} targets; the fit so far has {self.n_outputs_}")
         self.n_outputs_ = n
         self._levels()
-        name = self.loss if isinstance(self.loss, str) else self.loss.name
-        if name in POSITIVE:
-            wrong = ~(y > 0) if name == "gamma" else ~(y >= 0)
-            if wrong.any():
-                row = int(np.argwhere(wrong)[0][0])
-                raise ValueError(
-                    f"loss={name!r} needs a target {POSITIVE[name]}; y is "
-                    f"{np.atleast_1d(y[row]).min():g} in row {row}"
-                )
+        loss = losses.LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
+        wrong = ~loss.domain.holds(y)
+        if wrong.any():
+            place = tuple(np.argwhere(wrong)[0])
+            raise ValueError(
+                f"loss={loss.name!r} needs a target {loss.domain}; y is {y[place]:g} in row "
+                f"{place[0]}"
+            )
 
     def _validate(self, X: Any, y: Any = "no_validation", reset: bool = False) -> Any:
         checked = super()._validate(X, y, reset)
