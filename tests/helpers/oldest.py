@@ -70,6 +70,7 @@ OLDEST = {
     "test_plotting": ["test_writes_five_whole_pngs_and_nothing_else"],
     "test_prediction": ["test_any_number_of_threads_gives_the_same_bits"],
     "test_products": ["test_products"],
+    "test_refusals": ["test_what_is_not_taken_is_said_in_one_line"],
     "test_regularizers": ["test_l2_is_scikit_learns_alpha"],
     "test_results_as_text": ["test_a_cell_shows_the_text_of_each_result"],
     "test_resuming": ["test_the_same_bits"],

@@ -6,6 +6,7 @@ Three steps: columns get one type for each kind (:class:`TableCleaner`), kinds b
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,13 @@ from chainrule.tables.cells import (
     spelling,
 )
 from chainrule.tables.columns import KINDS, kinds_of
-from chainrule.tables.levels import as_levels, level_type, unseen
+from chainrule.tables.levels import (
+    UnseenLevelWarning,
+    as_levels,
+    level_type,
+    unseen,
+    unseen_in_words,
+)
 from chainrule.tables.skrub_folder import prepare_skrub
 
 if TYPE_CHECKING:
@@ -184,6 +191,12 @@ class TableCleaner(
             Columns are missing.
         CellError
             A number or a date is none.
+
+        Warns
+        -----
+        UnseenLevelWarning
+            Categories have levels that `fit` did not see: names the columns, the levels and the
+            number of rows. They are none of the levels known.
         """
         check_is_fitted(self, "kinds_")
         import pandas as pd
@@ -196,10 +209,18 @@ class TableCleaner(
                 f"{'columns are' if len(absent) > 1 else 'a column is'} missing that the model "
                 f"needs: {listed(absent)}; there are {listed(list(frame))}"
             )
-        return pd.DataFrame(
+        cleaned = pd.DataFrame(
             {name: self._cleaned(frame[name], kind) for name, kind in used.items()},
             index=frame.index,
         )
+        said = [
+            unseen_in_words(name, count, known, MISSING)
+            for name, known in getattr(self, "levels_", {}).items()
+            if (count := unseen(cleaned[name].to_numpy(object), known))
+        ]
+        if said:
+            warnings.warn("; ".join(said), UnseenLevelWarning, stacklevel=2)
+        return cleaned
 
     def _used(self) -> dict[str, str]:
         return {name: kind for name, kind in self.kinds_.items() if kind in USED}
@@ -296,10 +317,10 @@ def tabular_pipeline(
 
     Numbers are scaled robustly, outliers squashed smoothly into ±30, holes filled with the mean
     and marked in a column of their own; categories become a column a level, "missing" among
-    them, and a level never seen in `fit` is none of them; dates become years, seconds and
-    positions on circles of months, days, hours and weekdays; free text, and categories of more
-    levels than `max_levels`, become `text_columns` numbers by their n-grams. Constant columns
-    and those that only identify rows are dropped.
+    them, and a level never seen in `fit` is none of them (`predict` warns of such, and counts
+    their rows); dates become years, seconds and positions on circles of months, days, hours and
+    weekdays; free text, and categories of more levels than `max_levels`, become `text_columns`
+    numbers by their n-grams. Constant columns and those that only identify rows are dropped.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from chainrule.exports.steps import (
     Program,
     largest_difference,
 )
+from chainrule.tables.levels import UnseenLevelWarning
 
 TOLERANCE = 1e-5
 FORMATS = {"onnx": ".onnx", "c": ".c", "js": ".mjs", "python": ".py"}
@@ -128,9 +130,16 @@ def write_export(
     -------
     Exported
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnseenLevelWarning)  # made-up rows have such on purpose
+        return _write_export(model, Path(path), format, sample, overwrite, dtype)
+
+
+def _write_export(
+    model: Any, path: Path, format: str | None, sample: Any, overwrite: bool, dtype: str
+) -> Exported:
     from chainrule.exports.columns import read_model
 
-    path = Path(path)
     kind = _format(path, format)
     if dtype not in ("float32", "float64"):
         raise ExportError(f"dtype must be 'float32' or 'float64', got {dtype!r}")

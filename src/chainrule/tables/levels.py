@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 LEVEL_TYPES = ("boolean", "number", "date", "text")
 
+
+class UnseenLevelWarning(UserWarning):
+    """Categories have levels that training did not have; they count as none of those known."""
+
+
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _DATE = re.compile(
     r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:Z|[+-]\d{2}:?\d{2})?)?",
@@ -221,6 +226,44 @@ def unseen(levels: NDArray[Any], known: Collection[str]) -> Counter[str]:
     """
     counts = Counter(levels.tolist())
     return Counter({each: n for each, n in counts.items() if each not in known})
+
+
+def unseen_in_words(column: str, counts: Counter[str], known: Collection[str], missing: str) -> str:
+    """What is to be said of a column's levels that training did not have.
+
+    Parameters
+    ----------
+    column : str
+    counts : collections.Counter
+        As :func:`unseen` gives it.
+    known : collection of str
+    missing : str
+        The level that stands for a missing value.
+    """
+    counts = counts.copy()
+    empty = counts.pop(missing, 0)
+    said = []
+    if counts:
+        shown = [_in_words(each, n, known) for each, n in counts.most_common(5)]
+        more = f" and {len(counts) - 5:,} more" if len(counts) > 5 else ""
+        said.append(
+            f"{_rows(sum(counts.values()))} with levels never seen in training, which count as "
+            f"none of those known: {', '.join(shown)}{more}"
+        )
+    if empty:
+        said.append(f"{_rows(empty)} without a value, as never in training")
+    return f"column {column!r}: {'; '.join(said)}"
+
+
+def _in_words(level: str, rows: int, known: Collection[str]) -> str:
+    near = nearly(level, known)
+    but = "" if near is None else f", {near[0]!r} but for {near[1]}"
+    shown = re.sub(" {2,}", lambda blanks: "\u2423" * len(blanks[0]), level[:60])
+    return f"{shown!r} ({rows:,}{but})"
+
+
+def _rows(n: int) -> str:
+    return f"{n:,} row{'s' * (n != 1)}"
 
 
 def nearly(text: str, known: Collection[str]) -> tuple[str, str] | None:
