@@ -183,7 +183,12 @@ def make(
         given["early_stopping"] = False
         table.notices.append(f"{fewest:,} rows are too few to hold some out to stop by")
     model = tabular_pipeline(
-        table.task, kinds=table.kinds, max_levels=table.max_levels, random_state=seed, **given
+        table.task,
+        kinds=table.kinds,
+        max_levels=table.max_levels,
+        missing_texts=table.missing_texts,
+        random_state=seed,
+        **given,
     )
     estimator = model[-1]
     try:

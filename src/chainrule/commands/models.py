@@ -160,8 +160,11 @@ def export(
                 fail(f"standard output could not be written: {error.strerror}", FAILED)
         if not quiet:
             print(_agreement(written, sample), file=sys.stderr)
+            _note(written)
         return
     written = _written(model, output, format, sample, force, double)
+    if not quiet:
+        _note(written)
     if as_json:
         print(
             json.dumps(
@@ -171,6 +174,7 @@ def export(
                     "largest_difference": written.difference,
                     "rows": written.rows,
                     "sample": sample,
+                    "remarks": list(written.remarks),
                 }
             )
         )
@@ -181,6 +185,13 @@ def export(
             print(_ends(written.path))
         else:
             print(HINTS[written.format].format(name=written.path))
+
+
+def _note(written: Exported) -> None:
+    from chainrule.commands.tables import note
+
+    for remark in written.remarks:
+        note(remark)
 
 
 def _written(

@@ -58,6 +58,8 @@ class Table:
         the text of each level; else empty.
     max_levels : int
         Categories of more levels are encoded as text.
+    missing_texts : sequence of str or None
+        The texts that say that a cell is missing; None: the usual ones.
     """
 
     X: pd.DataFrame
@@ -71,6 +73,7 @@ class Table:
     max_levels: int = MAX_LEVELS
     formats: dict[str, ColumnType] = field(default_factory=dict)
     labels: dict[str, Any] = field(default_factory=dict)
+    missing_texts: Sequence[str] | None = None
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -147,6 +150,7 @@ def prepare(
         raise ValueError(f"there are no rows with a value of {target!r} to learn from")
     task = task or task_of(frame[target])
     named: dict[str, Any] = {}
+    gone = None if learnt is None else learnt.reading.missing
     if task == "classification":
         y = labels(frame[target])
         if learnt is not None and learnt.written is not None:
@@ -157,12 +161,12 @@ def prepare(
         _check_classes(y, target)
     X = frame.drop(columns=[target, *(name for name in ignore if name in frame)])
     for name, kind in kinds.items():
-        _check_kind(X[[name]], name, kind)
+        _check_kind(X[[name]], name, kind, gone)
     columns = [
         column._replace(kind=kinds[column.name], note="as given")
         if column.name in kinds
         else column
-        for column in kinds_of(X)
+        for column in kinds_of(X, None, gone)
     ]
     columns = [
         column._replace(note=column.note or "many levels: encoded as text")
@@ -185,7 +189,7 @@ def prepare(
     formats = {} if learnt is None else dict(learnt.reading.formats)
     for column in columns:
         if column.kind in ("numeric", "date") and types[column.name] == "text":
-            style = spelling(X[column.name])
+            style = spelling(X[column.name], missing_texts=gone)
             if style is not None:
                 type = "date" if column.kind == "date" else "number"
                 formats[column.name] = ColumnType(type, "number" if style == "integer" else style)
@@ -201,6 +205,7 @@ def prepare(
         max_levels,
         formats,
         named,
+        gone,
     )
 
 
@@ -260,10 +265,12 @@ def _as_written(
     }
 
 
-def _check_kind(cells: pd.DataFrame, name: str, kind: str) -> None:
+def _check_kind(
+    cells: pd.DataFrame, name: str, kind: str, missing_texts: Sequence[str] | None
+) -> None:
     """Refuse a kind that the column's cells are not of."""
     try:
-        TableCleaner({name: kind}).fit(cells)
+        TableCleaner({name: kind}, missing_texts=missing_texts).fit(cells)
     except CellError as error:
         raise ValueError(
             f"column {name!r} cannot be {kind}: row {error.row + 1:,} holds {error.value!r}; "

@@ -43,6 +43,8 @@ class Exported(NamedTuple):
         How many rows were compared.
     made_up : bool
         Whether they were made up, rather than given.
+    remarks : tuple of str
+        What the format cannot do as the model does.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class Exported(NamedTuple):
     difference: float
     rows: int
     made_up: bool
+    remarks: tuple[str, ...] = ()
 
 
 def export(
@@ -169,6 +172,7 @@ def _write_export(
         from chainrule.exports.graph import make_onnx
 
         graph = make_onnx(program, dtype)
+        graph.doc_string = " ".join(remarks_on(program, kind))
         data = graph.SerializeToString()
         found, labels = run_onnx(data, graph, program, rows)
     else:
@@ -183,7 +187,24 @@ def _write_export(
     _refuse_difference(difference, kind)
     _compare_labels(program, labels, model.predict(given), expected)
     _write(path, data)
-    return Exported(path, kind, difference, len(rows), made_up)
+    return Exported(path, kind, difference, len(rows), made_up, remarks_on(program, kind))
+
+
+def remarks_on(program: Program, kind: str) -> tuple[str, ...]:
+    """What a format cannot do as the model does, a sentence each."""
+    texts = [column for column in program.columns if column.text and column.level is not None]
+    accents = any(not str(key).isascii() for column in texts for key in column.keys)
+    if kind == "onnx" and texts:
+        return (
+            "the graph compares categories byte by byte: give texts in Unicode's form NFC (or "
+            "wholly in NFD), without blanks around them",
+        )
+    if kind == "c" and accents:
+        return (
+            "the C file compares categories byte by byte: give texts in Unicode's form NFC (or "
+            "wholly in NFD)",
+        )
+    return ()
 
 
 def _format(path: Path, format: str | None) -> str:
