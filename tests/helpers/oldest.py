@@ -15,6 +15,7 @@ OLDEST = {
         "test_predict_keeps_rows_and_columns_and_adds_its_own",
         "test_predict_writes_parquet_and_reads_what_it_is_given",
     ],
+    "test_cli_targets": ["test_a_target_of_text_is_said_by_its_row"],
     "test_columns": ["test_kinds_of_large_and_real_tables", "test_tasks_of_bundled_sets"],
     "test_config": ["test_who_overrules_whom"],
     "test_contracts": ["test_values_by_definition", "test_activations_agree[float64-softmax]"],

@@ -18,6 +18,7 @@ from chainrule.base.validation import warn_user
 from chainrule.equations import backprop
 from chainrule.equations.regularizers import add_penalty_gradient, penalty
 from chainrule.equations.schedules import Plateau, as_schedule
+from chainrule.estimators.magnitudes import largest_of
 from chainrule.monitoring.callbacks import (
     ProgressBar,
     Record,
@@ -315,7 +316,8 @@ def _loop(
         steps = rates.of_epoch(done + epoch)
         descent.keep()
         loss = _one_epoch(est, descent, samples, rows, steps, mass)
-        if not (math.isfinite(loss) and np.isfinite(descent.network.theta).all()):
+        learned = descent.network.theta, descent.state
+        if not (math.isfinite(loss) and all(np.isfinite(each).all() for each in learned)):
             _diverged(est, descent, watch, samples, rows, steps)
             return
         descent.complete = True
@@ -402,7 +404,9 @@ def _diverged(
     dense = X.toarray() if sparse.issparse(X) else X
     error = descent.explain(dense, Y, order, est.n_iter_, weight, rates)
     if watch.best is None:
-        raise ValueError(f"{NON_FINITE} ({error})") from error
+        large = largest_of(dense, Y, order)
+        where = f". Of the epoch's rows {large}" if large else ""
+        raise ValueError(f"{NON_FINITE} ({error}{where})") from error
     if est.validation_scores_ is not None:
         est.validation_scores_.append(math.nan)
     warn_user(f"{error}; the best parameters so far are put back", ConvergenceWarning)
@@ -513,6 +517,11 @@ def run_lbfgs(
                 callback=iteration,
                 options={"maxfun": est.max_fun, "maxiter": iterations, "gtol": est.tol},
             )
+            if result.status == 2 and result.nit == 0 and (large := largest_of(X, Y, np.arange(n))):
+                raise ValueError(
+                    f"{NON_FINITE} (solver='lbfgs' finds no step that lowers the cost: {large}. "
+                    "Scale the inputs and targets to about 1)"
+                )
             if result.status != 99:  # 99: a callback stopped it
                 est.n_iter_ = _check_optimize_result("lbfgs", result, iterations)
             est.loss_ = float(result.fun)

@@ -348,14 +348,20 @@ class MLPRegressor(RegressorMixin, MLPBase):
         self.n_outputs_ = n
         self._levels()
         name = self.loss if isinstance(self.loss, str) else self.loss.name
-        if name in POSITIVE:
-            wrong = ~(y > 0) if name == "gamma" else ~(y >= 0)
-            if wrong.any():
-                row = int(np.argwhere(wrong)[0][0])
-                raise ValueError(
-                    f"loss={name!r} needs a target {POSITIVE[name]}; y is "
-                    f"{np.atleast_1d(y[row]).min():g} in row {row}"
-                )
+        row = self._outside(y)
+        if row is not None:
+            raise ValueError(
+                f"loss={name!r} needs a target {POSITIVE[name]}; y is "
+                f"{np.atleast_1d(y[row]).min():g} in row {row}"
+            )
+
+    def _outside(self, y: Any) -> int | None:
+        """The first row whose target the loss does not take; None if there is none."""
+        name = self.loss if isinstance(self.loss, str) else self.loss.name
+        if name not in POSITIVE:
+            return None
+        wrong = ~(y > 0) if name == "gamma" else ~(y >= 0)
+        return int(np.argwhere(wrong)[0][0]) if wrong.any() else None
 
     def _validate(self, X: Any, y: Any = "no_validation", reset: bool = False) -> Any:
         checked = super()._validate(X, y, reset)
@@ -488,6 +494,10 @@ class MLPRegressor(RegressorMixin, MLPBase):
         n = len(self._levels())
         if n > 1:
             prediction = prediction[..., n // 2]
+        y, prediction = np.asarray(y, np.float64), np.asarray(prediction, np.float64)
+        largest = np.abs(y).max(initial=0)
+        if largest > 1e100:  # squares would overflow; R² has no unit
+            y, prediction = y / largest, prediction / largest
         return float(r2_score(y, prediction, sample_weight=weight))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

@@ -374,13 +374,14 @@ class Descent:
             rows = order[batch * m : (batch + 1) * m]
             before = [array.copy() for array in self._arrays()]
             self._descend(X, Y, weight, rows, rates[batch : batch + 1], len(rows))
-            finite = bool(np.isfinite(network.theta).all() and np.isfinite(self.nabla).all())
+            learned = network.theta, self.nabla, self.state
+            finite = all(bool(np.isfinite(each).all()) for each in learned)
             self.t -= 1
             after = [array.copy() for array in self._arrays()]
             for array, kept in zip(self._arrays(), before, strict=True):
                 array[...] = kept
             w = None if weight is None else weight[rows]
-            fault = self._first_non_finite(X[rows], Y[rows], w, after[0], finite)
+            fault = self._first_non_finite(X[rows], Y[rows], w, after[0], finite, after[2])
             if fault is not None:
                 layer, what = fault
                 return DivergenceError(
@@ -405,7 +406,13 @@ class Descent:
         )
 
     def _first_non_finite(
-        self, X: Array, Y: Array, weight: Array | None, theta_after: Array, finite: bool
+        self,
+        X: Array,
+        Y: Array,
+        weight: Array | None,
+        theta_after: Array,
+        finite: bool,
+        state_after: Array,
     ) -> tuple[int, str] | None:
         """(layer, what) of the first non-finite number in a step that was just taken, if any."""
         network = self.network
@@ -436,6 +443,12 @@ class Descent:
             W, b = network.views(theta_after)
             for l in layers:
                 found += [(l, "W", W[l]), (l, "b", b[l])]
+            for W, b in map(network.views, state_after.reshape(-1, len(network.theta))):
+                for l in layers:
+                    found += [
+                        (l, "the optimiser's state of W", W[l]),
+                        (l, "the optimiser's state of b", b[l]),
+                    ]
         for l, what, values in found:
             if not np.isfinite(values).all():
                 return l, what

@@ -167,7 +167,8 @@ def train(
                 started = time.perf_counter()
                 order = draw_order(shuffle, len(X), X[0].nbytes, m, rng)
                 cost = descent.epoch(X, Y, order) / len(X)
-                if not (math.isfinite(cost) and np.isfinite(network.theta).all()):
+                learned = network.theta, descent.state
+                if not (math.isfinite(cost) and all(np.isfinite(a).all() for a in learned)):
                     raise descent.explain(X, Y, order, epoch)
                 history.epochs.append(Epoch(epoch, cost, time.perf_counter() - started))
                 descent.complete = True
