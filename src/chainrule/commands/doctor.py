@@ -84,7 +84,7 @@ def doctor(
         if task is not None:
             found_task, reason = task, "as you said"
         with _busy(f"looking at {len(frame):,} rows"):
-            columns = kinds_of(frame, target)
+            columns = kinds_of(frame, target, reading.missing)
             found = findings(frame, target, found_task, columns, learnt.marks)
     except KeyboardInterrupt:
         fail("stopped", INTERRUPTED)

@@ -24,7 +24,7 @@ from chainrule.commands.predicting import judge, predict_frame
 from chainrule.commands.preparing import Table
 from chainrule.commands.values import check_numbers, check_value, of_options
 from chainrule.equations.losses import quantile
-from chainrule.estimators.tabular import ESTIMATORS, tabular_pipeline
+from chainrule.estimators.tabular import ESTIMATORS, LARGEST, tabular_pipeline
 from chainrule.tables.cells import listed
 from chainrule.tables.levels import level
 
@@ -171,9 +171,11 @@ def make(
         unknown = [str(name) for name in weights if str(name) not in by_name]
         if unknown:
             raise ValueError(f"{called}: there is no class {listed(unknown)}")
-        negative = [str(name) for name, weight in weights.items() if not weight >= 0]
-        if negative:
-            raise ValueError(f"{called}: the weight of {listed(negative)} must be at least 0")
+        outside = [str(name) for name, weight in weights.items() if not 0 <= weight <= LARGEST]
+        if outside:
+            raise ValueError(
+                f"{called}: the weight of {listed(outside)} must be from 0 to {LARGEST:g}"
+            )
         given["class_weight"] = {by_name[str(name)]: weights[name] for name in weights}
     fewest = min(len(rows) for rows, _ in plan.parts)
     fraction = given.get("validation_fraction", 0.1)
@@ -183,7 +185,12 @@ def make(
         given["early_stopping"] = False
         table.notices.append(f"{fewest:,} rows are too few to hold some out to stop by")
     model = tabular_pipeline(
-        table.task, kinds=table.kinds, max_levels=table.max_levels, random_state=seed, **given
+        table.task,
+        kinds=table.kinds,
+        max_levels=table.max_levels,
+        missing_texts=table.missing_texts,
+        random_state=seed,
+        **given,
     )
     estimator = model[-1]
     try:
@@ -198,6 +205,14 @@ def make(
         message = str(error).replace(f" of {type(estimator).__name__}", "")
         message = re.sub(r"The '(\w+)' parameter", r"\1", message)
         raise ValueError(of_options(message, written)) from None
+    if table.task == "regression":
+        domain = estimator._loss_entry().domain
+        wrong = np.flatnonzero(~domain.holds(table.y))
+        if len(wrong):
+            raise ValueError(
+                f"{written.get('loss', '--loss')} {estimator.loss} needs a target {domain}; "
+                f"{table.target!r} is {table.y[wrong[0]]:g} in row {table.rows[wrong[0]] + 1:,}"
+            )
     if estimator.early_stopping:
         held = int(np.ceil(estimator.validation_fraction * fewest))
         if not needed <= held <= fewest - needed:

@@ -162,8 +162,11 @@ def export(
                 fail(f"standard output could not be written: {error.strerror}", FAILED)
         if not quiet:
             print(_agreement(written, sample), file=sys.stderr)
+            _note(written)
         return
     written = _written(model, output, format, sample, force, double)
+    if not quiet:
+        _note(written)
     if as_json:
         print(
             json.dumps(
@@ -173,6 +176,7 @@ def export(
                     "largest_difference": written.difference,
                     "rows": written.rows,
                     "sample": sample,
+                    "remarks": list(written.remarks),
                 }
             )
         )
@@ -185,6 +189,13 @@ def export(
             within = written.format == "js" and not written.path.is_absolute()
             name = f"./{written.path}" if within else written.path
             print(HINTS[written.format].format(name=name))
+
+
+def _note(written: Exported) -> None:
+    from chainrule.commands.tables import note
+
+    for remark in written.remarks:
+        note(remark)
 
 
 def _written(

@@ -7,9 +7,10 @@ them.
 from __future__ import annotations
 
 import os
-import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from chainrule.commands.evaluation import RESAMPLES, Evaluation, evaluate_classe
 from chainrule.estimators.tabular import MISSING
 from chainrule.tables.cells import as_numbers, as_strings, listed
 from chainrule.tables.columns import marks_in, present
-from chainrule.tables.levels import as_levels, nearly
+from chainrule.tables.levels import UnseenLevelWarning, as_levels, unseen_in_words
 from chainrule.tables.types import Reading
 
 if TYPE_CHECKING:
@@ -195,38 +196,14 @@ class Counts:
         model : Pipeline
         """
         levels = getattr(model[0], "levels_", {}) if self.unseen else {}
-        said = [_unseen(name, counts, levels[name]) for name, counts in self.unseen.items()]
+        said = [
+            unseen_in_words(name, counts, levels[name], MISSING)
+            for name, counts in self.unseen.items()
+        ]
         for name, counts in self.marks.items():
             shown = ", ".join(f"{text!r} ({n:,})" for text, n in counts.items())
             said.append(f"column {name!r}: cells taken for missing: {shown}")
         return said
-
-
-def _unseen(column: str, counts: Counter[str], known: list[str]) -> str:
-    counts = counts.copy()
-    missing = counts.pop(MISSING, 0)
-    said = []
-    if counts:
-        shown = [_shown_level(each, n, known) for each, n in counts.most_common(5)]
-        more = f" and {len(counts) - 5:,} more" if len(counts) > 5 else ""
-        said.append(
-            f"{_rows(sum(counts.values()))} with levels never seen in training, which count as "
-            f"none of those known: {', '.join(shown)}{more}"
-        )
-    if missing:
-        said.append(f"{_rows(missing)} without a value, which no row in training was")
-    return f"column {column!r}: {'; '.join(said)}"
-
-
-def _shown_level(level: str, rows: int, known: list[str]) -> str:
-    near = nearly(level, known)
-    but = "" if near is None else f", differs from {near[0]!r} only in {near[1]}"
-    shown = re.sub(" {2,}", lambda blanks: "\u2423" * len(blanks[0]), level[:60])
-    return f"{shown!r} ({rows:,}{but})"
-
-
-def _rows(n: int) -> str:
-    return f"{n:,} row{'s' * (n != 1)}"
 
 
 def predict_file(
@@ -479,7 +456,8 @@ def predictions(model: Any, X: pd.DataFrame) -> dict[str, NDArray[Any]]:
         values, others = values[:, values.shape[1] // 2], values
     elif predicts_deviation(model):
         last = model[-1] if hasattr(model, "steps") else model
-        Z = model[:-1].transform(X) if hasattr(model, "steps") else X
+        with _counted_already():
+            Z = model[:-1].transform(X) if hasattr(model, "steps") else X
         others = last.predict(Z, return_std=True)[1][:, None]
     columns = [] if others is None else list(others.T)
     return {"prediction": values} | dict(zip(_other_names(model), columns, strict=True))
@@ -493,10 +471,19 @@ def predicts_deviation(model: Any) -> bool:
 
 def predict_frame(model: Any, X: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """(predictions, probabilities or None for a regressor)."""
-    if not hasattr(model, "classes_"):
-        return model.predict(X), None
-    chances = model.predict_proba(X)
+    with _counted_already():
+        if not hasattr(model, "classes_"):
+            return model.predict(X), None
+        chances = model.predict_proba(X)
     return model.classes_[chances.argmax(axis=1)], chances
+
+
+@contextmanager
+def _counted_already() -> Iterator[None]:
+    """Without warnings of levels never seen in training: `Counts` gathers them over all blocks."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnseenLevelWarning)
+        yield
 
 
 @dataclass

@@ -16,6 +16,7 @@ from sklearn.utils import shuffle as shuffled_as_in_sklearn
 from chainrule.base.types import Array, Index
 from chainrule.base.validation import warn_user
 from chainrule.equations.schedules import Plateau, as_schedule
+from chainrule.estimators.magnitudes import largest_of
 from chainrule.monitoring.callbacks import (
     ProgressBar,
     Record,
@@ -376,7 +377,9 @@ class Fit(EpochLoop):
         dense = X.toarray() if sparse.issparse(X) else X
         error = explain(self.descent, dense, Y, order, est.n_iter_, weight, rates)
         if self.watch.best is None:
-            raise ValueError(f"{NON_FINITE} ({error})") from error
+            large = largest_of(dense, Y, order)
+            where = f". Of the epoch's rows {large}" if large else ""
+            raise ValueError(f"{NON_FINITE} ({error}{where})") from error
         if est.validation_scores_ is not None:
             est.validation_scores_.append(math.nan)
         warn_user(f"{error}; the best parameters so far are put back", ConvergenceWarning)

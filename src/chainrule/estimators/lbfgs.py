@@ -13,6 +13,7 @@ from chainrule.base.types import Array
 from chainrule.base.validation import warn_user
 from chainrule.equations.regularizers import add_penalty_gradient, penalty
 from chainrule.estimators.epochs import NON_FINITE, Watch
+from chainrule.estimators.magnitudes import largest_of
 from chainrule.monitoring.callbacks import running
 from chainrule.network.backpropagation import Backpropagation
 from chainrule.network.network import Network
@@ -88,6 +89,11 @@ def run_lbfgs(
                 callback=iteration,
                 options={"maxfun": est.max_fun, "maxiter": iterations, "gtol": est.tol},
             )
+            if result.status == 2 and result.nit == 0 and (large := largest_of(X, Y, np.arange(n))):
+                raise ValueError(
+                    f"{NON_FINITE} (solver='lbfgs' finds no step that lowers the cost: {large}. "
+                    "Scale the inputs and targets to about 1)"
+                )
             if result.status != 99:  # 99: a callback stopped it
                 est.n_iter_ = _check_optimize_result("lbfgs", result, iterations)
             est.loss_ = float(result.fun)

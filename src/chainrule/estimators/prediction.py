@@ -43,7 +43,8 @@ class Prediction(TransformerMixin, Parameters):
             options |= {"y": y, "multi_output": True, "y_numeric": self._numeric_target}
         given = X
         try:
-            checked = validate_data(self, X, **options)
+            with np.errstate(invalid="ignore"):  # sums of large numbers of either sign
+                checked = validate_data(self, X, **options)
         except ValueError as error:
             if "Input X contains" in str(error):
                 raise ValueError(f"{error}\n{_where_not_finite(self, given)}") from None

@@ -346,7 +346,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
             raise ValueError(f"y has {n} targets; the fit so far has {self.n_outputs_}")
         self.n_outputs_ = n
         self._levels()
-        loss = losses.LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
+        loss = self._loss_entry()
         wrong = ~loss.domain.holds(y)
         if wrong.any():
             place = tuple(np.argwhere(wrong)[0])
@@ -354,6 +354,9 @@ class MLPRegressor(RegressorMixin, MLPBase):
                 f"loss={loss.name!r} needs a target {loss.domain}; y is {y[place]:g} in row "
                 f"{place[0]}"
             )
+
+    def _loss_entry(self) -> Loss:
+        return losses.LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
 
     def _validate(self, X: Any, y: Any = "no_validation", reset: bool = False) -> Any:
         checked = super()._validate(X, y, reset)
@@ -486,6 +489,10 @@ class MLPRegressor(RegressorMixin, MLPBase):
         n = len(self._levels())
         if n > 1:
             prediction = prediction[..., n // 2]
+        y, prediction = np.asarray(y, np.float64), np.asarray(prediction, np.float64)
+        largest = np.abs(y).max(initial=0)
+        if largest > 1e100:  # squares would overflow; R² has no unit
+            y, prediction = y / largest, prediction / largest
         return float(r2_score(y, prediction, sample_weight=weight))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

@@ -92,9 +92,9 @@ def features(
         if column.text:
             texts = [text for text, _ in column.spellings()]
             codes = [k for _, k in column.spellings()]
-            if "" not in texts:  # a text that is missing
-                texts.append("")
-                codes.append(n + 1)
+            gone = [text for text in ("", *column.gone) if text not in texts]
+            texts += gone
+            codes += [n + 1] * len(gone)
             keys: dict[str, Any] = {"keys_strings": texts}
         else:
             keys = {"keys_floats": list(map(float, column.keys))}

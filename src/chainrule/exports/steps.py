@@ -8,6 +8,7 @@ probabilities of the classes, or predicted numbers.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from math import isnan, nan, sqrt
 from typing import Any, NamedTuple, TypeAlias
@@ -187,6 +188,8 @@ class Column:
     level : str or None
         Values are levels of a category, of this type; see `chainrule.tables.levels`. A column of
         numbers with the type "boolean" holds truth values. None: values are taken as they come.
+    gone : tuple of str
+        Texts that say that a level is missing.
     """
 
     name: str
@@ -197,6 +200,7 @@ class Column:
     unknown: bool = True
     none: bool = False
     level: str | None = None
+    gone: tuple[str, ...] = ()
 
     def others(self) -> dict[str, str]:
         """The key for each text that a value, no text itself, may be where no key is that text.
@@ -217,9 +221,10 @@ class Column:
         }
 
     def spellings(self) -> list[tuple[str, int]]:
-        """Texts and the places of their keys, for programs that compare texts sign by sign.
+        """Texts and the places of their keys, for programs that compare texts byte by byte.
 
-        The keys come first, in their order; then other usual spellings of the same values.
+        The keys come first, in their order; then other usual spellings of the same values, and
+        Unicode's form NFD of each.
         """
         known = {str(key): k for k, key in enumerate(self.keys)}
         others: dict[str, int] = {}
@@ -235,6 +240,7 @@ class Column:
                 day, _, clock = key.partition(" ")
                 spelled = [f"{day}T{clock}"] if clock else []
                 spelled += [f"{day} 00:00:00", f"{day}T00:00:00"] if not clock else []
+            spelled.append(unicodedata.normalize("NFD", key) if self.level else key)
             others |= {text: k for text in spelled if text not in known}
         return [*known.items(), *others.items()]
 
@@ -309,6 +315,11 @@ class Program:
     def texts(self) -> bool:
         """Whether any column holds texts."""
         return any(column.text for column in self.columns)
+
+    @property
+    def no_value(self) -> tuple[str, ...]:
+        """Texts that say that a level is missing; a column has either all of them or none."""
+        return next((column.gone for column in self.columns if column.gone), ())
 
     @property
     def dates(self) -> bool:

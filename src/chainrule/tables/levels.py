@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.tables.dtypes import simple
-from chainrule.tables.spellings import MISSING
+from chainrule.tables.spellings import MARKS, MISSING
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LEVEL_TYPES = ("boolean", "number", "date", "text")
+
+
+class UnseenLevelWarning(UserWarning):
+    """Categories have levels that training did not have; they count as none of those known."""
+
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _DATE = re.compile(
@@ -34,7 +39,21 @@ _TRUTHS = {"true": "true", "false": "false", "1": "true", "0": "false"}
 _LONGEST = 400  # digits of a decimal; those of every float64 are fewer
 
 
-def level(value: Any, type: str = "text") -> str | None:
+def no_value(type: str, missing_texts: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The texts that say, beside an empty one, that there is no level.
+
+    Parameters
+    ----------
+    type : one of LEVEL_TYPES
+    missing_texts : sequence of str or None, default None
+        What the user said; None: NA, null, ? and the like, but in a column of texts no text.
+    """
+    if missing_texts is not None:
+        return tuple(text for text in missing_texts if text)
+    return () if type == "text" else tuple(text for text in (*MISSING, *MARKS) if text)
+
+
+def level(value: Any, type: str = "text", missing_texts: Sequence[str] | None = None) -> str | None:
     """The level that a value is.
 
     A text is taken without blanks around it and in Unicode's form NFC. A whole number is its
@@ -48,6 +67,8 @@ def level(value: Any, type: str = "text") -> str | None:
     type : one of LEVEL_TYPES, default "text"
         What the column held in training. Of a column of truth values, 1, 0 and their spellings are
         levels too; of numbers, texts that spell one; of dates, ISO texts.
+    missing_texts : sequence of str or None, default None
+        See :func:`no_value`.
 
     Returns
     -------
@@ -61,7 +82,7 @@ def level(value: Any, type: str = "text") -> str | None:
     """
     if isinstance(value, str):
         text = unicodedata.normalize("NFC", value.strip())
-        if not text or (type != "text" and text in MISSING):
+        if not text or text in no_value(type, missing_texts):
             return None
     elif _is_missing(value):
         return None
@@ -138,12 +159,14 @@ def _moment(moment: datetime) -> str:
     return f"{day} {clock.rstrip('0').rstrip('.') if '.' in clock else clock}"
 
 
-def level_type(column: pd.Series) -> str:
+def level_type(column: pd.Series, missing_texts: Sequence[str] | None = None) -> str:
     """What a category's values are, one of LEVEL_TYPES.
 
     Parameters
     ----------
     column : pandas.Series of shape (n,)
+    missing_texts : sequence of str or None, default None
+        See :func:`no_value`.
     """
     import pandas.api.types as is_
 
@@ -161,12 +184,16 @@ def level_type(column: pd.Series) -> str:
     kinds = set(map(type, there)) if is_.is_object_dtype(column.dtype) else set()
     if is_.is_numeric_dtype(column.dtype) or (kinds and kinds <= {int, float, Decimal}):
         return "number"
-    spelled = spelled_as(there) if len(there) else None
+    spelled = spelled_as(there, missing_texts=missing_texts) if len(there) else None
     return "boolean" if spelled is not None and spelled.type == "boolean" else "text"
 
 
 def as_levels(
-    column: pd.Series, type: str, missing: str, known: Collection[str] | None = None
+    column: pd.Series,
+    type: str,
+    missing: str,
+    known: Collection[str] | None = None,
+    missing_texts: Sequence[str] | None = None,
 ) -> NDArray[Any]:
     """A column as levels.
 
@@ -180,6 +207,8 @@ def as_levels(
     known : collection of str or None, default None
         The levels of training. A number, date or truth value that comes where these are texts is
         the one of them that spells it.
+    missing_texts : sequence of str or None, default None
+        See :func:`no_value`.
 
     Returns
     -------
@@ -195,7 +224,7 @@ def as_levels(
     codes, values = pd.factorize(simple(column, exact=True))
     found = []
     for value in values:
-        text = level(value, type)
+        text = level(value, type, missing_texts)
         if text is None:
             text = missing
         elif known is not None and type == "text" and text not in known:
@@ -221,6 +250,44 @@ def unseen(levels: NDArray[Any], known: Collection[str]) -> Counter[str]:
     """
     counts = Counter(levels.tolist())
     return Counter({each: n for each, n in counts.items() if each not in known})
+
+
+def unseen_in_words(column: str, counts: Counter[str], known: Collection[str], missing: str) -> str:
+    """What is to be said of a column's levels that training did not have.
+
+    Parameters
+    ----------
+    column : str
+    counts : collections.Counter
+        As :func:`unseen` gives it.
+    known : collection of str
+    missing : str
+        The level that stands for a missing value.
+    """
+    counts = counts.copy()
+    empty = counts.pop(missing, 0)
+    said = []
+    if counts:
+        shown = [_in_words(each, n, known) for each, n in counts.most_common(5)]
+        more = f" and {len(counts) - 5:,} more" if len(counts) > 5 else ""
+        said.append(
+            f"{_rows(sum(counts.values()))} with levels never seen in training, which count as "
+            f"none of those known: {', '.join(shown)}{more}"
+        )
+    if empty:
+        said.append(f"{_rows(empty)} without a value, which no row in training was")
+    return f"column {column!r}: {'; '.join(said)}"
+
+
+def _in_words(level: str, rows: int, known: Collection[str]) -> str:
+    near = nearly(level, known)
+    but = "" if near is None else f", differs from {near[0]!r} only in {near[1]}"
+    shown = re.sub(" {2,}", lambda blanks: "\u2423" * len(blanks[0]), level[:60])
+    return f"{shown!r} ({rows:,}{but})"
+
+
+def _rows(n: int) -> str:
+    return f"{n:,} row{'s' * (n != 1)}"
 
 
 def nearly(text: str, known: Collection[str]) -> tuple[str, str] | None:

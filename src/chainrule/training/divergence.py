@@ -57,11 +57,12 @@ def explain(
         rows = order[batch * m : (batch + 1) * m]
         before = state.copy(into=before)
         descent.descend(X, Y, weight, rows, rates[batch : batch + 1], len(rows))
-        finite = bool(np.isfinite(network.theta).all() and np.isfinite(descent.nabla).all())
+        learned = network.theta, descent.nabla, state.memory
+        finite = all(bool(np.isfinite(each).all()) for each in learned)
         after = state.copy(into=after)
         state.restore(before)
         w = None if weight is None else weight[rows]
-        fault = _first_non_finite(descent, X[rows], Y[rows], w, after["theta"], finite)
+        fault = _first_non_finite(descent, X[rows], Y[rows], w, after, finite)
         if fault is not None:
             layer, what = fault
             return DivergenceError(
@@ -85,7 +86,7 @@ def explain(
 
 
 def _first_non_finite(
-    descent: Descent, X: Array, Y: Array, weight: Array | None, theta_after: Array, finite: bool
+    descent: Descent, X: Array, Y: Array, weight: Array | None, after: Copies, finite: bool
 ) -> tuple[int, str] | None:
     """(layer, what) of the first non-finite number in a step that was just taken, if any."""
     network = descent.network
@@ -107,9 +108,15 @@ def _first_non_finite(
             (l, "the gradient of W", again.nabla_W[l]),
             (l, "the gradient of b", again.nabla_b[l]),
         ]
-    W, b = network.views(theta_after)
+    W, b = network.views(after["theta"])
     for l in layers:
         found += [(l, "W", W[l]), (l, "b", b[l])]
+    for W, b in map(network.views, after["memory"].reshape(-1, len(network.theta))):
+        for l in layers:
+            found += [
+                (l, "the optimiser's memory of W", W[l]),
+                (l, "the optimiser's memory of b", b[l]),
+            ]
     for l, what, values in found:
         if not np.isfinite(values).all():
             return l, what

@@ -72,7 +72,10 @@ class EpochLoop:
 
     def is_finite(self, cost: float) -> bool:
         """Whether an epoch ended in finite numbers."""
-        return math.isfinite(cost) and bool(np.isfinite(self.descent.network.theta).all())
+        state = self.descent.state
+        return math.isfinite(cost) and all(
+            bool(np.isfinite(each).all()) for each in (state.theta, state.memory)
+        )
 
     def diverged(self, epoch: int, order: Index, rates: Array | None) -> None:
         """What follows an epoch that did not: here, to say where that began.
