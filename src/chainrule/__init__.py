@@ -30,7 +30,7 @@ _HOMES = {
     "DerivativeError": "network.checking",
     "DivergenceError": "training.descent",
     "EarlyStopping": "monitoring.callbacks",
-    "Epoch": "training.train",
+    "Epoch": "training.loop",
     "GradientCheck": "network.gradcheck",
     "History": "training.train",
     "INITIALIZERS": "equations.initializers",
@@ -199,7 +199,8 @@ if TYPE_CHECKING:
     from chainrule.network.network import Network
     from chainrule.tables.mapped import memmap_table
     from chainrule.training.descent import DivergenceError
+    from chainrule.training.loop import Epoch
     from chainrule.training.lr_finder import LRFinder, find_learning_rate
     from chainrule.training.steps import OptimizerState
-    from chainrule.training.train import Epoch, History, train
+    from chainrule.training.train import History, train
     from chainrule.training.warmup import warm_up

@@ -404,9 +404,10 @@ def test_states_that_lie_are_refused(tmp_path):
         members = {name: archive.read(name) for name in archive.namelist()[:2]}
     model = MLPClassifier((3,), random_state=0, callbacks=[Resume(path)])
     for change, says in (
-        (lambda s: s.update(version=2), "of version 2, not 1"),
+        (lambda s: s.update(version=1), "of version 1, not 2"),
         (lambda s: s["state"].pop("rng_start"), "rng_start"),
         (lambda s: s["state"].update(best=[1, 2]), "best"),
+        (lambda s: s["state"].update(run=[1, 2]), "run"),
         (lambda s: s["state"].pop("attributes"), "attributes"),
     ):
         state = json.loads(members["state.json"])

@@ -79,6 +79,7 @@ OLDEST = {
     "test_sklearn_contract": ["test_every_fitted_attribute_is_there"],
     "test_sklearn_parity": ["test_lbfgs_ends_where_scikit_learn_does"],
     "test_spellings": ["test_money"],
+    "test_state": ["test_what_was_restored_or_stored_goes_on_to_the_same_bits"],
     "test_steps": ["test_a_state_can_be_kept_and_taken_up_again"],
     "test_streams": ["test_predictions_end_quietly_when_nobody_reads_on"],
     "test_symbolic": ["test_gradient_equals_sympys[tanh-logistic-identity-squared_error]"],

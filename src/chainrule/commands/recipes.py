@@ -23,7 +23,8 @@ from chainrule.equations.losses import LOSSES
 from chainrule.equations.optimizers import OPTIMIZERS
 from chainrule.network.network import Network
 from chainrule.training.descent import DivergenceError
-from chainrule.training.train import Epoch, History, choose_engine, train
+from chainrule.training.loop import Epoch
+from chainrule.training.train import History, choose_engine, train
 
 Labels = NDArray[np.int64]
 Numbers = NDArray[np.float64]

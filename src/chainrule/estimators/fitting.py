@@ -5,8 +5,6 @@ The epochs themselves are in :mod:`chainrule.estimators.epochs`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -203,11 +201,16 @@ class MLPBase(CallbackSupportMixin, Prediction):
             )
             self._load_norms(descent.network)
         if fresh and descent.rules.average:
-            descent.average[:] = descent.network.theta
+            descent.state.average[:] = descent.network.theta
         if fresh and incremental and (resume := self.__dict__.pop("_resume", None)):
-            descent.t = resume[0]
-            for array, kept in zip(_resumed(descent), resume[1], strict=True):
-                array[...] = kept
+            try:
+                descent.state.restore_stored(resume)
+            except ValueError as error:
+                raise ValueError(
+                    "partial_fit cannot go on from the optimiser's state that was stored, which is "
+                    f"of another network or solver: {error}. Set the parameters as they were, or "
+                    "fit anew"
+                ) from error
         if rows is not None and weight is not None:
             of_all = np.zeros(X.shape[0], weight.dtype)
             of_all[rows] = weight
@@ -257,7 +260,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
             X.toarray() if sparse.issparse(X) else X,
             Y,
             optimizer=descent.optimizer,
-            hyper=dict(zip(descent.optimizer.hyper, descent.hyper.tolist(), strict=True)),
+            hyper=dict(zip(descent.optimizer.hyper, descent.state.hyper.tolist(), strict=True)),
             batch_size=descent.m,
             weight=weight,
             rules=descent.rules,
@@ -430,9 +433,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
     def _load_norms(self, network: Network) -> None:
         """Put the fitted normalisations into a training network."""
         for l, kept in zip(norm_layers(network), self._norms, strict=True):
-            network.W[l][...], network.b[l][...], own = kept
-            start, _, n = network.parameter_tables[2, l]
-            network.own[start : start + n] = own
+            network.W[l][...], network.b[l][...], network.constants_of(l)[...] = kept
 
     def _store(self, descent: Descent) -> None:
         """Set coefs_ and intercepts_ from a training network.
@@ -441,7 +442,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         user has it.
         """
         trained = descent.network
-        source = descent.average if descent.rules.average else trained.theta
+        source = descent.state.average if descent.rules.average else trained.theta
         W, b = trained.views(source)
         affine = trained.weight_layers()
         coefs = [W[l].astype(self._dtype) for l in affine]
@@ -458,10 +459,9 @@ class MLPBase(CallbackSupportMixin, Prediction):
         self.coefs_, self.intercepts_ = coefs, intercepts
         self._norms = []
         for l in norm_layers(trained):
-            start, _, n = trained.parameter_tables[2, l]
-            own = trained.own[start : start + n].copy()
-            own[0] = 0
-            self._norms.append((W[l].copy(), b[l].copy(), own))
+            constants = trained.constants_of(l).copy()
+            constants[0] = 0
+            self._norms.append((W[l].copy(), b[l].copy(), constants))
 
     def _unchanged(self, descent: Descent) -> bool:
         """Whether coefs_ and intercepts_ still are what the training network folds into."""
@@ -482,22 +482,8 @@ class MLPBase(CallbackSupportMixin, Prediction):
         if not self.keep_optimizer_state:
             state.pop("_descent", None)
         elif (descent := state.pop("_descent", None)) is not None:
-            state["_resume"] = descent.t, [array.copy() for array in _resumed(descent)]
+            state["_resume"] = descent.state.stored()
         return state
-
-    @contextmanager
-    def _averaged(self, descent: Descent) -> Iterator[Network]:
-        """The training network, with its averaged parameters if there are any."""
-        network = descent.network
-        if not descent.rules.average:
-            yield network
-            return
-        kept = network.theta.copy()
-        network.theta[:] = descent.average
-        try:
-            yield network
-        finally:
-            network.theta[:] = kept
 
     def _partial_fit_needs_steps(self) -> bool:
         """Raise unless the solver can go on from where it is, as `partial_fit` must."""
@@ -507,9 +493,3 @@ class MLPBase(CallbackSupportMixin, Prediction):
                 f"{self.solver} is not stochastic."
             )
         return True
-
-
-def _resumed(descent: Descent) -> list[Array]:
-    """All that a descent needs, beside its step, to go on to the same bits."""
-    network = descent.network
-    return [network.theta, network.own, descent.state, descent.average, descent.hyper]

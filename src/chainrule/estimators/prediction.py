@@ -89,10 +89,9 @@ class Prediction(TransformerMixin, Parameters):
             # The attributes themselves, so that a change made to them in place counts.
             for l, W, b in zip(affine, self.coefs_, self.intercepts_, strict=True):
                 network.W[l], network.b[l] = W, b  # type: ignore[index]
-            for l, (W, b, own) in zip(norm_layers(network), self._norms, strict=True):
+            for l, (W, b, constants) in zip(norm_layers(network), self._norms, strict=True):
                 network.W[l], network.b[l] = W, b  # type: ignore[index]
-                start, _, n = network.parameter_tables[2, l]
-                network.own[start : start + n] = own
+                network.constants_of(l)[...] = constants
             kept = self._made = (key, network)
         return kept[1]
 

@@ -159,12 +159,10 @@ def _contributions(column: Column, parts: list[tuple[Table, Array]]) -> Array:
 def network_steps(network: Network) -> list[Step]:
     """The layers of a prediction network, batch normalisation folded into the layer below."""
     steps: list[Step] = []
-    own = network.own
     for l in range(1, network.L + 1):
         layer, activation = network.layers[l], network.activations[l]
         W, b = (np.asarray(p, np.float64) for p in (network.W[l], network.b[l]))
-        start, _, n = network.parameter_tables[2, l]
-        s = np.asarray(own[start : start + n], np.float64)
+        s = network.constants_of(l)
         if layer.forward is layers.affine:
             steps.append(Affine(W, b))
         elif layer.forward is layers.layer_norm_forward:
