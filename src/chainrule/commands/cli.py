@@ -17,6 +17,7 @@ import typer
 from chainrule.base.version import __version__
 from chainrule.commands.digits import ABOUT_DIGITS, digits
 from chainrule.commands.doctor import doctor
+from chainrule.commands.imports import postpone_imports
 from chainrule.commands.models import ABOUT_EXPORT, ABOUT_INSPECT, INSPECT_EXAMPLES, export, inspect
 from chainrule.commands.refusals import Refused, refusal
 from chainrule.commands.tables import evaluate, predict
@@ -42,6 +43,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; the entry point of ``chainrule``."""
+    postpone_imports()
     occupy_closed_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a sign gets a "?"

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
-from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -551,6 +550,8 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         return self._accuracy(self._labels(outputs), y, weight)
 
     def _accuracy(self, labels: Any, y: Any, weight: Array | None) -> float:
+        from sklearn.metrics import accuracy_score
+
         if self._several():
             return float(np.average((labels == np.asarray(y)).all(axis=1), weights=weight))
         return float(accuracy_score(y, labels, sample_weight=weight))

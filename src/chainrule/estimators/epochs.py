@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import get_scorer
 from sklearn.utils import shuffle as shuffled_as_in_sklearn
 
 from chainrule.base.types import Array, Index
@@ -172,6 +171,8 @@ class Watch:
         if not np.isfinite(outputs).all():
             return loss, math.nan
         if est.scoring is not None:
+            from sklearn.metrics import get_scorer
+
             est._store(descent)
             scorer = get_scorer(est.scoring) if isinstance(est.scoring, str) else est.scoring
             options = {} if held.weight is None else {"sample_weight": held.weight}

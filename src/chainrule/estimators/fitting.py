@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.metrics import get_scorer
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
@@ -134,6 +132,8 @@ class MLPBase(CallbackSupportMixin, Prediction):
                     "set early_stopping=True"
                 )
             if isinstance(self.scoring, str) and self.scoring != "loss":
+                from sklearn.metrics import get_scorer
+
                 get_scorer(self.scoring)  # an unknown name is refused now
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y = self._validate(X, y, reset=first)
@@ -312,6 +312,8 @@ class MLPBase(CallbackSupportMixin, Prediction):
 
     def _split(self, y: Any, n: int, seed: Any) -> tuple[Index, Index]:
         """Which rows to learn from, and the `validation_fraction` to hold out."""
+        from sklearn.model_selection import train_test_split
+
         try:
             rows, held = train_test_split(
                 np.arange(n),

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
-from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -486,6 +485,8 @@ class MLPRegressor(RegressorMixin, MLPBase):
 
     def _r2(self, prediction: Array, y: Any, weight: Array | None) -> float:
         """R², of the middle level where there are several."""
+        from sklearn.metrics import r2_score
+
         n = len(self._levels())
         if n > 1:
             prediction = prediction[..., n // 2]
