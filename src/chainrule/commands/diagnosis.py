@@ -20,7 +20,7 @@ SHUT = 0.05  # an output is shut if it is open on no more of the rows of its own
 ALIKE = 1e-6  # units whose weights differ by less, relative to the largest, are the same
 FADED = 0.3  # by how much of layer 1's the activations of the last hidden layer still vary
 ENOUGH = 10  # epochs after which hardly any output opens again
-SATURATED = 0.98  # |a| of tanh above which its derivative is below 0.04
+SATURATED = 0.01  # part of its range within which of an end an activation is nearly flat
 
 
 class Settings(Protocol):
@@ -170,7 +170,7 @@ def _ratio(times: float) -> str:
 def _never_open(seen: Evidence) -> tuple[int, int, int] | None:
     """(layer, units shut on every row, units) of the first hidden layer with most of them shut."""
     for layer in range(1, seen.network.L):
-        if seen.network.activations[layer].name == "relu":
+        if seen.network.activations[layer].is_shut_below_0:
             shut = int((~(seen.a[layer] > 0).any(axis=0)).sum())
             if shut > 0.5 * seen.a[layer].shape[1]:
                 return layer, shut, seen.a[layer].shape[1]
@@ -200,11 +200,14 @@ def _vanishing_gradients(seen: Evidence) -> Cause | None:
         return None
     varies = [float(a.std(axis=0).mean()) for a in seen.a]
     name = seen.recipe.activation
-    beyond = float((np.abs(seen.a[last]) > SATURATED).mean())
-    if name == "tanh" and beyond > 0.5:
+    low, high = seen.network.activations[last].range
+    near = SATURATED * (high - low)  # infinite, unless there are two ends
+    beyond = float(((seen.a[last] < low + near) | (seen.a[last] > high - near)).mean())
+    if np.isfinite(near) and beyond > 0.5:
         what = (
-            f"Of the activations of layer {last}, {beyond:.0%} are beyond ±{SATURATED}, where "
-            "tanh's derivative is below 0.04: hardly any error gets through to the layers below."
+            f"Of the activations of layer {last}, {beyond:.0%} are below {low + near:g} or above "
+            f"{high - near:g}, where {name} is nearly flat: hardly any error gets through to the "
+            "layers below."
         )
     elif 0 < varies[last] <= FADED * varies[1]:
         what = (

@@ -23,7 +23,6 @@ from chainrule.commands.options import option, parameters
 from chainrule.commands.predicting import judge, predict_frame
 from chainrule.commands.preparing import Table
 from chainrule.commands.values import check_numbers, check_value, of_options
-from chainrule.equations.losses import quantile
 from chainrule.estimators.tabular import ESTIMATORS, LARGEST, tabular_pipeline
 from chainrule.tables.cells import listed
 from chainrule.tables.levels import level
@@ -197,8 +196,8 @@ def make(
         estimator._validate_params()
         estimator._check_combination()
         estimator._optimizer()
-        if table.task == "regression" and estimator._levels():
-            quantile(estimator._levels())
+        if table.task == "regression":
+            estimator._levels()
         if isinstance(estimator.scoring, str) and estimator.scoring != "loss":
             check_scorer(estimator.scoring)
     except (ValueError, TypeError) as error:
@@ -206,7 +205,7 @@ def make(
         message = re.sub(r"The '(\w+)' parameter", r"\1", message)
         raise ValueError(of_options(message, written)) from None
     if table.task == "regression":
-        domain = estimator._loss_entry().domain
+        domain = estimator._loss().domain
         wrong = np.flatnonzero(~domain.holds(table.y))
         if len(wrong):
             raise ValueError(

@@ -446,7 +446,7 @@ def predictions(model: Any, X: pd.DataFrame) -> dict[str, NDArray[Any]]:
     -------
     dict of str to (n,) array
         "prediction", and "probability_<class>" of a classifier; "quantile_<level>" of a regressor
-        with several, whose middle one is the prediction; "deviation" of one with loss "gaussian".
+        with several, whose middle one is the prediction; "deviation" of one that predicts it.
     """
     if not len(X):
         X = X.reindex([0])  # estimators take no empty tables
@@ -466,7 +466,7 @@ def predictions(model: Any, X: pd.DataFrame) -> dict[str, NDArray[Any]]:
 def predicts_deviation(model: Any) -> bool:
     """Whether a fitted regressor predicts a deviation beside each number."""
     last = model[-1] if hasattr(model, "steps") else model
-    return getattr(last, "loss", None) == "gaussian"
+    return hasattr(last, "_predicts_deviation") and last._predicts_deviation()
 
 
 def predict_frame(model: Any, X: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:

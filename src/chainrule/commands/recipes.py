@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from chainrule.base.validation import look_up, one_hot
 from chainrule.commands.diagnosis import SHUT, Cause, Evidence, cause
+from chainrule.equations.domains import ANY_NUMBER, Domain
 from chainrule.equations.losses import LOSSES
 from chainrule.equations.optimizers import OPTIMIZERS
 from chainrule.network.network import Network
@@ -174,17 +175,12 @@ MODERN = Recipe(
     clip=2.0,
 )
 
-# The losses that make sense of targets of 0 and 1.
-ONE_HOT_LOSSES = (
-    "squared_error",
-    "absolute_error",
-    "huber",
-    "log_cosh",
-    "cross_entropy",
-    "binary_cross_entropy",
-    "focal",
-    "binary_focal",
-)
+# The losses that make sense of targets of 0 and 1: one output for each, and no bound but these.
+ONE_HOT_LOSSES = {
+    name: loss
+    for name, loss in LOSSES.items()
+    if loss.outputs == 1 and not loss.levels and loss.domain in (ANY_NUMBER, Domain(0, 1))
+}
 
 RECIPES = {recipe.name: recipe for recipe in (ARTICLE, MODERN)}
 
@@ -202,7 +198,7 @@ def override(recipe: Recipe, **options: Any) -> Recipe:
     """
     given = {name: value for name, value in options.items() if value is not None}
     if given.get("loss", recipe.loss) != recipe.loss:
-        look_up("loss", given["loss"], {name: LOSSES[name] for name in ONE_HOT_LOSSES})
+        look_up("loss", given["loss"], ONE_HOT_LOSSES)
         given.setdefault("output_activation", None)
     if given.get("optimizer", recipe.optimizer) != recipe.optimizer:
         optimizer = look_up("optimizer", given["optimizer"], OPTIMIZERS)
@@ -362,7 +358,7 @@ def no_answer(network: Network, outputs: ArrayLike) -> Flags:
     Only outputs of a ReLU can be shut. Which of ten equal outputs is "closest to 1" says nothing;
     the article's reading takes the first, 0.
     """
-    could_be_shut = network.activations[network.L].name == "relu"
+    could_be_shut = network.activations[network.L].is_shut_below_0
     shut: Flags = np.array([could_be_shut and not (row > 0).any() for row in np.asarray(outputs)])
     return shut
 
@@ -395,7 +391,7 @@ def shut_outputs(network: Network, X: ArrayLike, y: Labels) -> list[int]:
     -------
     list of int
     """
-    if network.activations[network.L].name != "relu":
+    if not network.activations[network.L].is_shut_below_0:
         return []
     is_open = _outputs(network, X) > 0
     return [j for j in np.unique(y).tolist() if is_open[y == j, j].mean() <= SHUT]

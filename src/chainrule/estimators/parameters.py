@@ -30,6 +30,12 @@ from chainrule.network.network import Network
 
 REAL, INT = numbers.Real, numbers.Integral
 HIDDEN_ACTIVATIONS = set(ACTIVATIONS)
+# By the estimators' name: "batch" for batch_norm.
+NORMALIZATIONS = {
+    name.removesuffix("_norm"): layer
+    for name, layer in kinds.LAYERS.items()
+    if layer.is_normalisation
+}
 
 CONSTRAINTS: dict[str, list[Any]] = {
     "hidden_layer_sizes": ["array-like", Interval(INT, 1, None, closed="left")],
@@ -73,7 +79,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "ema_decay": [Interval(REAL, 0, 1, closed="left"), None],
     "dropout": [Interval(REAL, 0, 1, closed="left"), list, tuple],
     "input_noise": [Interval(REAL, 0, None, closed="left")],
-    "normalization": [StrOptions({"batch", "layer"}), None],
+    "normalization": [StrOptions(set(NORMALIZATIONS)), None],
     "standardize": [StrOptions({"auto"}), "boolean"],
     "missing": [StrOptions({"error", "indicator"})],
     "scoring": [str, callable, None],
@@ -177,7 +183,6 @@ class Parameters(BaseEstimator):
             add(kinds.standardize(*self._scaling), n_in)
         if rng is not None and self.input_noise:
             add(kinds.noise(self.input_noise, _key(rng)), n_in)
-        norms = {"batch": kinds.batch_norm, "layer": kinds.layer_norm}
         for n, activation, rate in zip(
             hidden,
             self._per_layer("activation", len(hidden)),
@@ -188,7 +193,7 @@ class Parameters(BaseEstimator):
                 add(kinds.AFFINE, n, activation)
             else:
                 add(kinds.AFFINE, n)
-                add(norms[self.normalization](), n, activation)
+                add(NORMALIZATIONS[self.normalization], n, activation)
             if rng is not None and rate:
                 add(kinds.dropout(rate, _key(rng)), n)
         add(kinds.AFFINE, target.n_units, target.activation)
@@ -204,7 +209,10 @@ class Parameters(BaseEstimator):
     def _draw(self, n_in: int, n_out: int, rng: Any) -> tuple[list[Array], list[Array]]:
         """Starting coefs and intercepts: drawn, then replaced by what the user gives."""
         if self.init == "auto":
-            factor = 2.0 if self.activation == "logistic" else 6.0
+            # scikit-learn goes by the one activation of all hidden layers.
+            one = isinstance(self.activation, str | Activation)
+            first = self.activation if one else "identity"
+            factor = look_up("activation", first, ACTIVATIONS).glorot
             initializer = Initializer("auto", *[_uniform_as_in_sklearn(factor)] * 2)
         else:
             initializer = look_up("init", self.init, INITIALIZERS)
@@ -317,10 +325,11 @@ class Parameters(BaseEstimator):
                     f"{name}={value!r} has no meaning for solver='lbfgs', which steps on all of "
                     "the data and chooses its own steps; use another solver"
                 )
-        if self.normalization == "batch":
+        if self.normalization is not None and NORMALIZATIONS[self.normalization].statistics:
+            others = [name for name, one in NORMALIZATIONS.items() if not one.statistics]
             raise ValueError(
-                "normalization='batch' has no meaning for solver='lbfgs', which has no batches; "
-                "use 'layer', or another solver"
+                f"normalization={self.normalization!r} has no meaning for solver='lbfgs', which "
+                f"has no batches; use {' or '.join(map(repr, others))}, or another solver"
             )
 
 

@@ -278,6 +278,7 @@ class Prediction(TransformerMixin, Parameters):
         costs: Array = np.empty(X.shape[0], np.float64)
         outputs: Array = np.empty((X.shape[0], network.sizes[-1]), self._dtype)
         shift, factor = self._output_scale()
+        rescaling = self._rescaling()
         for at, block in self._blocks(X, sum(network.sizes)):
             net, batch = network.bind(len(block), backward=False)
             batch.a[0][:] = block
@@ -286,9 +287,7 @@ class Prediction(TransformerMixin, Parameters):
                 backprop.forward(net, batch)
                 z, a = batch.z[network.L], batch.a[network.L]
                 if own and factor is not None:
-                    scaled = a is not z and target.activation == "exp"
-                    z = (z - shift) / factor
-                    a = a / np.exp(shift) if scaled else (a - shift) / factor
+                    z, a = (z - shift) / factor, (a - rescaling[0]) / rescaling[1]
                 network.loss.cost(
                     np.ascontiguousarray(z, network.dtype),
                     np.ascontiguousarray(a, network.dtype),

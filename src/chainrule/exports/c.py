@@ -20,6 +20,7 @@ from chainrule.exports.c_parts import (
     WORDS,
 )
 from chainrule.exports.steps import (
+    DEVIATION,
     Activate,
     Affine,
     Certain,
@@ -241,7 +242,7 @@ class _Writer:
             elif isinstance(step, Deviations):
                 body += [
                     f"for (i = 0; i < {n}; i++)",
-                    f"    out[i] = i < {step.k} ? {here}[i] : exp({here}[i] / 2);",
+                    f"    out[i] = i < {step.k} ? {here}[i] : {DEVIATION}({here}[i]);",
                 ]
                 here = "out"
             else:

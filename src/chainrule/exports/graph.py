@@ -254,9 +254,8 @@ def forward(graph: Graph, steps: list[Step], start: tuple[str | None, list[int],
         elif isinstance(step, Deviations):
             half = np.arange(step.k)
             means = graph.add("Gather", a, graph.constant(half), axis=1)
-            logs = graph.add("Gather", a, graph.constant(half + step.k), axis=1)
-            deviations = graph.add("Exp", graph.add("Mul", logs, constant([0.5])))
-            a = graph.add("Concat", means, deviations, axis=1)
+            others = graph.add("Gather", a, graph.constant(half + step.k), axis=1)
+            a = graph.add("Concat", means, _formula(graph, step.formula, others), axis=1)
         else:
             raise unknown_step(step, "ONNX")
     return a

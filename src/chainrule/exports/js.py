@@ -8,6 +8,7 @@ import numpy as np
 
 from chainrule.equations.expressions import written
 from chainrule.exports.steps import (
+    DEVIATION,
     Activate,
     Affine,
     Certain,
@@ -393,7 +394,7 @@ def _forward(program: Program) -> str:
         elif isinstance(step, Certain):
             body.append("a = [1];")
         elif isinstance(step, Deviations):
-            body.append(f"a = a.map((v, i) => (i < {step.k} ? v : Math.exp(v / 2)));")
+            body.append(f"a = a.map((v, i) => (i < {step.k} ? v : {DEVIATION}(v)));")
         else:
             raise unknown_step(step, "JavaScript")
     lines = "".join(f"  {line}\n" for line in body)

@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.equations.expressions import written
 from chainrule.exports.steps import (
+    DEVIATION,
     Activate,
     Affine,
     Certain,
@@ -432,7 +433,7 @@ def _forward(program: Program) -> str:
         elif isinstance(step, Certain):
             body.append("a = np.ones_like(a)")
         elif isinstance(step, Deviations):
-            body.append(f"a = np.hstack([a[:, :{step.k}], np.exp(a[:, {step.k}:] / 2)])")
+            body.append(f"a = np.hstack([a[:, :{step.k}], {DEVIATION}(a[:, {step.k}:])])")
         else:
             raise unknown_step(step, "Python")
     lines = "".join(f"        {line}\n" for line in body)

@@ -36,6 +36,10 @@ def unknown_step(step: Any, language: str) -> ExportError:
     return ExportError(f"a step of the kind {type(step).__name__} cannot be written in {language}")
 
 
+# The name, in programs, of the function that makes deviations.
+DEVIATION = "deviation_of"
+
+
 class DisagreementError(ExportError):
     """What was exported predicts otherwise than the model; it was not written."""
 
@@ -160,9 +164,16 @@ class Certain(NamedTuple):
 
 
 class Deviations(NamedTuple):
-    """Behind k means, logs of variances v become deviations exp(v / 2)."""
+    """Behind k predictions come numbers of which the k deviations are made, elementwise.
+
+    Attributes
+    ----------
+    k : int
+    formula : Expression
+    """
 
     k: int
+    formula: Expression
 
 
 Step: TypeAlias = (
@@ -334,11 +345,13 @@ class Program:
 
     @property
     def activations(self) -> dict[str, Expression]:
-        """Formulas of the activations that occur, elementwise, by a name that programs can use."""
+        """Formulas that occur, elementwise, by a name that programs can use."""
         found: dict[str, Expression] = {}
         for step in self.steps:
             if isinstance(step, Activate) and step.formula.operation != "softmax":
                 found[self.name_of(step)] = step.formula
+            elif isinstance(step, Deviations):
+                found[DEVIATION] = step.formula
         return found
 
     def name_of(self, step: Activate) -> str:
@@ -353,7 +366,7 @@ class Program:
         """Operations in the activations' formulas, and in the steps that need one."""
         found = {"softplus"} if any(isinstance(step, Ordered) for step in self.steps) else set()
         for step in self.steps:
-            if isinstance(step, Activate):
+            if isinstance(step, Activate | Deviations):
                 found |= step.formula.operations
         return found
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.base.validation import look_up
 from chainrule.equations.activations import ACTIVATIONS, Activation
 from chainrule.equations.losses import Loss
 from chainrule.equations.optimizers import Optimizer
@@ -141,7 +142,7 @@ def check_loss(loss: Loss, output: Activation | None = None, width: int = 4) -> 
     DerivativeError
         The derivative is wrong (the worst entry is named), or the contract is broken.
     """
-    output = ACTIVATIONS[loss.fused or loss.link] if output is None else output
+    output = look_up("output activation", output or loss.fused or loss.link, ACTIVATIONS)
     key = (loss.cost, loss.delta, loss.fused, output.f)
     if key in _checked:
         return
@@ -152,6 +153,7 @@ def check_loss(loss: Loss, output: Activation | None = None, width: int = 4) -> 
     y = np.empty((len(z), width // loss.outputs))
     output.f(z, a)
     ACTIVATIONS["softmax"].f(rng.standard_normal(y.shape), y)
+    y[...] = loss.domain.moved(y)
     delta = np.full_like(z, np.nan)
     _written(name, "cost", lambda: loss.cost(z, a, y, c), c, [z, a, y])
     _written(name, "delta", lambda: loss.delta(z, a, y, delta), delta, [z, a, y])

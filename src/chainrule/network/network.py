@@ -503,7 +503,7 @@ def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(n) for n in given)
 
 
-def _check_activations(given: Any, output: Any, link: str, L: int) -> list[Activation]:
+def _check_activations(given: Any, output: Any, link: str | Activation, L: int) -> list[Activation]:
     """Activations by layer, entry 0 a placeholder."""
     if isinstance(given, str | Activation):
         hidden = [given] * (L - 1)
