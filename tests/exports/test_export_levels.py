@@ -236,6 +236,36 @@ def test_exports_take_the_same_texts_for_missing(with_marks, suffix, tmp_path):
     np.testing.assert_allclose(found, own, atol=1e-5)
 
 
+@pytest.mark.parametrize("suffix", ["c", "mjs", "py", "onnx"])
+def test_decimals_of_many_digits_are_levels_of_their_own(suffix, tmp_path):
+    rng = np.random.default_rng(0)
+    levels = [Decimal(f"12345678901234567.1{k}") for k in range(4)]
+    column = pd.Series(rng.choice(levels, 80), dtype=object)
+    X = pd.DataFrame({"x": rng.normal(size=80), "f": column})
+    model = tabular_pipeline(
+        "classification", kinds={"f": "categorical"}, max_iter=30, random_state=0
+    )
+    exports.fit(model, X, (column > levels[1]).astype(int))
+    assert model.score(X, (column > levels[1]).astype(int)) > 0.9
+    assert export(model, tmp_path / f"m.{suffix}", sample=X) < 1e-5
+    own = model.predict_proba(X)
+    np.testing.assert_array_equal(model.predict_proba(X.assign(f=X["f"].astype(str))), own)
+    if suffix == "py":
+        module = {"__name__": "exported"}
+        exec((tmp_path / "m.py").read_text(), module)
+        for f in (X["f"], X["f"].astype(str)):
+            found = module["predict_proba"]({"x": X["x"], "f": f})
+            np.testing.assert_allclose(found, own, atol=1e-6)
+    if suffix == "mjs" and shutil.which("node"):
+        cells = json.dumps(X.assign(f=X["f"].astype(str)).to_dict("records"))
+        (tmp_path / "run.mjs").write_text(
+            'import { predictProba } from "./m.mjs";\n'
+            f"console.log(JSON.stringify({cells}.map((r) => predictProba(r))));\n"
+        )
+        found = json.loads(exports.run(tmp_path, [shutil.which("node"), "run.mjs"]))
+        np.testing.assert_allclose(found, own, atol=1e-6)
+
+
 def test_what_a_format_cannot_do_is_said(with_marks, tmp_path):
     pytest.importorskip("onnx")
     model, *_ = with_marks
