@@ -77,6 +77,66 @@ def test_a_sample_of_every_type_agrees(fitted, suffix, as_text, tmp_path):
     assert export(model, tmp_path / f"m.{suffix}", sample=X, dtype="float64") < 1e-5
 
 
+def moments(n=120):
+    """Moments of whole seconds from 1905 to 2095, numbers beside them, and classes by the hour."""
+    rng = np.random.default_rng(4)
+    seconds = rng.integers(-2_000_000_000, 3_900_000_000, n)
+    when = pd.Series(pd.to_datetime(seconds, unit="s")).astype("datetime64[us]")
+    frame = pd.DataFrame(
+        {"when": when, "kind": pd.Timestamp("2024-03-01"), "x": rng.normal(size=n)}
+    )
+    frame["kind"] += pd.to_timedelta(rng.integers(3, size=n) * 9, unit="h")
+    frame.loc[::11, "when"] = pd.NaT
+    return frame, (when.dt.hour > 11).astype(int)
+
+
+@pytest.fixture(scope="module")
+def of_moments():
+    X, y = moments()
+    model = tabular_pipeline(
+        "classification", kinds={"kind": "categorical"}, max_iter=3, random_state=0
+    )
+    return exports.fit(model, X, y), X, y
+
+
+FORMS = {
+    "s": lambda column: column.astype("datetime64[s]"),
+    "ns": lambda column: column.astype("datetime64[ns]"),
+    "ms of Arrow": lambda column: column.astype("timestamp[ms][pyarrow]"),
+    "another zone": lambda column: (
+        column.astype("datetime64[s]").dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo")
+    ),
+    "objects": lambda column: column.astype(object),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("form", FORMS)
+def test_dates_of_any_unit_are_the_same_dates(of_moments, form, tmp_path):
+    model, X, y = of_moments
+    own = model.predict_proba(X)
+    given = X.assign(**{name: FORMS[form](X[name]) for name in ("when", "kind")})
+    np.testing.assert_array_equal(model.predict_proba(given), own)
+    again = tabular_pipeline(
+        "classification", kinds={"kind": "categorical"}, max_iter=3, random_state=0
+    )
+    np.testing.assert_array_equal(exports.fit(again, given, y).predict_proba(given), own)
+    for suffix in ("py", "onnx"):
+        assert export(model, tmp_path / f"m.{suffix}", sample=given, dtype="float64") < 1e-5
+    module = {"__name__": "exported"}
+    exec((tmp_path / "m.py").read_text(), module)
+    found = module["predict_proba"]({name: given[name] for name in module["COLUMNS"]})
+    np.testing.assert_allclose(found, own, atol=1e-6)
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+def test_dates_of_polars_in_any_unit(of_moments, unit):
+    pl = pytest.importorskip("polars")
+    model, X, _ = of_moments
+    given = pl.from_pandas(X).with_columns(pl.col("when", "kind").cast(pl.Datetime(unit)))
+    np.testing.assert_array_equal(model.predict_proba(given), model.predict_proba(X))
+
+
 @pytest.mark.parametrize("suffix", ["onnx", "py"])
 def test_a_sample_of_polars_agrees(fitted, suffix, tmp_path):
     polars = pytest.importorskip("polars")
@@ -234,6 +294,36 @@ def test_exports_take_the_same_texts_for_missing(with_marks, suffix, tmp_path):
                 feed[name] = np.array([[v.strip()] for (v,) in feed[name]], object)
         found = session.run(None, feed)[1]
     np.testing.assert_allclose(found, own, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", ["c", "mjs", "py", "onnx"])
+def test_decimals_of_many_digits_are_levels_of_their_own(suffix, tmp_path):
+    rng = np.random.default_rng(0)
+    levels = [Decimal(f"12345678901234567.1{k}") for k in range(4)]
+    column = pd.Series(rng.choice(levels, 80), dtype=object)
+    X = pd.DataFrame({"x": rng.normal(size=80), "f": column})
+    model = tabular_pipeline(
+        "classification", kinds={"f": "categorical"}, max_iter=30, random_state=0
+    )
+    exports.fit(model, X, (column > levels[1]).astype(int))
+    assert model.score(X, (column > levels[1]).astype(int)) > 0.9
+    assert export(model, tmp_path / f"m.{suffix}", sample=X) < 1e-5
+    own = model.predict_proba(X)
+    np.testing.assert_array_equal(model.predict_proba(X.assign(f=X["f"].astype(str))), own)
+    if suffix == "py":
+        module = {"__name__": "exported"}
+        exec((tmp_path / "m.py").read_text(), module)
+        for f in (X["f"], X["f"].astype(str)):
+            found = module["predict_proba"]({"x": X["x"], "f": f})
+            np.testing.assert_allclose(found, own, atol=1e-6)
+    if suffix == "mjs" and shutil.which("node"):
+        cells = json.dumps(X.assign(f=X["f"].astype(str)).to_dict("records"))
+        (tmp_path / "run.mjs").write_text(
+            'import { predictProba } from "./m.mjs";\n'
+            f"console.log(JSON.stringify({cells}.map((r) => predictProba(r))));\n"
+        )
+        found = json.loads(exports.run(tmp_path, [shutil.which("node"), "run.mjs"]))
+        np.testing.assert_allclose(found, own, atol=1e-6)
 
 
 def test_what_a_format_cannot_do_is_said(with_marks, tmp_path):

@@ -111,6 +111,8 @@ function level(value, kind, others, gone) {
     if (digits === "true" || digits === "1") return "true";
     return digits === "false" || digits === "0" ? "false" : text;
   }
+  const exact = text.replace(/^\+/, "").replace(/0+$/, ""); // more digits than a number holds
+  if (kind === "number" && Object.prototype.hasOwnProperty.call(others, exact)) return exact;
   if (kind === "number") return text === "true" ? "1" : text === "false" ? "0" : numberText(text);
   return kind === "date" ? dateText(text) : text;
 }

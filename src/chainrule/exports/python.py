@@ -147,7 +147,8 @@ def level(value, kind, others, gone):
         truths = {{"true": "true", "1": "true", "false": "false", "0": "false"}}
         return truths.get(number(text.casefold()), text)
     if kind == "number":
-        return {{"true": "1", "false": "0"}}.get(text) or number(text)
+        exact = others.get(text.lstrip("+").rstrip("0"))  # more digits than a float holds
+        return {{"true": "1", "false": "0"}}.get(text) or exact or number(text)
     if kind == "date" and MOMENT.fullmatch(text):
         try:
             return moment(datetime.fromisoformat(padded(text)))
@@ -166,6 +167,11 @@ def text_of(value):
         return moment(value)
     if hasattr(value, "isoformat"):
         return value.isoformat()
+    if hasattr(value, "normalize") and value.is_finite():  # a Decimal
+        whole, _, part = f"{{value:f}}".partition(".")
+        part = part.rstrip("0")
+        if part and float(value) != value and repr(float(value)) != whole + "." + part:
+            return whole + "." + part
     try:
         whole = int(value)
     except (OverflowError, TypeError, ValueError):

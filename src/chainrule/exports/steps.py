@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from decimal import Decimal
 from math import isnan, nan, sqrt
 from typing import Any, NamedTuple, TypeAlias
 
@@ -217,7 +218,14 @@ class Column:
         """The key for each text that a value, no text itself, may be where no key is that text.
 
         Keys that were learnt from texts spell numbers, dates and truth values in ways of their own.
+        Of a column of numbers these are the keys of more digits than a float64 holds.
         """
+        if self.level == "number":
+            return {
+                key: key
+                for key in map(str, self.keys)
+                if "." in key and Decimal(repr(float(key))) != Decimal(key)
+            }
         if self.level != "text":
             return {}
         found: dict[str, set[str]] = {}

@@ -65,7 +65,7 @@ def as_frame(X: Any) -> pd.DataFrame:
         elif type(X).__module__.startswith("pyarrow"):
             from chainrule.tables.plain import frame_of
 
-            X = frame_of(X)
+            X = frame_of(X, exact=True)
         elif hasattr(X, "to_pandas"):
             X = X.to_pandas()
         else:
@@ -87,14 +87,14 @@ def _of_other(X: Any) -> pd.DataFrame:
     from chainrule.tables.plain import frame_of
 
     try:
-        return frame_of(X.to_arrow())
+        return frame_of(X.to_arrow(), exact=True)
     except pa.ArrowException:  # polars' integers of 128 bits
         cells = {name: X[name] for name in X.columns}
         return pd.DataFrame(
             {
                 name: pd.Series(column.to_list())
                 if "128" in str(column.dtype)
-                else frame_of(X.select(name).to_arrow())[name]
+                else frame_of(X.select(name).to_arrow(), exact=True)[name]
                 for name, column in cells.items()
             }
         )

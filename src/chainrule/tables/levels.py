@@ -58,8 +58,9 @@ def level(value: Any, type: str = "text", missing_texts: Sequence[str] | None = 
 
     A text is taken without blanks around it and in Unicode's form NFC. A whole number is its
     decimal digits, whatever type holds it; another number is the shortest digits that read back
-    the same, without an exponent. A date is `2024-01-31`, or `2024-01-31 13:05:07.25` in UTC if it
-    has a time of day. A truth value is `true` or `false`.
+    the same, without an exponent; a decimal that no float64 holds keeps all of its digits. A date
+    is `2024-01-31`, or `2024-01-31 13:05:07.25` in UTC if it has a time of day. A truth value is
+    `true` or `false`.
 
     Parameters
     ----------
@@ -91,7 +92,8 @@ def level(value: Any, type: str = "text", missing_texts: Sequence[str] | None = 
     if type == "boolean":
         return _TRUTHS.get(_number(text.casefold()), text)
     if type == "number":
-        return {"true": "1", "false": "0"}.get(text) or _number(text)
+        number = {"true": "1", "false": "0"}.get(text)
+        return number or (text if isinstance(value, Decimal) else _number(text))
     if type == "date" and _DATE.fullmatch(text):
         try:
             return _moment(datetime.fromisoformat(text))
@@ -119,8 +121,11 @@ def _plain(value: Any) -> str:
     if isinstance(value, Decimal):
         if not value.is_finite() or (value and abs(value.adjusted()) > _LONGEST):
             return str(value)
-        whole = value == value.to_integral_value()
-        return _digits(f"{value:f}".partition(".")[0]) if whole else _shortest(float(value))
+        exact = f"{value:f}"
+        if value == value.to_integral_value():
+            return _digits(exact.partition(".")[0])
+        shortest = _shortest(float(value))
+        return shortest if Decimal(shortest) == value else _fraction(exact)
     if isinstance(value, np.datetime64):
         value = value.astype("datetime64[us]").item()
     if isinstance(value, datetime):
@@ -128,6 +133,13 @@ def _plain(value: Any) -> str:
     if isinstance(value, date):
         return value.isoformat()
     return str(value)
+
+
+def _fraction(text: str) -> str:
+    """The digits of a number with a decimal point, without needless zeros and signs."""
+    whole, _, part = text.partition(".")
+    part = part.rstrip("0")
+    return f"{_digits(whole)}.{part}" if part else _digits(whole)
 
 
 def _shortest(number: Any) -> str:
@@ -225,6 +237,8 @@ def as_levels(
     found = []
     for value in values:
         text = level(value, type, missing_texts)
+        if type == "number" and known is not None and text is not None and text not in known:
+            text = _exactly(value, known) or text
         if text is None:
             text = missing
         elif known is not None and type == "text" and text not in known:
@@ -232,6 +246,14 @@ def as_levels(
         found.append(text)
     levels: NDArray[Any] = np.array([*found, missing], dtype=object)[codes]
     return levels
+
+
+def _exactly(value: Any, known: Collection[str]) -> str | None:
+    """The known level that a text spells digit by digit, where a float64 holds fewer digits."""
+    if not isinstance(value, str) or not re.fullmatch(r"[+-]?[0-9]+\.[0-9]+", value.strip()):
+        return None
+    text = _fraction(value.strip())
+    return text if text in known else None
 
 
 def _spelled(text: str, known: Collection[str]) -> str:
