@@ -16,6 +16,7 @@ OLDEST = {
         "test_predict_writes_parquet_and_reads_what_it_is_given",
     ],
     "test_columns": ["test_kinds_of_large_and_real_tables", "test_tasks_of_bundled_sets"],
+    "test_components": ["test_pickles_predict_the_same", "test_clones_and_searches[plain]"],
     "test_config": ["test_who_overrules_whom"],
     "test_contracts": ["test_values_by_definition", "test_activations_agree[float64-softmax]"],
     "test_digits": ["test_data_are_scikit_learns_split_and_standardised_as_there"],

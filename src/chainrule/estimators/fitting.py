@@ -458,7 +458,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         for l in norm_layers(trained):
             start, _, n = trained.parameter_tables[2, l]
             own = trained.own[start : start + n].copy()
-            own[0] = 0
+            own[:1] = 0  # the step, where there are constants
             self._norms.append((W[l].copy(), b[l].copy(), own))
 
     def _unchanged(self, descent: Descent) -> bool:
