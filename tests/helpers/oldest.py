@@ -17,6 +17,7 @@ OLDEST = {
     ],
     "test_cli_targets": ["test_a_target_of_text_is_said_by_its_row"],
     "test_columns": ["test_kinds_of_large_and_real_tables", "test_tasks_of_bundled_sets"],
+    "test_components": ["test_pickles_predict_the_same", "test_clones_and_searches[plain]"],
     "test_config": ["test_who_overrules_whom"],
     "test_contracts": ["test_values_by_definition", "test_activations_agree[float64-softmax]"],
     "test_digits": ["test_data_are_scikit_learns_split_and_standardised_as_there"],

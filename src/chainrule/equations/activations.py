@@ -431,3 +431,6 @@ ACTIVATIONS = {
         ),
     )
 }
+
+# Functions that make others, by the name that files know them by.
+MAKERS = {maker.__name__: maker for maker in (ordered,)}

@@ -567,3 +567,7 @@ def fuse(loss: Loss, activation: Activation) -> Loss:
     if LOSSES.get(loss.name) is not loss or ACTIVATIONS.get(activation.name) is not activation:
         return loss
     return FUSED.get((loss.name, activation.name), loss)
+
+
+# Functions that make others, by the name that files know them by.
+MAKERS = {maker.__name__: maker for maker in (focal, binary_focal, huber, quantile, tweedie)}

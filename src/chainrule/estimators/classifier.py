@@ -119,7 +119,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     coefs_init, intercepts_init : list of array, default=None
         Given starting values, shaped like ``coefs_`` and ``intercepts_``.
     solver_options : dict, default=None
-        The optimiser's other numbers, by name.
+        The optimiser's other numbers, by name: those that no parameter above sets.
     l1 : float, default=0.0
         L1 penalty on the weights, scaled like alpha.
     weight_decay : float, default=None
@@ -134,8 +134,9 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         Probability with which a hidden unit is dropped, one for all layers or one each.
     input_noise : float, default=0.0
         Deviation of normal noise on the (standardised) inputs while training.
-    normalization : {'batch', 'layer'} or None, default=None
-        Normalise what goes into each hidden activation.
+    normalization : {'batch', 'layer'}, Layer or None, default=None
+        Normalise what goes into each hidden activation; a Layer that keeps the width, such as
+        ``layers.layer_norm(1e-3)`` or your own.
     standardize : bool or 'auto', default='auto'
         Standardise the inputs inside; the result is folded into ``coefs_``, which apply to X as
         it is. 'auto' is True, but False with compat='sklearn'. Sparse columns are only scaled.

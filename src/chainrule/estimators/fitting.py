@@ -479,7 +479,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         self._norms = []
         for l in norm_layers(trained):
             constants = trained.constants_of(l).copy()
-            constants[0] = 0
+            constants[:1] = 0  # the step, where there are constants
             self._norms.append((W[l].copy(), b[l].copy(), constants))
 
     def _unchanged(self, descent: Descent) -> bool:

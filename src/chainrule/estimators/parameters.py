@@ -79,7 +79,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "ema_decay": [Interval(REAL, 0, 1, closed="left"), None],
     "dropout": [Interval(REAL, 0, 1, closed="left"), list, tuple],
     "input_noise": [Interval(REAL, 0, None, closed="left")],
-    "normalization": [StrOptions(set(NORMALIZATIONS)), None],
+    "normalization": [StrOptions(set(NORMALIZATIONS)), kinds.Layer, None],
     "standardize": [StrOptions({"auto"}), "boolean"],
     "missing": [StrOptions({"error", "indicator"})],
     "scoring": [str, callable, None],
@@ -193,7 +193,7 @@ class Parameters(BaseEstimator):
                 add(kinds.AFFINE, n, activation)
             else:
                 add(kinds.AFFINE, n)
-                add(NORMALIZATIONS[self.normalization], n, activation)
+                add(look_up("normalization", self.normalization, NORMALIZATIONS), n, activation)
             if rng is not None and rate:
                 add(kinds.dropout(rate, _key(rng)), n)
         add(kinds.AFFINE, target.n_units, target.activation)
@@ -271,6 +271,11 @@ class Parameters(BaseEstimator):
                 raise ValueError(
                     f"solver_options: {chosen.name!r} has no {name!r}, only {sorted(numbers)}"
                 )
+            if name == "learning_rate":
+                raise ValueError(
+                    "solver_options: the learning rate is the parameter learning_rate_init"
+                )
+            _check_number(name, value)
             numbers[name] = value
         return chosen, np.array(list(numbers.values()), np.float64)
 
@@ -299,6 +304,14 @@ class Parameters(BaseEstimator):
                     raise ValueError(f"{name}={getattr(self, name)!r} needs a hidden layer")
         for name in ("activation", "dropout"):
             self._per_layer(name, len(hidden))
+        norm: kinds.Layer | None = None
+        if self.normalization is not None:
+            norm = look_up("normalization", self.normalization, NORMALIZATIONS)
+            if not norm.is_normalisation or norm.is_weight:
+                raise ValueError(
+                    f"normalization={norm.name!r} is no layer that normalises: one has "
+                    "is_normalisation=True and is_weight=False"
+                )
         sklearn_way = self.compat == "sklearn"
         if sklearn_way and self.shuffle == "blocks":
             raise ValueError(
@@ -325,12 +338,21 @@ class Parameters(BaseEstimator):
                     f"{name}={value!r} has no meaning for solver='lbfgs', which steps on all of "
                     "the data and chooses its own steps; use another solver"
                 )
-        if self.normalization is not None and NORMALIZATIONS[self.normalization].statistics:
+        if norm is not None and norm.statistics:
             others = [name for name, one in NORMALIZATIONS.items() if not one.statistics]
             raise ValueError(
                 f"normalization={self.normalization!r} has no meaning for solver='lbfgs', which "
                 f"has no batches; use {' or '.join(map(repr, others))}, or another solver"
             )
+
+
+def _check_number(name: str, value: Any) -> None:
+    """See that a number of an optimiser's is finite, and what a parameter of that name may be."""
+    finite = isinstance(value, REAL) and not isinstance(value, bool) and np.isfinite(float(value))
+    wanted = [one for one in CONSTRAINTS.get(name, []) if isinstance(one, Interval)]
+    if not finite or not all(one.is_satisfied_by(value) for one in wanted):
+        what = " and ".join(["a finite number", *map(str, wanted)])
+        raise ValueError(f"solver_options: {name!r} must be {what}; got {value!r}")
 
 
 def _key(rng: Any) -> int:

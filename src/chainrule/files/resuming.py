@@ -362,8 +362,17 @@ def _parameters(est: Any) -> dict[str, Any]:
         try:
             told[name] = [encode(value, name, arrays), fingerprint(arrays.values())]
         except ModelFileError:
-            told[name] = [str(getattr(value, "name", type(value).__name__)), ""]
+            told[name] = [_named(value), ""]
     return told
+
+
+def _named(value: Any) -> Any:
+    """The name of what no file can hold, and the numbers that it was made with."""
+    if type(value) in (list, tuple):
+        return [_named(one) for one in value]
+    name = str(getattr(value, "name", value if isinstance(value, str) else type(value).__name__))
+    numbers = [*getattr(value, "made_by", ())[1:], *getattr(value, "hyper", {}).items()]
+    return name + (f" {numbers!r}" if numbers else "")
 
 
 def fingerprint(data: Iterable[Any]) -> str:

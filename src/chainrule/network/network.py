@@ -115,6 +115,7 @@ class Network:
         if len(self.layers) != self.L + 1:
             raise ValueError(f"layers has {len(self.layers) - 1} entries for {self.L} layers")
         self._check_own_pieces()
+        _check_factors(self.layers)
         self.parameter_tables, n_parameters = self._lay_out()
         self._statistics_table = self._lay_out_statistics()
         self.n_statistics = int(self._statistics_table[-1, [0, 2]].sum())
@@ -487,6 +488,18 @@ def _our_pair(piece: Any, tables: Iterable[Any], pair: tuple[Any, ...]) -> bool:
     """Whether a function and its derivative are ours and belong together."""
     made = bool(piece.made_by) and piece.made_by[0].__module__.startswith("chainrule.")
     return made or any(pair == known[1:3] for known in tables)
+
+
+def _check_factors(layers: Sequence[Layer]) -> None:
+    """See that the factors on rates and decay are numbers that make sense."""
+    for l, layer in enumerate(layers):
+        for name in ("rate_factors", "decay_factors"):
+            given = getattr(layer, name)
+            if np.shape(given) != (2,) or not all(np.isfinite(x) and x >= 0 for x in given):
+                raise ValueError(
+                    f"{name} of layer {l} ({layer.name!r}) must be two finite numbers of 0 or "
+                    f"more, for W and for b; got {given!r}"
+                )
 
 
 def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
