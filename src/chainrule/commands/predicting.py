@@ -368,14 +368,13 @@ def _blocks(
             else types
         )
     read = [name for name, type in wanted.items() if type in ("number", "date", "boolean")]
-    counting = _Counting(rejects, counts)
-    with counting:
+    with _counting(rejects, counts) as count:
         first = True
         for typed, text in blocks(
             source,
             rows=_block_rows(stored.estimator),
             types=types,
-            rejects=None if rejects is None else counting,
+            rejects=count,
             with_text=True,
             reading=stored.reading._replace(formats=formats),
             **where,
@@ -405,33 +404,21 @@ def _check_columns(stored: Stored, names: list[str], wanted: dict[str, str | Non
         )
 
 
-class _Counting:
-    """Writes rejected rows to a new CSV file, and counts them."""
+@contextmanager
+def _counting(rejects: str | None, counts: Counts) -> Iterator[Any]:
+    """What to do with rows that cannot be read: count them and write them to a file, or None."""
+    if rejects is None:
+        yield None
+        return
+    from chainrule.tables.reading import rejects_file
 
-    def __init__(self, path: str | None, counts: Counts) -> None:
-        self._path, self._counts = path, counts
+    with rejects_file(rejects) as write:
 
-    def __enter__(self) -> None:
-        if self._path is None:
-            return
-        import csv
+        def count(reject: Reject) -> None:
+            counts.rejected += 1
+            write(reject)
 
-        try:
-            self._file = open(self._path, "x", encoding="utf-8", newline="")
-        except FileExistsError:
-            raise ValueError(f"{self._path} exists; choose another file for the rejects") from None
-        except OSError as error:
-            raise ValueError(f"{self._path} cannot be written: {error.strerror}") from None
-        self._lines = csv.writer(self._file, lineterminator="\n")
-        self._lines.writerow(["file", "line", "column", "message", "row"])
-
-    def __call__(self, reject: Reject) -> None:
-        self._counts.rejected += 1
-        self._lines.writerow(reject)
-
-    def __exit__(self, *details: object) -> None:
-        if self._path is not None:
-            self._file.close()
+        yield count
 
 
 def predictions(model: Any, X: pd.DataFrame) -> dict[str, NDArray[Any]]:
