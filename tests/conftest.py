@@ -52,6 +52,8 @@ ONCE = {
     "test_sklearn_parity",
     "test_symbolic",
     "test_tabular",
+    "test_trace_command",
+    "test_tracing",
     "test_wheel",
 }
 

@@ -58,6 +58,7 @@ _HOMES = {
     "Schedule": "equations.schedules",
     "TRUSTED_TYPES": "files.trusted",
     "TensorBoard": "monitoring.loggers",
+    "Trace": "explain.tracing",
     "activations": "equations.activations",
     "backprop": "equations.backprop",
     "callbacks": "monitoring.callbacks",
@@ -79,6 +80,7 @@ _HOMES = {
     "schedules": "equations.schedules",
     "set_config": "engine.config",
     "tabular_pipeline": "estimators.tabular",
+    "trace": "explain.tracing",
     "train": "training.train",
     "warm_up": "training.warmup",
 }
@@ -121,6 +123,7 @@ __all__ = [
     "Resume",
     "Schedule",
     "TensorBoard",
+    "Trace",
     "__version__",
     "activations",
     "backprop",
@@ -143,6 +146,7 @@ __all__ = [
     "schedules",
     "set_config",
     "tabular_pipeline",
+    "trace",
     "train",
     "warm_up",
 ]
@@ -184,6 +188,7 @@ if TYPE_CHECKING:
     from chainrule.estimators.classifier import MLPClassifier
     from chainrule.estimators.regressor import MLPRegressor
     from chainrule.estimators.tabular import tabular_pipeline
+    from chainrule.explain.tracing import Trace, trace
     from chainrule.exports.exporting import export
     from chainrule.files.container import ModelFileError
     from chainrule.files.persistence import load, read_header, save

@@ -89,6 +89,8 @@ OLDEST = {
     ],
     "test_tabular": ["test_it_learns_from_every_kind_of_column"],
     "test_targets": ["test_a_missing_label_is_named_with_its_row"],
+    "test_trace_command": ["test_a_digit"],
+    "test_tracing": ["test_the_article_by_hand", "test_classifiers"],
     "test_training": ["test_batches_by_hand"],
     "test_vecmath": ["test_sums_and_maxima"],
     "test_vecmath_bodies": ["test_powers_and_sums_of_exponentials"],

@@ -28,6 +28,7 @@ from chainrule.commands.terminal import (
     fail,
     occupy_closed_descriptors,
 )
+from chainrule.commands.tracing import trace
 from chainrule.commands.train import train
 
 app = typer.Typer(
@@ -79,6 +80,7 @@ def _options(
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(trace)
 app.command()(doctor)
 app.command(
     help=ABOUT_INSPECT, epilog=INSPECT_EXAMPLES, short_help="Show what is in a model file."

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,9 @@ from chainrule.equations.optimizers import OPTIMIZERS
 from chainrule.network.network import Network
 from chainrule.training.descent import DivergenceError
 from chainrule.training.train import Epoch, History, choose_engine, train
+
+if TYPE_CHECKING:
+    from chainrule.explain.tracing import Trace
 
 Labels = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -475,6 +478,19 @@ class Run:
             result.failure = failure
         self._conclude()
         return result
+
+    def trace(self, number: int) -> Trace:
+        """A test digit, from 0, through the network as it is; a step of the recipe's optimiser."""
+        from chainrule.explain.tracing import trace
+
+        row = slice(number, number + 1)
+        return trace(
+            self.result.network,
+            self.data.X_test[row],
+            one_hot(self.data.y_test[row], N_CLASSES),
+            optimizer=self.recipe.optimizer,
+            learning_rate=self.recipe.learning_rate,
+        )
 
     def _train(self, network: Network, **settings: Any) -> History:
         recipe = self.recipe
