@@ -30,6 +30,7 @@ ONCE = {
     "test_checkpoints",
     "test_cli",
     "test_cli_tables",
+    "test_diagnosing",
     "test_digits",
     "test_displays",
     "test_docs",

@@ -28,9 +28,11 @@ _HOMES = {
     "Checkpoint": "monitoring.checkpoints",
     "CompilationError": "engine.compilation",
     "DerivativeError": "network.checking",
+    "Diagnosis": "explain.findings",
     "DivergenceError": "training.descent",
     "EarlyStopping": "monitoring.callbacks",
     "Epoch": "training.train",
+    "Finding": "explain.findings",
     "GradientCheck": "network.gradcheck",
     "History": "training.train",
     "INITIALIZERS": "equations.initializers",
@@ -62,6 +64,7 @@ _HOMES = {
     "activations": "equations.activations",
     "backprop": "equations.backprop",
     "callbacks": "monitoring.callbacks",
+    "diagnose": "explain.diagnosing",
     "export": "exports.exporting",
     "expressions": "equations.expressions",
     "find_learning_rate": "training.lr_finder",
@@ -99,9 +102,11 @@ __all__ = [
     "Checkpoint",
     "CompilationError",
     "DerivativeError",
+    "Diagnosis",
     "DivergenceError",
     "EarlyStopping",
     "Epoch",
+    "Finding",
     "GradientCheck",
     "History",
     "Initializer",
@@ -128,6 +133,7 @@ __all__ = [
     "activations",
     "backprop",
     "callbacks",
+    "diagnose",
     "export",
     "expressions",
     "find_learning_rate",
@@ -188,6 +194,8 @@ if TYPE_CHECKING:
     from chainrule.estimators.classifier import MLPClassifier
     from chainrule.estimators.regressor import MLPRegressor
     from chainrule.estimators.tabular import tabular_pipeline
+    from chainrule.explain.diagnosing import diagnose
+    from chainrule.explain.findings import Diagnosis, Finding
     from chainrule.explain.tracing import Trace, trace
     from chainrule.exports.exporting import export
     from chainrule.files.container import ModelFileError

@@ -18,6 +18,7 @@ OLDEST = {
     "test_columns": ["test_kinds_of_large_and_real_tables", "test_tasks_of_bundled_sets"],
     "test_config": ["test_who_overrules_whom"],
     "test_contracts": ["test_values_by_definition", "test_activations_agree[float64-softmax]"],
+    "test_diagnosing": ["test_a_planted_fault_is_found[0-dead-units]"],
     "test_digits": ["test_data_are_scikit_learns_split_and_standardised_as_there"],
     "test_displays": ["test_curves_are_the_history"],
     "test_docs": ["test_links_lead_to_files_headings_and_functions_that_exist"],

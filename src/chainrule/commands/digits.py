@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,6 +128,11 @@ def digits(
                 f"{failed.failure}. It reads {failed.correct} of {failed.total} test digits",
                 FAILED,
             )
+        if not quiet:
+            for run, result in zip(runs, results, strict=False):
+                if result.epochs:
+                    with suppress(KeyboardInterrupt):  # the network is to be stored
+                        result.findings = run.diagnose()
         unsaved = _save(save, results[0])
         pictures, problem = _draw(out, data, results)
     except CompilationError as error:
@@ -310,6 +315,10 @@ def _as_object(results: list[Result], pictures: list[Path], many: bool) -> dict[
             "no_answer": result.no_answer.tolist(),
             "dead_outputs": result.dead_outputs,
             "cause": None if result.cause is None else result.cause._asdict(),
+            "findings": [
+                {"code": each.code, "message": each.message, "advice": each.advice}
+                for each in result.findings
+            ],
             "seconds": result.seconds,
             "pictures": [str(path) for path in pictures],
         }

@@ -18,14 +18,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.base.validation import look_up, one_hot
-from chainrule.commands.diagnosis import SHUT, Cause, Evidence, cause
+from chainrule.commands.diagnosis import Cause, Evidence, cause
 from chainrule.equations.losses import LOSSES
 from chainrule.equations.optimizers import OPTIMIZERS
+from chainrule.explain.faults_of_networks import shut_outputs
 from chainrule.network.network import Network
 from chainrule.training.descent import DivergenceError
 from chainrule.training.train import Epoch, History, choose_engine, train
 
 if TYPE_CHECKING:
+    from chainrule.explain.findings import Diagnosis, Finding
     from chainrule.explain.tracing import Trace
 
 Labels = NDArray[np.int64]
@@ -258,6 +260,8 @@ class Result:
         Outputs that are shut at the end of `kept_epoch`: see :func:`dead_outputs`.
     cause : Cause or None
         What holds the network back, if that is known.
+    findings : list of Finding
+        What `Run.diagnose` says, once it was asked.
     interrupted : bool
     failure : DivergenceError or None
     """
@@ -274,6 +278,7 @@ class Result:
     no_answer: Labels = field(default_factory=lambda: np.zeros(N_CLASSES, np.int64))
     dead_outputs: list[int] = field(default_factory=list)
     cause: Cause | None = None
+    findings: list[Finding] = field(default_factory=list)
     interrupted: bool = False
     failure: DivergenceError | None = None
 
@@ -399,8 +404,7 @@ def dead_outputs(network: Network, X: ArrayLike, y: Labels) -> list[int]:
     """
     if network.activations[network.L].name != "relu":
         return []
-    is_open = _outputs(network, X) > 0
-    return [j for j in np.unique(y).tolist() if is_open[y == j, j].mean() <= SHUT]
+    return shut_outputs(_outputs(network, X) > 0, y)
 
 
 class Run:
@@ -478,6 +482,21 @@ class Run:
             result.failure = failure
         self._conclude()
         return result
+
+    def diagnose(self) -> Diagnosis:
+        """What :func:`chainrule.diagnose` finds in the network as it is."""
+        from chainrule.explain.diagnosing import diagnose
+
+        recipe = self.recipe
+        return diagnose(
+            self.result.network,
+            self._X,
+            self._Y,
+            history=[record.cost for record in self.result.epochs],
+            learning_rate=recipe.learning_rate,
+            optimizer=recipe.optimizer,
+            batch_size=recipe.batch_size,
+        )
 
     def trace(self, number: int) -> Trace:
         """A test digit, from 0, through the network as it is; a step of the recipe's optimiser."""

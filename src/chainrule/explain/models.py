@@ -155,6 +155,25 @@ def detached(network: Network) -> Network:
     return copy
 
 
+def model_network(model: Any) -> tuple[Network, str]:
+    """(a copy of the network that predicts, what the model is called).
+
+    Raises
+    ------
+    TypeError, ValueError, sklearn.exceptions.NotFittedError
+        As :func:`view`.
+    """
+    if isinstance(model, list | tuple):
+        return network_of_arrays(model), "weights given as arrays"
+    if isinstance(model, Network):
+        return detached(model), "Network"
+    if isinstance(model, type):
+        raise TypeError(f"the model is the class {model.__name__}; give a fitted object")
+    last = check_fitted_mlp(model)
+    network = detached(last._network()) if hasattr(last, "_design") else _network_of_sklearn(last)
+    return network, type(last).__name__
+
+
 def _of_network(network: Network, X: Any, y: Any, kind: str) -> Viewed:
     n_in, n_targets = network.sizes[0], network.n_targets
     X = np.asarray(X)
