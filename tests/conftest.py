@@ -30,6 +30,7 @@ ONCE = {
     "test_checkpoints",
     "test_cli",
     "test_cli_tables",
+    "test_diagnosing",
     "test_digits",
     "test_displays",
     "test_docs",
@@ -52,6 +53,8 @@ ONCE = {
     "test_sklearn_parity",
     "test_symbolic",
     "test_tabular",
+    "test_trace_command",
+    "test_tracing",
     "test_wheel",
 }
 

@@ -25,6 +25,7 @@ ROOMS = (
     "tables",
     "training",
     "estimators",
+    "explain",
     "files",
     "exports",
     "commands",

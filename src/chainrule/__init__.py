@@ -28,9 +28,11 @@ _HOMES = {
     "Checkpoint": "monitoring.checkpoints",
     "CompilationError": "engine.compilation",
     "DerivativeError": "network.checking",
+    "Diagnosis": "explain.findings",
     "DivergenceError": "training.divergence",
     "EarlyStopping": "monitoring.callbacks",
     "Epoch": "training.loop",
+    "Finding": "explain.findings",
     "GradientCheck": "network.gradcheck",
     "History": "training.train",
     "INITIALIZERS": "equations.initializers",
@@ -58,9 +60,11 @@ _HOMES = {
     "Schedule": "equations.schedules",
     "TRUSTED_TYPES": "files.trusted",
     "TensorBoard": "monitoring.loggers",
+    "Trace": "explain.tracing",
     "activations": "equations.activations",
     "backprop": "equations.backprop",
     "callbacks": "monitoring.callbacks",
+    "diagnose": "explain.diagnosing",
     "export": "exports.exporting",
     "expressions": "equations.expressions",
     "find_learning_rate": "training.lr_finder",
@@ -79,6 +83,7 @@ _HOMES = {
     "schedules": "equations.schedules",
     "set_config": "engine.config",
     "tabular_pipeline": "estimators.tabular",
+    "trace": "explain.tracing",
     "train": "training.train",
     "warm_up": "training.warmup",
 }
@@ -97,9 +102,11 @@ __all__ = [
     "Checkpoint",
     "CompilationError",
     "DerivativeError",
+    "Diagnosis",
     "DivergenceError",
     "EarlyStopping",
     "Epoch",
+    "Finding",
     "GradientCheck",
     "History",
     "Initializer",
@@ -121,10 +128,12 @@ __all__ = [
     "Resume",
     "Schedule",
     "TensorBoard",
+    "Trace",
     "__version__",
     "activations",
     "backprop",
     "callbacks",
+    "diagnose",
     "export",
     "expressions",
     "find_learning_rate",
@@ -143,6 +152,7 @@ __all__ = [
     "schedules",
     "set_config",
     "tabular_pipeline",
+    "trace",
     "train",
     "warm_up",
 ]
@@ -184,6 +194,9 @@ if TYPE_CHECKING:
     from chainrule.estimators.classifier import MLPClassifier
     from chainrule.estimators.regressor import MLPRegressor
     from chainrule.estimators.tabular import tabular_pipeline
+    from chainrule.explain.diagnosing import diagnose
+    from chainrule.explain.findings import Diagnosis, Finding
+    from chainrule.explain.tracing import Trace, trace
     from chainrule.exports.exporting import export
     from chainrule.files.container import ModelFileError
     from chainrule.files.persistence import load, read_header, save

@@ -184,7 +184,7 @@ def test_shut_outputs_are_named_explained_and_a_way_out_given(run):
     assert "ReLU's derivative is 0" in cause
     assert any(line.startswith("What to change: ") and "another --seed" in line for line in lines)
     assert any("39.5 %" in line and "0.810" in line and "0.131" in line for line in lines)
-    assert "lost" not in out
+    assert not any("lost" in line for line in lines if not line.startswith("Found lost-class:"))
 
 
 def test_rows_without_an_answer_are_counted_and_shown(run):
@@ -199,6 +199,7 @@ def test_rows_without_an_answer_are_counted_and_shown(run):
 def test_a_run_that_reads_well_is_told_no_cause(run):
     _, out, _ = run("digits", "--seed", 0)
     assert "Cause" not in out
+    assert "Found" not in out
     assert "--hidden 0) the article's recipe reads 323 of 360 at seed 0, 0.8972" in out
 
 
@@ -207,6 +208,16 @@ def test_another_cause_gets_other_advice(run):
     assert "Cause: symmetric start" in out
     assert "seed," not in out.split("What to change")[1]
     assert "39.5 %" not in out
+
+
+def test_findings_are_said_in_a_line_each(run):
+    _, out, _ = run("digits", "--hidden", 3)
+    found = [line for line in out.splitlines() if line.startswith("Found ")]
+    assert found[0].startswith("Found too-few-units: Layer 1 has 3 units")
+    _, out, _ = run("digits", "--json", "--seed", 16)
+    findings = json.loads(out)["findings"]
+    assert findings[0]["code"] == "lost-class"
+    assert findings[0]["message"].startswith("Classes 2 and 7")
 
 
 def test_numbers_of_the_frequency_are_the_same_everywhere():

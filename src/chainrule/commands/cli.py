@@ -31,6 +31,7 @@ from chainrule.commands.terminal import (
     occupy_closed_descriptors,
     printable,
 )
+from chainrule.commands.tracing import trace
 from chainrule.commands.train import train
 
 app = typer.Typer(
@@ -88,6 +89,7 @@ def _options(
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(trace)
 app.command()(doctor)
 app.command(
     help=ABOUT_INSPECT, epilog=INSPECT_EXAMPLES, short_help="Show what is in a model file."

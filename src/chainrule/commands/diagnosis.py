@@ -1,7 +1,8 @@
-"""Why a network reads few digits: causes, each found from numbers of the trained network.
+"""Why a network reads few digits, and which of the command's options to change.
 
-Every cause has advice of its own. They are looked for in the order of :data:`CAUSES`; the first
-that the numbers show is the one that is named.
+What is measured is what :func:`chainrule.diagnose` measures; here it is compared with what is usual
+for the recipe. Every cause has advice of its own. They are looked for in the order of
+:data:`CAUSES`; the first that the numbers show is the one that is named.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.explain.faults_of_networks import alike_units
+
 if TYPE_CHECKING:
     from chainrule.network.network import Network
 
 GOOD = 0.85  # training rows read right; a network above that has no cause to look for
-SHUT = 0.05  # an output is shut if it is open on no more of the rows of its own digit
-ALIKE = 1e-6  # units whose weights differ by less, relative to the largest, are the same
 FADED = 0.3  # by how much of layer 1's the activations of the last hidden layer still vary
 ENOUGH = 10  # epochs after which hardly any output opens again
 SATURATED = 0.01  # part of its range within which of an end an activation is nearly flat
@@ -107,10 +108,8 @@ def cause(evidence: Evidence) -> Cause | None:
 def _symmetric_start(seen: Evidence) -> Cause | None:
     """Hidden units of one layer that are all the same."""
     for layer in range(1, seen.network.L):
-        W = seen.network.W[layer]
-        units = W.shape[1]
-        spread = float(np.ptp(W, axis=1).max())
-        if units > 1 and spread <= ALIKE * max(float(np.abs(W).max()), ALIKE):
+        units = seen.network.W[layer].shape[1]
+        if units > 1 and alike_units(seen.network.W[layer])[0] == units - 1:
             return Cause(
                 "symmetric start",
                 f"All {units} hidden units of layer {layer} have the same weights: they started "

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,6 +83,15 @@ def digits(
             show_default=False,
         ),
     ] = None,
+    trace: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Print test digit N, from 0, worked through the equations.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, and nothing else, to stdout.")
     ] = False,
@@ -109,6 +118,7 @@ def digits(
     }
     try:
         data, runs = _prepare(recipe, seed, options)
+        _check_trace(trace, len(data.X_test), as_json)
         _check_folder(out)
         _check_save(save, recipe, force)
         results = _train(runs, show_lines=not (as_json or quiet), silent=quiet)
@@ -118,6 +128,11 @@ def digits(
                 f"{failed.failure}. It reads {failed.correct} of {failed.total} test digits",
                 FAILED,
             )
+        if not quiet:
+            for run, result in zip(runs, results, strict=False):
+                if result.epochs:
+                    with suppress(KeyboardInterrupt):  # the network is to be stored
+                        result.findings = run.diagnose()
         unsaved = _save(save, results[0])
         pictures, problem = _draw(out, data, results)
     except CompilationError as error:
@@ -133,6 +148,10 @@ def digits(
         print_report(results, pictures, time.perf_counter() - started)
         if save is not None and unsaved is None:
             print(f"Network in {save}")
+    if trace is not None:
+        for run in runs[: len(results)]:
+            print(f"\nTest digit {trace}, a {data.y_test[trace]}, {run.recipe.name}:\n")
+            print(run.trace(trace))
     if unsaved is not None:
         fail(f"the network could not be stored: {unsaved}", FAILED)
     if problem is not None:
@@ -157,6 +176,15 @@ def _prepare(recipe: str, seed: int, options: dict[str, Any]) -> tuple[Any, list
         return data, [job.Run(each, data, seed) for each in changed]
     except (ValueError, TypeError, MemoryError) as error:
         fail(str(error) or type(error).__name__, BAD_INPUT)
+
+
+def _check_trace(number: int | None, digits: int, as_json: bool) -> None:
+    if number is None:
+        return
+    if number >= digits:
+        fail(f"--trace: there is no test digit {number}; the last is {digits - 1}", BAD_INPUT)
+    if as_json:
+        fail("--trace prints text, and --json nothing but JSON; choose one", BAD_INPUT)
 
 
 def _check_folder(out: Path) -> None:
@@ -279,6 +307,10 @@ def _as_object(results: list[Result], pictures: list[Path], many: bool) -> dict[
             "no_answer": result.no_answer.tolist(),
             "shut_outputs": result.shut_outputs,
             "cause": None if result.cause is None else result.cause._asdict(),
+            "findings": [
+                {"code": each.code, "message": each.message, "advice": each.advice}
+                for each in result.findings
+            ],
             "seconds": result.seconds,
             "pictures": [str(path) for path in pictures],
         }

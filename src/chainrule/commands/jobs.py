@@ -11,7 +11,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from chainrule.tables.cells import listed
 from chainrule.tables.levels import level
 
 if TYPE_CHECKING:
+    from chainrule.explain.findings import Finding
     from chainrule.files.resuming import Resume
 
 # Warnings of no use here: skrub's on short texts, ours on tables of fewer rows than a batch.
@@ -55,6 +56,8 @@ class Trained:
     notices : list of str
     seconds : float
         That the training took.
+    findings : list of Finding
+        What `chainrule.diagnose` says of it.
     """
 
     model: Any
@@ -64,6 +67,7 @@ class Trained:
     interrupted: bool
     notices: list[str]
     seconds: float
+    findings: list[Finding] = field(default_factory=list)
 
 
 class Plan(NamedTuple):
@@ -314,7 +318,29 @@ def train(
         interrupted=interrupted,
         notices=list(dict.fromkeys(notices)),
         seconds=seconds,
+        findings=[] if interrupted else _diagnosed(final, table, rows, plan),
     )
+
+
+def _diagnosed(model: Any, table: Table, rows: NDArray[Any], plan: Plan) -> list[Finding]:
+    """What is found in the training; a diagnosis that cannot be made must not cost the model."""
+    from chainrule.explain.diagnosing import diagnose
+    from chainrule.explain.evidence import MOST_ROWS
+
+    def some(chosen: NDArray[Any]) -> tuple[Any, Any]:
+        if len(chosen) > MOST_ROWS:
+            chosen = np.sort(np.random.default_rng(0).choice(chosen, MOST_ROWS, replace=False))
+        return table.X.iloc[chosen], table.y[chosen]
+
+    held = {}
+    if not plan.folds and len(plan.parts[0][1]):
+        held = dict(zip(("X_val", "y_val"), some(plan.parts[0][1]), strict=True))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return diagnose(model, *some(rows), **held)
+    except (ValueError, ArithmeticError, MemoryError, KeyboardInterrupt):
+        return []
 
 
 def _judged(

@@ -518,14 +518,7 @@ def evaluate_file(
     ValueError
         A column is missing or of another type, or a row cannot be read.
     """
-    target = target or stored.target
-    if target is None:
-        raise ValueError(f"{stored.path} does not say what it predicts; name the target")
-    kind: str | None = stored.target_type if target == stored.target else None
-    if not stored.is_classifier:
-        kind = "number"
-    elif target == stored.target and stored.labels:
-        kind = "text" if stored.labels["type"] == "boolean" else stored.labels["type"]
+    target, kind = _target_of(stored, target)
     truths, predicted = [], []
     chances: list[Any] = []
     counts, missing = Counts(), 0
@@ -564,6 +557,86 @@ def evaluate_file(
         )
     evaluation = evaluate_classes(truth, said, np.concatenate(chances), names, seed=seed)
     return Judged(evaluation, truth, said, notices)
+
+
+def _target_of(stored: Stored, target: str | None) -> tuple[str, str | None]:
+    """The column of true values, and what it is read as."""
+    target = target or stored.target
+    if target is None:
+        raise ValueError(f"{stored.path} does not say what it predicts; name the target")
+    kind: str | None = stored.target_type if target == stored.target else None
+    if not stored.is_classifier:
+        kind = "number"
+    elif target == stored.target and stored.labels:
+        kind = "text" if stored.labels["type"] == "boolean" else stored.labels["type"]
+    return target, kind
+
+
+def rows_with_target(
+    stored: Stored,
+    source: Any,
+    first: int,
+    count: int,
+    *,
+    target: str | None = None,
+    table: str | None = None,
+    query: str | None = None,
+) -> tuple[pd.DataFrame, Any]:
+    """Some rows of a table as the model takes them, and their true values.
+
+    Parameters
+    ----------
+    stored : Stored
+    source : str, path or list of them
+    first, count : int
+        The first row, from 0, and how many.
+    target : str or None, default=None
+        None: as the model's file says.
+    table, query : str or None, default=None
+        Of a database.
+
+    Returns
+    -------
+    X : pandas.DataFrame
+    y : (count,) array
+        Classes or numbers.
+
+    Raises
+    ------
+    ValueError
+        There is no such row, a row has no true value, or a column is missing or of another type.
+    """
+    import pandas as pd
+
+    target, kind = _target_of(stored, target)
+    counts, seen = Counts(), 0
+    parts = []
+    for typed, _ in _blocks(stored, source, {target: kind}, None, counts, table, query):
+        parts.append(typed.iloc[max(0, first - seen) : max(0, first + count - seen)])
+        seen += len(typed)
+        if seen >= first + count:
+            break
+    if seen < first + count:
+        raise ValueError(
+            f"there is no row {max(first, seen)}: the table has {seen:,} "
+            f"row{'s' * (seen != 1)}, the first is row 0"
+        )
+    found = pd.concat(parts)
+    there = found.index.isin(present(found[target]).index)
+    if not there.all():
+        raise ValueError(f"row {first + int(there.argmin())} has no value of {target!r}")
+    if not stored.is_classifier:
+        return found[list(stored.needed)], as_numbers(found[target])
+    names = [str(name) for name in stored.estimator.classes_.tolist()]
+    labels = _labels(found[target], stored)
+    for k, label in enumerate(labels.tolist()):
+        if label not in names:
+            raise ValueError(
+                f"row {first + k} has the class {label!r} in {target!r}, which the model does not "
+                f"know; it knows {listed(names)}"
+            )
+    classes = stored.estimator.classes_
+    return found[list(stored.needed)], classes[[names.index(label) for label in labels.tolist()]]
 
 
 def _labels(column: pd.Series, stored: Stored) -> NDArray[Any]:

@@ -12,20 +12,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.base.validation import look_up, one_hot
-from chainrule.commands.diagnosis import SHUT, Cause, Evidence, cause
+from chainrule.commands.diagnosis import Cause, Evidence, cause
 from chainrule.equations.domains import ANY_NUMBER, Domain
 from chainrule.equations.losses import LOSSES
 from chainrule.equations.optimizers import OPTIMIZERS
+from chainrule.explain import faults_of_networks
 from chainrule.network.network import Network
 from chainrule.training.divergence import DivergenceError
 from chainrule.training.loop import Epoch
 from chainrule.training.train import History, choose_engine, train
+
+if TYPE_CHECKING:
+    from chainrule.explain.findings import Diagnosis, Finding
+    from chainrule.explain.tracing import Trace
 
 Labels = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -252,6 +257,8 @@ class Result:
         Outputs that are shut at the end of `kept_epoch`: see :func:`shut_outputs`.
     cause : Cause or None
         What holds the network back, if that is known.
+    findings : list of Finding
+        What `Run.diagnose` says, once it was asked.
     interrupted : bool
     failure : DivergenceError or None
     """
@@ -268,6 +275,7 @@ class Result:
     no_answer: Labels = field(default_factory=lambda: np.zeros(N_CLASSES, np.int64))
     shut_outputs: list[int] = field(default_factory=list)
     cause: Cause | None = None
+    findings: list[Finding] = field(default_factory=list)
     interrupted: bool = False
     failure: DivergenceError | None = None
 
@@ -393,8 +401,7 @@ def shut_outputs(network: Network, X: ArrayLike, y: Labels) -> list[int]:
     """
     if not network.activations[network.L].is_shut_below_0:
         return []
-    is_open = _outputs(network, X) > 0
-    return [j for j in np.unique(y).tolist() if is_open[y == j, j].mean() <= SHUT]
+    return faults_of_networks.shut_outputs(_outputs(network, X) > 0, y)
 
 
 class Run:
@@ -472,6 +479,34 @@ class Run:
             result.failure = failure
         self._conclude()
         return result
+
+    def diagnose(self) -> Diagnosis:
+        """What :func:`chainrule.diagnose` finds in the network as it is."""
+        from chainrule.explain.diagnosing import diagnose
+
+        recipe = self.recipe
+        return diagnose(
+            self.result.network,
+            self._X,
+            self._Y,
+            history=[record.cost for record in self.result.epochs],
+            learning_rate=recipe.learning_rate,
+            optimizer=recipe.optimizer,
+            batch_size=recipe.batch_size,
+        )
+
+    def trace(self, number: int) -> Trace:
+        """A test digit, from 0, through the network as it is; a step of the recipe's optimiser."""
+        from chainrule.explain.tracing import trace
+
+        row = slice(number, number + 1)
+        return trace(
+            self.result.network,
+            self.data.X_test[row],
+            one_hot(self.data.y_test[row], N_CLASSES),
+            optimizer=self.recipe.optimizer,
+            learning_rate=self.recipe.learning_rate,
+        )
 
     def _train(self, network: Network, **settings: Any) -> History:
         recipe = self.recipe

@@ -71,6 +71,8 @@ def print_report(results: list[Result], pictures: list[Path], seconds: float) ->
             _say(console, line)
         for line in (*_about_no_answer(result), *_about_the_cause(result)):
             _say(console, line, "yellow")
+        for finding in result.findings:  # the options that help are said with the cause
+            _say(console, f"Found {finding.code}: {finding.message}", "yellow")
         if result.recipe.name == "article" and result.recipe.hidden:
             _say(console, NO_HIDDEN_LAYER)
     _say(console, "")

@@ -512,6 +512,10 @@ def _as_object(
         "best_epoch": best_epoch(mlp),
         "interrupted": trained.interrupted,
         "notices": [*trained.notices, *warned],
+        "findings": [
+            {"code": each.code, "message": each.message, "advice": each.advice}
+            for each in trained.findings
+        ],
         "seconds": trained.seconds,
     }
     return plain(found)  # type: ignore[no-any-return]
@@ -531,6 +535,7 @@ def _show_result(out: Path, curve: Path, trained: Trained) -> None:
         print_classes,
         print_metrics,
         print_residuals,
+        shown,
     )
     from chainrule.monitoring.callbacks import best_epoch
 
@@ -555,5 +560,9 @@ def _show_result(out: Path, curve: Path, trained: Trained) -> None:
         else:
             print_residuals(screen, trained.evaluation)
     screen.print()
+    for finding in trained.findings:
+        screen.print(f"Found {shown(str(finding))}", soft_wrap=True)
+    if trained.findings:
+        screen.print()
     screen.print(f"Learning curve  {curve}", soft_wrap=True)
     screen.print(f"Model           {out}", soft_wrap=True)
