@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from chainrule.base.validation import ShownAsText
@@ -80,9 +81,7 @@ class Summary(ShownAsText):
     def __str__(self) -> str:
         head = ("layer", "kind", "activation", "units", "W", "parameters", "multiplications")
         rows = [head, *(_cells(layer) for layer in self.layers)]
-        rows.append(
-            ("", "all", "", "", "", f"{self.parameters:,}", f"{self.multiplications:,}")
-        )
+        rows.append(("", "all", "", "", "", f"{self.parameters:,}", f"{self.multiplications:,}"))
         widths = [max(len(row[j]) for row in rows) for j in range(len(head))]
         lines = [
             "  ".join(
@@ -124,7 +123,7 @@ class Summary(ShownAsText):
             step = min(24, (height - 60) / max(shown, 1))
             top = (height - 40) / 2 - step * (shown - 1) / 2 + gap
             places.append([(x, top + step * i) for i in range(shown)])
-        for left, right in zip(places, places[1:], strict=False):
+        for left, right in pairwise(places):
             parts += [
                 f'<line x1="{a:.0f}" y1="{b:.1f}" x2="{c:.0f}" y2="{d:.1f}" stroke="{INK}" '
                 'stroke-opacity="0.15"/>'
@@ -208,4 +207,3 @@ def summary(model: Any) -> Summary:
     """
     network, kind = model_network(model)
     return Summary(network, kind)
-
