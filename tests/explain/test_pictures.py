@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import pickle
 import time
 
@@ -45,6 +47,19 @@ def recorded():
     with pytest.warns(match="Maximum iterations"):
         model = MLPClassifier(**SMALL | {"max_iter": 30}, callbacks=[recorder]).fit(*moons)
     return model
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("animation", "diagnosing", "displays_of_inputs", "displays_of_networks"),
+        *("displays_of_training", "recording", "summarizing", "tracing"),
+    ],
+)
+def test_examples_in_docstrings_give_what_they_say(name):
+    failures, tried = doctest.testmod(importlib.import_module(f"chainrule.explain.{name}"))
+    assert tried > 0
+    assert failures == 0
 
 
 def drawn(display):

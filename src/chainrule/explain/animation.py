@@ -51,6 +51,18 @@ def animate(
     ------
     ValueError
         There is no record, it is not said what to show, or the file's name has another ending.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sklearn.datasets import make_moons
+    >>> from chainrule import MLPClassifier, Recorder, animate
+    >>> X, y = make_moons(60, random_state=0)
+    >>> recorder = Recorder(X, y, snapshots=2)
+    >>> model = MLPClassifier((4,), max_iter=900, tol=1e-2, callbacks=[recorder]).fit(X, y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     animate(model, f"{folder}/moons.gif", X=X, y=y).name
+    'moons.gif'
     """
     target = Path(path)
     kind = target.suffix.lower()

@@ -36,6 +36,14 @@ class InputGradientDisplay:
     ax_ : matplotlib Axes
         That of the gradient.
     figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import InputGradientDisplay, Network
+    >>> display = InputGradientDisplay.from_estimator(Network((16, 5, 3), seed=0), np.ones(16))
+    >>> display.gradient.shape
+    (4, 4)
     """
 
     def __init__(self, image: Any, gradient: Any, title: str = "") -> None:
@@ -144,6 +152,15 @@ class ImportanceDisplay:
     ----------
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from chainrule import ImportanceDisplay, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = MLPClassifier(solver="lbfgs", random_state=0).fit(X, y)
+    >>> ImportanceDisplay.from_estimator(model, X, y, n_repeats=2).falls.shape
+    (4, 2)
     """
 
     def __init__(self, names: Sequence[str], falls: Any) -> None:

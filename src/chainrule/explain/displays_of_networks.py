@@ -182,6 +182,15 @@ class ActivationsDisplay:
         derivative is below 5 % of the largest possible.
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import ActivationsDisplay, Network
+    >>> X = np.random.default_rng(0).normal(size=(50, 3))
+    >>> display = ActivationsDisplay.from_estimator(Network((3, 8, 1), seed=0), X)
+    >>> display.ax_.get_title()
+    'Activations by layer'
     """
 
     def __init__(
@@ -270,6 +279,13 @@ class NetworkDisplay:
     ----------
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from chainrule import Network, NetworkDisplay
+    >>> display = NetworkDisplay.from_estimator(Network((3, 8, 1), seed=0))
+    >>> display.ax_.get_title()
+    "The network's weights"
     """
 
     def __init__(

@@ -31,6 +31,13 @@ class GradientFlowDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     lines_ : list of matplotlib Line2D
+
+    Examples
+    --------
+    >>> from chainrule import GradientFlowDisplay
+    >>> display = GradientFlowDisplay([0, 1], [[0.1, 0.3], [0.05, 0.1]]).plot()
+    >>> [line.get_label() for line in display.lines_]
+    ['layer 1', 'layer 2']
     """
 
     def __init__(self, epochs: Any, gradients: Any) -> None:
@@ -119,6 +126,16 @@ class DecisionBoundaryDisplay:
     ax_ : matplotlib Axes
         The last of them.
     figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import DecisionBoundaryDisplay, Network
+    >>> X = np.random.default_rng(0).normal(size=(50, 2))
+    >>> net = Network((2, 8, 2), loss="cross_entropy", seed=0)
+    >>> display = DecisionBoundaryDisplay.from_estimator(net, X, (X[:, 0] > 0).astype(int))
+    >>> display.ax_.get_title()
+    'Decision boundary'
     """
 
     def __init__(
@@ -279,6 +296,16 @@ class LossLandscapeDisplay:
     ----------
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import LossLandscapeDisplay, Network
+    >>> X = np.random.default_rng(0).normal(size=(50, 2))
+    >>> net = Network((2, 8, 1), seed=0)
+    >>> display = LossLandscapeDisplay.from_estimator(net, X, X[:, :1], points=5)
+    >>> display.costs.shape
+    (5, 5)
     """
 
     def __init__(self, steps: Any, costs: Any) -> None:

@@ -34,7 +34,7 @@ class Recorder(Callback):
         Rows as the estimator (or the network) takes them; of these at most `rows`, and one in 25,
         are looked at.
     rows : int, default 256
-    budget : float or None, default 0.05
+    budget : float or None, default 0.04
         Part of the time of the fit that it may take. None: every epoch is kept.
     most : int, default 200
         Epochs of which moments and gradients are kept.
@@ -75,7 +75,7 @@ class Recorder(Callback):
     X: ArrayLike
     y: ArrayLike
     rows: int = 256
-    budget: float | None = 0.05
+    budget: float | None = 0.04
     most: int = 200
     snapshots: int = 20
     seed: int = 0
