@@ -47,6 +47,7 @@ ONCE = {
     "test_model_files",
     "test_persistence",
     "test_persistence_pipelines",
+    "test_pictures",
     "test_plotting",
     "test_schedules",
     "test_sklearn_contract",

@@ -71,6 +71,11 @@ OLDEST = {
         "test_pipelines_of_skrub_s_on_a_table",
         "test_a_table_of_polars_s",
     ],
+    "test_pictures": [
+        "test_weights_of_pixels_are_images",
+        "test_the_recorder_keeps_what_the_equations_say",
+        "test_a_training_as_a_film[gif]",
+    ],
     "test_plotting": ["test_writes_five_whole_pngs_and_nothing_else"],
     "test_prediction": ["test_any_number_of_threads_gives_the_same_bits"],
     "test_products": ["test_products"],

@@ -36,7 +36,7 @@ from chainrule.commands.tables import (
     one_line,
     reading_of,
 )
-from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
+from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail, printable
 
 if TYPE_CHECKING:
     from chainrule.commands.jobs import Trained
@@ -535,7 +535,6 @@ def _show_result(out: Path, curve: Path, trained: Trained) -> None:
         print_classes,
         print_metrics,
         print_residuals,
-        shown,
     )
     from chainrule.monitoring.callbacks import best_epoch
 
@@ -561,7 +560,7 @@ def _show_result(out: Path, curve: Path, trained: Trained) -> None:
             print_residuals(screen, trained.evaluation)
     screen.print()
     for finding in trained.findings:
-        screen.print(f"Found {shown(str(finding))}", soft_wrap=True)
+        screen.print(f"Found {printable(str(finding))}", soft_wrap=True, markup=False)
     if trained.findings:
         screen.print()
     screen.print(f"Learning curve  {curve}", soft_wrap=True)

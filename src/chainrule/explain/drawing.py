@@ -14,7 +14,7 @@ import numpy as np
 
 BLUE, ORANGE, GREY = "#3a78c2", "#e39a3b", "#8c8c8c"
 DASHES: Sequence[Any] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1, 1.5)))
-DIVERGING = "RdBu_r"  # of signed values; its middle is 0
+SIGNED = "cividis"  # from dark, below 0, to light, above 0, also in grey
 LIMIT = "#c0504d"
 
 
@@ -111,17 +111,9 @@ def draw_picture(picture: Picture, ax: Any = None) -> Any:
         if len(picture.labels) > 1:
             ax.legend(frameon=False)
     if picture.limit is not None:
-        ax.axhline(picture.limit, color=LIMIT, linestyle="--", linewidth=1)
-        ax.annotate(
-            f"limit {picture.limit:g}",
-            (1, picture.limit),
-            xycoords=("axes fraction", "data"),
-            xytext=(-2, 2),
-            textcoords="offset points",
-            ha="right",
-            color=LIMIT,
-            fontsize="small",
-        )
+        label = f"limit {picture.limit:g}"
+        ax.axhline(picture.limit, color=LIMIT, linestyle="--", linewidth=1, label=label)
+        ax.legend(frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1, 0.99))
     ax.set(title=plain_text(picture.title), xlabel=plain_text(picture.x), ylabel=picture.y)
     bare(ax)
     return ax

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from html import escape
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from chainrule.base.validation import ShownAsText
@@ -123,7 +123,7 @@ class Summary(ShownAsText):
             step = min(24, (height - 60) / max(shown, 1))
             top = (height - 40) / 2 - step * (shown - 1) / 2 + gap
             places.append([(x, top + step * i) for i in range(shown)])
-        for left, right in itertools.pairwise(places):
+        for left, right in pairwise(places):
             parts += [
                 f'<line x1="{a:.0f}" y1="{b:.1f}" x2="{c:.0f}" y2="{d:.1f}" stroke="{INK}" '
                 'stroke-opacity="0.15"/>'
