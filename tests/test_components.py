@@ -531,6 +531,16 @@ def test_an_unknown_component_raises_in_every_exporter(own, data, suffix, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def _twice(function):
+    """The same, but what it writes last is twice as large."""
+
+    def doubled(*arguments):
+        function(*arguments)
+        arguments[-1][...] *= 2
+
+    return doubled
+
+
 # --- what is refused -------------------------------------------------------------------------
 
 
@@ -540,6 +550,11 @@ def test_wrong_components_are_refused_before_they_train(own, data):
     wrong = own.loss._replace(delta=lambda z, a, y, delta: delta.fill(1.0), made_by=())
     with pytest.raises(DerivativeError, match="laplace"):
         model_of(own, loss=wrong).fit(X, y)
+    for role in ("pullback", "gradient"):
+        right = getattr(own.layer, role)
+        twice = own.layer._replace(**{role: _twice(right)}, made_by=())
+        with pytest.raises(DerivativeError, match=rf"layer '.*gain': {role}.* is wrong"):
+            model_of(own, normalization=twice).fit(X, y)
     with pytest.raises(ValueError, match="no layer that normalises"):
         model_of(own, normalization=layers.dropout(0.5)).fit(X, y)
     with pytest.raises(ValueError, match=r"return_std=True needs loss='gaussian'"):
