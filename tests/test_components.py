@@ -7,8 +7,12 @@ whose insides no pickle can name.
 from __future__ import annotations
 
 import importlib
+import os
 import pickle
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +20,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
+import chainrule
 from chainrule import (
     MLPClassifier,
     MLPRegressor,
@@ -36,13 +41,15 @@ from chainrule.network.checking import DerivativeError
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-SOURCE = '''
+HEAD = """
 import numpy as np
 
 from chainrule import Activation, Layer, Loss, Optimizer, expressions as ex
 from chainrule.equations.layers import scale_and_shift
-from chainrule.equations.vecmath import column_dots, column_sum, exp, row_total
+from chainrule.equations.vecmath import column_sum, exp, row_total
+"""
 
+ACTIVATION = '''
 
 def bent(z, a):
     """a = z / sqrt(1 + z^2)."""
@@ -59,7 +66,9 @@ def bent_formula(z):
 
 
 BENT = Activation("bent", bent, bent_pullback, formula=bent_formula, range=(-1.0, 1.0))
+'''
 
+LOSS = '''
 
 def laplace(z, a, y, c):
     """C = log 2 + s + |mu - y| e^-s: minus the log of Laplace's density, s the log of its width."""
@@ -93,7 +102,9 @@ LAPLACE = Loss(
     deviation=laplace_deviation,
     rescaled=laplace_rescaled,
 )
+'''
 
+OPTIMIZER = '''
 
 def damped(theta, nabla, state, h, t):
     """m <- b m + (1 - b) g; theta <- theta - eta m / (twist + |m|)."""
@@ -107,7 +118,9 @@ def damped(theta, nabla, state, h, t):
 DAMPED = Optimizer(
     "damped", damped, 1, {"learning_rate": 0.01, "beta_1": 0.9, "twist": 0.5}, ("beta_1",)
 )
+'''
 
+LAYER = '''
 
 def gain(W, b, s, a, z):
     """z = W a + s_1 b, unit by unit."""
@@ -139,7 +152,9 @@ GAIN = Layer(
     is_weight=False,
     is_normalisation=True,
 )
+'''
 
+MAKERS = """
 
 def make_bent(power):
     def f(z, a):
@@ -184,7 +199,7 @@ def make_gain(start):
         return 0.0, start
 
     return GAIN._replace(name="made_gain", numbers=numbers, made_by=(make_gain, start))
-'''
+"""
 
 
 class Own(NamedTuple):
@@ -197,7 +212,9 @@ class Own(NamedTuple):
 @pytest.fixture(scope="module")
 def own_module(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
-    (folder / "own_components.py").write_text(SOURCE)
+    (folder / "own_components.py").write_text(
+        HEAD + ACTIVATION + LOSS + OPTIMIZER + LAYER + MAKERS, encoding="utf-8"
+    )
     sys.path.insert(0, str(folder))
     try:
         yield importlib.import_module("own_components")
@@ -531,6 +548,16 @@ def test_an_unknown_component_raises_in_every_exporter(own, data, suffix, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def _twice(function):
+    """The same, but what it writes last is twice as large."""
+
+    def doubled(*arguments):
+        function(*arguments)
+        arguments[-1][...] *= 2
+
+    return doubled
+
+
 # --- what is refused -------------------------------------------------------------------------
 
 
@@ -540,6 +567,11 @@ def test_wrong_components_are_refused_before_they_train(own, data):
     wrong = own.loss._replace(delta=lambda z, a, y, delta: delta.fill(1.0), made_by=())
     with pytest.raises(DerivativeError, match="laplace"):
         model_of(own, loss=wrong).fit(X, y)
+    for role in ("pullback", "gradient"):
+        right = getattr(own.layer, role)
+        twice = own.layer._replace(**{role: _twice(right)}, made_by=())
+        with pytest.raises(DerivativeError, match=rf"layer '.*gain': {role}.* is wrong"):
+            model_of(own, normalization=twice).fit(X, y)
     with pytest.raises(ValueError, match="no layer that normalises"):
         model_of(own, normalization=layers.dropout(0.5)).fit(X, y)
     with pytest.raises(ValueError, match=r"return_std=True needs loss='gaussian'"):
@@ -554,3 +586,78 @@ def test_a_classifier_takes_an_activation_that_gives_probabilities(own, data):
     labels = (y[:, 0] > 50).astype(int)
     model = MLPClassifier((4,), own.activation, normalization=own.layer, max_iter=3, random_state=0)
     assert model.fit(X, labels).predict_proba(X).shape == (80, 2)
+
+
+# --- one entry, one file -----------------------------------------------------------------------
+
+ENTRIES = {
+    "activations": ACTIVATION + '\nACTIVATIONS["bent"] = BENT\n',
+    "losses": LOSS + '\nLOSSES["laplace"] = LAPLACE\n',
+    "optimizers": OPTIMIZER + '\nOPTIMIZERS["damped"] = DAMPED\n',
+    "layers": LAYER + '\nLAYERS["gain"] = GAIN\n',
+}
+BY_NAME = """
+import sys
+import warnings
+
+import numpy as np
+
+import chainrule
+from chainrule.commands.cli import main
+
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(0)
+X = rng.normal(size=(60, 2))
+y = X[:, 0] + 0.1 * rng.laplace(size=60)
+names = {"loss": "laplace", "activation": "bent", "solver": "damped", "beta_1": 0.8}
+given = names | {"solver_options": {"twist": 0.2}, "max_iter": 3, "random_state": 0}
+model = chainrule.MLPRegressor(**given, normalization="gain").fit(X, y)
+chainrule.save(model, "own.chainrule")
+again = chainrule.load("own.chainrule")
+for a, b in zip(again.predict(X, return_std=True), model.predict(X, return_std=True)):
+    np.testing.assert_array_equal(a, b)
+model = chainrule.MLPRegressor(**given).fit(X, y)
+for suffix in ("py", "c", "mjs", "onnx"):
+    assert chainrule.export(model, f"own.{suffix}", sample=X) < 1e-5
+net = chainrule.Network((2, 3, 2), activation="bent", loss="laplace", seed=0)
+assert chainrule.gradcheck(net, X, y[:, None])
+chainrule.train(net, X, y[:, None], optimizer="damped", hyper={"twist": 0.1}, epochs=1)
+np.savetxt("d.csv", np.column_stack([X, y]), "%.6f", ",", header="a,b,y", comments="")
+sys.argv = ["chainrule", "train", "d.csv", "-t", "y", "-q", "--cv", "2", "--max-iter", "2"]
+sys.argv += ["--loss", "laplace", "--activation", "bent", "--solver", "damped"]
+sys.argv += ["--normalization", "gain", "--solver-options", '{"twist": 0.3}', "-o", "d.chainrule"]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+sys.argv = ["chainrule", "predict", "d.chainrule", "d.csv", "-o", "p.csv"]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+assert open("p.csv").readline().strip().split(",")[-1] == "deviation"
+"""
+
+
+@pytest.mark.once
+def test_an_entry_in_one_file_is_known_everywhere(tmp_path):
+    """A copy of the package in which each module of equations has one entry more."""
+    pytest.importorskip("onnxruntime")
+    shutil.copytree(
+        Path(chainrule.__file__).parent,
+        tmp_path / "chainrule",
+    )
+    for module, text in ENTRIES.items():
+        with open(
+            tmp_path / "chainrule" / "equations" / f"{module}.py", "a", encoding="utf-8"
+        ) as f:
+            f.write(text)
+    done = subprocess.run(
+        [sys.executable, "-c", BY_NAME],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -556,7 +556,17 @@ class MLPRegressor(RegressorMixin, MLPBase):
         return self._loss().deviation is not None
 
     def _of_one_row(self, output: Callable[[Array], Array]) -> Callable[[Array], Any]:
-        return lambda x: self._predictions(output(x)[np.newaxis])[0]
+        behind, k, q = self._behind(), self.n_outputs_, len(self._levels())
+
+        def predict(x: Array) -> Any:
+            outputs = output(x)
+            if behind is not None:
+                outputs = (outputs * behind[1] + behind[0]).astype(outputs.dtype)
+            if q > 1:
+                return outputs if k == 1 else outputs.reshape(k, q)
+            return outputs[0] if k == 1 else outputs[:k]
+
+        return predict
 
     def _class_weighted(self, y: Any, weight: Array | None, incremental: bool) -> Array | None:
         return weight

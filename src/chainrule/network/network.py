@@ -19,7 +19,7 @@ from chainrule.base.validation import check_matrix, check_pair, float_dtype, how
 from chainrule.equations import backprop
 from chainrule.equations.activations import ACTIVATIONS, Activation, identity, identity_pullback
 from chainrule.equations.initializers import INITIALIZERS, Initializer
-from chainrule.equations.layers import AFFINE, NO_STATISTICS, Layer
+from chainrule.equations.layers import AFFINE, LAYERS, NO_STATISTICS, Layer
 from chainrule.equations.losses import FUSED, LOSSES, Loss, fuse
 from chainrule.equations.vecmath import matrices, vectors
 from chainrule.network.backpropagation import Backpropagation
@@ -70,7 +70,7 @@ class Network:
     ValueError
         Sizes, names, shapes or starting values that make no network.
     chainrule.DerivativeError
-        An activation or loss of your own whose derivative is wrong.
+        An activation, loss or layer of your own whose derivative is wrong.
 
     Examples
     --------
@@ -132,13 +132,16 @@ class Network:
 
     def _check_own_pieces(self) -> None:
         """Check the derivatives of pieces that are not ours, once each; tests check ours."""
-        from chainrule.network.checking import check_activation, check_loss
+        from chainrule.network.checking import check_activation, check_layer, check_loss
 
         for activation, n in zip(self.activations[1:], self.sizes[1:], strict=True):
             if not _our_pair(activation, ACTIVATIONS.values(), activation[1:3]):
                 check_activation(activation, n)
         if not _our_pair(self.loss, (*LOSSES.values(), *FUSED.values()), self.loss[1:3]):
             check_loss(self.loss, self.activations[self.L], self.sizes[-1])
+        for l, layer in enumerate(self.layers[1:], start=1):
+            if not _our_pair(layer, LAYERS.values(), layer[1:3]):
+                check_layer(layer, *self.sizes[l - 1 : l + 1])
 
     def _lay_out(self) -> tuple[Index, int]:
         """Tables (offset, rows, columns) of W, b in theta and s in constants, by layer; and P."""
