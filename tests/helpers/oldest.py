@@ -52,6 +52,7 @@ OLDEST = {
     "test_initializers": ["test_moments"],
     "test_inspect": ["test_an_estimator"],
     "test_interrupts": ["test_what_a_callback_swallows_is_raised_at_the_end"],
+    "test_judging": ["test_importance_is_by_how_much_more_is_erred"],
     "test_layers": ["test_engines_agree"],
     "test_layout": ["test_importing_is_light"],
     "test_levels": ["test_a_float_is_digits_that_read_back_the_same"],

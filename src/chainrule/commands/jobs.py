@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from chainrule.commands.baselines import described
 from chainrule.commands.evaluation import RESAMPLES, Evaluation
+from chainrule.commands.judging import judge
 from chainrule.commands.options import option, parameters
-from chainrule.commands.predicting import judge, predict_frame
+from chainrule.commands.predicting import predict_frame
 from chainrule.commands.preparing import Table
 from chainrule.commands.values import check_numbers, check_value, of_options
 from chainrule.estimators.tabular import ESTIMATORS, LARGEST, tabular_pipeline
@@ -58,6 +60,8 @@ class Trained:
         That the training took.
     findings : list of Finding
         What `chainrule.diagnose` says of it.
+    compared_with : dict
+        What the model's file keeps of the baselines; see `chainrule.commands.baselines`.
     """
 
     model: Any
@@ -68,6 +72,7 @@ class Trained:
     notices: list[str]
     seconds: float
     findings: list[Finding] = field(default_factory=list)
+    compared_with: dict[str, Any] = field(default_factory=dict)
 
 
 class Plan(NamedTuple):
@@ -281,13 +286,16 @@ def train(
     tested: list[NDArray[Any]] = []
     predictions: dict[str, list[Any]] = {"": [], "trivial": [], "linear": []}
     interrupted, final, rows = False, model, np.arange(len(table.y))
+    compared_with: dict[str, Any] = {}
     for i, (rows, held) in enumerate(plan.parts):
         part = f"fold {i + 1} of {len(plan.parts)}" if plan.folds else "training"
         final, interrupted = _fit(clone(model), table, rows, part, on_epoch, notices, keep)
         if interrupted and plan.folds:
             break
         try:
-            parts = _with_baselines(final, table, rows) if len(held) else {}
+            parts = _with_baselines(final, table, rows)
+            compared_with = described(parts)
+            parts = parts if len(held) else {}
             said = {name: predict_frame(each, table.X.iloc[held]) for name, each in parts.items()}
         except KeyboardInterrupt:
             interrupted = True
@@ -299,6 +307,10 @@ def train(
     if plan.folds and not interrupted:
         rows = np.arange(len(table.y))
         final, interrupted = _fit(clone(model), table, rows, "all rows", on_epoch, notices)
+        try:
+            compared_with = described(_with_baselines(final, table, rows))
+        except KeyboardInterrupt:
+            interrupted = True
     seconds = time.perf_counter() - started
     found: dict[str, Evaluation] = {}
     truth = table.y[np.concatenate([np.empty(0, np.int64), *tested])]
@@ -319,6 +331,7 @@ def train(
         notices=list(dict.fromkeys(notices)),
         seconds=seconds,
         findings=[] if interrupted else _diagnosed(final, table, rows, plan),
+        compared_with=compared_with,
     )
 
 

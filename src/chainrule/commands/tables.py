@@ -17,6 +17,7 @@ from chainrule.base.whole_files import check_writable, would_replace
 from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
 if TYPE_CHECKING:
+    from chainrule.commands.judging import Judged
     from chainrule.commands.predicting import Counts
     from chainrule.tables.types import Reading
 
@@ -259,13 +260,19 @@ def evaluate(
       chainrule evaluate model.chainrule test.csv --json
     """
     with bad_input():
-        from chainrule.commands import predicting
+        from chainrule.commands import judging, predicting
 
         if report is not None:
             check_new([report], force, "--report")
         stored = predicting.open_model(model)
-        judged = predicting.evaluate_file(
-            stored, data, target=target, seed=seed, table=table, query=query
+        judged = judging.evaluate_file(
+            stored,
+            data,
+            target=target,
+            seed=seed,
+            table=table,
+            query=query,
+            with_importances=report is not None,
         )
     for notice in judged.notices:
         note(notice)
@@ -284,6 +291,8 @@ def evaluate(
                     "Data": data,
                     "Date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
                 },
+                baselines=judged.baselines,
+                importances=judged.importances,
                 y=judged.truth if regression else None,
                 predicted=judged.predicted if regression else None,
                 model=stored.estimator,
@@ -294,6 +303,8 @@ def evaluate(
         from chainrule.monitoring.callbacks import plain
 
         found = {"model": str(model), "target": target or stored.target, **evaluation.as_dict()}
+        found["baselines"] = judged.baselines
+        found |= {"importances": _as_objects(judged)} if report is not None else {}
         print(json.dumps(plain(found | {"notices": judged.notices}), allow_nan=False))
         return
     from chainrule.commands import evaluation_text as text
@@ -303,7 +314,8 @@ def evaluate(
         return
     screen = text.console(sys.stdout)
     screen.print(f"{evaluation.n:,} rows of {data}\n", soft_wrap=True)
-    text.print_metrics(screen, evaluation, {})
+    known = {name: metrics for name, metrics in judged.baselines.items() if metrics is not None}
+    text.print_metrics(screen, evaluation, known)
     screen.print()
     if evaluation.task == "classification":
         text.print_classes(screen, evaluation)
@@ -312,3 +324,7 @@ def evaluate(
         text.print_residuals(screen, evaluation)
     if report is not None:
         screen.print(f"\nReport  {report}", soft_wrap=True)
+
+
+def _as_objects(judged: Judged) -> list[dict[str, object]]:
+    return [{"column": each.column, **each.increase._asdict()} for each in judged.importances]
