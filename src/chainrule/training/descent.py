@@ -22,7 +22,16 @@ from chainrule.equations.regularizers import RULES, Rules
 from chainrule.equations.vecmath import ALONE, ANNOUNCED, QUEUE
 from chainrule.network.network import Network
 from chainrule.training import ahead, kernel
-from chainrule.training.kernel import Buffers, Components, Data, Schedule, State, Traits, Worker
+from chainrule.training.arguments import (
+    ARGUMENTS,
+    Buffers,
+    Components,
+    Data,
+    Schedule,
+    State,
+    Traits,
+    Worker,
+)
 from chainrule.training.plan import Plan, make_plan
 from chainrule.training.state import Copies, RunState
 
@@ -418,7 +427,7 @@ def _executable(
 
     with ahead.compiling_descend(network.dtype):
         compiled = Components._make(map(addresses, Components._fields))
-    descend = compilation.compiled(kernel.descend, kernel.ARGUMENTS, network.dtype)
+    descend = compilation.compiled(kernel.descend, ARGUMENTS, network.dtype)
     return compiled, compilation.entry_point(descend)
 
 
