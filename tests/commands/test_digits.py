@@ -101,7 +101,7 @@ def test_final_accuracies_are_distributed_as_the_articles(article_runs):
 
 @pytest.mark.parametrize(
     ("changes", "seeds"),
-    [({"output_activation": "identity"}, 40), ({"init": "he_normal"}, 12)],
+    [({"output_activation": "identity"}, 32), ({"init": "he_normal"}, 6)],
     ids=["an output that cannot die", "another start"],
 )
 def test_the_distribution_tells_other_recipes_from_the_articles(data, changes, seeds):
