@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.commands.evaluation import RESAMPLES, Evaluation, evaluate_classes, evaluate_numbers
-from chainrule.estimators.tabular import MISSING
+from chainrule.estimators.cleaning import MISSING
 from chainrule.tables.cells import as_numbers, as_strings, listed
 from chainrule.tables.columns import marks_in, present
 from chainrule.tables.levels import as_levels, nearly
