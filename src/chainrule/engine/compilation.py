@@ -143,10 +143,10 @@ def _sources() -> list[Path]:
     They are the modules named here and, found in them, whatever of ours they take from others,
     in which folders ever these stand.
     """
-    from chainrule.engine import formulas, loops, products, rows, views, work_queue
+    from chainrule.engine import formulas, lookups, loops, products, rows, views, work_queue
     from chainrule.equations import backprop, regularizers
 
-    named = (backprop, work_queue, formulas, loops, products, regularizers, rows, views)
+    named = (backprop, work_queue, formulas, lookups, loops, products, regularizers, rows, views)
     found = [sys.modules[__name__], *named]
     for module in found:  # which grows
         for value in vars(module).values():
@@ -339,7 +339,7 @@ def _register_helpers(fn: types.FunctionType, inline: bool = False) -> None:
     from numba.extending import register_jitable
 
     # Importing them is what registers their bodies.
-    from chainrule.engine import loops, products, rows, views, work_queue  # noqa: F401
+    from chainrule.engine import lookups, loops, products, rows, views, work_queue  # noqa: F401
     from chainrule.engine.formulas import HELPER
 
     for _, value in _globals_read(fn):
