@@ -102,7 +102,7 @@ def stored_at(path: str | os.PathLike[str], model: Any) -> Stored:
 
     header = read_header(path)
     first = model[0] if hasattr(model, "steps") else model
-    if hasattr(first, "kinds_"):
+    if hasattr(first, "kinds_") and hasattr(first, "get_feature_names_out"):
         names = list(first.get_feature_names_out())
     else:
         names = [str(name) for name in getattr(model, "feature_names_in_", [])]

@@ -14,7 +14,9 @@ from sklearn.base import clone
 from chainrule.base.validation import nearest
 from chainrule.estimators.classifier import MLPClassifier
 from chainrule.estimators.cleaning import MAX_LEVELS, TableCleaner
+from chainrule.estimators.raw_columns import ANY_NUMBER
 from chainrule.estimators.regressor import MLPRegressor
+from chainrule.estimators.tabular_ensemble import TabularEnsemble
 from chainrule.tables.skrub_folder import prepare_skrub
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ def tabular_pipeline(
         "classification" is an `MLPClassifier`, "regression" an `MLPRegressor`; both hold out a
         tenth of the rows, stop when the loss on them has not fallen for 20 epochs, and put the
         best epoch's parameters back; 500 epochs at most, batches of 32, steps of 0.002, dropout
-        of 0.1.
+        of 0.1. A `TabularClassifier` or `TabularRegressor` takes the cleaned columns as they are:
+        they have an encoding of their own.
     kinds : dict of str to str, default=None
         Kinds of columns that you know better, by name; see `TableCleaner`.
     max_levels : int, default=40
@@ -63,7 +66,8 @@ def tabular_pipeline(
     Returns
     -------
     sklearn.pipeline.Pipeline
-        Steps "clean", "encode" and "mlp" ("estimator" if it is your own).
+        Steps "clean", "encode" and "mlp" ("estimator" if it is your own); no "encode" before a
+        `TabularClassifier` or `TabularRegressor`.
 
     Raises
     ------
@@ -102,10 +106,16 @@ def tabular_pipeline(
         )
     else:
         name = "mlp" if isinstance(estimator, tuple(ESTIMATORS.values())) else "estimator"
+    kinds = None if kinds is None else dict(kinds)
+    estimator = clone(estimator)
+    if isinstance(estimator, TabularEnsemble):
+        if estimator.kinds is None:
+            estimator.set_params(kinds=kinds)
+        return Pipeline([("clean", TableCleaner(kinds, ANY_NUMBER)), (name, estimator)])
     steps = [
-        ("clean", TableCleaner(None if kinds is None else dict(kinds), max_levels)),
+        ("clean", TableCleaner(kinds, max_levels)),
         ("encode", encoder(text_columns, random_state)),
-        (name, clone(estimator)),
+        (name, estimator),
     ]
     return Pipeline(steps)
 
