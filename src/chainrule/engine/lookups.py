@@ -251,14 +251,15 @@ def _collect_rows(builder: Any, number: Any, x: Rows) -> None:
 
 
 def _table_of_rows(builder: Any, number: Any, x: Rows) -> None:
-    W, s, nodes, scale, mean, E, shift = range(7)
+    W, s, b, nodes, scale, mean, E, shifted = range(8)
     d, q = x.at(nodes, Word(0)), builder.sub(x.length(nodes), Word(1))
     last = x.at(nodes, q)
     with _tiles(builder, number, x.length(W, 1)) as tile:
         offset, total = tile.sums(), tile.sums()
+        offset.set(tile.load(x.row(b, Word(0))))
 
         def weighed(t: Any) -> list[Any]:
-            """c_t s_t W_t; its share of the shift is added."""
+            """c_t s_t W_t; its share of the shifted bias is added."""
             w, column = tile.load(x.row(W, t)), builder.sub(t, d)
             factor = x.at(s, t)
             by = builder.fneg(builder.fmul(x.at(mean, column), factor))
@@ -284,7 +285,7 @@ def _table_of_rows(builder: Any, number: Any, x: Rows) -> None:
         with cgutils.for_range(builder, builder.sub(x.length(E), last)) as place:
             row = builder.add(last, place.index)
             tile.store(weighed(builder.sub(row, q)), x.row(E, row))
-        tile.store(offset.get(), x.row(shift, Word(0)))
+        tile.store(offset.get(), x.row(shifted, Word(0)))
 
 
 def _table_of_rows_pullback(builder: Any, number: Any, x: Rows) -> None:
@@ -292,7 +293,7 @@ def _table_of_rows_pullback(builder: Any, number: Any, x: Rows) -> None:
     d, q = x.at(nodes, Word(0)), builder.sub(x.length(nodes), Word(1))
     last = x.at(nodes, q)
     with _tiles(builder, number, x.length(W, 1)) as tile:
-        of_shift, running = tile.load(x.row(total, Word(0))), tile.sums()
+        of_bias, running = tile.load(x.row(total, Word(0))), tile.sums()
         is_first = builder.icmp_signed("==", tile.k, Word(0))
 
         def learn(t: Any, slope: list[Any]) -> None:
@@ -308,7 +309,7 @@ def _table_of_rows_pullback(builder: Any, number: Any, x: Rows) -> None:
             column = builder.sub(t, d)
             by = tile.spread(builder.fneg(x.at(mean, column)))
             g = tile.times(tile.spread(x.at(scale, column)), g)
-            learn(t, tile.plus(g, tile.times(by, of_shift)))
+            learn(t, tile.plus(g, tile.times(by, of_bias)))
 
         with cgutils.for_range(builder, d) as column:
             learn(column.index, tile.load(x.row(G, column.index)))
@@ -329,5 +330,5 @@ def _table_of_rows_pullback(builder: Any, number: Any, x: Rows) -> None:
 
 _by_hand(lookups.look_up_rows, 6, _look_up_rows)
 _by_hand(lookups.collect_rows, 7, _collect_rows)
-_by_hand(lookups.table_of_rows, 5, _table_of_rows)
+_by_hand(lookups.table_of_rows, 6, _table_of_rows)
 _by_hand(lookups.table_of_rows_pullback, 5, _table_of_rows_pullback)

@@ -300,7 +300,7 @@ def _executable(
         address(output.f, "f"),
         address(chosen.delta, "delta"),
     )
-    compiled = compilation.compiled(kernel.train_steps, kernel.ARGUMENTS, dtype)
+    compiled = compilation.compiled(kernel.train_steps, kernel.ARGUMENTS, dtype, inline=False)
     return components, compilation.entry_point(compiled)
 
 
