@@ -107,6 +107,20 @@ def _gate(x: Any, out: Any) -> Any:
     return body
 
 
+@overload(vecmath.gate_silu, EXACT)
+def _gate_silu(z: Any, a: Any, out: Any) -> Any:
+    logistic = FORMULAS[z.dtype]["logistic"]
+
+    def body(z, a, out):  # type: ignore[no-untyped-def]
+        z, a, out = z.ravel(), a.ravel(), out.ravel()
+        one = out.dtype.type(1)
+        for i in range(len(out)):
+            s = logistic(z[i])
+            out[i] *= s + a[i] * (one - s)
+
+    return body
+
+
 @overload(vecmath.copy)
 def _copy(x: Any, out: Any) -> Any:
     return lambda x, out: _start_from(x, out)  # noqa: PLW0108
