@@ -24,6 +24,7 @@ ROOMS = (
     "monitoring",
     "tables",
     "training",
+    "ensembles",
     "estimators",
     "files",
     "exports",
@@ -43,6 +44,7 @@ HEAVY = ["numba", "llvmlite", "scipy", "sklearn", "matplotlib", "pandas", "rich"
 HEAVY += ["pyarrow", "duckdb"]
 # They build on scikit-learn and load it.
 ESTIMATORS = ("MLPClassifier", "MLPRegressor", "tabular_pipeline")
+ESTIMATORS += ("TabularClassifier", "TabularRegressor")
 
 
 def imports(module):

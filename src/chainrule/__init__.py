@@ -57,6 +57,8 @@ _HOMES = {
     "SCHEDULES": "equations.schedules",
     "Schedule": "equations.schedules",
     "TRUSTED_TYPES": "files.trusted",
+    "TabularClassifier": "estimators.tabular_classifier",
+    "TabularRegressor": "estimators.tabular_regressor",
     "TensorBoard": "monitoring.loggers",
     "activations": "equations.activations",
     "backprop": "equations.backprop",
@@ -120,6 +122,8 @@ __all__ = [
     "ProgressBar",
     "Resume",
     "Schedule",
+    "TabularClassifier",
+    "TabularRegressor",
     "TensorBoard",
     "__version__",
     "activations",
@@ -184,6 +188,8 @@ if TYPE_CHECKING:
     from chainrule.estimators.classifier import MLPClassifier
     from chainrule.estimators.regressor import MLPRegressor
     from chainrule.estimators.tabular import tabular_pipeline
+    from chainrule.estimators.tabular_classifier import TabularClassifier
+    from chainrule.estimators.tabular_regressor import TabularRegressor
     from chainrule.exports.exporting import export
     from chainrule.files.container import ModelFileError
     from chainrule.files.persistence import load, read_header, save

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.commands.evaluation import RESAMPLES, Evaluation, evaluate_classes, evaluate_numbers
-from chainrule.estimators.tabular import MISSING
+from chainrule.estimators.cleaning import MISSING
 from chainrule.tables.cells import as_numbers, as_strings, listed
 from chainrule.tables.columns import marks_in, present
 from chainrule.tables.levels import as_levels, nearly
@@ -102,7 +102,7 @@ def stored_at(path: str | os.PathLike[str], model: Any) -> Stored:
 
     header = read_header(path)
     first = model[0] if hasattr(model, "steps") else model
-    if hasattr(first, "kinds_"):
+    if hasattr(first, "kinds_") and hasattr(first, "get_feature_names_out"):
         names = list(first.get_feature_names_out())
     else:
         names = [str(name) for name in getattr(model, "feature_names_in_", [])]
