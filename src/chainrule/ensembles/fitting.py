@@ -100,7 +100,7 @@ def fit_ensemble(
     steps = max(1, round(n / settings.batch))
     arrangement = arrange(layout, settings, K, -(-n // steps))
     x = encoded(inputs, layout)
-    with one_blas_thread():
+    with one_blas_thread(), np.errstate(all="ignore"):
         theta = starting_values(inputs, layout, settings, arrangement, rng)
     key = int(rng.integers(1 << 53))
     chosen = choose_engine(engine, layout, settings, K, n)

@@ -32,7 +32,7 @@ from chainrule.equations.vecmath import ABORTED, ALONE, QUEUE
 from chainrule.training.descent import DivergenceError
 
 LOOK = 0.2  # seconds between looks for Ctrl-C
-WORTH_COMPILING = 3.0  # seconds of estimated work in NumPy
+WORTH_COMPILING = 0.5  # seconds of estimated work in NumPy
 COST_ROWS = 1 << 14  # whose costs are computed together
 LINE = 64  # bytes
 TINY = float(np.finfo(np.float32).tiny) ** 0.75
