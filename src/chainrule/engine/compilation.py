@@ -440,7 +440,9 @@ def _cfunc(fn: types.FunctionType, signature: Any) -> Any:
 _compiled: dict[tuple[Any, Arguments, np.dtype[Any]], Any] = {}
 
 
-def compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any]) -> Any:
+def compiled(
+    fn: Any, arguments: Arguments, dtype: np.dtype[Any], *, inline: bool = True
+) -> Any:
     """The compiled form of a function that calls through tables of addresses.
 
     Parameters
@@ -450,6 +452,9 @@ def compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any]) -> Any:
         The kind of each, as in ROLES; of a NamedTuple its class and the kinds of its fields. An
         array in a NamedTuple must be exactly of its kind: one that is only read, too.
     dtype : float32 or float64
+    inline : bool, default True
+        Make the functions that it calls a part of it: faster where they do little, and slower to
+        compile.
 
     Raises
     ------
@@ -463,7 +468,7 @@ def compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any]) -> Any:
             from numba.np.numpy_support import from_dtype
 
             _announce(dtype)
-            _register_helpers(fn, inline=True)
+            _register_helpers(fn, inline)
             dispatcher: Any = njit(**OPTIONS)(fn)
             dispatcher._cache = _cache(fn, arguments)
             with _compiling():

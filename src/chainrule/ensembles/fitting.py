@@ -11,6 +11,7 @@ import numpy as np
 
 from chainrule.base.types import Array, Index
 from chainrule.base.validation import suggest
+from chainrule.engine.threads import one_blas_thread
 from chainrule.ensembles.fitted import FittedEnsemble
 from chainrule.ensembles.inputs import InputLayout, Inputs, check_inputs, encoded
 from chainrule.ensembles.loop import Loop, choose_engine
@@ -99,7 +100,8 @@ def fit_ensemble(
     steps = max(1, round(n / settings.batch))
     arrangement = arrange(layout, settings, K, -(-n // steps))
     x = encoded(inputs, layout)
-    theta = starting_values(inputs, layout, settings, arrangement, rng)
+    with one_blas_thread(), np.errstate(all="ignore"):
+        theta = starting_values(inputs, layout, settings, arrangement, rng)
     key = int(rng.integers(1 << 53))
     chosen = choose_engine(engine, layout, settings, K, n)
     loop = begin(

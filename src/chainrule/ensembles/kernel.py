@@ -143,7 +143,8 @@ class Worker(NamedTuple):
         Where in these each layer's matrix is.
     E, G : (table_rows, h_1)
         The table that rows of the batch look up, and its gradient.
-    shift, total : (h_1,)
+    shifted, total : (h_1,)
+        The first layer's bias with the means of its columns in it, and Σ_rows δ^1.
     bits : uint64
     none : (0,) float64
         Affine layers have no constants.
@@ -160,7 +161,7 @@ class Worker(NamedTuple):
     places: Index
     E: Array
     G: Array
-    shift: Array
+    shifted: Array
     total: Array
     bits: Any
     none: Array
@@ -250,41 +251,37 @@ def train_steps(
     net = views_of(state.theta, state, plan)
     n_blocks, n_chunks, phase = len(plan.blocks) - 1, len(plan.chunks) - 1, 0
     mine = my_chunks = 0  # what this thread did last, a bit for each
-    if plan.shares:
-        for k in range(first, end):
-            done = 0
-            i = claim(queue, phase, n_blocks, -1, mine)
-            while i < n_blocks:
-                propagate(calls, net, plan, x, data, schedule, numbers, worker, before, k, i)
-                done |= 1 << i
-                i = claim(queue, phase, n_blocks, i, mine)
-            mine, done = done, 0
-            i = claim(queue, phase + 1, n_chunks, -1, my_chunks)
+    k = first
+    while k < end:
+        # Members that share nothing need not wait for each other: each takes all steps at once.
+        last = k + 1 if plan.shares else end
+        done = 0
+        i = claim(queue, phase, n_blocks, -1, mine)
+        while i < n_blocks:
+            for step in range(k, last):
+                propagate(calls, net, plan, x, data, schedule, numbers, worker, before, step, i)
+                if not plan.shares:
+                    update(state, plan, schedule, numbers, before + step, i)
+            done |= 1 << i
+            i = claim(queue, phase, n_blocks, i, mine)
+        mine, done = done, 0
+        phase += 1
+        if plan.shares:
+            i = claim(queue, phase, n_chunks, -1, my_chunks)
             while i < n_chunks:
                 update(state, plan, schedule, numbers, before + k, i)
                 done |= 1 << i
-                i = claim(queue, phase + 1, n_chunks, i, my_chunks)
+                i = claim(queue, phase, n_chunks, i, my_chunks)
             my_chunks = done
-            phase += 2
-    else:
-        items = min(n_blocks, 32)
-        item = claim(queue, phase, items, -1, 0)
-        while item < items:
-            for i in range(item, n_blocks, items):
-                for k in range(first, end):
-                    propagate(calls, net, plan, x, data, schedule, numbers, worker, before, k, i)
-                    update(state, plan, schedule, numbers, before + k, i)
-            item = claim(queue, phase, items, item, 0)
-        phase += 1
+            phase += 1
+        k = last
     if validates:
         net = views_of(state.average, state, plan)
         folds = len(data.fold_starts) - 1
-        items = min(folds, 32)
-        item = claim(queue, phase, items, -1, 0)
-        while item < items:
-            for fold in range(item, folds, items):
-                predict_fold(calls, net, plan, x, data, worker, fold)
-            item = claim(queue, phase, items, item, 0)
+        i = claim(queue, phase, folds, -1, 0)
+        while i < folds:
+            predict_fold(calls, net, plan, x, data, worker, i)
+            i = claim(queue, phase, folds, i, 0)
 
 
 def calls_of(components: Components, like: Array) -> Calls:
@@ -362,8 +359,8 @@ def propagate(
     take_rows(data.Y, worker.rows[:m], worker.y[:m])
     for i in range(first, end):
         r, e = starts[i - first], starts[i - first + 1]
-        look_up_table(net.W[i][1], net.s[i], x, worker.E, worker.shift)
-        first_layer(x, worker.rows[r:e], worker.E, worker.shift, net.b[i][1], a[0][r:e], z[1][r:e])
+        look_up_table(net.W[i][1], net.s[i], net.b[i][1], x, worker.E, worker.shifted)
+        first_layer(x, worker.rows[r:e], worker.E, worker.shifted, a[0][r:e], z[1][r:e])
     for l in range(1, L):
         calls.f[0](z[l], a[l])
         slope[l].fill(1)
@@ -464,13 +461,13 @@ def update(
 
 
 def forward_of_member(
-    calls: Calls, net: Views, plan: Plan, x: Encoded, worker: Worker, i: int, m: int
+    calls: Calls, net: Views, plan: Plan, x: Encoded, worker: Worker, rows: Index, i: int
 ) -> None:
-    """a^L of member i on the first m of the worker's rows, without dropout."""
+    """a^L of member i on some rows, without dropout."""
     L = len(plan.widths) - 1
-    place(worker, plan, m)
+    place(worker, plan, len(rows))
     z, a = matrices(worker.z, worker.places), matrices(worker.a, worker.places)
-    first_layer(x, worker.rows[:m], worker.E, worker.shift, net.b[i][1], a[0], z[1])
+    first_layer(x, rows, worker.E, worker.shifted, a[0], z[1])
     for l in range(1, L):
         calls.f[0](z[l], a[l])
         affine(net.W[i][l + 1], net.b[i][l + 1], worker.none, a[l], z[l + 1])
@@ -485,10 +482,10 @@ def predict_fold(
     start, end = data.fold_starts[fold], data.fold_starts[fold + 1]
     part = 1 / max(1, (k - fold + F - 1) // F)
     for i in range(fold, k, F):
-        look_up_table(net.W[i][1], net.s[i], x, worker.E, worker.shift)
+        look_up_table(net.W[i][1], net.s[i], net.b[i][1], x, worker.E, worker.shifted)
         for r in range(start, end, len(worker.rows)):
             e = min(r + len(worker.rows), end)
-            worker.rows[: e - r] = data.fold_rows[r:e]
-            forward_of_member(calls, net, plan, x, worker, i, e - r)
+            rows = data.fold_rows[r:e]
+            forward_of_member(calls, net, plan, x, worker, rows, i)
             a = matrices(worker.a, worker.places)
-            add_clipped(a[L], data.low, data.high, part, worker.rows[: e - r], data.outside)
+            add_clipped(a[L], data.low, data.high, part, rows, data.outside)

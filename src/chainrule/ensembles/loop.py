@@ -32,8 +32,9 @@ from chainrule.equations.vecmath import ABORTED, ALONE, QUEUE
 from chainrule.training.descent import DivergenceError
 
 LOOK = 0.2  # seconds between looks for Ctrl-C
-WORTH_COMPILING = 3.0  # seconds of estimated work in NumPy
+WORTH_COMPILING = 0.5  # seconds of estimated work in NumPy
 COST_ROWS = 1 << 14  # whose costs are computed together
+LINE = 64  # bytes
 TINY = float(np.finfo(np.float32).tiny) ** 0.75
 
 
@@ -77,13 +78,10 @@ class Loop:
     ) -> None:
         self.x, self.settings, self.plan = x, settings, arrangement.plan
         self.engine, self.n_threads, self.loss, self.seed = engine, n_threads, loss, seed
-        self.state = State(
-            theta.copy(),
-            np.zeros(arrangement.nabla_size, theta.dtype),
-            np.zeros_like(theta),
-            np.zeros_like(theta),
-            theta.copy(),
-        )
+        dtype, P = theta.dtype, len(theta)
+        sizes = (P, arrangement.nabla_size, P, P, P)
+        self.state = State(*(aligned(size, dtype) for size in sizes))
+        self.state.theta[:] = self.state.average[:] = theta
         n, F = len(Y), settings.folds
         mass = np.bincount(folds, weight, F)
         self.steps = max(1, round(n / settings.batch))
@@ -204,10 +202,10 @@ class Loop:
             np.zeros(len(plan.W) + 1, np.int64),
             np.zeros((M, 1), dtype),
             np.zeros((M, int(widths[-1])), dtype),
-            *(np.zeros(size, dtype) for _ in range(4)),
+            *(aligned(size, dtype) for _ in range(4)),
             np.zeros((len(widths), 3), np.int64),
-            np.zeros((rows, h), dtype),
-            np.zeros((rows, h), dtype),
+            aligned(rows * h, dtype).reshape(rows, h),
+            aligned(rows * h, dtype).reshape(rows, h),
             np.zeros(h, dtype),
             np.zeros(h, dtype),
             np.zeros(M * int(widths[1:-1].max()) // 4 + 2, np.uint64),
@@ -263,6 +261,14 @@ class Loop:
         )
 
 
+def aligned(size: int, dtype: Any) -> Array:
+    """Zeros that start at a cache line: vectors of the processor then stay within one."""
+    dtype = np.dtype(dtype)
+    raw = np.zeros(size * dtype.itemsize + LINE, np.uint8)
+    start = -raw.ctypes.data % LINE
+    return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
 def costs(predicted: Array, Y: Array, loss: str) -> Array:
     """Each row's cost, in double precision: -Σ y log p, or the squared error, summed over targets.
 
@@ -294,7 +300,7 @@ def _executable(
         address(output.f, "f"),
         address(chosen.delta, "delta"),
     )
-    compiled = compilation.compiled(kernel.train_steps, kernel.ARGUMENTS, dtype)
+    compiled = compilation.compiled(kernel.train_steps, kernel.ARGUMENTS, dtype, inline=False)
     return components, compilation.entry_point(compiled)
 
 

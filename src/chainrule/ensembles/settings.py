@@ -9,6 +9,7 @@ import numpy as np
 from chainrule.base.types import Array
 from chainrule.base.validation import look_up, suggest
 from chainrule.equations.activations import ACTIVATIONS
+from chainrule.equations.vecmath import MOST_ITEMS
 
 SHARINGS = ("layers", "none")
 LOSSES = ("softmax", "squared")
@@ -75,6 +76,13 @@ def check_settings(settings: EnsembleSettings) -> None:
         value = getattr(settings, name)
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{name} must be a whole number, 1 or more; got {value!r}")
+    if not 2 <= settings.folds <= MOST_ITEMS:
+        raise ValueError(f"folds must be from 2 to {MOST_ITEMS}; got {settings.folds!r}")
+    if settings.sharing == "none" and settings.members > MOST_ITEMS:
+        raise ValueError(
+            f"members must be at most {MOST_ITEMS} where they share nothing; "
+            f"got {settings.members!r}"
+        )
     if not settings.hidden or any(width < 1 for width in settings.hidden):
         raise ValueError(f"hidden must name one hidden layer or more; got {settings.hidden!r}")
     if settings.sharing not in SHARINGS:

@@ -31,6 +31,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from chainrule.base.types import Array, Index
+from chainrule.equations.layers import affine
 from chainrule.equations.lookups import (
     collect_rows,
     look_up_rows,
@@ -71,26 +72,21 @@ class Encoded(NamedTuple):
     mean: Array
 
 
-def look_up_table(W: Array, s: Array, x: Encoded, E: Array, shift: Array) -> None:
-    """E, whose rows are looked up, and shift = -Σ_t μ_t s_t W_t.
+def look_up_table(W: Array, s: Array, b: Array, x: Encoded, E: Array, shifted: Array) -> None:
+    """E, whose rows are looked up, and shifted = b - Σ_t μ_t s_t W_t.
 
-    W is (d + S, h), s is (d + S,), E is (d + S + q, h), shift is (h,).
+    W is (d + S, h), s is (d + S,), E is (d + S + q, h), b and shifted are (h,).
     """
-    table_of_rows(W, s, x.nodes, x.scale, x.mean, E, shift)
+    table_of_rows(W, s, b, x.nodes, x.scale, x.mean, E, shifted)
 
 
-def first_layer(
-    x: Encoded, rows: Index, E: Array, shift: Array, b: Array, dense: Array, z: Array
-) -> None:
+def first_layer(x: Encoded, rows: Index, E: Array, shifted: Array, dense: Array, z: Array) -> None:
     """z = Σ_t s_t (c_t p_t - μ_t) W_t + b, for the given rows of the table.
 
     The rows' dense columns are copied into `dense`, (m, d), for the way back.
     """
-    d = x.nodes[0]
     take_rows(x.dense, rows, dense)
-    dot(dense, E[:d], z)
-    z += b
-    z += shift
+    affine(E[: x.nodes[0]], shifted, shifted, dense, z)  # which has no constants
     look_up_rows(x.bins, x.fractions, x.levels, rows, x.nodes, x.first_levels, E, z)
 
 

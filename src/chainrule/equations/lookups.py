@@ -12,15 +12,22 @@ from chainrule.base.types import Array, Index
 
 
 def table_of_rows(
-    W: Array, s: Array, nodes: Index, scale: Array, mean: Array, E: Array, shift: Array
+    W: Array,
+    s: Array,
+    b: Array,
+    nodes: Index,
+    scale: Array,
+    mean: Array,
+    E: Array,
+    shifted: Array,
 ) -> None:
-    """E and shift as in `equations.columns`: rows s W, and nodes, running sums of c s W.
+    """E, rows s W and nodes, which are running sums of c s W; and shifted = b - Σ_t μ_t s_t W_t.
 
-    W is (d + S, h), s is (d + S,), scale and mean are (S,), E is (d + S + q, h), shift is (h,).
+    W is (d + S, h), s is (d + S,), scale and mean are (S,), E is (d + S + q, h), b is (h,).
     """
     d, q = int(nodes[0]), len(nodes) - 1
     V = s[:, np.newaxis] * W
-    np.dot(-mean, V[d:], shift)
+    np.subtract(b, np.dot(mean, V[d:]), shifted)
     V[d:] *= scale[:, np.newaxis]
     E[:d] = V[:d]
     for j in range(q):
@@ -41,7 +48,7 @@ def table_of_rows_pullback(
     nabla_W: Array,
     nabla_s: Array,
 ) -> None:
-    """From G = ∂C/∂E and total = ∂C/∂shift: add ∂C/∂W to nabla_W, write ∂C/∂s into nabla_s."""
+    """From G = ∂C/∂E and total = ∂C/∂b: add ∂C/∂W to nabla_W, write ∂C/∂s into nabla_s."""
     d, q = int(nodes[0]), len(nodes) - 1
     g = np.empty_like(W)
     g[:d] = G[:d]

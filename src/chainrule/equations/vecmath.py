@@ -150,6 +150,13 @@ def gate(x: Array, out: Array) -> None:
     out *= x > 0
 
 
+def gate_silu(z: Array, a: Array, out: Array) -> None:
+    """out *= s + a (1 - s), s = 1 / (1 + e⁻ᶻ); any shape, the same for all."""
+    s = np.empty_like(z)
+    logistic(z, s)
+    out *= s + a * (z.dtype.type(1) - s)
+
+
 def drop(x: Array, rate: float, key: float, step: float, row: float, out: Array) -> None:
     """out = x / (1 - rate) where random_uniform's number is `rate` or more, 0 x elsewhere."""
     random_uniform(key, step, row, out)
