@@ -107,9 +107,8 @@ def fall(share: Array) -> Array:
 
 def rate_factors(steps: int, warm_up: float) -> Array:
     """Factors on the learning rate of each step, (steps,): a linear rise, then half a wave."""
-    t = np.arange(steps) / steps
-    rise = np.maximum(warm_up, 1 / steps)
-    return np.where(t < rise, (np.arange(steps) + 1) / (rise * steps + 1), fall((t - rise) / (1 - rise + 1e-12)))
+    k, rise = np.arange(steps), max(warm_up * steps, 1.0)
+    return np.where(k < rise, (k + 1) / (rise + 1), fall((k - rise) / max(steps - rise, 1)))
 
 
 def late_factors(steps: int) -> Array:
