@@ -268,8 +268,8 @@ def _table_of_rows(builder: Any, number: Any, x: Rows) -> None:
             factor = x.at(s, t)
             by = builder.fneg(builder.fmul(x.at(mean, column), factor))
             offset.add(tile.times(tile.spread(by), w))
-            by = builder.fmul(x.at(scale, column), factor)
-            return tile.times(tile.spread(by), w)
+            V: list[Any] = tile.times(tile.spread(builder.fmul(x.at(scale, column), factor)), w)
+            return V
 
         with cgutils.for_range(builder, d) as column:
             by = tile.spread(x.at(s, column.index))

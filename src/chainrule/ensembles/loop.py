@@ -206,7 +206,10 @@ class Loop:
             np.zeros(len(plan.W) + 1, np.int64),
             np.zeros((M, 1), dtype),
             np.zeros((M, int(widths[-1])), dtype),
-            *(aligned(size, dtype) for _ in range(4)),
+            aligned(size, dtype),
+            aligned(size, dtype),
+            aligned(size, dtype),
+            aligned(size, dtype),
             np.zeros((len(widths), 3), np.int64),
             aligned(rows * h, dtype).reshape(rows, h),
             aligned(rows * h, dtype).reshape(rows, h),
@@ -295,7 +298,7 @@ def _executable(
         components = Components([hidden.f], [hidden.pullback], [output.f], [chosen.delta])
         return components, np.errstate(all="ignore")(kernel.train_steps)
 
-    def address(fn: Any, role: str) -> Index:
+    def address(fn: Any, role: str) -> Any:
         return np.array([compilation.address(fn, role, dtype)], np.int64)
 
     components = Components(

@@ -102,7 +102,7 @@ def check_settings(settings: EnsembleSettings) -> None:
 
 def fall(share: Array) -> Array:
     """Half a cosine wave from 1, at share 0, to 0, at share 1; 1 before."""
-    return 0.5 * (1 + np.cos(np.pi * np.clip(share, 0, 1)))
+    return np.asarray(0.5 * (1 + np.cos(np.pi * np.clip(share, 0, 1))))
 
 
 def rate_factors(steps: int, warm_up: float) -> Array:
