@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from chainrule.ensembles.blending import (
+    bagged_weights,
+    best_temperature,
     deal_folds,
     fit_linear,
     flat,
     greedy_weights,
     row_losses,
+    tempered,
 )
 from chainrule.ensembles.conformal import class_sets, intervals
 from chainrule.ensembles.inputs import InputLayout, Inputs
@@ -62,6 +65,44 @@ def test_the_blend_is_no_worse_than_its_best_part(seed):
     # The loss is convex, so the best part, drawn again, leaves the mean no worse than itself.
     best = min(np.average(row_losses(p, Y, "softmax"), weights=w) for p in parts)
     assert loss <= best + 1e-9
+
+
+def test_the_weights_of_few_rows_are_drawn_together_and_those_of_many_are_not():
+    rng = np.random.default_rng(0)
+    spread = {}
+    for n in (20, 2000):
+        Y = rng.normal(size=(n, 1))
+        parts = [Y + rng.normal(size=(n, 1)), Y + 1.2 * rng.normal(size=(n, 1))]
+        found = [
+            bagged_weights(parts, Y, "squared", np.ones(n), np.random.RandomState(s))[0]
+            for s in range(4)
+        ]
+        spread[n] = np.ptp(found)
+        assert min(found) > 0
+        assert max(found) < 1
+    # 1 / 1 to 1 / 1.44 are the best weights of independent errors.
+    assert found[0] == pytest.approx(1 / (1 + 1 / 1.44), abs=0.05)
+    assert spread[2000] < spread[20]
+
+
+@given(st.floats(0.5, 2), st.integers(0, 99))
+def test_temperature(T, seed):
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.ones(3), 4)
+    expected = p ** (1 / T) / (p ** (1 / T)).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(tempered(p, T), expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(tempered(np.stack([p, p]), T)[1], tempered(p, T))
+
+
+def test_the_best_temperature_is_found():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.full(3, 0.5), 20_000)
+    Y = np.eye(3)[(p.cumsum(axis=1) < rng.random((len(p), 1))).sum(axis=1).clip(max=2)]
+    w = np.ones(len(p))
+    assert best_temperature(p, Y, w) == pytest.approx(1, abs=0.05)
+    assert best_temperature(tempered(p, 1.5), Y, w) == pytest.approx(1 / 1.5, abs=0.05)
+    sure = best_temperature(np.eye(3)[[0, 1]] * 0.97 + 0.01, np.eye(3)[[0, 1]], np.ones(2))
+    assert sure == pytest.approx(0.5, abs=0.01)
 
 
 def linear_data(task):

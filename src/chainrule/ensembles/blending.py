@@ -4,7 +4,9 @@ The rows are dealt out to F folds. Each model is fitted several times, never on 
 each row is predicted by fits that have not seen it: its out-of-fold prediction. The weights of the
 models are chosen by the loss of these predictions, with the greedy selection of Caruana,
 Niculescu-Mizil, Crew and Ksikes (2004): in each of 20 draws the model is added, again if need be,
-that lowers the loss of the mean of all that were added the most.
+that lowers the loss of the mean of all that were added the most; the weights are means over
+resamples of the rows. The probabilities of classes get a temperature at the end, chosen by the same
+loss: the mean of many models is less sure than it could be.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from chainrule.base.types import Array
 from chainrule.ensembles.fitting import FittedEnsemble
 from chainrule.ensembles.inputs import InputLayout, Inputs
 
-DRAWS = 20
+DRAWS, RESAMPLES = 20, 20
+RESAMPLED_ROWS = 400_000  # of all resamples together
 LEAST_PROBABILITY = 1e-7  # no logarithm of less
 INVERSE_PENALTY, PENALTY = 0.3, 3.0  # C of the logistic, alpha of the ridge regression
 BLOCK = 4096  # rows that are predicted at a time
@@ -80,6 +83,9 @@ def greedy_weights(
     weights : (n,) array
         What each row counts for.
     """
+    if loss == "softmax":  # the loss needs the probability of a row's own class alone
+        predictions = [(one * Y).sum(axis=1, keepdims=True) for one in predictions]
+        Y = np.ones((len(Y), 1))
     counts = np.zeros(len(predictions))
     total = np.zeros_like(Y, np.float64)
     best = np.inf
@@ -93,6 +99,69 @@ def greedy_weights(
         total += predictions[chosen]
         counts[chosen] += 1
     return counts / DRAWS, best
+
+
+def bagged_weights(
+    predictions: Sequence[Array],
+    Y: Array,
+    loss: str,
+    weights: Array,
+    rng: np.random.RandomState,
+) -> Array:
+    """The mean of greedy weights over resamples of the rows.
+
+    Of few rows, one selection follows chance; the mean of many is drawn towards equal weights.
+
+    Parameters
+    ----------
+    predictions, Y, loss, weights :
+        As for :func:`greedy_weights`.
+    rng : RandomState
+    """
+    n = len(Y)
+    resamples = int(np.clip(RESAMPLED_ROWS // n, 1, RESAMPLES))
+    if resamples == 1:
+        return greedy_weights(predictions, Y, loss, weights)[0]
+    found = []
+    for _ in range(resamples):
+        times = np.bincount(rng.randint(n, size=n), minlength=n)
+        drawn = np.flatnonzero(times)
+        of_drawn = [one[drawn] for one in predictions]
+        found.append(greedy_weights(of_drawn, Y[drawn], loss, (weights * times)[drawn])[0])
+    return np.asarray(np.mean(found, axis=0))
+
+
+def tempered(probabilities: Array, temperature: float) -> Array:
+    """p^(1/T) / Σ p^(1/T) over the last axis (Guo et al. 2017); below T = 1 it is surer.
+
+    Parameters
+    ----------
+    probabilities : (..., K) array
+    temperature : float
+        T.
+    """
+    log_p = np.log(np.maximum(probabilities, LEAST_PROBABILITY)) / temperature
+    p = np.exp(log_p - log_p.max(axis=-1, keepdims=True))
+    return np.asarray(p / p.sum(axis=-1, keepdims=True))
+
+
+def best_temperature(probabilities: Array, Y: Array, weights: Array) -> float:
+    """T with the least log-loss on these rows, from 1/2 to 2.
+
+    Parameters
+    ----------
+    probabilities, Y : (n, K) arrays
+    weights : (n,) array
+    """
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_T: float) -> float:
+        p = tempered(probabilities, float(np.exp(log_T)))
+        return float(np.average(row_losses(p, Y, "softmax"), weights=weights))
+
+    bounds = (-np.log(2), np.log(2))
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-3})
+    return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
 
 
 @dataclass(frozen=True)
@@ -288,7 +357,7 @@ def _fit_logistic(X: Array, Y: Array, weights: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Blend:
-    """The weighted mean of the parts.
+    """The weighted mean of the parts; of classes, with a temperature.
 
     Attributes
     ----------
@@ -297,24 +366,22 @@ class Blend:
         They sum to 1.
     n_folds : int
         Folds of the training rows; those of a part are these, or some of these together.
+    temperature : float or None
+        None for numbers.
     """
 
     parts: dict[str, EnsemblePart | LinearPart]
     weights: dict[str, float]
     n_folds: int
+    temperature: float | None
 
     def predict(self, inputs: Inputs) -> Array:
         """Predictions, (n, K)."""
-        means = [self.weights[name] * part.predict_mean(inputs) for name, part in self._used()]
-        return np.asarray(sum(means))
+        return self._mean([part.predict_mean(inputs) for _, part in self._used()])
 
     def predict_without(self, inputs: Inputs) -> Array:
         """Predictions of what was fitted without each fold, (F, n, K)."""
-        means = [
-            self.weights[name] * part.predict_without(inputs, self.n_folds)
-            for name, part in self._used()
-        ]
-        return np.asarray(sum(means))
+        return self._mean([part.predict_without(inputs, self.n_folds) for _, part in self._used()])
 
     def deviation(self, inputs: Inputs) -> Array:
         """Standard deviation of the members' predictions, each with its share of the weight."""
@@ -327,8 +394,43 @@ class Blend:
 
     def oof(self) -> Array:
         """Out-of-fold predictions of the training rows, (n, K)."""
-        found = [self.weights[name] * np.asarray(part.oof) for name, part in self._used()]
-        return np.asarray(sum(found))
+        return self._mean([np.asarray(part.oof) for _, part in self._used()])
 
     def _used(self) -> list[tuple[str, EnsemblePart | LinearPart]]:
         return [(name, part) for name, part in self.parts.items() if self.weights[name] > 0]
+
+    def _mean(self, predictions: list[Array]) -> Array:
+        weighted = zip(self._used(), predictions, strict=True)
+        mean = np.asarray(sum(self.weights[name] * one for (name, _), one in weighted))
+        return mean if self.temperature is None else tempered(mean, self.temperature)
+
+
+def learn_blend(
+    parts: dict[str, EnsemblePart | LinearPart],
+    Y: Array,
+    loss: str,
+    weights: Array,
+    n_folds: int,
+    seed: int,
+) -> Blend:
+    """The blend of these parts, from their out-of-fold predictions.
+
+    Parameters
+    ----------
+    parts : dict of str to EnsemblePart or LinearPart
+    Y : (n, K) array
+    loss : {"squared", "softmax"}
+    weights : (n,) array
+        What each row counts for.
+    n_folds : int
+        As in `Blend`.
+    seed : int
+        Of the resamples of rows.
+    """
+    predicted = [np.asarray(part.oof, np.float64) for part in parts.values()]
+    found = bagged_weights(predicted, Y, loss, weights, np.random.RandomState(seed))
+    shares = dict(zip(parts, found.tolist(), strict=True))
+    if loss == "squared":
+        return Blend(parts, shares, n_folds, None)
+    mean = np.asarray(sum(w * one for w, one in zip(found, predicted, strict=True)))
+    return Blend(parts, shares, n_folds, best_temperature(mean, Y, weights))

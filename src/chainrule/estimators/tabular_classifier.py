@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from chainrule.base.types import Array
 from chainrule.base.validation import check_target
+from chainrule.engine.threads import one_blas_thread
 from chainrule.ensembles.conformal import class_sets
 from chainrule.estimators.tabular_ensemble import CONSTRAINTS, TabularEnsemble
 
@@ -125,7 +126,8 @@ class TabularClassifier(ClassifierMixin, TabularEnsemble):
         -------
         TabularClassifier
         """
-        return self._fit(X, y, sample_weight)  # type: ignore[no-any-return]
+        with one_blas_thread():
+            return self._fit(X, y, sample_weight)  # type: ignore[no-any-return]
 
     def _labels(self, y: Any) -> NDArray[Any]:
         y = check_target(y, False)
@@ -172,10 +174,6 @@ class TabularClassifier(ClassifierMixin, TabularEnsemble):
             of_class = compute_class_weight(given, classes=self.classes_, y=labels)
         weighted: Array = weight * of_class[np.searchsorted(self.classes_, labels)]
         return weighted
-
-    def _proper(self, outputs: Array) -> Array:
-        proper: Array = outputs / outputs.sum(axis=-1, keepdims=True)
-        return proper
 
     def _of_outputs(self, outputs: Array) -> Array:
         return outputs

@@ -35,7 +35,7 @@ from chainrule.ensembles.blending import (
     LinearPart,
     deal_folds,
     fit_linear,
-    greedy_weights,
+    learn_blend,
     row_losses,
     without_bins,
 )
@@ -91,12 +91,12 @@ def settings_of(task: str, preset: str, n: int, n_folds: int) -> dict[str, Ensem
     if task == "classification":
         step = EnsembleSettings(
             members=few * (4 if preset == "best" else 1), folds=few, sharing="layers",
-            activation="relu", learning_rate=0.05, dropout=0.1, decay=0.02, epochs=long, **common,
+            activation="relu", learning_rate=0.08, dropout=0.1, decay=0.02, epochs=long, **common,
         )  # fmt: skip
     else:
         common["hidden"] = (96, 96) if n >= 8_000 else (64, 64)
         step = EnsembleSettings(
-            members=most, folds=most, sharing="none", activation="relu", learning_rate=0.05,
+            members=most, folds=most, sharing="none", activation="relu", learning_rate=0.08,
             dropout=0.05, decay=0.005, epochs=long + long // 2, **common,
         )  # fmt: skip
     return {"step": step, "smooth": smooth}
@@ -122,10 +122,6 @@ class TabularEnsemble(BaseEstimator):
     def _row_weights(self, y: Any, weight: Array) -> Array:
         """What each row counts for."""
         return weight
-
-    def _proper(self, outputs: Array) -> Array:
-        """Outputs without what rounding to float32 has left in them."""
-        return outputs
 
     def _of_outputs(self, outputs: Array) -> Any:
         """Predictions as the user knows them, from (n, K)."""
@@ -195,12 +191,10 @@ class TabularEnsemble(BaseEstimator):
             16 if self._task == "classification" else 32,
         )
         parts = self._fit_parts(inputs, Y_rows, weight, folds, n_folds, seeds[2:], started)
-        predicted = [np.asarray(part.oof, np.float64) for part in parts.values()]
-        found, _ = greedy_weights(predicted, Y_rows, self._loss, weight)
-        self.blend_weights_ = dict(zip(parts, found.tolist(), strict=True))
-        self._blend = Blend(parts, self.blend_weights_, n_folds)
+        self._blend = learn_blend(parts, Y_rows, self._loss, weight, n_folds, seeds[1])
+        self.blend_weights_ = self._blend.weights
         outputs = np.empty(Y.shape)
-        outputs[rows] = self._proper(self._blend.oof())
+        outputs[rows] = self._blend.oof()
         others = np.flatnonzero(~np.isin(np.arange(len(Y)), rows))
         if len(others):  # rows of weight 0: no model has seen them
             outputs[others] = self._outputs_of(_taken(table, others))
@@ -375,8 +369,7 @@ class TabularEnsemble(BaseEstimator):
         """Outputs of a checked table, (n, K)."""
         if self._blend is None:
             return np.tile(self._constant, (len(table), 1))
-        parts = [self._blend.predict(inputs) for _, inputs in self._encoded(table)]
-        return self._proper(np.concatenate(parts))
+        return np.concatenate([self._blend.predict(inputs) for _, inputs in self._encoded(table)])
 
     def _outputs(self, X: Any) -> Array:
         check_is_fitted(self, "oof_prediction_")
@@ -390,7 +383,7 @@ class TabularEnsemble(BaseEstimator):
             F = int(self._score_folds.max()) + 1
             return np.tile(self._constant, (F, len(table), 1))
         parts = [self._blend.predict_without(inputs) for _, inputs in self._encoded(table)]
-        return self._proper(np.concatenate(parts, axis=1))
+        return np.concatenate(parts, axis=1)
 
     @staticmethod
     def _check_coverage(coverage: Any) -> float:

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from chainrule.base.types import Array
 from chainrule.base.validation import check_target
+from chainrule.engine.threads import one_blas_thread
 from chainrule.ensembles.conformal import intervals
 from chainrule.estimators.tabular_ensemble import CONSTRAINTS, TabularEnsemble
 
@@ -126,7 +127,8 @@ class TabularRegressor(RegressorMixin, TabularEnsemble):
         -------
         TabularRegressor
         """
-        return self._fit(X, y, sample_weight)  # type: ignore[no-any-return]
+        with one_blas_thread():
+            return self._fit(X, y, sample_weight)  # type: ignore[no-any-return]
 
     def _numbers(self, y: Any) -> Array:
         """y as (n, K)."""

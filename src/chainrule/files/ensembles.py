@@ -76,7 +76,8 @@ def fitted_state(est: Any) -> dict[str, Any]:
     parts = {}
     for name, part in blend.parts.items():
         parts[name] = part.state() if isinstance(part, LinearPart) else part.fitted.state()
-    kept = {"parts": parts, "n_folds": blend.n_folds, "order": list(blend.parts)}
+    kept = {"parts": parts, "order": list(blend.parts)}
+    kept |= {"n_folds": blend.n_folds, "temperature": blend.temperature}
     return state | {
         "_blend": kept,
         "_reader": est._reader.state(),
@@ -154,7 +155,10 @@ def _blend_of(est: Any, kept: dict[str, Any], K: int) -> Blend:
         raise ModelFileError("the weights of the blend do not fit its parts")
     if not _count(kept["n_folds"]):
         raise ModelFileError("the number of folds is none")
-    return Blend(parts, weights, kept["n_folds"])
+    T = kept["temperature"]
+    if (T is None) == (est._task == "classification") or not (T is None or (_real(T) and T > 0)):
+        raise ModelFileError("the temperature of the blend does not fit it")
+    return Blend(parts, weights, kept["n_folds"], T)
 
 
 def _same(a: Any, b: Any) -> bool:
