@@ -82,7 +82,7 @@ _HOMES = {
     "set_config": "engine.config",
     "tabular_pipeline": "estimators.tabular",
     "train": "training.train",
-    "warm_up": "training.warmup",
+    "warm_up": "ensembles.warmup",
 }
 
 __all__ = [
@@ -169,6 +169,7 @@ if TYPE_CHECKING:
     from chainrule.base.validation import one_hot
     from chainrule.engine.compilation import CompilationError
     from chainrule.engine.config import get_config, set_config
+    from chainrule.ensembles.warmup import warm_up
     from chainrule.equations import (
         activations,
         backprop,
@@ -208,4 +209,3 @@ if TYPE_CHECKING:
     from chainrule.training.lr_finder import LRFinder, find_learning_rate
     from chainrule.training.steps import OptimizerState
     from chainrule.training.train import Epoch, History, train
-    from chainrule.training.warmup import warm_up

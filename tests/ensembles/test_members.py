@@ -62,7 +62,7 @@ def test_a_wrong_gradient_is_found(monkeypatch):
 @pytest.mark.parametrize("sharing", ["layers", "none"])
 def test_engines_agree(sharing, loss):
     settings = SETTINGS._replace(sharing=sharing, members=6)
-    plain, (inputs, *_) = fit(loss, settings, engine="numpy")
+    plain, _ = fit(loss, settings, engine="numpy")
     compiled, _ = fit(loss, settings, engine="numba")
     assert (plain.engine, compiled.engine) == ("numpy", "numba")
     np.testing.assert_allclose(plain.theta, compiled.theta, rtol=1e-3, atol=2e-4)
@@ -126,7 +126,9 @@ def test_the_best_epoch_is_the_last_of_the_lowest_loss():
     assert losses[model.best_epoch] == min(losses) == model.best_loss
     assert model.stopped == "patience"
     assert model.n_epochs - 1 - model.best_epoch == max(8, int(np.ceil(model.best_epoch / 2)))
-    shorter, _ = fit(settings=settings, data=noise, callback=lambda r: r["epoch"] == model.best_epoch)
+    shorter, _ = fit(
+        settings=settings, data=noise, callback=lambda r: r["epoch"] == model.best_epoch
+    )
     assert shorter.stopped == "callback"
     assert shorter.theta.tobytes() == model.theta.tobytes()
 
@@ -155,7 +157,7 @@ def test_weights_count_as_rows_do():
 
 
 @pytest.mark.once
-def test_an_effective_network_is_the_member(engine="numpy"):
+def test_an_effective_network_is_the_member():
     model, (inputs, layout, *_) = fit(settings=SETTINGS._replace(activation="silu"))
     a = unit_columns(inputs, layout, np.float64)
     for l, (W, b) in enumerate(model.effective(1)):

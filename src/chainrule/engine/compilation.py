@@ -440,9 +440,7 @@ def _cfunc(fn: types.FunctionType, signature: Any) -> Any:
 _compiled: dict[tuple[Any, Arguments, np.dtype[Any]], Any] = {}
 
 
-def compiled(
-    fn: Any, arguments: Arguments, dtype: np.dtype[Any], *, inline: bool = True
-) -> Any:
+def compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any], *, inline: bool = True) -> Any:
     """The compiled form of a function that calls through tables of addresses.
 
     Parameters

@@ -271,6 +271,7 @@ FORMULAS = {dtype: _formulas(dtype) for dtype in (types.float32, types.float64)}
 
 @njit(**INLINED)
 def mix(x):  # type: ignore[no-untyped-def]
+    """SplitMix64's finaliser: spreads every bit of x."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

@@ -164,7 +164,9 @@ def _tiles(builder: Any, number: Any, h: Any) -> Any:
         yield Tile(builder, number, builder.mul(loop.index, step), h)
 
 
-def _by_hand(fn: Callable[..., Any], number_of: int, write: Callable[[Any, Any, Rows], None]) -> None:
+def _by_hand(
+    fn: Callable[..., Any], number_of: int, write: Callable[[Any, Any, Rows], None]
+) -> None:
     """Lower calls of `fn`, which takes arrays alone and returns nothing, to what `write` writes.
 
     It becomes a function in the module, once for each type of the numbers: those of the array
@@ -208,24 +210,26 @@ def _by_hand(fn: Callable[..., Any], number_of: int, write: Callable[[Any, Any, 
 
 def _look_up_rows(builder: Any, number: Any, x: Rows) -> None:
     bins, fractions, levels, rows, nodes, first_levels, E, z = range(8)
-    with _tiles(builder, number, x.length(z, 1)) as tile:
-        with cgutils.for_range(builder, x.length(rows)) as sample:
-            row, total = x.at(rows, sample.index), tile.sums()
-            total.set(tile.load(x.row(z, sample.index)))
-            with cgutils.for_range(builder, x.length(bins, 1)) as place:
-                j = place.index
-                at = builder.add(x.at(nodes, j), x.at(bins, row, j))
-                up = x.at(fractions, row, j)
-                down = tile.spread(builder.fsub(number(1), up))
-                total.add(tile.times(down, tile.load(x.row(E, at))))
-                above = tile.load(x.row(E, builder.add(at, Word(1))))
-                total.add(tile.times(tile.spread(up), above))
-            with cgutils.for_range(builder, x.length(levels, 1)) as place:
-                level = x.at(levels, row, place.index)
-                with builder.if_then(builder.icmp_signed(">=", level, Word(0))):
-                    at = builder.add(x.at(first_levels, place.index), level)
-                    total.add(tile.load(x.row(E, at)))
-            tile.store(total.get(), x.row(z, sample.index))
+    with (
+        _tiles(builder, number, x.length(z, 1)) as tile,
+        cgutils.for_range(builder, x.length(rows)) as sample,
+    ):
+        row, total = x.at(rows, sample.index), tile.sums()
+        total.set(tile.load(x.row(z, sample.index)))
+        with cgutils.for_range(builder, x.length(bins, 1)) as place:
+            j = place.index
+            at = builder.add(x.at(nodes, j), x.at(bins, row, j))
+            up = x.at(fractions, row, j)
+            down = tile.spread(builder.fsub(number(1), up))
+            total.add(tile.times(down, tile.load(x.row(E, at))))
+            above = tile.load(x.row(E, builder.add(at, Word(1))))
+            total.add(tile.times(tile.spread(up), above))
+        with cgutils.for_range(builder, x.length(levels, 1)) as place:
+            level = x.at(levels, row, place.index)
+            with builder.if_then(builder.icmp_signed(">=", level, Word(0))):
+                at = builder.add(x.at(first_levels, place.index), level)
+                total.add(tile.load(x.row(E, at)))
+        tile.store(total.get(), x.row(z, sample.index))
 
 
 def _collect_rows(builder: Any, number: Any, x: Rows) -> None:
@@ -264,8 +268,8 @@ def _table_of_rows(builder: Any, number: Any, x: Rows) -> None:
             factor = x.at(s, t)
             by = builder.fneg(builder.fmul(x.at(mean, column), factor))
             offset.add(tile.times(tile.spread(by), w))
-            by = builder.fmul(x.at(scale, column), factor)
-            return tile.times(tile.spread(by), w)
+            V: list[Any] = tile.times(tile.spread(builder.fmul(x.at(scale, column), factor)), w)
+            return V
 
         with cgutils.for_range(builder, d) as column:
             by = tile.spread(x.at(s, column.index))

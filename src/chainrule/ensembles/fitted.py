@@ -85,7 +85,7 @@ class FittedEnsemble:
         return len(self.history["loss"])
 
     def parameters(self, i: int) -> tuple[Array, list[Array], list[Array]]:
-        """Member i: its factors s, (D,), on the input columns, and W^l and b^l as views of theta."""
+        """Member i: its factors s on the input columns, (D,), and views of its W^l and b^l."""
         L = len(self._plan.widths) - 1
         W = [self._view(self._plan.W[i, l]) for l in range(1, L + 1)]
         b = [self._view(self._plan.b[i, l])[0] for l in range(1, L + 1)]

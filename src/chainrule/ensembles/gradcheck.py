@@ -16,7 +16,7 @@ from chainrule.ensembles.loop import Loop
 from chainrule.ensembles.parameters import Plan, arrange, starting_values
 from chainrule.ensembles.settings import EnsembleSettings
 from chainrule.equations.activations import ACTIVATIONS
-from chainrule.equations.vecmath import random_bits, drop_by_bits
+from chainrule.equations.vecmath import drop_by_bits, random_bits
 from chainrule.network.gradcheck import GradientCheck, difference
 
 
@@ -132,7 +132,9 @@ def locate(plan: Plan, p: int) -> tuple[int, str, tuple[int, ...]]:
 def _gathered(plan: Plan, nabla: Array, size: int) -> Array:
     """The gradient, laid out like theta; the first copy of each slice is the sum of all."""
     out: Array = np.zeros(size)
-    for (to, n, _), (at, _, _) in zip(plan.slices.tolist(), plan.nabla_slices.tolist(), strict=True):
+    for (to, n, _), (at, _, _) in zip(
+        plan.slices.tolist(), plan.nabla_slices.tolist(), strict=True
+    ):
         out[to : to + n] = nabla[at : at + n]
     return out
 

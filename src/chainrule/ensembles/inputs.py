@@ -38,7 +38,8 @@ class Inputs(NamedTuple):
 
     def take(self, rows: Index | slice) -> Inputs:
         """Some of the rows."""
-        return Inputs(*(array[rows] for array in self))
+        dense, bins, fractions, levels = self
+        return Inputs(dense[rows], bins[rows], fractions[rows], levels[rows])
 
 
 class InputLayout(NamedTuple):

@@ -324,10 +324,9 @@ def choose_rows(
     m = 0
     for i in range(first, end):
         fold = i % len(data.parts)
+        part, rows, share = data.parts[fold], worker.rows[m:], worker.share[m:]
         worker.starts[i - first] = m
-        m += rows_outside(
-            order, data.folds, fold, data.weight, data.parts[fold], worker.rows[m:], worker.share[m:]
-        )
+        m += rows_outside(order, data.folds, fold, data.weight, part, rows, share)
     worker.starts[end - first] = m
     return m
 

@@ -31,6 +31,7 @@ from chainrule.equations.losses import FUSED, LOSSES
 from chainrule.equations.vecmath import ABORTED, ALONE, QUEUE
 from chainrule.training.descent import DivergenceError
 
+DTYPE = np.dtype(np.float32)  # that ensembles train in
 LOOK = 0.2  # seconds between looks for Ctrl-C
 WORTH_COMPILING = 0.5  # seconds of estimated work in NumPy
 COST_ROWS = 1 << 14  # whose costs are computed together
@@ -134,12 +135,15 @@ class Loop:
         with threads.one_blas_thread():
             yield
 
+    def _changed(self) -> tuple[Array, ...]:
+        """All that a step changes, but for the gradient."""
+        return self.state.theta, self.state.m, self.state.v, self.state.average
+
     def keep(self) -> None:
         """Remember the parameters from before an epoch, in case that it diverges."""
-        changed = (self.state.theta, self.state.m, self.state.v, self.state.average)
         if not self._kept:
-            self._kept = [np.empty_like(array) for array in changed]
-        for kept, array in zip(self._kept, changed, strict=True):
+            self._kept = [np.empty_like(array) for array in self._changed()]
+        for kept, array in zip(self._kept, self._changed(), strict=True):
             kept[:] = array
 
     def order(self, epoch: int) -> None:
@@ -202,7 +206,10 @@ class Loop:
             np.zeros(len(plan.W) + 1, np.int64),
             np.zeros((M, 1), dtype),
             np.zeros((M, int(widths[-1])), dtype),
-            *(aligned(size, dtype) for _ in range(4)),
+            aligned(size, dtype),
+            aligned(size, dtype),
+            aligned(size, dtype),
+            aligned(size, dtype),
             np.zeros((len(widths), 3), np.int64),
             aligned(rows * h, dtype).reshape(rows, h),
             aligned(rows * h, dtype).reshape(rows, h),
@@ -227,7 +234,7 @@ class Loop:
     def explain(self, epoch: int) -> DivergenceError:
         """Replay an epoch that ended in numbers that are not finite, and say where they began."""
         state = self.state
-        for array, kept in zip((state.theta, state.m, state.v, state.average), self._kept, strict=True):
+        for array, kept in zip(self._changed(), self._kept, strict=True):
             array[:] = kept
         for k in range(self.steps):
             self.run(epoch, k, k + 1, False)
@@ -291,7 +298,7 @@ def _executable(
         components = Components([hidden.f], [hidden.pullback], [output.f], [chosen.delta])
         return components, np.errstate(all="ignore")(kernel.train_steps)
 
-    def address(fn: Any, role: str) -> Index:
+    def address(fn: Any, role: str) -> Any:
         return np.array([compilation.address(fn, role, dtype)], np.int64)
 
     components = Components(
@@ -300,8 +307,12 @@ def _executable(
         address(output.f, "f"),
         address(chosen.delta, "delta"),
     )
-    compiled = compilation.compiled(kernel.train_steps, kernel.ARGUMENTS, dtype, inline=False)
-    return components, compilation.entry_point(compiled)
+    return components, compilation.entry_point(compiled_steps(dtype))
+
+
+def compiled_steps(dtype: np.dtype[Any]) -> Any:
+    """The compiled loop."""
+    return compilation.compiled(kernel.train_steps, kernel.ARGUMENTS, dtype, inline=False)
 
 
 def step_seconds(plan: Any, window: int) -> dict[str, float]:

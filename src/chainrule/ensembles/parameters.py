@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainrule.base.types import Array, Index
-from chainrule.ensembles.inputs import Inputs, InputLayout, written_out
+from chainrule.ensembles.inputs import InputLayout, Inputs, written_out
 from chainrule.ensembles.settings import (
     BIAS_RATE,
     SCALE_DECAY,
@@ -79,10 +80,12 @@ class Arrangement(NamedTuple):
 def shapes_of(columns: int, hidden: tuple[int, ...], outputs: int) -> list[tuple[int, int]]:
     """The shapes of W^1 … W^L."""
     widths = [columns, *hidden, outputs]
-    return list(zip(widths[:-1], widths[1:], strict=True))
+    return list(itertools.pairwise(widths))
 
 
-def arrange(layout: InputLayout, settings: EnsembleSettings, outputs: int, window: int) -> Arrangement:
+def arrange(
+    layout: InputLayout, settings: EnsembleSettings, outputs: int, window: int
+) -> Arrangement:
     """Lay out theta and nabla, and cut the work of a step; by shapes alone.
 
     Parameters

@@ -102,14 +102,13 @@ def check_settings(settings: EnsembleSettings) -> None:
 
 def fall(share: Array) -> Array:
     """Half a cosine wave from 1, at share 0, to 0, at share 1; 1 before."""
-    return 0.5 * (1 + np.cos(np.pi * np.clip(share, 0, 1)))
+    return np.asarray(0.5 * (1 + np.cos(np.pi * np.clip(share, 0, 1))))
 
 
 def rate_factors(steps: int, warm_up: float) -> Array:
     """Factors on the learning rate of each step, (steps,): a linear rise, then half a wave."""
-    t = np.arange(steps) / steps
-    rise = np.maximum(warm_up, 1 / steps)
-    return np.where(t < rise, (np.arange(steps) + 1) / (rise * steps + 1), fall((t - rise) / (1 - rise + 1e-12)))
+    k, rise = np.arange(steps), max(warm_up * steps, 1.0)
+    return np.where(k < rise, (k + 1) / (rise + 1), fall((k - rise) / max(steps - rise, 1)))
 
 
 def late_factors(steps: int) -> Array:

@@ -1,6 +1,6 @@
 """The array functions of :mod:`chainrule.equations.columns`: look-ups instead of columns.
 
-Here they are ordinary NumPy, by a matrix that has what is taken of each row; for the compiled engine
+Here they are ordinary NumPy, by a matrix of what is taken of each row; for the compiled engine
 :mod:`chainrule.engine.lookups` gives each a loop. Results go into the last argument.
 """
 

@@ -444,7 +444,6 @@ def claim(queue: Any, phase: int, n: int, done: int, preferred: int) -> int:
     return done + 1
 
 
-
 def random_bits(key: int, step: int, stream: int, out: NDArray[np.uint64]) -> None:
     """Random bits in 64-bit words, a pure function of key, step, stream and place.
 

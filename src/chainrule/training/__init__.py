@@ -2,6 +2,6 @@
 
 Begin with `train`, then `descent`, which holds what a run of steps needs, and `kernel`, whose loop
 takes the steps in phases that worker threads share. `plan` cuts a step into parts, `samples` draws
-the order of the rows, `lr_finder` looks for a learning rate, `warmup` and `ahead` compile in
-advance.
+the order of the rows, `lr_finder` looks for a learning rate, `ahead` compiles in a second
+process.
 """

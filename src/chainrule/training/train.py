@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,6 +26,7 @@ from chainrule.training.descent import Descent, step_seconds
 from chainrule.training.samples import check_shuffle, draw_order
 
 WORTH_COMPILING = 2.0  # seconds of NumPy's time
+Trained = TypeVar("Trained")
 
 
 class Epoch(NamedTuple):
@@ -203,12 +204,12 @@ def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> 
     return "numba" if seconds > WORTH_COMPILING else "numpy"
 
 
-def begin(make: Callable[[str], Descent], asked: str, chosen: str) -> Descent:
-    """A descent on the engine that was chosen; on NumPy if Numba fails and nobody asked for it.
+def begin(make: Callable[[str], Trained], asked: str, chosen: str) -> Trained:
+    """A descent, or what else trains, on the engine that was chosen; on NumPy if Numba fails and nobody asked for it.
 
     Parameters
     ----------
-    make : callable (engine) -> Descent
+    make : callable (engine) -> Descent, for instance
     asked, chosen : str
         What :func:`choose_engine` took and gave.
 
