@@ -24,6 +24,7 @@ ROOMS = (
     "monitoring",
     "tables",
     "training",
+    "ensembles",
     "estimators",
     "explain",
     "files",
@@ -44,6 +45,7 @@ HEAVY = ["numba", "llvmlite", "scipy", "sklearn", "matplotlib", "pandas", "rich"
 HEAVY += ["pyarrow", "duckdb"]
 # They build on scikit-learn and load it.
 ESTIMATORS = ("MLPClassifier", "MLPRegressor", "tabular_pipeline")
+ESTIMATORS += ("TabularClassifier", "TabularRegressor")
 
 
 def imports(module):
@@ -222,6 +224,10 @@ COMPARED = {
     ),
     *((f"exports.{name}", "cosine") for name in ("c", "graph")),
     ("files.trusted", "step"),
+    # an ensemble's loss, "softmax" or "squared", and its part "step"
+    *((f"ensembles.{name}", "softmax") for name in ("blending", "fitted", "loop", "one_row")),
+    *(("ensembles.settings", "softmax"), ("estimators.tabular_ensemble", "step")),
+    ("files.ensembles", "step"),
     # worked examples spell these out by name, and the best constant prediction by these losses
     *(("explain.worked", name) for name in ("affine", "identity", "softmax", "sgd")),
     ("explain.displays_of_networks", "identity"),

@@ -68,6 +68,8 @@ _HOMES = {
     "Schedule": "equations.schedules",
     "Summary": "explain.summarizing",
     "TRUSTED_TYPES": "files.trusted",
+    "TabularClassifier": "estimators.tabular_classifier",
+    "TabularRegressor": "estimators.tabular_regressor",
     "TensorBoard": "monitoring.loggers",
     "Trace": "explain.tracing",
     "WeightsDisplay": "explain.displays_of_networks",
@@ -97,7 +99,7 @@ _HOMES = {
     "tabular_pipeline": "estimators.tabular",
     "trace": "explain.tracing",
     "train": "training.train",
-    "warm_up": "training.warmup",
+    "warm_up": "ensembles.warmup",
 }
 
 __all__ = [
@@ -148,6 +150,8 @@ __all__ = [
     "Resume",
     "Schedule",
     "Summary",
+    "TabularClassifier",
+    "TabularRegressor",
     "TensorBoard",
     "Trace",
     "WeightsDisplay",
@@ -199,6 +203,7 @@ if TYPE_CHECKING:
     from chainrule.base.validation import one_hot
     from chainrule.engine.compilation import CompilationError
     from chainrule.engine.config import get_config, set_config
+    from chainrule.ensembles.warmup import warm_up
     from chainrule.equations import (
         activations,
         backprop,
@@ -218,6 +223,8 @@ if TYPE_CHECKING:
     from chainrule.estimators.classifier import MLPClassifier
     from chainrule.estimators.regressor import MLPRegressor
     from chainrule.estimators.tabular import tabular_pipeline
+    from chainrule.estimators.tabular_classifier import TabularClassifier
+    from chainrule.estimators.tabular_regressor import TabularRegressor
     from chainrule.explain.animation import animate
     from chainrule.explain.diagnosing import diagnose
     from chainrule.explain.displays_of_inputs import ImportanceDisplay, InputGradientDisplay
@@ -254,4 +261,3 @@ if TYPE_CHECKING:
     from chainrule.training.lr_finder import LRFinder, find_learning_rate
     from chainrule.training.steps import OptimizerState
     from chainrule.training.train import History, train
-    from chainrule.training.warmup import warm_up

@@ -18,7 +18,7 @@ from sklearn.utils import get_tags
 import chainrule
 from chainrule import MLPClassifier, MLPRegressor, tabular_pipeline
 from chainrule.commands.options import TABLE_DEFAULTS
-from chainrule.estimators.tabular import TableCleaner
+from chainrule.estimators.cleaning import TableCleaner
 from chainrule.tables.cells import CellError, as_dates, as_frame, as_numbers, as_strings, spelling
 from chainrule.tables.levels import UnseenLevelWarning
 

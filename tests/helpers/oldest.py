@@ -6,9 +6,11 @@ By file: functions, with all their parameters, or single tests as pytest names t
 OLDEST = {
     "test_backprop": ["test_two_epochs_of_digits_equal_the_oracle"],
     "test_cache": ["test_cache_is_read_by_a_second_process_and_never_stale"],
+    "test_blending": ["test_linear_models_are_scikit_learns_and_have_not_seen_their_fold"],
     "test_callbacks": ["test_all_hear_of_each_epoch_and_one_can_stop"],
     "test_checkpoints": ["test_checkpoint_holds_parameters_and_record"],
     "test_cli": ["test_version", "test_default_run_prints_the_articles_lines_and_draws"],
+    "test_cli_ensembles": ["test_predict_evaluate_and_inspect_take_it"],
     "test_cli_levels": ["test_ids_of_nineteen_digits_and_more"],
     "test_cli_tables": [
         "test_train_shows_the_columns_and_how_good_it_is",
@@ -16,6 +18,7 @@ OLDEST = {
         "test_predict_writes_parquet_and_reads_what_it_is_given",
     ],
     "test_cli_targets": ["test_a_target_of_text_is_said_by_its_row"],
+    "test_column_encoding": ["test_inputs_are_the_columns_of_the_equations"],
     "test_columns": ["test_kinds_of_large_and_real_tables", "test_tasks_of_bundled_sets"],
     "test_components": ["test_pickles_predict_the_same", "test_clones_and_searches[plain]"],
     "test_config": ["test_who_overrules_whom"],
@@ -100,6 +103,7 @@ OLDEST = {
         "test_large_and_real_tables",
     ],
     "test_tabular": ["test_it_learns_from_every_kind_of_column"],
+    "test_tabular_ensembles": ["test_it_learns_from_every_kind_of_column"],
     "test_targets": ["test_a_missing_label_is_named_with_its_row"],
     "test_trace_command": ["test_a_digit"],
     "test_tracing": ["test_the_article_by_hand", "test_classifiers"],

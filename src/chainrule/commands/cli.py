@@ -107,7 +107,7 @@ def warmup(
 ) -> None:
     """Compile the fast engine ahead of its first use: for containers and CI."""
     from chainrule.engine.compilation import CompilationError, cache_folder, can_compile
-    from chainrule.training.warmup import warm_up
+    from chainrule.ensembles.warmup import warm_up
 
     if not can_compile():
         fail("NUMBA_DISABLE_JIT is set, which switches compilation off; unset it", BAD_INPUT)

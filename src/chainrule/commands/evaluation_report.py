@@ -358,6 +358,13 @@ def learning_curve(model: Any) -> Figure | None:
 
     figure, ax = _figure(5.6, 3.6)
     history = last.history_
+    if hasattr(last, "blend_weights_"):
+        for part in dict.fromkeys(record["part"] for record in history):
+            curve = [record["loss"] for record in history if record["part"] == part]
+            ax.plot(range(len(curve)), curve, label=part, linewidth=1.8)
+        ax.set(xlabel="epoch", ylabel="out-of-fold loss")
+        ax.legend(frameon=False)
+        return figure
     if last.scoring == "loss":  # then the score is the loss once more
         history = [{**record, "validation_score": None} for record in history]
     LossCurveDisplay.from_history(history, ax=ax, best_epoch=best_epoch(last))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.estimators.tabular import MISSING
+from chainrule.estimators.cleaning import MISSING
 from chainrule.tables.cells import listed
 from chainrule.tables.columns import marks_in
 from chainrule.tables.levels import UnseenLevelWarning, unseen_in_words
@@ -105,7 +105,7 @@ def stored_at(path: str | os.PathLike[str], model: Any) -> Stored:
 
     header = read_header(path)
     first = model[0] if hasattr(model, "steps") else model
-    if hasattr(first, "kinds_"):
+    if hasattr(first, "kinds_") and hasattr(first, "get_feature_names_out"):
         names = list(first.get_feature_names_out())
     else:
         names = [str(name) for name in getattr(model, "feature_names_in_", [])]

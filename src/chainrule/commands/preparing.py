@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.base.validation import suggest
-from chainrule.estimators.tabular import LARGEST, MAX_LEVELS, USED, TableCleaner
+from chainrule.estimators.cleaning import LARGEST, MAX_LEVELS, USED, TableCleaner
 from chainrule.tables.cells import CellError, as_numbers, as_strings, listed, spelling
 from chainrule.tables.columns import (
     Column,

@@ -48,6 +48,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "target": (str,),
     "output": (str,),
     "task": (str,),
+    "model": (str,),
     "test_fraction": (float, int),
     "cv": (int,),
     "ignore": (list,),
@@ -92,6 +93,16 @@ def train(
         typer.Option(
             metavar="[classification|regression]",
             help="Default: by the target.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[network|tabular|fast]",
+            help="network: a plain network, with the settings below; tabular: a TabularClassifier "
+            "or TabularRegressor, with nothing to tune, evaluated on all rows; fast: its smaller "
+            "preset (default: network).",
             show_default=False,
         ),
     ] = None,
@@ -200,6 +211,7 @@ def train(
             "target": target,
             "output": output,
             "task": task,
+            "model": model,
             "test_fraction": test_fraction,
             "cv": cv,
             "ignore": ignore or None,
@@ -221,7 +233,7 @@ def train(
         curve = out.with_name(f"{out.stem}-curve.png")
         check_new([curve], force)
         keep = _keeper(out, checkpoint_every, resume, settings["cv"], force)
-        from chainrule.commands import jobs, preparing
+        from chainrule.commands import ensembles, jobs, preparing
         from chainrule.engine.compilation import CompilationError
         from chainrule.tables import reading as tables
 
@@ -243,13 +255,21 @@ def train(
             max_levels=settings["max_levels"],
             learnt=learnt,
         )
+        held = settings["test_fraction"]
         plan = jobs.split(
             rows,
-            test_fraction=settings["test_fraction"],
+            test_fraction=0.2 if held is None else held,
             folds=settings["cv"],
             seed=settings["seed"],
         )
-        model = jobs.make(rows, chosen, plan, settings["seed"], written)
+        if settings["model"] == "network":
+            made = jobs.make(rows, chosen, plan, settings["seed"], written)
+        else:
+            if keep is not None:
+                raise ValueError("--checkpoint-every and --resume go with --model network")
+            made = ensembles.make(rows, chosen, settings["model"], settings["seed"], written)
+            if held is None and settings["cv"] is None:
+                plan = jobs.all_rows(rows)
         warned = _leaks(frame, rows)
     silent = quiet or as_json
     if not silent:
@@ -259,7 +279,7 @@ def train(
     try:
         with _progress(quiet) as advance:
             trained = jobs.train(
-                rows, model, plan, seed=settings["seed"], on_epoch=advance, keep=keep
+                rows, made, plan, seed=settings["seed"], on_epoch=advance, keep=keep
             )
     except KeyboardInterrupt:
         fail("stopped before there was anything to keep", INTERRUPTED)
@@ -331,7 +351,7 @@ def _settings(
         raise ValueError(f"{config}: seed must be at most {LARGEST_SEED}; got {found['seed']}")
     defaults: dict[str, Any] = {
         "output": "model.chainrule",
-        "test_fraction": 0.2,
+        "model": "network",
         "ignore": [],
         "kind": {},
         "max_levels": 40,
@@ -480,7 +500,8 @@ def _store(
         "data": os.fsencode(Path(data).name).decode("utf-8", "replace"),
         "rows": trained.rows,
         "seed": settings["seed"],
-        "evaluated": "folds" if settings["cv"] else "held out",
+        "model": settings["model"],
+        "evaluated": trained.evaluated,
         "metrics": metrics,
         "baselines": trained.baselines,
         "compared_with": trained.compared_with,
@@ -496,9 +517,8 @@ def _store(
 def _as_object(
     out: Path, curve: Path, rows: Table, trained: Trained, warned: list[str]
 ) -> dict[str, Any]:
-    from chainrule.monitoring.callbacks import best_epoch, plain
+    from chainrule.monitoring.callbacks import plain
 
-    mlp = trained.model[-1]
     evaluation = {} if trained.evaluation is None else trained.evaluation.as_dict()
     found = {
         "model": str(out),
@@ -509,8 +529,7 @@ def _as_object(
         "columns": [dict(column._asdict()) for column in rows.columns],
         "evaluation": evaluation,
         "baselines": trained.baselines,
-        "epochs": mlp.n_iter_,
-        "best_epoch": best_epoch(mlp),
+        **_epochs(trained.model[-1]),
         "interrupted": trained.interrupted,
         "notices": [*trained.notices, *warned],
         "findings": [
@@ -520,6 +539,16 @@ def _as_object(
         "seconds": trained.seconds,
     }
     return plain(found)  # type: ignore[no-any-return]
+
+
+def _epochs(est: Any) -> dict[str, Any]:
+    """How long a fitted estimator was trained; of a blend, by its parts."""
+    from chainrule.files.ensembles import summary
+    from chainrule.monitoring.callbacks import best_epoch
+
+    if hasattr(est, "blend_weights_"):
+        return {"parts": summary(est)}
+    return {"epochs": est.n_iter_, "best_epoch": best_epoch(est)}
 
 
 def _last_line(out: Path, trained: Trained) -> str:
@@ -537,16 +566,12 @@ def _show_result(out: Path, curve: Path, trained: Trained) -> None:
         print_metrics,
         print_residuals,
     )
-    from chainrule.monitoring.callbacks import best_epoch
 
     screen = console(sys.stdout)
-    mlp, rows = trained.model[-1], trained.rows
-    best, kept = "", best_epoch(mlp)
-    stopped_by_rows = mlp.validation_scores_ is not None  # else the last epoch is the model
-    if stopped_by_rows and kept not in (None, mlp.n_iter_ - 1):
-        best = f"; epoch {kept} did best and was kept (the first is epoch 0)"
-    epochs = "1 epoch" if mlp.n_iter_ == 1 else f"{mlp.n_iter_} epochs"
-    screen.print(f"Trained on {rows['train']:,} rows: {epochs}, {trained.seconds:.1f} s{best}.")
+    rows, (how, more) = trained.rows, _trained_how(trained.model[-1])
+    screen.print(
+        f"Trained on {rows['train']:,} rows: {how}, {trained.seconds:.1f} s{more}.", soft_wrap=True
+    )
     if trained.evaluation is None:
         screen.print("Nothing was held out to evaluate on.")
     else:
@@ -566,3 +591,28 @@ def _show_result(out: Path, curve: Path, trained: Trained) -> None:
         screen.print()
     screen.print(f"Learning curve  {curve}", soft_wrap=True)
     screen.print(f"Model           {out}", soft_wrap=True)
+
+
+def _trained_how(est: Any) -> tuple[str, str]:
+    """The epochs of a fitted estimator, and which of them it is; or the parts of a blend."""
+    from chainrule.commands.estimates import number
+    from chainrule.files.ensembles import summary
+    from chainrule.monitoring.callbacks import best_epoch
+
+    if hasattr(est, "blend_weights_"):
+        parts = [
+            f"{number(one['weight'])} {one['part']}"
+            + (
+                f" ({one['members']} networks, epoch {one['best_epoch']})"
+                if "members" in one
+                else ""
+            )
+            for one in summary(est)
+            if one["weight"] > 0
+        ]
+        return "a blend of " + " + ".join(parts or ["a constant"]), ""
+    more, kept = "", best_epoch(est)
+    stopped_by_rows = est.validation_scores_ is not None  # else the last epoch is the model
+    if stopped_by_rows and kept not in (None, est.n_iter_ - 1):
+        more = f"; epoch {kept} did best and was kept (the first is epoch 0)"
+    return "1 epoch" if est.n_iter_ == 1 else f"{est.n_iter_} epochs", more

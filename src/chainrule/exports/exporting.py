@@ -348,7 +348,7 @@ def _cells(values: Any, column: Column, cleaned: bool) -> list[Any]:
         return cells
 
     if column.text:
-        from chainrule.estimators.tabular import MISSING
+        from chainrule.estimators.cleaning import MISSING
 
         return [None if cell == MISSING and column.missing else cell for cell in cells]
     # The cleaner makes numbers infinite that are squashed to the ends all the same.

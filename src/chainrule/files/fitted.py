@@ -19,7 +19,7 @@ from chainrule.files.container import ModelFileError
 from chainrule.files.encoding import decode, encode
 from chainrule.network.network import Network
 
-ESTIMATORS = ("MLPClassifier", "MLPRegressor")
+ESTIMATORS = ("MLPClassifier", "MLPRegressor", "TabularClassifier", "TabularRegressor")
 
 
 def estimator_class(name: str) -> type:
@@ -27,7 +27,12 @@ def estimator_class(name: str) -> type:
     from chainrule.estimators.classifier import MLPClassifier
     from chainrule.estimators.regressor import MLPRegressor
 
-    classes = dict(zip(ESTIMATORS, (MLPClassifier, MLPRegressor), strict=True))
+    classes: dict[str, type] = {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}
+    if name.startswith("Tabular"):
+        from chainrule.estimators.tabular_classifier import TabularClassifier
+        from chainrule.estimators.tabular_regressor import TabularRegressor
+
+        classes = {"TabularClassifier": TabularClassifier, "TabularRegressor": TabularRegressor}
     if name not in classes:
         raise ModelFileError(f"{name!r} is no estimator of chainrule's")
     return classes[name]
@@ -134,7 +139,7 @@ def encode_estimator(est: Any, index: int, arrays: dict[str, Array]) -> dict[str
 
     Parameters
     ----------
-    est : MLPClassifier or MLPRegressor
+    est : MLPClassifier, MLPRegressor, TabularClassifier or TabularRegressor
         Fitted or not.
     index : int
         Its number in the file; names of its arrays begin with it.
@@ -148,6 +153,17 @@ def encode_estimator(est: Any, index: int, arrays: dict[str, Array]) -> dict[str
     defaults = type(est)().get_params(deep=False)
     changed = [name for name, value in parameters.items() if value != _plain(defaults[name])]
     entry: dict[str, Any] = {"class": type(est).__name__, "changed": changed}
+    if _is_tabular(type(est)):
+        from chainrule.files import ensembles
+
+        if not hasattr(est, "oof_prediction_"):
+            return entry | {"parameters": parameters, "fitted": None}
+        fitted = encode(ensembles.fitted_state(est), f"{index}", arrays)
+        return entry | {
+            "parts": ensembles.summary(est),
+            "parameters": parameters,
+            "fitted": fitted,
+        }
     state = est.__getstate__()
     if "coefs_" not in state:
         return entry | {"parameters": parameters, "fitted": None}
@@ -175,6 +191,11 @@ def encode_estimator(est: Any, index: int, arrays: dict[str, Array]) -> dict[str
     return entry | {"parameters": parameters, "fitted": fitted}
 
 
+def _is_tabular(cls: type) -> bool:
+    """Whether a class of ours is one of those that blend ensembles."""
+    return cls.__name__.startswith("Tabular")
+
+
 def _plain(default: Any) -> Any:
     return encode(default, "default", {})
 
@@ -187,7 +208,7 @@ def decode_estimator(entry: dict[str, Any], arrays: dict[str, Array]) -> Any:
     ModelFileError
         Something is missing, too much, or does not fit the rest.
     """
-    if set(entry) - {"layers", "changed"} != {"class", "parameters", "fitted"}:
+    if set(entry) - {"layers", "parts", "changed"} != {"class", "parameters", "fitted"}:
         raise ModelFileError(f"an estimator has the entries {', '.join(map(str, entry))}")
     cls = estimator_class(entry["class"])
     parameters = decode(entry["parameters"], arrays)
@@ -199,6 +220,11 @@ def decode_estimator(entry: dict[str, Any], arrays: dict[str, Array]) -> Any:
     if entry["fitted"] is None:
         return est
     est._validate_params()
+    if _is_tabular(cls):
+        from chainrule.files import ensembles
+
+        ensembles.put_state(est, decode(entry["fitted"], arrays))
+        return est
     est._check_combination()
     state = decode(entry["fitted"], arrays)
     history = state.get("history_")

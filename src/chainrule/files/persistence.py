@@ -61,7 +61,7 @@ def save(
 
     Parameters
     ----------
-    model : MLPClassifier, MLPRegressor, Network, or a pipeline of scikit-learn's
+    model : estimator of chainrule's, Network, or a pipeline of scikit-learn's
         A pipeline may hold our estimators anywhere, and transformers of scikit-learn's and
         skrub's whose types are in ``chainrule.TRUSTED_TYPES``.
     path : str or path
@@ -129,7 +129,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    MLPClassifier, MLPRegressor, Network or Pipeline
+    estimator, Network or Pipeline
         As it was saved; the predictions have the same bits.
 
     Raises
@@ -290,7 +290,12 @@ def _description(
     header["metadata"] = _free(metadata)
     last = model[-1] if hasattr(model, "steps") and model.steps else model
     last = getattr(last, "regressor_", last)
-    if getattr(last, "history_", None):
+    if hasattr(last, "oof_score_"):
+        header["training"] = {
+            "rows": last.n_rows_,
+            "out_of_fold": {"score": plain(last.oof_score_), "loss": plain(last.oof_loss_)},
+        }
+    elif getattr(last, "history_", None):
         end = last.history_[-1]
         names = ("loss", "validation_loss", "validation_score", "seconds")
         header["training"] = {
@@ -322,8 +327,7 @@ def _kind_of(model: Any) -> str:
         return "pipeline"
     raise ModelFileError(
         f"a {type(model).__module__}.{type(model).__qualname__} cannot be stored: files hold "
-        "MLPClassifier, MLPRegressor (no subclasses of yours), Network, and pipelines of "
-        "scikit-learn's"
+        "chainrule's estimators (no subclasses of yours), Network, and pipelines of scikit-learn's"
     )
 
 

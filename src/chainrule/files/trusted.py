@@ -121,7 +121,7 @@ FUNCTIONS = (
     "skrub.selectors._selectors._cardinality_below",
 )
 OTHER_TYPES = (
-    "chainrule.estimators.tabular.TableCleaner",
+    "chainrule.estimators.cleaning.TableCleaner",
     "scipy.interpolate._bsplines.BSpline",
 )
 SCALARS = (
@@ -139,7 +139,10 @@ SCALARS = (
 )
 
 # Modules of ours that have another name in older files.
-MOVED = {"chainrule." + "tabular": "chainrule.estimators.tabular"}
+MOVED = {
+    "chainrule." + "tabular": "chainrule.estimators.cleaning",
+    "chainrule.estimators.tabular": "chainrule.estimators.cleaning",
+}
 
 TRUSTED_TYPES: tuple[str, ...] = tuple(
     sorted((*SKLEARN_TYPES, *SKRUB_TYPES, *OTHER_TYPES, *FUNCTIONS))

@@ -131,7 +131,7 @@ def gradcheck(
 
     worst = (-1.0, 0, 0.0, 0.0)
     for i in positions.tolist():
-        numeric, error = _difference(
+        numeric, error = difference(
             partial(cost_at, i), work.theta[i], cost, nabla[i], step, floor, tolerance
         )
         if error > worst[0] or not np.isfinite(error):
@@ -153,7 +153,7 @@ def gradcheck(
     )
 
 
-def _difference(
+def difference(
     cost_at: Callable[[float], float],
     x: float,
     cost: float,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,6 +27,7 @@ from chainrule.training.loop import Epoch, EpochLoop
 from chainrule.training.samples import Samples, check_shuffle, draw_order
 
 WORTH_COMPILING = 2.0  # seconds of NumPy's time
+Trained = TypeVar("Trained")
 
 
 @dataclass
@@ -200,12 +201,12 @@ def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> 
     return "numba" if seconds > WORTH_COMPILING else "numpy"
 
 
-def begin(make: Callable[[str], Descent], asked: str, chosen: str) -> Descent:
-    """A descent on the engine that was chosen; on NumPy if Numba fails and nobody asked for it.
+def begin(make: Callable[[str], Trained], asked: str, chosen: str) -> Trained:
+    """What trains, on the engine that was chosen; on NumPy if Numba fails and was not asked for.
 
     Parameters
     ----------
-    make : callable (engine) -> Descent
+    make : callable (engine) -> Descent, for instance
     asked, chosen : str
         What :func:`choose_engine` took and gave.
 
