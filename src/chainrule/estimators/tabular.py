@@ -6,7 +6,6 @@ Three steps: columns get one type for each kind (:class:`TableCleaner`), kinds b
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from chainrule.base.validation import nearest
+from chainrule.base.validation import nearest, warn_user
 from chainrule.estimators.classifier import MLPClassifier
 from chainrule.estimators.regressor import MLPRegressor
 from chainrule.tables.cells import (
@@ -234,7 +233,7 @@ class TableCleaner(
             if (count := unseen(cleaned[name].to_numpy(object), known))
         ]
         if said:
-            warnings.warn("; ".join(said), UnseenLevelWarning, stacklevel=2)
+            warn_user("; ".join(said), UnseenLevelWarning)
         return cleaned
 
     def _with_holes(self, frame: pd.DataFrame) -> pd.DataFrame:
