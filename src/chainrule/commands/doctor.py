@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from chainrule.commands.tables import DateFormat, Missing, reading_of
-from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail, printable
+from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, busy, fail, printable
 
 if TYPE_CHECKING:
     from chainrule.tables.columns import Column
@@ -62,7 +61,7 @@ def doctor(
     if task not in (None, "classification", "regression"):
         fail(f"--task must be classification or regression; got {task!r}", BAD_INPUT)
     try:
-        with _busy(f"reading {data}"):
+        with busy(f"reading {data}"):
             reading = reading_of(missing, date_format)
             learnt = learn(data, target, table=table, query=query, limit=rows + 1, reading=reading)
         frame = learnt.frame
@@ -83,7 +82,7 @@ def doctor(
         found_task, reason = task_and_reason(frame[target])
         if task is not None:
             found_task, reason = task, "as you said"
-        with _busy(f"looking at {len(frame):,} rows"):
+        with busy(f"looking at {len(frame):,} rows"):
             columns = kinds_of(frame, target, reading.missing)
             found = findings(frame, target, found_task, columns, learnt.marks)
     except KeyboardInterrupt:
@@ -97,16 +96,6 @@ def doctor(
         _print(look)
     if any(each.severity == "serious" for each in found):
         raise typer.Exit(FAILED)
-
-
-def _busy(what: str) -> AbstractContextManager[Any]:
-    """Says on a terminal what is going on."""
-    if not sys.stderr.isatty():
-        return nullcontext()
-    from rich.console import Console
-    from rich.markup import escape
-
-    return Console(file=sys.stderr).status(escape(what))
 
 
 class _Look(NamedTuple):

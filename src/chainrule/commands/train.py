@@ -36,7 +36,7 @@ from chainrule.commands.tables import (
     one_line,
     reading_of,
 )
-from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail, printable
+from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, busy, fail, printable
 
 if TYPE_CHECKING:
     from chainrule.commands.jobs import Trained
@@ -233,29 +233,32 @@ def train(
         curve = out.with_name(f"{out.stem}-curve.png")
         check_new([curve], force)
         keep = _keeper(out, checkpoint_every, resume, settings["cv"], force)
-        from chainrule.commands import ensembles, jobs, preparing
-        from chainrule.engine.compilation import CompilationError
-        from chainrule.tables import reading as tables
+        with busy(f"reading {data}", quiet):
+            from chainrule.commands import ensembles, jobs, preparing
+            from chainrule.engine.compilation import CompilationError
+            from chainrule.tables import reading as tables
 
-        learnt = tables.learn(
-            data,
-            settings["target"],
-            table=settings["table"],
-            query=settings["query"],
-            ignore=[name for name in settings["ignore"] if name != settings["target"]],
-            reading=reading_of(settings["missing"], settings["date_format"]),
-        )
+            learnt = tables.learn(
+                data,
+                settings["target"],
+                table=settings["table"],
+                query=settings["query"],
+                ignore=[name for name in settings["ignore"] if name != settings["target"]],
+                reading=reading_of(settings["missing"], settings["date_format"]),
+            )
         frame = learnt.frame
-        rows = preparing.prepare(
-            frame,
-            settings["target"],
-            task=settings["task"],
-            ignore=settings["ignore"],
-            kinds=settings["kind"],
-            max_levels=settings["max_levels"],
-            learnt=learnt,
-        )
         held = settings["test_fraction"]
+        with busy(f"looking at {len(frame):,} rows", quiet):
+            rows = preparing.prepare(
+                frame,
+                settings["target"],
+                task=settings["task"],
+                ignore=settings["ignore"],
+                kinds=settings["kind"],
+                max_levels=settings["max_levels"],
+                learnt=learnt,
+            )
+            warned = _leaks(frame, rows)
         plan = jobs.split(
             rows,
             test_fraction=0.2 if held is None else held,
@@ -270,7 +273,6 @@ def train(
             made = ensembles.make(rows, chosen, settings["model"], settings["seed"], written)
             if held is None and settings["cv"] is None:
                 plan = jobs.all_rows(rows)
-        warned = _leaks(frame, rows)
     silent = quiet or as_json
     if not silent:
         _show_table(data, rows)
@@ -404,9 +406,10 @@ def _progress(silent: bool) -> Iterator[Callable[[str, int, Mapping[str, Any]], 
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
+    from rich.table import Column
     from rich.text import Text
 
-    from chainrule.engine.compilation import COMPILING, telling
+    from chainrule.engine.compilation import COMPILING, USUAL_SECONDS, telling
 
     class Elapsed(ProgressColumn):
         """What is done, and for how many seconds."""
@@ -415,12 +418,21 @@ def _progress(silent: bool) -> Iterator[Callable[[str, int, Mapping[str, Any]], 
 
         def render(self, task: Any) -> Text:
             seconds = time.monotonic() - task.fields["since"]
-            return Text(f"{task.description} ... {seconds:.0f} s")
+            late = task.description == COMPILING and seconds > USUAL_SECONDS
+            more = " (longer than usual)" if late else ""
+            return Text(f"{task.description} ... {seconds:.0f} s{more}")
 
+    # Where a terminal is narrow, the bar is shortened and the figures are cut, and nothing else.
     epochs = (
-        TextColumn("{task.description}", markup=False),
+        TextColumn(
+            "{task.description}", markup=False, table_column=Column(no_wrap=True, min_width=13)
+        ),
         BarColumn(bar_width=24),
-        TextColumn("{task.completed} of at most {task.total} epochs  {task.fields[figures]}"),
+        TextColumn(
+            "{task.completed} of at most {task.total} epochs",
+            table_column=Column(no_wrap=True, min_width=25),
+        ),
+        TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True)),
     )
     bar = Progress(
         SpinnerColumn(style=""),

@@ -237,7 +237,8 @@ def _separate_names() -> None:
     FunctionIdentity._unique_ids = itertools.count(int.from_bytes(os.urandom(6), "big"))
 
 
-COMPILING = "compiling for this machine (once; usually 10 to 40 s)"
+USUAL_SECONDS = 40
+COMPILING = f"compiling for this machine (once; usually 10 to {USUAL_SECONDS} s)"
 _listeners: list[Callable[[], Any]] = []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from chainrule.base.validation import warn_user
 from chainrule.tables.cells import (
     CellError,
     as_dates,
@@ -223,7 +223,7 @@ class TableCleaner(
             if (count := unseen(cleaned[name].to_numpy(object), known))
         ]
         if said:
-            warnings.warn("; ".join(said), UnseenLevelWarning, stacklevel=2)
+            warn_user("; ".join(said), UnseenLevelWarning)
         return cleaned
 
     def _with_holes(self, frame: pd.DataFrame) -> pd.DataFrame:
