@@ -12,7 +12,7 @@ from chainrule.explain.drawing import Picture
 from chainrule.explain.evidence import Evidence, margin
 from chainrule.explain.faults_of_networks import code_of, rate_code, rms
 from chainrule.explain.findings import Finding
-from chainrule.explain.trials import Task, cost_after, held_out_score, score_of
+from chainrule.explain.trials import FEWEST, Task, cost_after, held_out_score, score_of
 from chainrule.network.network import Network
 
 LARGE_PENALTY = 0.1  # alpha
@@ -173,6 +173,8 @@ def _leapt(seen: Evidence) -> bool:
     penalty = float(getattr(seen.estimator, "alpha", 0) or 0)
     others = {"unscaled", "exploding"} & set(seen.memory)
     if seen.task.labels is None or others or penalty > LARGE_PENALTY:
+        return False
+    if len(np.unique(seen.task.labels)) < 2 or len(seen.task.labels) < FEWEST:
         return False
     size = max(1.0, rms(seen.batch.a[seen.first - 1]))  # a first cost grows with the inputs
     return bool(seen.losses.max() > LEAP * size * trivial_cost(seen))
