@@ -18,7 +18,7 @@ from chainrule.network.network import Network
 LARGE_PENALTY = 0.1  # alpha
 LEAP = 3.0  # times the cost of a constant output
 ROUGH = 0.05  # of the first loss, by which the loss rises in a mean epoch
-GAP = 0.12  # between the scores in training and on rows held out
+GAP = 0.1  # between the scores in training and on rows held out
 
 
 def trivial_cost(seen: Evidence) -> float:
@@ -278,7 +278,7 @@ def overfitting(seen: Evidence) -> Iterator[Finding]:
         n = max(1, int(seen.n * float(seen.estimator.validation_fraction)))
     if not (np.isfinite(held) and np.isfinite(seen.score)):
         return
-    noise = 2 * np.sqrt(max(held * (1 - held), 0.01) / n) if seen.task.labels is not None else 0.25
+    noise = 1.5 * np.sqrt(max(held * (1 - held), 0.01) / n) if seen.task.labels is not None else 0.25
     gap = seen.score - held
     curve = seen.validation_losses
     risen = 0.0
