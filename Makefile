@@ -6,8 +6,9 @@
 
 PYTHON ?= python3
 ARGS ?=
-# Two processes, or as many as there are cores.
-PYTEST_ARGS ?= -n auto
+# A process for each core. Each starts with tests that stand together, so that they share what a
+# file of tests prepares, and later takes from the slowest.
+PYTEST_ARGS ?= -n auto --dist worksteal
 
 PY := .venv/bin/python
 VENV := PYTHON='$(PYTHON)' \
@@ -48,18 +49,12 @@ test: lint types
 	@echo 'Tests, compilation off:'
 	@NUMBA_DISABLE_JIT=1 $(PY) -m pytest -m 'not compiled and not once' $(PYTEST_ARGS)
 
-# One process: two compile many things twice.
 test-oldest: .venv-oldest/test.stamp
 	@echo 'Tests, lowest versions:'
-	@.venv-oldest/bin/python -m pytest -n 0 -m oldest
+	@.venv-oldest/bin/python -m pytest -m oldest $(PYTEST_ARGS)
 
-# A processor that lacks a kind of kernels runs those that OpenBLAS takes instead.
-KERNELS := Haswell SkylakeX Zen Sandybridge Nehalem Prescott
 test-kernels: .venv/test.stamp
-	@for kernels in $(KERNELS); do \
-		echo "Tests of equal bits, $$kernels:"; \
-		OPENBLAS_CORETYPE=$$kernels $(PY) -m pytest -m bits $(PYTEST_ARGS) || exit 1; \
-	done
+	@$(PY) scripts/test_kernels.py
 
 lint: .venv/test.stamp
 	@$(PY) scripts/shared_docstrings.py --check

@@ -13,7 +13,8 @@
 # PYTHON is the interpreter to use. PYTHON_CHOSEN is non-empty when somebody asked for that
 # very interpreter, so that a .venv made with another one is made anew.
 #
-# Nothing but chainrule itself is built: of everything else only wheels are taken.
+# Nothing but chainrule itself is built: of everything else only wheels are taken. Python compiles
+# a module when it first imports it: most are never imported.
 #
 # .venv/complete is there only between finished installs: without it .venv is taken to be
 # half made, whatever it holds.
@@ -73,7 +74,6 @@ problem() {
     fi
     found=$("$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) ||
         found=
-    found=${found#Python }
     major=${found%%.*}
     minor=${found#*.}
     minor=${minor%%.*}
@@ -99,7 +99,7 @@ pip_lock() {
     progress "$log" &
     watcher=$!
     result=0
-    "$venv/bin/python" -m pip --disable-pip-version-check --no-color install --progress-bar off \
+    "$venv/bin/python" -m pip --disable-pip-version-check --no-color install --progress-bar off --no-compile \
         --only-binary :all: -c "$lock" "$@" >"$log" 2>&1 || result=$?
     kill "$watcher" 2>/dev/null || :
     wait "$watcher" 2>/dev/null || :

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,46 +25,36 @@ settings.register_profile("explore", settings.get_profile("explore"), max_exampl
 settings.load_profile("default")
 
 
-# Rooms that the compiler has no part in: the run without it leaves them out.
-ONCE = {
-    "test_callbacks",
-    "test_checkpoints",
-    "test_cli",
-    "test_cli_tables",
-    "test_diagnosing",
-    "test_digits",
-    "test_displays",
+# What compilation has no part in, by folder and by file: the run without it leaves it out.
+ONCE = {"commands", "explain", "exports", "files", "monitoring", "tables"}
+ONCE |= {
     "test_docs",
-    "test_encoding",
-    "test_evaluation",
-    "test_golden",
-    "test_inspect",
-    "test_export",
-    "test_export_command",
-    "test_export_onnx",
     "test_layout",
-    "test_loggers",
-    "test_mapped_tables",
-    "test_model_files",
-    "test_persistence",
-    "test_persistence_pipelines",
-    "test_pictures",
-    "test_plotting",
+    "test_oldest",
     "test_schedules",
     "test_sklearn_contract",
     "test_sklearn_parity",
     "test_symbolic",
     "test_tabular",
-    "test_trace_command",
-    "test_tracing",
     "test_wheel",
+    "test_whole_files",
 }
+
+
+def is_once(path: Path) -> bool:
+    """Whether compilation has no part in a file of tests."""
+    return not ONCE.isdisjoint((path.stem, path.parent.name))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what is left out: it takes longer than to run the rest."""
+    return True if "not once" in config.option.markexpr and is_once(collection_path) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is run once, and on the lowest versions; leave out the compiler if it is off."""
     for item in items:
-        if item.path.stem in ONCE:
+        if is_once(item.path):
             item.add_marker(pytest.mark.once)
         names = {item.name, getattr(item, "originalname", None)}
         if names & set(OLDEST.get(item.path.stem, ())):

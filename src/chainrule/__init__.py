@@ -31,9 +31,9 @@ _HOMES = {
     "DecisionBoundaryDisplay": "explain.displays_of_training",
     "DerivativeError": "network.checking",
     "Diagnosis": "explain.findings",
-    "DivergenceError": "training.descent",
+    "DivergenceError": "training.divergence",
     "EarlyStopping": "monitoring.callbacks",
-    "Epoch": "training.train",
+    "Epoch": "training.loop",
     "Finding": "explain.findings",
     "GradientCheck": "network.gradcheck",
     "GradientFlowDisplay": "explain.displays_of_training",
@@ -249,8 +249,9 @@ if TYPE_CHECKING:
     from chainrule.network.gradcheck import GradientCheck, gradcheck
     from chainrule.network.network import Network
     from chainrule.tables.mapped import memmap_table
-    from chainrule.training.descent import DivergenceError
+    from chainrule.training.divergence import DivergenceError
+    from chainrule.training.loop import Epoch
     from chainrule.training.lr_finder import LRFinder, find_learning_rate
     from chainrule.training.steps import OptimizerState
-    from chainrule.training.train import Epoch, History, train
+    from chainrule.training.train import History, train
     from chainrule.training.warmup import warm_up

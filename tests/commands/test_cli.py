@@ -126,7 +126,7 @@ def test_json_is_one_object_of_the_promised_form(run, tmp_path):
         "parameters",
         "epochs",
         "confusion_matrix",
-        "dead_outputs",
+        "shut_outputs",
         "seconds",
         "pictures",
     }
@@ -143,7 +143,7 @@ def test_json_is_one_object_of_the_promised_form(run, tmp_path):
             {name: value for name, value in expected._asdict().items() if name != "seconds"}
         )
     assert seen["confusion_matrix"] == result.confusion.tolist()
-    assert seen["dead_outputs"] == result.dead_outputs
+    assert seen["shut_outputs"] == result.shut_outputs
     assert seen["seconds"] > 0
     assert sorted(seen["pictures"]) == [f"pictures/{name}" for name in PICTURES]
     assert all((tmp_path / path).is_file() for path in seen["pictures"])
@@ -245,7 +245,7 @@ def test_save_keeps_the_network(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--save", "there"], "exists; name another file, or replace it with --force"),
+        (["--save", "there"], "exists; choose another --save, or replace it with --force"),
         (["--save", "."], "is a folder"),
         (["--save", "there/net"], "cannot be written"),
         (["--save", "net", "--recipe", "both"], "one network"),
@@ -275,7 +275,7 @@ def test_force_replaces_the_saved_network(run, tmp_path):
 )
 def test_the_ways_out_help(run, change):
     _, out, _ = run("digits", "--seed", 16, "--json", *change)
-    assert json.loads(out)["dead_outputs"] == []
+    assert json.loads(out)["shut_outputs"] == []
     assert json.loads(out)["cause"] is None
 
 

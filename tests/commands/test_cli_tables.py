@@ -282,7 +282,8 @@ def test_new_levels_and_holes_are_predicted(folder, run):
     assert code == 0
     assert err == (
         "Note: column 'island': 2 rows with levels never seen in training, which count as none of "
-        "those known: 'Atlantis' (1), '日本' (1); 2 rows without a value, as never in training\n"
+        "those known: 'Atlantis' (1), '日本' (1); 2 rows without a value, which no row in training "
+        "was\n"
     )
     assert pd.read_csv(io.StringIO(out))["prediction"].notna().all()
 

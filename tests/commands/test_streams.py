@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+import chainrule.tables
+
 pytest.importorskip("skrub", reason="tables need skrub")
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 
@@ -56,7 +58,8 @@ def test_the_model_is_stored_all_the_same(streams, code, says, where, tmp_path):
     lines = [line for line in done.stderr.splitlines() if not line.startswith("Note:")]
     assert len(lines) == (says != "")
     assert says in done.stderr
-    assert shell(where, f"predict {out} t.csv -o - > /dev/null").returncode == 0
+    rows = chainrule.tables.read(where / "t.csv")
+    assert len(chainrule.load(out).predict(rows)) == 80
 
 
 @pytest.mark.parametrize(
@@ -79,7 +82,7 @@ def test_one_line_tells_of_a_stream_that_cannot_be_written(command, where, tmp_p
 
 
 def test_predictions_end_quietly_when_nobody_reads_on(where):
-    done = shell(where, "predict m.chainrule t.csv -o - | head -n 2 > /dev/null")
+    done = shell(where, "predict m.chainrule t.csv -o - | true")
     assert (done.returncode, done.stderr) == (0, "")
     done = shell(where, "predict m.chainrule t.csv -o - > /dev/full")
     assert done.returncode == 2

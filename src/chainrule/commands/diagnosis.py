@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 GOOD = 0.85  # training rows read right; a network above that has no cause to look for
 FADED = 0.3  # by how much of layer 1's the activations of the last hidden layer still vary
 ENOUGH = 10  # epochs after which hardly any output opens again
-SATURATED = 0.98  # |a| of tanh above which its derivative is below 0.04
-SAVED = "(--loss cross_entropy, or --recipe modern)"
+SATURATED = 0.01  # part of its range within which of an end an activation is nearly flat
 
 
 class Settings(Protocol):
-    """What of a recipe the causes are told from."""
+    """The part of a recipe from which the causes are found."""
 
     @property
     def init(self) -> str:
@@ -61,7 +60,7 @@ class Cause(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What causes are told from.
+    """The numbers from which causes are found.
 
     Attributes
     ----------
@@ -170,7 +169,7 @@ def _ratio(times: float) -> str:
 def _never_open(seen: Evidence) -> tuple[int, int, int] | None:
     """(layer, units shut on every row, units) of the first hidden layer with most of them shut."""
     for layer in range(1, seen.network.L):
-        if seen.network.activations[layer].name == "relu":
+        if seen.network.activations[layer].is_shut_below_0:
             shut = int((~(seen.a[layer] > 0).any(axis=0)).sum())
             if shut > 0.5 * seen.a[layer].shape[1]:
                 return layer, shut, seen.a[layer].shape[1]
@@ -187,7 +186,7 @@ def _too_few_units(seen: Evidence) -> Cause | None:
     units = "1 unit" if min(hidden) == 1 else f"{min(hidden)} units"
     return Cause(
         "too few units",
-        f"Layer {layer} has {units}, through which {outputs} digits have to be told apart. Even "
+        f"Layer {layer} has {units}, through which {outputs} digits have to be distinguished. Even "
         f"of the training rows only {seen.right:.1%} are read right.",
         "Give the hidden layer more units: --hidden 100.",
     )
@@ -200,11 +199,14 @@ def _vanishing_gradients(seen: Evidence) -> Cause | None:
         return None
     varies = [float(a.std(axis=0).mean()) for a in seen.a]
     name = seen.recipe.activation
-    beyond = float((np.abs(seen.a[last]) > SATURATED).mean())
-    if name == "tanh" and beyond > 0.5:
+    low, high = seen.network.activations[last].range
+    near = SATURATED * (high - low)  # infinite, unless there are two ends
+    beyond = float(((seen.a[last] < low + near) | (seen.a[last] > high - near)).mean())
+    if np.isfinite(near) and beyond > 0.5:
         what = (
-            f"Of the activations of layer {last}, {beyond:.0%} are beyond ±{SATURATED}, where "
-            "tanh's derivative is below 0.04: hardly any error gets through to the layers below."
+            f"Of the activations of layer {last}, {beyond:.0%} are below {low + near:g} or above "
+            f"{high - near:g}, where {name} is nearly flat: hardly any error gets through to the "
+            "layers below."
         )
     elif 0 < varies[last] <= FADED * varies[1]:
         what = (
@@ -243,7 +245,7 @@ def _shut_outputs(seen: Evidence) -> Cause | None:
         f"there, so no error from these rows reaches {weights}; only changes in the layers below "
         f"can open {them} again."
     )
-    advice = f"Take an output that cannot be shut {SAVED}"
+    advice = "Take an output that cannot be shut (--loss cross_entropy, or --recipe modern)"
     if seen.network.L > 2:
         advice = (
             "Take one hidden layer (--hidden 100), or starting values that keep the scale with an "
@@ -253,8 +255,8 @@ def _shut_outputs(seen: Evidence) -> Cause | None:
         advice += ", or start as the article does (--init uniform)."
     elif len(seen.costs) < ENOUGH:
         advice = (
-            f"Train longer first: --epochs 20. After {len(seen.costs)} epoch"
-            f"{'s' * (len(seen.costs) != 1)} an output that is shut often opens again."
+            "Train longer first: --epochs 20. Some outputs that are shut in the first epochs "
+            "open again."
         )
     else:
         advice += (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import typer
 
 from chainrule.base.whole_files import check_writable
 from chainrule.commands.report import epoch_line, last_line, print_report
+from chainrule.commands.tables import bad_input, check_new
 from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
 if TYPE_CHECKING:
@@ -206,16 +206,8 @@ def _check_save(path: Path | None, recipe: str, force: bool) -> None:
         return
     if recipe == "both":
         fail("--save stores one network; choose --recipe article or modern", BAD_INPUT)
-    if path.is_dir():
-        fail(f"--save: {path} is a folder; name a file", BAD_INPUT)
-    if os.path.lexists(path) and not force:
-        fail(f"--save: {path} exists; name another file, or replace it with --force", BAD_INPUT)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_writable(path)
-    except OSError as error:
-        why = error.strerror or error
-        fail(f"--save: the folder {path.parent} cannot be written: {why}", BAD_INPUT)
+    with bad_input():
+        check_new([path], force, "--save")
 
 
 def _save(path: Path | None, result: Result) -> Exception | None:
@@ -313,7 +305,7 @@ def _as_object(results: list[Result], pictures: list[Path], many: bool) -> dict[
             "kept_epoch": result.kept_epoch,
             "confusion_matrix": result.confusion.tolist(),
             "no_answer": result.no_answer.tolist(),
-            "dead_outputs": result.dead_outputs,
+            "shut_outputs": result.shut_outputs,
             "cause": None if result.cause is None else result.cause._asdict(),
             "findings": [
                 {"code": each.code, "message": each.message, "advice": each.advice}

@@ -60,11 +60,11 @@ def trace(
         if output is not None:
             _check_kind(output)
             check_new([output], force)
-        from chainrule.commands import predicting
+        from chainrule.commands import judging, predicting
         from chainrule.explain import tracing
 
         stored = predicting.open_model(model)
-        X, y = predicting.rows_with_target(
+        X, y = judging.rows_with_target(
             stored, data, row, rows, target=target, table=table, query=query
         )
         traced = tracing.trace(stored.estimator, X, y)

@@ -483,6 +483,7 @@ def _store(
         "evaluated": "folds" if settings["cv"] else "held out",
         "metrics": metrics,
         "baselines": trained.baselines,
+        "compared_with": trained.compared_with,
         "given": dict(chosen),
     }
     save(trained.model, out, metadata=metadata)

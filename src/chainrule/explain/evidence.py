@@ -151,7 +151,7 @@ class Evidence:
     def _in_units_of_targets(self) -> Array:
         k = self.task.targets.shape[1]
         levels = self.network.sizes[-1] // k
-        if self.network.loss.name == "quantile" and levels > 1:
+        if self.network.loss.levels:
             return self.outputs[:, levels // 2 :: levels]
         return self.outputs[:, :k]
 

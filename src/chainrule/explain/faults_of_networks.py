@@ -299,7 +299,7 @@ def lost_class(seen: Evidence) -> Iterator[Finding]:
         return
     L = seen.network.L
     shut: list[int] = []
-    if seen.network.activations[L].name == "relu" and seen.outputs.shape[1] > 1:
+    if seen.network.activations[L].is_shut_below_0 and seen.outputs.shape[1] > 1:
         shut = shut_outputs(seen.outputs > 0, labels)
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2:

@@ -313,7 +313,7 @@ def _score_on(seen: Evidence, held: Task) -> float:
     assert outputs is not None
     if held.labels is None:
         levels = outputs.shape[1] // held.targets.shape[1]
-        middle = outputs[:, levels // 2 :: levels] if seen.network.loss.name == "quantile" else None
+        middle = outputs[:, levels // 2 :: levels] if seen.network.loss.levels else None
         k = held.targets.shape[1]
         return score_of(outputs[:, :k] if middle is None else middle, held)
     said: NDArray[np.int64] = (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from chainrule.base.types import Array
 from chainrule.base.validation import one_hot
 from chainrule.network.network import Network
-from chainrule.training.descent import DivergenceError
+from chainrule.training.divergence import DivergenceError
 from chainrule.training.train import train
 
 STEPS = 600  # of a trial

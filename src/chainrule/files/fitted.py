@@ -293,7 +293,7 @@ def _check_fit(est: Any, told: Any) -> None:
         "output_activation": est.out_activation_,
     }
     if told is not None and any(told.get(name) != value for name, value in known.items()):
-        raise ModelFileError("the layers that the header tells of are others")
+        raise ModelFileError("the header describes other layers than the model has")
     _check_norms(est, est._design(n, target))
     est._network()
 
@@ -303,8 +303,7 @@ def _check_norms(est: Any, network: Network) -> None:
 
     wanted = []
     for l in norm_layers(network):
-        start, _, k = network.parameter_tables[2, l]
-        wanted.append((network.W[l], network.b[l], network.own[start : start + k]))
+        wanted.append((network.W[l], network.b[l], network.constants_of(l)))
     if len(wanted) != len(est._norms):
         raise ModelFileError(f"_norms has {len(est._norms)} entries for {len(wanted)} layers")
     for given, like in zip(est._norms, wanted, strict=True):
@@ -316,7 +315,7 @@ def encode_network(network: Network, arrays: dict[str, Array]) -> dict[str, Any]
     """A network as JSON; its parameters go to the arrays "W.1", "b.1", … and "own"."""
     for l in range(1, network.L + 1):
         arrays[f"W.{l}"], arrays[f"b.{l}"] = np.array(network.W[l]), np.array(network.b[l])
-    arrays["own"] = network.own.copy()
+    arrays["own"] = network.constants.copy()
     return {
         "sizes": list(network.sizes),
         "activation": encode(network.activations[1:], "network.activation", arrays),
@@ -330,10 +329,10 @@ def decode_network(entry: dict[str, Any], arrays: dict[str, Array]) -> Network:
     """The network of an entry."""
     sizes = entry["sizes"]
     pairs = [(arrays.pop(f"W.{l}"), arrays.pop(f"b.{l}")) for l in range(1, len(sizes))]
-    own = arrays.pop("own")
+    constants = arrays.pop("own")
     kept = decode({key: entry[key] for key in ("activation", "loss", "layers")}, arrays)
-    # Room is made for what the file says only if the file brings as much.
-    widest = max([1, *(a.size for pair in pairs for a in pair), len(own)])
+    # Memory is allocated for what the file says only if the file holds as much.
+    widest = max([1, *(a.size for pair in pairs for a in pair), len(constants)])
     if not all(_count(1)(n) and n <= widest for n in sizes) or math.prod(sizes[:1]) > widest:
         raise ModelFileError("the network's sizes do not fit its arrays")
     for l, (layer, n) in enumerate(zip(kept["layers"], sizes[1:], strict=True), start=1):
@@ -350,7 +349,7 @@ def decode_network(entry: dict[str, Any], arrays: dict[str, Array]) -> Network:
     )
     if any(array.dtype != network.dtype for pair in pairs for array in pair):
         raise ModelFileError(f"the network's arrays are not {network.dtype}")
-    if own.shape != network.own.shape or own.dtype != np.float64:
+    if constants.shape != network.constants.shape or constants.dtype != np.float64:
         raise ModelFileError("the array 'own' does not fit the layers")
-    network.own[:] = own
+    network.constants[:] = constants
     return network

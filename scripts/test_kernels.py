@@ -1,0 +1,62 @@
+"""Run what promises equal bits with other kernels of OpenBLAS than those the processor gets.
+
+The tests are those marked `bits`; `make test` runs them with the processor's own kernels. Of names
+that OpenBLAS takes for the same kernels one is run. Arguments go to pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+KERNELS = ("Haswell", "SkylakeX", "Zen", "Sandybridge", "Nehalem", "Prescott")
+# Both of NumPy and SciPy bring an OpenBLAS.
+TAKEN = """
+import numpy, scipy.linalg
+from threadpoolctl import threadpool_info
+print(sorted({str(found.get("architecture")) for found in threadpool_info()}))
+"""
+
+
+def run(arguments: list[str], kernels: str | None) -> subprocess.CompletedProcess[str]:
+    """Run Python with kernels of a name, or with those that OpenBLAS chooses by itself."""
+    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_CORETYPE"}
+    if kernels:
+        environment["OPENBLAS_CORETYPE"] = kernels
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def main() -> int:
+    """Run the tests with each kind of kernels, as many at once as there are cores."""
+    files = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if "pytest.mark.bits" in path.read_text(encoding="utf-8")
+    ]
+    command = ["-m", "pytest", "-n", "0", "-q", "-m", "bits", *files, *sys.argv[1:]]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        taken = list(pool.map(lambda name: run(["-c", TAKEN], name).stdout, (None, *KERNELS)))
+        names = [name for i, name in enumerate(KERNELS, start=1) if taken.index(taken[i]) == i]
+        print(f"Kernels: {', '.join(names)}; the others are these or the processor's own.")
+        failed = 0
+        for name, done in zip(names, pool.map(lambda name: run(command, name), names), strict=True):
+            print(f"Tests of equal bits, {name}:\n{done.stdout}", flush=True)
+            failed += done.returncode != 0
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
