@@ -280,6 +280,12 @@ def test_nothing_is_found_in_a_healthy_network(make):
     assert str(found) == "nothing found"
 
 
+@pytest.mark.parametrize("rows", [1, 3, 9])
+def test_nothing_is_said_of_a_few_rows(rows):
+    model = MLPClassifier(random_state=1, max_iter=100).fit(*iris)
+    assert diagnose(model, iris[0][:rows], iris[1][:rows]) == []
+
+
 def test_findings_say_draw_and_print(tmp_path):
     frame = pd.DataFrame(iris[0], columns=["<b>", "$x$", "c", "d"]).assign(c=1.0)
     model = MLPClassifier(**SMALL, init="zeros", activation="tanh").fit(frame, iris[1])
@@ -322,6 +328,12 @@ def test_the_model_is_left_as_it_was():
         ((MLPClassifier(), *iris), {}, NotFittedError, "not fitted"),
         ((Network((4, 3)), iris[0], None), {}, ValueError, "y is None"),
         ((Network((4, 3)), *iris), {"X_val": iris[0]}, ValueError, "X_val goes with y_val"),
+        (
+            (Network((4, 3)), *iris),
+            {"X_val": iris[0], "y_val": iris[1] + 1},
+            ValueError,
+            "X_val, y_val: label 3",
+        ),
         ((Network((4, 3)), *iris), {"history": 3}, TypeError, "history must be"),
         ((Network((4, 3)), *iris), {"history": ["a"]}, TypeError, "history holds"),
         ((Network((4, 3)), *iris), {"learning_rate": -1}, ValueError, "learning_rate must be"),

@@ -221,6 +221,12 @@ def test_numbers_of_a_recorder_are_checked(options, message):
         Recorder(X, y, **options)
 
 
+def test_rows_that_do_not_fit_end_the_fit_in_a_line():
+    for rows, message in (((X[:, :2], y), "do not fit"), ((X, y[:9]), "150 rows and y has 9")):
+        with pytest.raises(ValueError, match=f"^Recorder: .*{message}"):
+            MLPClassifier(**SMALL, callbacks=[Recorder(*rows)]).fit(X, y)
+
+
 def test_the_boundary_at_several_epochs(recorded):
     display = drawn(chainrule.DecisionBoundaryDisplay.from_estimator(recorded, *moons))
     assert len(display.axes_) == 4

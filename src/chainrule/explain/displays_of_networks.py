@@ -157,7 +157,7 @@ def _names_of(model: Any, n: int) -> list[str] | None:
     if not names and hasattr(model, "steps") and len(model.steps) > 1:
         try:
             names = [str(name) for name in model[:-1].get_feature_names_out()]
-        except (AttributeError, ValueError):
+        except (AttributeError, TypeError, ValueError):
             names = []
     return names if len(names) == n else None
 

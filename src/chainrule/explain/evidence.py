@@ -210,7 +210,10 @@ def gather(
     if X_val is not None:
         if y_val is None:
             raise ValueError("X_val goes with y_val, which was not given")
-        held = view(model, X_val, y_val)
+        try:
+            held = view(model, X_val, y_val)
+        except ValueError as error:
+            raise ValueError(f"X_val, y_val: {error}") from None
         validation = _task(held, y_val, _some(len(held.X)))
         validation = validation._replace(outputs=held.network.predict(held.X[_some(len(held.X))]))
     losses, validation_losses = _curves(seen.estimator, history)

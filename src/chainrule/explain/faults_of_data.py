@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from chainrule.explain.drawing import Picture
 from chainrule.explain.evidence import Evidence
+from chainrule.explain.faults_of_networks import FEWEST_ROWS
 from chainrule.explain.findings import Finding, listed, percent, times
 from chainrule.explain.trials import standardized
 
@@ -95,7 +96,7 @@ def constant_inputs(seen: Evidence) -> Iterator[Finding]:
     many are left alone.
     """
     A = seen.X.astype(np.float64)
-    if len(A) < 3:
+    if len(A) < FEWEST_ROWS:
         return
     constant = np.ptp(A, axis=0) == 0
     if not constant.any() or constant.all():

@@ -18,12 +18,16 @@ ALIKE = 1e-6  # units whose weights differ by less, relative to the largest, are
 DEAD = 0.45
 DEAD_WHERE_POOR = 0.2
 SATURATED = 0.05  # of the largest slope
-MOSTLY = 0.6  # part of a layer's activations, over units and rows
+# Part of a layer's activations, over units and rows. Where the rows are fitted well, units that
+# have become switches are no fault.
+MOSTLY = 0.85
+MOSTLY_WHERE_POOR = 0.6
 VANISHED = 1e-3  # of the output's error, what is left of it in the first layer
 FADED = 0.02  # of layer 1's, how much the last hidden layer still varies
 EXPLODED = 30.0  # times the output's error
 LOST = 0.05  # part of a class's rows that are taken for it
 SHUT = 0.05  # part of a class's rows on which its output is open
+FEWEST_ROWS = 10  # by which a unit may be said to be off, or an input to be constant
 FEW = 5  # rows of a class, of which nothing is said
 
 
@@ -108,6 +112,8 @@ def _init_for(seen: Evidence) -> str:
 
 def off_units(seen: Evidence) -> Iterator[Finding]:
     """Units that are off on every row."""
+    if len(seen.X) < FEWEST_ROWS:
+        return
     worst, found = 0.0, None
     shares = []
     for l in seen.hidden:
@@ -160,7 +166,8 @@ def saturated_units(seen: Evidence) -> Iterator[Finding]:
         shares.append(share)
         if share > worst:
             worst, found = share, l
-    if worst < MOSTLY:
+    limit = MOSTLY_WHERE_POOR if seen.is_poor else MOSTLY
+    if worst < limit:
         return
     name = seen.network.activations[found].name
     yield Finding(
@@ -178,7 +185,7 @@ def saturated_units(seen: Evidence) -> Iterator[Finding]:
             "part of all",
             [str(one) for one in seen.hidden],
             shares,
-            MOSTLY,
+            limit,
         ),
     )
 

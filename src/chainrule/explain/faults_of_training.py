@@ -12,13 +12,13 @@ from chainrule.explain.drawing import Picture
 from chainrule.explain.evidence import Evidence, margin
 from chainrule.explain.faults_of_networks import code_of, rate_code, rms
 from chainrule.explain.findings import Finding
-from chainrule.explain.trials import Task, cost_after, held_out_score, score_of
+from chainrule.explain.trials import FEWEST, Task, cost_after, held_out_score, score_of
 from chainrule.network.network import Network
 
 LARGE_PENALTY = 0.1  # alpha
 LEAP = 3.0  # times the cost of a constant output
 ROUGH = 0.05  # of the first loss, by which the loss rises in a mean epoch
-GAP = 0.12  # between the scores in training and on rows held out
+GAP = 0.1  # between the scores in training and on rows held out
 
 
 def trivial_cost(seen: Evidence) -> float:
@@ -174,6 +174,8 @@ def _leapt(seen: Evidence) -> bool:
     others = {"unscaled", "exploding"} & set(seen.memory)
     if seen.task.labels is None or others or penalty > LARGE_PENALTY:
         return False
+    if len(np.unique(seen.task.labels)) < 2 or len(seen.task.labels) < FEWEST:
+        return False
     size = max(1.0, rms(seen.batch.a[seen.first - 1]))  # a first cost grows with the inputs
     return bool(seen.losses.max() > LEAP * size * trivial_cost(seen))
 
@@ -276,7 +278,7 @@ def overfitting(seen: Evidence) -> Iterator[Finding]:
         n = max(1, int(seen.n * float(seen.estimator.validation_fraction)))
     if not (np.isfinite(held) and np.isfinite(seen.score)):
         return
-    noise = 2 * np.sqrt(max(held * (1 - held), 0.01) / n) if seen.task.labels is not None else 0.25
+    noise = 1.5 * np.sqrt(max(held * (1 - held), 0.01) / n) if seen.task.labels is not None else 0.25
     gap = seen.score - held
     curve = seen.validation_losses
     risen = 0.0

@@ -315,7 +315,7 @@ def _through_steps(model: Any, X: Any, y: Any) -> tuple[Any, Any, list[str]]:
         X = before.transform(X)
         try:
             names = [str(name) for name in before.get_feature_names_out()]
-        except (AttributeError, ValueError):  # a step that does not say
+        except (AttributeError, TypeError, ValueError):  # a step that does not say
             names = []
         if hasattr(X, "columns"):
             names = [str(name) for name in X.columns]

@@ -140,7 +140,10 @@ class Recorder(Callback):
     def _look(self, model: Any, epoch: int) -> None:
         started = time.perf_counter()
         A, B = self._chosen()
-        seen = view(model, A, B)
+        try:
+            seen = view(model, A, B)
+        except ValueError as error:
+            raise ValueError(f"Recorder: its X and y do not fit: {error}") from None
         assert seen.Y is not None
         self._kept["epochs"].append(epoch)
         self._kept["looks"].append(_numbers_of(seen.network, seen.X, seen.Y))
@@ -152,6 +155,9 @@ class Recorder(Callback):
     def _chosen(self) -> tuple[Any, Any]:
         """The rows that are looked at, the same each time."""
         n = self.X.shape[0] if hasattr(self.X, "shape") else len(np.asarray(self.X))
+        m = len(np.asarray(self.y))
+        if n != m:
+            raise ValueError(f"Recorder: X has {n} rows and y has {m}")
         count = min(n, self.rows, max(LEAST_ROWS, n // 25)) if self.budget else min(n, self.rows)
         chosen = np.sort(np.random.default_rng(self.seed).choice(n, count, replace=False))
         taken = []
