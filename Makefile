@@ -1,7 +1,7 @@
 # Everything runs in .venv, made on first use with the versions in requirements.lock; test-oldest in
 # .venv-oldest, with those in requirements-oldest.lock.
-# PYTHON is the interpreter that .venv is made with; ARGS goes to `make digits`, `make bench` and
-# `make fuzz`,
+# PYTHON is the interpreter that .venv is made with; ARGS goes to `make digits`, `make bench`,
+# `make docs` and `make fuzz`,
 # PYTEST_ARGS to pytest (for example PYTEST_ARGS="-n 2 -k solver").
 
 PYTHON ?= python3
@@ -19,7 +19,7 @@ PROBLEM_OLDEST = $(shell $(VENV) problem oldest)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help digits bench fuzz test test-oldest test-kernels lint format types coverage clean FORCE
+.PHONY: help digits bench fuzz test test-oldest test-kernels docs lint format types coverage clean FORCE
 
 help:
 	@echo 'make digits     learn to read handwritten digits (ARGS="--help" for options)'
@@ -27,6 +27,7 @@ help:
 	@echo 'make test       check style and types, then run the tests, compiled and not'
 	@echo 'make test-oldest  some tests of each part with the lowest versions allowed'
 	@echo 'make test-kernels  run what promises equal bits with other BLAS kernels'
+	@echo 'make docs       build the documentation, warnings being errors (docs/_build/html)'
 	@echo 'make lint       check style'
 	@echo 'make format     put the code in that style'
 	@echo 'make types      check types'
@@ -56,6 +57,11 @@ test-oldest: .venv-oldest/test.stamp
 test-kernels: .venv/test.stamp
 	@$(PY) scripts/test_kernels.py
 
+# Its examples and notebooks are executed.
+docs: .venv/docs.stamp
+	@$(PY) scripts/line_links.py --check
+	@$(PY) -m sphinx -b html -j auto -q -W --keep-going docs docs/_build/html $(ARGS)
+
 lint: .venv/test.stamp
 	@$(PY) scripts/shared_docstrings.py --check
 	@$(PY) scripts/line_links.py --check
@@ -80,12 +86,13 @@ coverage: .venv/test.stamp
 
 clean:
 	@rm -rf .venv .venv-oldest build dist htmlcov .coverage .coverage.* chainrule-digits
+	@rm -rf docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst
 	@rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
 ifneq ($(shell $(VENV) state),ok)
-.venv/base.stamp .venv/bench.stamp .venv/test.stamp: FORCE
+.venv/base.stamp .venv/bench.stamp .venv/docs.stamp .venv/test.stamp: FORCE
 endif
 ifneq ($(filter test-oldest,$(MAKECMDGOALS)),)
 ifneq ($(shell $(VENV) state oldest),ok)
@@ -101,6 +108,10 @@ endif
 .venv/bench.stamp: requirements.lock pyproject.toml
 	$(if $(PROBLEM),$(error $(PROBLEM)))
 	@$(VENV) bench
+
+.venv/docs.stamp: requirements.lock pyproject.toml
+	$(if $(PROBLEM),$(error $(PROBLEM)))
+	@$(VENV) docs
 
 .venv/test.stamp: requirements.lock pyproject.toml
 	$(if $(PROBLEM),$(error $(PROBLEM)))

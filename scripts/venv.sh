@@ -7,6 +7,7 @@
 #   venv.sh base       make or update .venv with chainrule and what it needs
 #   venv.sh test       the same, with the tools for the tests
 #   venv.sh bench      the same, with the libraries that the benchmark compares with
+#   venv.sh docs       the same, with what builds the documentation
 #   venv.sh oldest     make or update .venv-oldest, with the lowest versions that pyproject.toml
 #                      allows and the tools for the tests
 #
@@ -171,6 +172,10 @@ install() {
         pip_install --no-build-isolation -e '.[test]'
         touch "$venv/test.stamp"
         ;;
+    docs)
+        pip_install --no-build-isolation -e '.[docs]'
+        touch "$venv/docs.stamp"
+        ;;
     *)
         pip_install --no-build-isolation -e .
         ;;
@@ -192,9 +197,9 @@ install() {
 case "${1:-}" in
 state) state ;;
 problem) problem ;;
-base | test | bench | oldest) install "$1" ;;
+base | test | bench | docs | oldest) install "$1" ;;
 *)
-    echo "usage: venv.sh state|problem [oldest], venv.sh base|test|bench|oldest" >&2
+    echo "usage: venv.sh state|problem [oldest], venv.sh base|test|bench|docs|oldest" >&2
     exit 2
     ;;
 esac

@@ -29,6 +29,7 @@ settings.load_profile("default")
 ONCE = {"commands", "explain", "exports", "files", "monitoring", "tables"}
 ONCE |= {
     "test_docs",
+    "test_hundred_lines",
     "test_layout",
     "test_oldest",
     "test_schedules",

@@ -51,6 +51,7 @@ OLDEST = {
     "test_golden": ["test_it_loads_and_predicts_what_it_did"],
     "test_gradcheck": ["test_every_kind_of_layer_passes"],
     "test_hints": ["test_a_network_says_what_was_meant"],
+    "test_hundred_lines": ["test_training_is_the_librarys"],
     "test_imports": ["test_commands_do_not_import_what_they_do_not_use"],
     "test_initializers": ["test_moments"],
     "test_inspect": ["test_an_estimator"],

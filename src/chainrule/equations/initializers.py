@@ -73,6 +73,7 @@ def _scaled(name: str, variance: Callable[[int, int], float], normal: bool) -> I
         else:
             W[...] = rng.uniform(-sqrt(3) * deviation, sqrt(3) * deviation, W.shape)
 
+    weights.__doc__ = f"{'Normal' if normal else 'Uniform'}, mean 0, Var(W) = {variance.__doc__}"
     return Initializer(name, weights, made_by=(_named, name))
 
 
