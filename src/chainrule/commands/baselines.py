@@ -82,8 +82,7 @@ class Baselines:
         found: dict[str, NDArray[Any]] = {}
         if self._trivial is not None:
             found["trivial"] = np.tile(self._trivial, (len(X), 1))
-        if "linear" in self.known:
-            assert self._W is not None
+        if self._W is not None and self._b is not None:
             Z = self._model[:-1].transform(X) if hasattr(self._model, "steps") else X
             z = np.asarray(Z, np.float64) @ self._W.T + self._b
             found["linear"] = _chances(z) if self._k else z
@@ -97,7 +96,8 @@ def _chances(z: NDArray[Any]) -> NDArray[Any]:
     """Probabilities of the classes from the linear model's outputs, one of them for two classes."""
     z = np.hstack([np.zeros_like(z), z]) if z.shape[1] == 1 else z
     chances: NDArray[Any] = np.exp(z - z.max(axis=1, keepdims=True))
-    return chances / chances.sum(axis=1, keepdims=True)
+    chances /= chances.sum(axis=1, keepdims=True)
+    return chances
 
 
 def _numbers(told: Any, shape: tuple[int, ...]) -> NDArray[np.float64] | None:

@@ -125,7 +125,8 @@ def _losses(model: Any, X: pd.DataFrame, truth: NDArray[Any]) -> NDArray[np.floa
     said, chances = predict_frame(model, X)
     if chances is None:
         middle = said if said.ndim == 1 else said[:, said.shape[1] // 2]
-        return np.abs(middle - truth)
+        errors: NDArray[np.float64] = np.abs(middle - truth)
+        return errors
     place = {str(name): j for j, name in enumerate(model.classes_.tolist())}
     at = np.array([place.get(str(label), -1) for label in truth.tolist()])
     right = np.where(at < 0, 0.0, chances[np.arange(len(at)), at])
