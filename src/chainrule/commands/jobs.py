@@ -180,7 +180,8 @@ def make(
         outside = [str(name) for name, weight in weights.items() if not 0 <= weight <= LARGEST]
         if outside:
             raise ValueError(
-                f"{called}: the weight of {listed(outside)} must be at least 0, and at most {LARGEST:g}"
+                f"{called}: the weight of {listed(outside)} must be at least 0, and at most "
+                f"{LARGEST:g}"
             )
         given["class_weight"] = {by_name[str(name)]: weights[name] for name in weights}
     fewest = min(len(rows) for rows, _ in plan.parts)
