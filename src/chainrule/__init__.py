@@ -23,18 +23,25 @@ _MODULES = (
 _HOMES = {
     "ACTIVATIONS": "equations.activations",
     "Activation": "equations.activations",
+    "ActivationsDisplay": "explain.displays_of_networks",
     "CSVLog": "monitoring.loggers",
     "Callback": "monitoring.callbacks",
     "Checkpoint": "monitoring.checkpoints",
     "CompilationError": "engine.compilation",
+    "DecisionBoundaryDisplay": "explain.displays_of_training",
     "DerivativeError": "network.checking",
-    "DivergenceError": "training.descent",
+    "Diagnosis": "explain.findings",
+    "DivergenceError": "training.divergence",
     "EarlyStopping": "monitoring.callbacks",
-    "Epoch": "training.train",
+    "Epoch": "training.loop",
+    "Finding": "explain.findings",
     "GradientCheck": "network.gradcheck",
+    "GradientFlowDisplay": "explain.displays_of_training",
     "History": "training.train",
     "INITIALIZERS": "equations.initializers",
+    "ImportanceDisplay": "explain.displays_of_inputs",
     "Initializer": "equations.initializers",
+    "InputGradientDisplay": "explain.displays_of_inputs",
     "JSONLinesLog": "monitoring.loggers",
     "LAYERS": "equations.layers",
     "LOSSES": "equations.losses",
@@ -43,24 +50,34 @@ _HOMES = {
     "Layer": "equations.layers",
     "Loss": "equations.losses",
     "LossCurveDisplay": "monitoring.displays",
+    "LossLandscapeDisplay": "explain.displays_of_training",
     "MLPClassifier": "estimators.classifier",
     "MLPRegressor": "estimators.regressor",
     "MLflow": "monitoring.loggers",
     "ModelFileError": "files.container",
     "Network": "network.network",
+    "NetworkDisplay": "explain.displays_of_networks",
     "OPTIMIZERS": "equations.optimizers",
     "Optimizer": "equations.optimizers",
     "OptimizerState": "training.steps",
     "Plateau": "equations.schedules",
     "ProgressBar": "monitoring.callbacks",
+    "Recorder": "explain.recording",
     "Resume": "files.resuming",
     "SCHEDULES": "equations.schedules",
     "Schedule": "equations.schedules",
+    "Summary": "explain.summarizing",
     "TRUSTED_TYPES": "files.trusted",
+    "TabularClassifier": "estimators.tabular_classifier",
+    "TabularRegressor": "estimators.tabular_regressor",
     "TensorBoard": "monitoring.loggers",
+    "Trace": "explain.tracing",
+    "WeightsDisplay": "explain.displays_of_networks",
     "activations": "equations.activations",
+    "animate": "explain.animation",
     "backprop": "equations.backprop",
     "callbacks": "monitoring.callbacks",
+    "diagnose": "explain.diagnosing",
     "export": "exports.exporting",
     "expressions": "equations.expressions",
     "find_learning_rate": "training.lr_finder",
@@ -78,9 +95,11 @@ _HOMES = {
     "save": "files.persistence",
     "schedules": "equations.schedules",
     "set_config": "engine.config",
+    "summary": "explain.summarizing",
     "tabular_pipeline": "estimators.tabular",
+    "trace": "explain.tracing",
     "train": "training.train",
-    "warm_up": "training.warmup",
+    "warm_up": "ensembles.warmup",
 }
 
 __all__ = [
@@ -92,39 +111,56 @@ __all__ = [
     "SCHEDULES",
     "TRUSTED_TYPES",
     "Activation",
+    "ActivationsDisplay",
     "CSVLog",
     "Callback",
     "Checkpoint",
     "CompilationError",
+    "DecisionBoundaryDisplay",
     "DerivativeError",
+    "Diagnosis",
     "DivergenceError",
     "EarlyStopping",
     "Epoch",
+    "Finding",
     "GradientCheck",
+    "GradientFlowDisplay",
     "History",
+    "ImportanceDisplay",
     "Initializer",
+    "InputGradientDisplay",
     "JSONLinesLog",
     "LRFinder",
     "LRFinderDisplay",
     "Layer",
     "Loss",
     "LossCurveDisplay",
+    "LossLandscapeDisplay",
     "MLPClassifier",
     "MLPRegressor",
     "MLflow",
     "ModelFileError",
     "Network",
+    "NetworkDisplay",
     "Optimizer",
     "OptimizerState",
     "Plateau",
     "ProgressBar",
+    "Recorder",
     "Resume",
     "Schedule",
+    "Summary",
+    "TabularClassifier",
+    "TabularRegressor",
     "TensorBoard",
+    "Trace",
+    "WeightsDisplay",
     "__version__",
     "activations",
+    "animate",
     "backprop",
     "callbacks",
+    "diagnose",
     "export",
     "expressions",
     "find_learning_rate",
@@ -142,7 +178,9 @@ __all__ = [
     "save",
     "schedules",
     "set_config",
+    "summary",
     "tabular_pipeline",
+    "trace",
     "train",
     "warm_up",
 ]
@@ -165,6 +203,7 @@ if TYPE_CHECKING:
     from chainrule.base.validation import one_hot
     from chainrule.engine.compilation import CompilationError
     from chainrule.engine.config import get_config, set_config
+    from chainrule.ensembles.warmup import warm_up
     from chainrule.equations import (
         activations,
         backprop,
@@ -184,6 +223,25 @@ if TYPE_CHECKING:
     from chainrule.estimators.classifier import MLPClassifier
     from chainrule.estimators.regressor import MLPRegressor
     from chainrule.estimators.tabular import tabular_pipeline
+    from chainrule.estimators.tabular_classifier import TabularClassifier
+    from chainrule.estimators.tabular_regressor import TabularRegressor
+    from chainrule.explain.animation import animate
+    from chainrule.explain.diagnosing import diagnose
+    from chainrule.explain.displays_of_inputs import ImportanceDisplay, InputGradientDisplay
+    from chainrule.explain.displays_of_networks import (
+        ActivationsDisplay,
+        NetworkDisplay,
+        WeightsDisplay,
+    )
+    from chainrule.explain.displays_of_training import (
+        DecisionBoundaryDisplay,
+        GradientFlowDisplay,
+        LossLandscapeDisplay,
+    )
+    from chainrule.explain.findings import Diagnosis, Finding
+    from chainrule.explain.recording import Recorder
+    from chainrule.explain.summarizing import Summary, summary
+    from chainrule.explain.tracing import Trace, trace
     from chainrule.exports.exporting import export
     from chainrule.files.container import ModelFileError
     from chainrule.files.persistence import load, read_header, save
@@ -198,8 +256,8 @@ if TYPE_CHECKING:
     from chainrule.network.gradcheck import GradientCheck, gradcheck
     from chainrule.network.network import Network
     from chainrule.tables.mapped import memmap_table
-    from chainrule.training.descent import DivergenceError
+    from chainrule.training.divergence import DivergenceError
+    from chainrule.training.loop import Epoch
     from chainrule.training.lr_finder import LRFinder, find_learning_rate
     from chainrule.training.steps import OptimizerState
-    from chainrule.training.train import Epoch, History, train
-    from chainrule.training.warmup import warm_up
+    from chainrule.training.train import History, train

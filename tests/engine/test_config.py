@@ -17,8 +17,8 @@ import chainrule
 from chainrule import Network, train
 from chainrule.engine import config
 from chainrule.engine.compilation import can_compile
+from chainrule.ensembles import warmup
 from chainrule.equations.regularizers import Rules
-from chainrule.training import warmup
 from chainrule.training.descent import _executable, fused_layers, step_seconds
 from chainrule.training.train import choose_engine
 
@@ -90,7 +90,7 @@ class Compiler:
         monkeypatch.setattr(warmup.compilation, "entry_point", lambda compiled: compiled)
         monkeypatch.setattr(warmup.ahead, "_start", lambda dtype: None)
 
-    def note(self, *what):
+    def note(self, *what, inline=True):
         self.asked.append(what)
         return 0
 

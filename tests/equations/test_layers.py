@@ -512,10 +512,10 @@ def test_normalisation_starts_as_itself():
 def test_predicting_draws_nothing_and_changes_nothing():
     network = stack()
     X, Y = np.random.default_rng(0).normal(size=(9, 3)), np.ones((9, 2))
-    first, own = network.predict(X), network.own.copy()
+    first, own = network.predict(X), network.constants.copy()
     network.gradient(X, Y), network.forward(X), network.cost(X, Y)
     assert network.predict(X).tobytes() == first.tobytes()
-    assert network.own.tobytes() == own.tobytes()
+    assert network.constants.tobytes() == own.tobytes()
     one_by_one = np.concatenate([network.predict(X[i : i + 1]) for i in range(9)])
     np.testing.assert_allclose(one_by_one, first, rtol=1e-13, atol=1e-15)
 
@@ -533,8 +533,8 @@ def test_both_engines_train_the_same(dtype):
     assert np.abs(theirs.theta - stack(dtype).theta).max() > 0.01
     tolerance = 1e-11 if dtype == np.float64 else 1e-4
     np.testing.assert_allclose(ours.theta, theirs.theta, rtol=0, atol=tolerance)
-    np.testing.assert_allclose(ours.own, theirs.own, rtol=0, atol=tolerance)
-    assert (ours.own[ours.steps_at] == 0).all()
+    np.testing.assert_allclose(ours.constants, theirs.constants, rtol=0, atol=tolerance)
+    assert (ours.constants[ours.steps_at] == 0).all()
 
 
 def test_running_moments_become_the_data_s(engine):
@@ -543,8 +543,8 @@ def test_running_moments_become_the_data_s(engine):
     X = rng.normal([5, -3], [2, 0.5], (60, 2))
     network = Network((2, 2, 1), activation="identity", layers=[batch_norm(), AFFINE], seed=0)
     train(network, X, X[:, :1], epochs=200, batch_size=None, learning_rate=1e-6, engine=engine)
-    np.testing.assert_allclose(network.own[3:5], X.mean(axis=0), rtol=1e-8)
-    np.testing.assert_allclose(network.own[5:7], X.var(axis=0), rtol=1e-8)
+    np.testing.assert_allclose(network.constants[3:5], X.mean(axis=0), rtol=1e-8)
+    np.testing.assert_allclose(network.constants[5:7], X.var(axis=0), rtol=1e-8)
     x = (network.forward(X).z[1] - network.b[1]) / network.W[1]
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-8)
     np.testing.assert_allclose(x.var(axis=0), 1, rtol=1e-4)
@@ -575,5 +575,5 @@ def test_copy_takes_the_running_moments_along():
     train(network, X, rng.normal(size=(20, 2)), epochs=2, seed=0, engine="numpy")
     twin = network.copy()
     assert twin.predict(X).tobytes() == network.predict(X).tobytes()
-    twin.own[:] = 0
-    assert network.own.any()
+    twin.constants[:] = 0
+    assert network.constants.any()

@@ -16,6 +16,7 @@ from chainrule.equations.layers import AFFINE, batch_norm, dropout, layer_norm, 
 from chainrule.equations.optimizers import OPTIMIZERS
 from chainrule.equations.regularizers import Rules
 from chainrule.training.descent import Descent
+from chainrule.training.divergence import explain
 
 N = 7
 
@@ -258,16 +259,16 @@ def test_average_of_the_parameters(engine, dtype):
             expected += share * (mirror.theta - expected)
     assert network.theta.tobytes() == mirror.theta.tobytes()
     np.testing.assert_allclose(
-        descent.average, expected, rtol=0, atol=1e-14 if dtype == np.float64 else 1e-6
+        descent.state.average, expected, rtol=0, atol=1e-14 if dtype == np.float64 else 1e-6
     )
-    assert np.abs(descent.average - network.theta).max() > 1e-3
+    assert np.abs(descent.state.average - network.theta).max() > 1e-3
 
 
 def test_no_average_unless_asked_for(engine):
     network = fresh()
     descent = start(network, engine)
     descent.epoch(*problem(), np.arange(N))
-    assert descent.average.size == 0
+    assert descent.state.average.size == 0
 
 
 # --- weights of samples ----------------------------------------------------------------------
@@ -370,7 +371,7 @@ def test_each_step_has_its_own_rate(optimizer, engine):
     steps = start(mirror, engine, m=3, optimizer=optimizer)
     for k, rate in enumerate(rates):
         steps.epoch(X, Y, np.arange(3 * k, min(3 * k + 3, N)), None, np.array([rate]))
-    assert steps.t == 3
+    assert steps.state.t == 3
     assert network.theta.tobytes() == mirror.theta.tobytes()
     start(other, engine, m=3, optimizer=optimizer).epoch(
         X, Y, np.arange(N), None, rates[::-1].copy()
@@ -388,7 +389,7 @@ def test_without_rates_the_optimisers_own_is_used(engine):
         given = np.full(3, 0.05) if rates is None else rates
         steps.epoch(X, Y, np.arange(N), None, given)
     assert network.theta.tobytes() == mirror.theta.tobytes()
-    descent.hyper[0] = 0.5  # which one may change between epochs
+    descent.state.hyper[0] = 0.5  # which one may change between epochs
     steps.epoch(X, Y, np.arange(N), None, np.full(3, 0.5))
     descent.epoch(X, Y, np.arange(N))
     assert network.theta.tobytes() == mirror.theta.tobytes()
@@ -438,7 +439,7 @@ def test_engines_agree_on_everything_at_once(make, optimizer, dtype):
         total = [
             descent.epoch(X, Y, np.arange(23), weight, np.linspace(0.2, 0.05, 5)) for _ in range(3)
         ]
-        kept = [network.theta, descent.average, network.own, np.array(total)]
+        kept = [network.theta, descent.state.average, network.constants, np.array(total)]
         if make is stacked and optimizer == "adam":
             # Below batch normalisation a bias has no gradient but rounding, which Adam blows up;
             # it moves the running means, and nothing else.
@@ -446,7 +447,7 @@ def test_engines_agree_on_everything_at_once(make, optimizer, dtype):
             kept = [np.delete(values, slice(start_b, start_b + n_b)) for values in kept[:2]]
             kept.append(np.array(total))
         results.append(kept)
-        assert descent.t == 15
+        assert descent.state.t == 15
     tolerance = 1e-11 if dtype == np.float64 else 2e-4
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
@@ -460,7 +461,7 @@ def test_chunks_between_looks_for_ctrl_c_do_not_show(monkeypatch, engine):
         network = stacked()
         descent = start(network, engine, EVERYTHING, 5, "adam")
         total = descent.epoch(X, Y, np.arange(23), np.ones(23), np.linspace(0.2, 0.05, 5))
-        results.append((network.theta.tobytes(), descent.average.tobytes()))
+        results.append((network.theta.tobytes(), descent.state.average.tobytes()))
     assert results[0] == results[1]
     assert np.isfinite(total)
 
@@ -470,13 +471,13 @@ def test_going_back_restores_all_that_a_step_changes(engine):
     network = stacked()
     descent = start(network, engine, Rules(average=0.5), 3, "adam")
     descent.epoch(X, Y, np.arange(N))
-    kept = [network.theta, network.own, descent.state, descent.average]
-    before, t = [array.copy() for array in kept], descent.t
+    kept = [network.theta, network.constants, descent.state.memory, descent.state.average]
+    before, t = [array.copy() for array in kept], descent.state.t
     descent.keep()
     descent.epoch(X, Y, np.arange(N))
     assert all((array != old).any() for array, old in zip(kept, before, strict=True))
     descent.restore_incomplete()
-    assert descent.t == t
+    assert descent.state.t == t
     for array, old in zip(kept, before, strict=True):
         assert array.tobytes() == old.tobytes()
 
@@ -491,7 +492,7 @@ def test_divergence_is_explained_with_weights_and_rates(engine):
     descent.keep()
     descent.epoch(X, Y, np.arange(9), weight, rates)
     assert not np.isfinite(network.theta).all()
-    error = descent.explain(X, Y, np.arange(9), 4, weight, rates)
+    error = explain(descent, X, Y, np.arange(9), 4, weight, rates)
     assert isinstance(error, DivergenceError)
     assert (error.epoch, error.batch) in ((4, 1), (4, 2))
     mirror = fresh()

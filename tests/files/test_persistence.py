@@ -156,7 +156,7 @@ def test_networks(dtype, tmp_path):
     loaded = load(tmp_path / "a.chainrule")
     assert same(loaded.predict(data), network.predict(data))
     assert same(loaded.theta, network.theta)
-    assert same(loaded.own, network.own)
+    assert same(loaded.constants, network.constants)
     assert repr(loaded) == repr(network)
 
 

@@ -197,7 +197,7 @@ def test_clones_have_the_numbers_that_pieces_were_made_with(made, clone):
     for one in (network, twin):
         chainrule.train(one, X, Y, epochs=2, batch_size=3, learning_rate=0.01, seed=1)
     assert twin.theta.tobytes() == network.theta.tobytes()
-    assert twin.own.tobytes() == network.own.tobytes()
+    assert twin.constants.tobytes() == network.constants.tobytes()
 
 
 def test_activations_one_for_all_or_one_each():

@@ -7,8 +7,9 @@ import pytest
 
 from chainrule import Network, find_learning_rate, gradcheck, train
 from chainrule.commands.evaluation import evaluate_classes
+from chainrule.training.loop import Epoch
 from chainrule.training.lr_finder import LRFinder
-from chainrule.training.train import Epoch, History
+from chainrule.training.train import History
 
 
 class Printer:

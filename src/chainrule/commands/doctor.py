@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from chainrule.commands.tables import DateFormat, Missing, reading_of
-from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
+from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, busy, fail, printable
 
 if TYPE_CHECKING:
     from chainrule.tables.columns import Column
@@ -62,7 +61,7 @@ def doctor(
     if task not in (None, "classification", "regression"):
         fail(f"--task must be classification or regression; got {task!r}", BAD_INPUT)
     try:
-        with _busy(f"reading {data}"):
+        with busy(f"reading {data}"):
             reading = reading_of(missing, date_format)
             learnt = learn(data, target, table=table, query=query, limit=rows + 1, reading=reading)
         frame = learnt.frame
@@ -83,8 +82,8 @@ def doctor(
         found_task, reason = task_and_reason(frame[target])
         if task is not None:
             found_task, reason = task, "as you said"
-        with _busy(f"looking at {len(frame):,} rows"):
-            columns = kinds_of(frame, target)
+        with busy(f"looking at {len(frame):,} rows"):
+            columns = kinds_of(frame, target, reading.missing)
             found = findings(frame, target, found_task, columns, learnt.marks)
     except KeyboardInterrupt:
         fail("stopped", INTERRUPTED)
@@ -97,16 +96,6 @@ def doctor(
         _print(look)
     if any(each.severity == "serious" for each in found):
         raise typer.Exit(FAILED)
-
-
-def _busy(what: str) -> AbstractContextManager[Any]:
-    """Says on a terminal what is going on."""
-    if not sys.stderr.isatty():
-        return nullcontext()
-    from rich.console import Console
-    from rich.markup import escape
-
-    return Console(file=sys.stderr).status(escape(what))
 
 
 class _Look(NamedTuple):
@@ -145,7 +134,7 @@ def _print(look: _Look) -> None:
     console.print(
         Text.assemble(
             f"{size}, {len(columns):,} column{'s' * (len(columns) != 1)} to learn from. Target ",
-            (look.target, "bold"),
+            (printable(look.target), "bold"),
             f": {look.task}, since {reason}."
             if reason != "as you said"
             else f": {look.task}, {reason}.",
@@ -162,7 +151,7 @@ def _print(look: _Look) -> None:
         left_out = each.kind in ("constant", "identifier")
         note = (each.note + "; left out" if each.note else "left out") if left_out else each.note
         listing.add_row(
-            Text(each.name),
+            Text(printable(each.name)),
             Text(each.kind, style="dim" if left_out else ""),
             f"{each.missing:,}" if each.missing else "",
             f"{each.distinct:,}",
@@ -183,7 +172,8 @@ def _print(look: _Look) -> None:
         for item in those:
             alike.setdefault((item.what, item.advice), []).append(item.column or "")
         for (what, advice), names in list(alike.items())[:30]:
-            where = ", ".join(names[:6]) + (f" and {len(names) - 6:,} more" * (len(names) > 6))
+            more = f" and {len(names) - 6:,} more" * (len(names) > 6)
+            where = printable(", ".join(names[:6])) + more
             listing.add_row(
                 Text(mark, style=style),
                 Text.assemble((where + ": " if where else "", "bold"), _sentence(what, where), "\n")

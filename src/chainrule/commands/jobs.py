@@ -11,28 +11,33 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 
+from chainrule.commands.baselines import described
 from chainrule.commands.evaluation import RESAMPLES, Evaluation
+from chainrule.commands.judging import judge
 from chainrule.commands.options import option, parameters
-from chainrule.commands.predicting import judge, predict_frame
+from chainrule.commands.predicting import predict_frame
 from chainrule.commands.preparing import Table
 from chainrule.commands.values import check_numbers, check_value, of_options
-from chainrule.equations.losses import quantile
+from chainrule.estimators.cleaning import LARGEST
 from chainrule.estimators.tabular import ESTIMATORS, tabular_pipeline
 from chainrule.tables.cells import listed
 from chainrule.tables.levels import level
 
 if TYPE_CHECKING:
+    from chainrule.explain.findings import Finding
     from chainrule.files.resuming import Resume
 
-# Remarks that help nobody here: skrub's on short texts, ours on tables of fewer rows than a batch.
+# Warnings of no use here: skrub's on short texts, ours on tables of fewer rows than a batch.
 IDLE = ("too small to fit a truncated SVD", "`batch_size`")
+FOLDS = 5  # that baselines are fitted in, where there are no rows held out
 STOPPED = "Training interrupted by user."
 OnEpoch = Callable[[str, int, Mapping[str, Any]], Any]  # (part, most epochs, record)
 
@@ -52,19 +57,28 @@ class Trained:
         Metrics of the trivial and of the linear model on the same rows.
     rows : dict of str to int
         "train" and "test".
+    evaluated : {"held out", "folds", "out of fold"}
+        How the rows were chosen that it was tested on.
     interrupted : bool
     notices : list of str
     seconds : float
         That the training took.
+    findings : list of Finding
+        What `chainrule.diagnose` says of it.
+    compared_with : dict
+        What the model's file keeps of the baselines; see `chainrule.commands.baselines`.
     """
 
     model: Any
     evaluation: Evaluation | None
     baselines: dict[str, dict[str, float]]
     rows: dict[str, int]
+    evaluated: str
     interrupted: bool
     notices: list[str]
     seconds: float
+    findings: list[Finding] = field(default_factory=list)
+    compared_with: dict[str, Any] = field(default_factory=dict)
 
 
 class Plan(NamedTuple):
@@ -75,10 +89,24 @@ class Plan(NamedTuple):
     parts : list of (rows, rows)
         Once, or for each fold.
     folds : bool
+    out_of_fold : bool
+        Test on the out-of-fold predictions that the estimator makes as it is fitted.
     """
 
     parts: list[tuple[NDArray[Any], NDArray[Any]]]
     folds: bool
+    out_of_fold: bool = False
+
+
+def all_rows(table: Table) -> Plan:
+    """Train on all rows, and test on out-of-fold predictions of them.
+
+    Parameters
+    ----------
+    table : Table
+    """
+    every = np.arange(len(table.y))
+    return Plan([(every, every[:0])], folds=False, out_of_fold=True)
 
 
 def split(
@@ -163,18 +191,8 @@ def make(
         check_value(name, value, known_values, written.get(name))
         if isinstance(value, Mapping):
             check_numbers(name, value, written.get(name))
-    weights = given.get("class_weight")
-    if isinstance(weights, Mapping):
-        called = written.get("class_weight", "--class-weight")
-        by_name = {str(name): name for name in np.unique(table.y).tolist()}
-        weights = {_written(str(name), table): weight for name, weight in weights.items()}
-        unknown = [str(name) for name in weights if str(name) not in by_name]
-        if unknown:
-            raise ValueError(f"{called}: there is no class {listed(unknown)}")
-        negative = [str(name) for name, weight in weights.items() if not weight >= 0]
-        if negative:
-            raise ValueError(f"{called}: the weight of {listed(negative)} must be at least 0")
-        given["class_weight"] = {by_name[str(name)]: weights[name] for name in weights}
+    if isinstance(given.get("class_weight"), Mapping):
+        given["class_weight"] = class_weights(table, given["class_weight"], written)
     fewest = min(len(rows) for rows, _ in plan.parts)
     fraction = given.get("validation_fraction", 0.1)
     needed = max(2, len(np.unique(table.y)) if table.task == "classification" else 2)
@@ -183,31 +201,66 @@ def make(
         given["early_stopping"] = False
         table.notices.append(f"{fewest:,} rows are too few to hold some out to stop by")
     model = tabular_pipeline(
-        table.task, kinds=table.kinds, max_levels=table.max_levels, random_state=seed, **given
+        table.task,
+        kinds=table.kinds,
+        max_levels=table.max_levels,
+        missing_texts=table.missing_texts,
+        random_state=seed,
+        **given,
     )
     estimator = model[-1]
     try:
         estimator._validate_params()
         estimator._check_combination()
         estimator._optimizer()
-        if table.task == "regression" and estimator._levels():
-            quantile(estimator._levels())
+        if table.task == "regression":
+            estimator._levels()
         if isinstance(estimator.scoring, str) and estimator.scoring != "loss":
             check_scorer(estimator.scoring)
     except (ValueError, TypeError) as error:
         message = str(error).replace(f" of {type(estimator).__name__}", "")
         message = re.sub(r"The '(\w+)' parameter", r"\1", message)
         raise ValueError(of_options(message, written)) from None
+    if table.task == "regression":
+        domain = estimator._loss().domain
+        wrong = np.flatnonzero(~domain.holds(table.y))
+        if len(wrong):
+            raise ValueError(
+                f"{written.get('loss', '--loss')} {estimator.loss} needs a target {domain}; "
+                f"{table.target!r} is {table.y[wrong[0]]:g} in row {table.rows[wrong[0]] + 1:,}"
+            )
     if estimator.early_stopping:
         held = int(np.ceil(estimator.validation_fraction * fewest))
         if not needed <= held <= fewest - needed:
             called = written.get("validation_fraction", "--validation-fraction")
             raise ValueError(
-                f"{called}: {held:,} of {fewest:,} rows to stop by, and {fewest - held:,} to learn "
-                f"from; there must be at least {needed} of each (--no-early-stopping holds out "
-                "none)"
+                f"{called}: {held:,} of {fewest:,} rows would be held out for early stopping, "
+                f"which leaves {fewest - held:,} to learn from; there must be at least {needed} of "
+                "each (--no-early-stopping holds out none)"
             )
     return model
+
+
+def class_weights(
+    table: Table, weights: Mapping[Any, Any], written: Mapping[str, str]
+) -> dict[Any, Any]:
+    """Weights by the labels of the table, from weights by their texts.
+
+    Raises
+    ------
+    ValueError
+        There is no such class, or a weight is negative or too large.
+    """
+    called = written.get("class_weight", "--class-weight")
+    by_name = {str(name): name for name in np.unique(table.y).tolist()}
+    weights = {_written(str(name), table): weight for name, weight in weights.items()}
+    unknown = [str(name) for name in weights if str(name) not in by_name]
+    if unknown:
+        raise ValueError(f"{called}: there is no class {listed(unknown)}")
+    outside = [str(name) for name, weight in weights.items() if not 0 <= weight <= LARGEST]
+    if outside:
+        raise ValueError(f"{called}: the weight of {listed(outside)} must be from 0 to {LARGEST:g}")
+    return {by_name[str(name)]: weights[name] for name in weights}
 
 
 def check_scorer(name: str) -> None:
@@ -263,13 +316,16 @@ def train(
     tested: list[NDArray[Any]] = []
     predictions: dict[str, list[Any]] = {"": [], "trivial": [], "linear": []}
     interrupted, final, rows = False, model, np.arange(len(table.y))
+    compared_with: dict[str, Any] = {}
     for i, (rows, held) in enumerate(plan.parts):
         part = f"fold {i + 1} of {len(plan.parts)}" if plan.folds else "training"
         final, interrupted = _fit(clone(model), table, rows, part, on_epoch, notices, keep)
         if interrupted and plan.folds:
             break
         try:
-            parts = _with_baselines(final, table, rows) if len(held) else {}
+            parts = _with_baselines(final, table, rows)
+            compared_with = described(parts)
+            parts = parts if len(held) else {}
             said = {name: predict_frame(each, table.X.iloc[held]) for name, each in parts.items()}
         except KeyboardInterrupt:
             interrupted = True
@@ -278,9 +334,22 @@ def train(
             tested.append(held)
             for name, parts_of in predictions.items():
                 parts_of.append(said[name])
+    if plan.out_of_fold and not interrupted:
+        try:
+            said = _out_of_fold(final, table)
+        except KeyboardInterrupt:
+            interrupted = True
+        else:
+            tested.append(rows)
+            for name, parts_of in predictions.items():
+                parts_of.append(said[name])
     if plan.folds and not interrupted:
         rows = np.arange(len(table.y))
         final, interrupted = _fit(clone(model), table, rows, "all rows", on_epoch, notices)
+        try:
+            compared_with = described(_with_baselines(final, table, rows))
+        except KeyboardInterrupt:
+            interrupted = True
     seconds = time.perf_counter() - started
     found: dict[str, Evaluation] = {}
     truth = table.y[np.concatenate([np.empty(0, np.int64), *tested])]
@@ -297,10 +366,34 @@ def train(
             for name, evaluation in found.items()
         },
         rows={"train": len(rows), "test": len(truth)},
+        evaluated="out of fold" if plan.out_of_fold else "folds" if plan.folds else "held out",
         interrupted=interrupted,
         notices=list(dict.fromkeys(notices)),
         seconds=seconds,
+        findings=[] if interrupted else _diagnosed(final, table, rows, plan),
+        compared_with=compared_with,
     )
+
+
+def _diagnosed(model: Any, table: Table, rows: NDArray[Any], plan: Plan) -> list[Finding]:
+    """What is found in the training; a diagnosis that cannot be made must not cost the model."""
+    from chainrule.explain.diagnosing import diagnose
+    from chainrule.explain.evidence import MOST_ROWS
+
+    def some(chosen: NDArray[Any]) -> tuple[Any, Any]:
+        if len(chosen) > MOST_ROWS:
+            chosen = np.sort(np.random.default_rng(0).choice(chosen, MOST_ROWS, replace=False))
+        return table.X.iloc[chosen], table.y[chosen]
+
+    held = {}
+    if not plan.folds and len(plan.parts[0][1]):
+        held = dict(zip(("X_val", "y_val"), some(plan.parts[0][1]), strict=True))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return diagnose(model, *some(rows), **held)
+    except (ValueError, ArithmeticError, MemoryError, KeyboardInterrupt):
+        return []
 
 
 def _judged(
@@ -326,20 +419,23 @@ def _fit(
     keep: Resume | None = None,
 ) -> tuple[Any, bool]:
     """Fit; whether Ctrl-C ended it. Warnings become notices."""
-    mlp = model[-1]
-    mlp.callbacks = [] if keep is None else [keep]
+    last = model[-1]
+    last.callbacks = [] if keep is None else [keep]
     if on_epoch is not None:
 
         def tell(estimator: Any, record: Mapping[str, Any]) -> None:
-            on_epoch(part, estimator.max_iter, record)
+            of = f"{part}, {record['part']} networks" if "part" in record else part
+            on_epoch(of, record.get("epochs") or estimator.max_iter, record)
 
-        mlp.callbacks.append(tell)
+        last.callbacks.append(tell)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(table.X.iloc[rows], table.y[rows])
-    mlp.callbacks = None
+    last.callbacks = None
     said = [str(warning.message) for warning in caught]
-    used_up = f"all {mlp.max_iter} epochs were used; more may do better (--max-iter)"
+    used_up = (
+        f"all {getattr(last, 'max_iter', 0)} epochs were used; more may do better (--max-iter)"
+    )
     for text in said:
         about = used_up if "Maximum iterations" in text else text
         if text != STOPPED and not any(idle in text for idle in IDLE):
@@ -349,21 +445,57 @@ def _fit(
 
 def _with_baselines(model: Any, table: Table, rows: NDArray[Any]) -> dict[str, Any]:
     """The model, and beside it a trivial and a linear one behind the same preprocessing."""
-    from sklearn.dummy import DummyClassifier, DummyRegressor
-    from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.pipeline import Pipeline
-
-    classes = table.task == "classification"
-    trivial = DummyClassifier(strategy="prior") if classes else DummyRegressor()
-    linear = LogisticRegression(max_iter=500) if classes else Ridge()
     steps = model.steps[:-1]
-    Z = model[:-1].transform(table.X.iloc[rows])
+    if model.steps[-2][0] == "clean":  # the model encodes columns itself; these cannot
+        linear = tabular_pipeline(_linear(table), kinds=table.kinds, max_levels=table.max_levels)
+        steps = linear[:-1].fit(table.X.iloc[rows]).steps
+    Z = Pipeline(steps).transform(table.X.iloc[rows])
+    models = {"trivial": _trivial(table), "linear": _linear(table)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a linear model that has not converged is one
-        for each in (trivial, linear):
+        for each in models.values():
             each.fit(Z, table.y[rows])
-    return {
-        "": model,
-        "trivial": Pipeline([*steps, ("model", trivial)]),
-        "linear": Pipeline([*steps, ("model", linear)]),
+    return {"": model} | {
+        name: Pipeline([*steps, ("model", each)]) for name, each in models.items()
     }
+
+
+def _trivial(table: Table) -> Any:
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+
+    return DummyClassifier(strategy="prior") if table.task == "classification" else DummyRegressor()
+
+
+def _linear(table: Table) -> Any:
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    return LogisticRegression(max_iter=500) if table.task == "classification" else Ridge()
+
+
+def _out_of_fold(model: Any, table: Table) -> dict[str, tuple[Any, Any]]:
+    """Out-of-fold predictions of a fitted model and of the baselines: (predictions, chances)."""
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    est, classes = model[-1], table.task == "classification"
+    of_model = est.oof_prediction_
+    if classes:
+        found = {"": (est.classes_[of_model.argmax(axis=1)], of_model)}
+        fewest = int(np.unique(table.y, return_counts=True)[1].min())
+    else:
+        found, fewest = {"": (of_model, None)}, len(table.y)
+    folds = min(FOLDS, fewest)
+    how = (StratifiedKFold if classes else KFold)(folds, shuffle=True, random_state=0)
+    every = np.arange(len(table.y))
+    parts: dict[str, list[Any]] = {"trivial": [], "linear": []}
+    order = []
+    for rows, held in how.split(every, table.y):
+        order.append(held)
+        for name, each in _with_baselines(model, table, rows).items():
+            if name:
+                parts[name].append(predict_frame(each, table.X.iloc[held]))
+    back = np.argsort(np.concatenate(order))
+    for name, said in parts.items():
+        values = np.concatenate([one[0] for one in said])[back]
+        chances = np.concatenate([one[1] for one in said])[back] if classes else None
+        found[name] = (values, chances)
+    return found

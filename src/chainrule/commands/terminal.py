@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
 import typer
@@ -22,6 +23,16 @@ def fail(message: str, code: int) -> NoReturn:
     """End the command with a line on stderr and an exit code."""
     print(f"chainrule: {printable(message)}", file=sys.stderr)
     raise typer.Exit(code)
+
+
+def busy(what: str, silent: bool = False) -> AbstractContextManager[Any]:
+    """Say in a line of a terminal what is going on, as long as it goes on."""
+    if silent or not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+    from rich.markup import escape
+
+    return Console(file=sys.stderr).status(escape(printable(what)))
 
 
 class Steady:

@@ -36,7 +36,7 @@ from chainrule.commands.tables import (
     one_line,
     reading_of,
 )
-from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
+from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, busy, fail, printable
 
 if TYPE_CHECKING:
     from chainrule.commands.jobs import Trained
@@ -48,6 +48,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "target": (str,),
     "output": (str,),
     "task": (str,),
+    "model": (str,),
     "test_fraction": (float, int),
     "cv": (int,),
     "ignore": (list,),
@@ -92,6 +93,16 @@ def train(
         typer.Option(
             metavar="[classification|regression]",
             help="Default: by the target.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[network|tabular|fast]",
+            help="network: a plain network, with the settings below; tabular: a TabularClassifier "
+            "or TabularRegressor, with nothing to tune, evaluated on all rows; fast: its smaller "
+            "preset (default: network).",
             show_default=False,
         ),
     ] = None,
@@ -200,6 +211,7 @@ def train(
             "target": target,
             "output": output,
             "task": task,
+            "model": model,
             "test_fraction": test_fraction,
             "cv": cv,
             "ignore": ignore or None,
@@ -221,36 +233,46 @@ def train(
         curve = out.with_name(f"{out.stem}-curve.png")
         check_new([curve], force)
         keep = _keeper(out, checkpoint_every, resume, settings["cv"], force)
-        from chainrule.commands import jobs, preparing
-        from chainrule.engine.compilation import CompilationError
-        from chainrule.tables import reading as tables
+        with busy(f"reading {data}", quiet):
+            from chainrule.commands import ensembles, jobs, preparing
+            from chainrule.engine.compilation import CompilationError
+            from chainrule.tables import reading as tables
 
-        learnt = tables.learn(
-            data,
-            settings["target"],
-            table=settings["table"],
-            query=settings["query"],
-            ignore=[name for name in settings["ignore"] if name != settings["target"]],
-            reading=reading_of(settings["missing"], settings["date_format"]),
-        )
+            learnt = tables.learn(
+                data,
+                settings["target"],
+                table=settings["table"],
+                query=settings["query"],
+                ignore=[name for name in settings["ignore"] if name != settings["target"]],
+                reading=reading_of(settings["missing"], settings["date_format"]),
+            )
         frame = learnt.frame
-        rows = preparing.prepare(
-            frame,
-            settings["target"],
-            task=settings["task"],
-            ignore=settings["ignore"],
-            kinds=settings["kind"],
-            max_levels=settings["max_levels"],
-            learnt=learnt,
-        )
+        held = settings["test_fraction"]
+        with busy(f"looking at {len(frame):,} rows", quiet):
+            rows = preparing.prepare(
+                frame,
+                settings["target"],
+                task=settings["task"],
+                ignore=settings["ignore"],
+                kinds=settings["kind"],
+                max_levels=settings["max_levels"],
+                learnt=learnt,
+            )
+            warned = _leaks(frame, rows)
         plan = jobs.split(
             rows,
-            test_fraction=settings["test_fraction"],
+            test_fraction=0.2 if held is None else held,
             folds=settings["cv"],
             seed=settings["seed"],
         )
-        model = jobs.make(rows, chosen, plan, settings["seed"], written)
-        warned = _leaks(frame, rows)
+        if settings["model"] == "network":
+            made = jobs.make(rows, chosen, plan, settings["seed"], written)
+        else:
+            if keep is not None:
+                raise ValueError("--checkpoint-every and --resume go with --model network")
+            made = ensembles.make(rows, chosen, settings["model"], settings["seed"], written)
+            if held is None and settings["cv"] is None:
+                plan = jobs.all_rows(rows)
     silent = quiet or as_json
     if not silent:
         _show_table(data, rows)
@@ -259,7 +281,7 @@ def train(
     try:
         with _progress(quiet) as advance:
             trained = jobs.train(
-                rows, model, plan, seed=settings["seed"], on_epoch=advance, keep=keep
+                rows, made, plan, seed=settings["seed"], on_epoch=advance, keep=keep
             )
     except KeyboardInterrupt:
         fail("stopped before there was anything to keep", INTERRUPTED)
@@ -331,7 +353,7 @@ def _settings(
         raise ValueError(f"{config}: seed must be at most {LARGEST_SEED}; got {found['seed']}")
     defaults: dict[str, Any] = {
         "output": "model.chainrule",
-        "test_fraction": 0.2,
+        "model": "network",
         "ignore": [],
         "kind": {},
         "max_levels": 40,
@@ -384,9 +406,10 @@ def _progress(silent: bool) -> Iterator[Callable[[str, int, Mapping[str, Any]], 
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
+    from rich.table import Column
     from rich.text import Text
 
-    from chainrule.engine.compilation import COMPILING, telling
+    from chainrule.engine.compilation import COMPILING, USUAL_SECONDS, telling
 
     class Elapsed(ProgressColumn):
         """What is done, and for how many seconds."""
@@ -395,12 +418,21 @@ def _progress(silent: bool) -> Iterator[Callable[[str, int, Mapping[str, Any]], 
 
         def render(self, task: Any) -> Text:
             seconds = time.monotonic() - task.fields["since"]
-            return Text(f"{task.description} ... {seconds:.0f} s")
+            late = task.description == COMPILING and seconds > USUAL_SECONDS
+            more = " (longer than usual)" if late else ""
+            return Text(f"{task.description} ... {seconds:.0f} s{more}")
 
+    # Where a terminal is narrow, the bar is shortened and the figures are cut, and nothing else.
     epochs = (
-        TextColumn("{task.description}", markup=False),
+        TextColumn(
+            "{task.description}", markup=False, table_column=Column(no_wrap=True, min_width=13)
+        ),
         BarColumn(bar_width=24),
-        TextColumn("{task.completed} of at most {task.total} epochs  {task.fields[figures]}"),
+        TextColumn(
+            "{task.completed} of at most {task.total} epochs",
+            table_column=Column(no_wrap=True, min_width=25),
+        ),
+        TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True)),
     )
     bar = Progress(
         SpinnerColumn(style=""),
@@ -480,9 +512,11 @@ def _store(
         "data": os.fsencode(Path(data).name).decode("utf-8", "replace"),
         "rows": trained.rows,
         "seed": settings["seed"],
-        "evaluated": "folds" if settings["cv"] else "held out",
+        "model": settings["model"],
+        "evaluated": trained.evaluated,
         "metrics": metrics,
         "baselines": trained.baselines,
+        "compared_with": trained.compared_with,
         "given": dict(chosen),
     }
     save(trained.model, out, metadata=metadata)
@@ -495,9 +529,8 @@ def _store(
 def _as_object(
     out: Path, curve: Path, rows: Table, trained: Trained, warned: list[str]
 ) -> dict[str, Any]:
-    from chainrule.monitoring.callbacks import best_epoch, plain
+    from chainrule.monitoring.callbacks import plain
 
-    mlp = trained.model[-1]
     evaluation = {} if trained.evaluation is None else trained.evaluation.as_dict()
     found = {
         "model": str(out),
@@ -508,13 +541,26 @@ def _as_object(
         "columns": [dict(column._asdict()) for column in rows.columns],
         "evaluation": evaluation,
         "baselines": trained.baselines,
-        "epochs": mlp.n_iter_,
-        "best_epoch": best_epoch(mlp),
+        **_epochs(trained.model[-1]),
         "interrupted": trained.interrupted,
         "notices": [*trained.notices, *warned],
+        "findings": [
+            {"code": each.code, "message": each.message, "advice": each.advice}
+            for each in trained.findings
+        ],
         "seconds": trained.seconds,
     }
     return plain(found)  # type: ignore[no-any-return]
+
+
+def _epochs(est: Any) -> dict[str, Any]:
+    """How long a fitted estimator was trained; of a blend, by its parts."""
+    from chainrule.files.ensembles import summary
+    from chainrule.monitoring.callbacks import best_epoch
+
+    if hasattr(est, "blend_weights_"):
+        return {"parts": summary(est)}
+    return {"epochs": est.n_iter_, "best_epoch": best_epoch(est)}
 
 
 def _last_line(out: Path, trained: Trained) -> str:
@@ -532,16 +578,12 @@ def _show_result(out: Path, curve: Path, trained: Trained) -> None:
         print_metrics,
         print_residuals,
     )
-    from chainrule.monitoring.callbacks import best_epoch
 
     screen = console(sys.stdout)
-    mlp, rows = trained.model[-1], trained.rows
-    best, kept = "", best_epoch(mlp)
-    stopped_by_rows = mlp.validation_scores_ is not None  # else the last epoch is the model
-    if stopped_by_rows and kept not in (None, mlp.n_iter_ - 1):
-        best = f"; epoch {kept} did best and was kept (the first is epoch 0)"
-    epochs = "1 epoch" if mlp.n_iter_ == 1 else f"{mlp.n_iter_} epochs"
-    screen.print(f"Trained on {rows['train']:,} rows: {epochs}, {trained.seconds:.1f} s{best}.")
+    rows, (how, more) = trained.rows, _trained_how(trained.model[-1])
+    screen.print(
+        f"Trained on {rows['train']:,} rows: {how}, {trained.seconds:.1f} s{more}.", soft_wrap=True
+    )
     if trained.evaluation is None:
         screen.print("Nothing was held out to evaluate on.")
     else:
@@ -555,5 +597,34 @@ def _show_result(out: Path, curve: Path, trained: Trained) -> None:
         else:
             print_residuals(screen, trained.evaluation)
     screen.print()
+    for finding in trained.findings:
+        screen.print(f"Found {printable(str(finding))}", soft_wrap=True, markup=False)
+    if trained.findings:
+        screen.print()
     screen.print(f"Learning curve  {curve}", soft_wrap=True)
     screen.print(f"Model           {out}", soft_wrap=True)
+
+
+def _trained_how(est: Any) -> tuple[str, str]:
+    """The epochs of a fitted estimator, and which of them it is; or the parts of a blend."""
+    from chainrule.commands.estimates import number
+    from chainrule.files.ensembles import summary
+    from chainrule.monitoring.callbacks import best_epoch
+
+    if hasattr(est, "blend_weights_"):
+        parts = [
+            f"{number(one['weight'])} {one['part']}"
+            + (
+                f" ({one['members']} networks, epoch {one['best_epoch']})"
+                if "members" in one
+                else ""
+            )
+            for one in summary(est)
+            if one["weight"] > 0
+        ]
+        return "a blend of " + " + ".join(parts or ["a constant"]), ""
+    more, kept = "", best_epoch(est)
+    stopped_by_rows = est.validation_scores_ is not None  # else the last epoch is the model
+    if stopped_by_rows and kept not in (None, est.n_iter_ - 1):
+        more = f"; epoch {kept} did best and was kept (the first is epoch 0)"
+    return "1 epoch" if est.n_iter_ == 1 else f"{est.n_iter_} epochs", more

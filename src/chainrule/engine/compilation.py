@@ -143,10 +143,10 @@ def _sources() -> list[Path]:
     They are the modules named here and, found in them, whatever of ours they take from others,
     in which folders ever these stand.
     """
-    from chainrule.engine import formulas, loops, products, rows, views, work_queue
+    from chainrule.engine import formulas, lookups, loops, products, rows, views, work_queue
     from chainrule.equations import backprop, regularizers
 
-    named = (backprop, work_queue, formulas, loops, products, regularizers, rows, views)
+    named = (backprop, work_queue, formulas, lookups, loops, products, regularizers, rows, views)
     found = [sys.modules[__name__], *named]
     for module in found:  # which grows
         for value in vars(module).values():
@@ -237,7 +237,8 @@ def _separate_names() -> None:
     FunctionIdentity._unique_ids = itertools.count(int.from_bytes(os.urandom(6), "big"))
 
 
-COMPILING = "compiling for this machine (once; usually 10 to 40 s)"
+USUAL_SECONDS = 40
+COMPILING = f"compiling for this machine (once; usually 10 to {USUAL_SECONDS} s)"
 _listeners: list[Callable[[], Any]] = []
 
 
@@ -339,7 +340,7 @@ def _register_helpers(fn: types.FunctionType, inline: bool = False) -> None:
     from numba.extending import register_jitable
 
     # Importing them is what registers their bodies.
-    from chainrule.engine import loops, products, rows, views, work_queue  # noqa: F401
+    from chainrule.engine import lookups, loops, products, rows, views, work_queue  # noqa: F401
     from chainrule.engine.formulas import HELPER
 
     for _, value in _globals_read(fn):
@@ -440,7 +441,7 @@ def _cfunc(fn: types.FunctionType, signature: Any) -> Any:
 _compiled: dict[tuple[Any, Arguments, np.dtype[Any]], Any] = {}
 
 
-def compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any]) -> Any:
+def compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any], *, inline: bool = True) -> Any:
     """The compiled form of a function that calls through tables of addresses.
 
     Parameters
@@ -450,6 +451,9 @@ def compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any]) -> Any:
         The kind of each, as in ROLES; of a NamedTuple its class and the kinds of its fields. An
         array in a NamedTuple must be exactly of its kind: one that is only read, too.
     dtype : float32 or float64
+    inline : bool, default True
+        Make the functions that it calls a part of it: faster where they do little, and slower to
+        compile.
 
     Raises
     ------
@@ -463,7 +467,7 @@ def compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any]) -> Any:
             from numba.np.numpy_support import from_dtype
 
             _announce(dtype)
-            _register_helpers(fn, inline=True)
+            _register_helpers(fn, inline)
             dispatcher: Any = njit(**OPTIONS)(fn)
             dispatcher._cache = _cache(fn, arguments)
             with _compiling():

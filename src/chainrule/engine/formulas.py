@@ -270,7 +270,8 @@ FORMULAS = {dtype: _formulas(dtype) for dtype in (types.float32, types.float64)}
 
 
 @njit(**INLINED)
-def _mix(x):  # type: ignore[no-untyped-def]
+def mix(x):  # type: ignore[no-untyped-def]
+    """SplitMix64's finaliser: spreads every bit of x."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
@@ -280,13 +281,13 @@ def _mix(x):  # type: ignore[no-untyped-def]
 def first_number(key, step, row, n):  # type: ignore[no-untyped-def]
     """The number from which SplitMix64 counts at that step, from that row of n numbers on."""
     skipped = np.uint64(row) * np.uint64(n)
-    return _mix(_mix(np.uint64(key) + GOLDEN) + np.uint64(step)) + skipped * GOLDEN
+    return mix(mix(np.uint64(key) + GOLDEN) + np.uint64(step)) + skipped * GOLDEN
 
 
 @njit(**INLINED)
 def draw(start, i):  # type: ignore[no-untyped-def]
     """The 24 bits of number i, a whole number that floats hold exactly."""
-    return np.int64(_mix(start + np.uint64(i + 1) * GOLDEN) >> np.uint64(40))
+    return np.int64(mix(start + np.uint64(i + 1) * GOLDEN) >> np.uint64(40))
 
 
 # sin 2πs = s Σ_n T_n s^2n for |s| <= 1/4, Maclaurin's series, to 3e-16 (7e-10).

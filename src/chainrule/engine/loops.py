@@ -17,8 +17,10 @@ from chainrule.engine.formulas import (
     NORMAL_OF,
     draw,
     first_number,
+    mix,
 )
 from chainrule.equations import vecmath
+from chainrule.equations.vecmath import GOLDEN
 
 REPLACED: set[Callable[..., Any]] = set()  # what has a second body
 
@@ -101,6 +103,20 @@ def _gate(x: Any, out: Any) -> Any:
         x, out = x.ravel(), out.ravel()
         for i in range(len(out)):
             out[i] *= out.dtype.type(x[i] > 0)
+
+    return body
+
+
+@overload(vecmath.gate_silu, EXACT)
+def _gate_silu(z: Any, a: Any, out: Any) -> Any:
+    logistic = FORMULAS[z.dtype]["logistic"]
+
+    def body(z, a, out):  # type: ignore[no-untyped-def]
+        z, a, out = z.ravel(), a.ravel(), out.ravel()
+        one = out.dtype.type(1)
+        for i in range(len(out)):
+            s = logistic(z[i])
+            out[i] *= s + a[i] * (one - s)
 
     return body
 
@@ -257,5 +273,102 @@ def _random_normal(key: Any, step: Any, row: Any, out: Any) -> Any:
             u = number(np.int32(draw(first, i))) * unit
             v = number(np.int32(draw(second, i))) * unit
             flat[i] = normal_of(one - u, v)
+
+    return body
+
+
+@overload(vecmath.random_bits, EXACT)
+def _random_bits(key: Any, step: Any, stream: Any, out: Any) -> Any:
+    def body(key, step, stream, out):  # type: ignore[no-untyped-def]
+        start = mix(mix(np.uint64(key) + GOLDEN) + np.uint64(step))
+        start = mix(start + np.uint64(stream) * GOLDEN)
+        for i in range(len(out)):
+            out[i] = mix(start + np.uint64(i + 1) * GOLDEN)
+
+    return body
+
+
+@overload(vecmath.drop_by_bits, EXACT)
+def _drop_by_bits(bits: Any, rate: Any, out: Any) -> Any:
+    def body(bits, rate, out):  # type: ignore[no-untyped-def]
+        least = np.int64(np.rint(rate * 65536))
+        factor, zero = out.dtype.type(65536 / (65536 - least)), out.dtype.type(0)
+        parts, numbers, edge = bits.view(np.uint16), out.ravel(), np.int32(least)
+        for i in range(len(numbers)):
+            numbers[i] *= factor if np.int32(parts[i]) >= edge else zero
+
+    return body
+
+
+@overload(vecmath.adam_step)
+def _adam_step(
+    nabla: Any,
+    new: Any,
+    rate: Any,
+    root: Any,
+    eps: Any,
+    kept: Any,
+    part: Any,
+    m: Any,
+    v: Any,
+    average: Any,
+    theta: Any,
+) -> Any:
+    def body(nabla, new, rate, root, eps, kept, part, m, v, average, theta):  # type: ignore[no-untyped-def]
+        number = theta.dtype.type
+        p, q, rate, root = number(new[0]), number(new[1]), number(rate), number(root)
+        eps, kept, part = number(eps), number(kept), number(part)
+        for i in range(len(theta)):
+            slope = nabla[i]
+            mean = m[i] + p * (slope - m[i])
+            square = v[i] + q * (slope * slope - v[i])
+            m[i], v[i] = mean, square
+            here = kept * theta[i] - rate * mean / (root * np.sqrt(square) + eps)
+            theta[i] = here
+            average[i] += part * (here - average[i])
+
+    return body
+
+
+@overload(vecmath.multiply)
+def _multiply(x: Any, out: Any) -> Any:
+    def body(x, out):  # type: ignore[no-untyped-def]
+        x, out = x.ravel(), out.ravel()
+        for i in range(len(out)):
+            out[i] *= x[i]
+
+    return body
+
+
+@overload(vecmath.rows_outside)
+def _rows_outside(
+    order: Any, folds: Any, fold: Any, weight: Any, part: Any, rows: Any, share: Any
+) -> Any:
+    def body(order, folds, fold, weight, part, rows, share):  # type: ignore[no-untyped-def]
+        m, factor = 0, share.dtype.type(part)
+        for i in range(len(order)):
+            row = order[i]
+            if folds[row] != fold:
+                rows[m], share[m, 0] = row, weight[row] * factor
+                m += 1
+        if m == 0:
+            for i in range(len(order)):
+                rows[i], share[i, 0] = order[i], share.dtype.type(0)
+            m = len(order)
+        return m
+
+    return body
+
+
+@overload(vecmath.add_clipped)
+def _add_clipped(x: Any, low: Any, high: Any, part: Any, rows: Any, out: Any) -> Any:
+    def body(x, low, high, part, rows, out):  # type: ignore[no-untyped-def]
+        factor = out.dtype.type(part)
+        for i in range(len(rows)):
+            for k in range(x.shape[1]):
+                value = x[i, k]
+                value = low[k] if value < low[k] else value
+                value = high[k] if value > high[k] else value
+                out[rows[i], k] += factor * value
 
     return body

@@ -109,7 +109,7 @@ def _gemm(context: Any, builder: Any, kinds: Any, args: Any, factor: Any, kept: 
     return context.get_dummy_value()
 
 
-def _lanes() -> int:
+def vector_bytes() -> int:
     """Bytes in a vector of the processor, at least 32."""
     return 64 if binding.get_host_cpu_features().get("avx512f") else 32
 
@@ -128,10 +128,10 @@ def _few_terms(module: Any, number: Any, keeps: bool) -> Any:
     takes = [Word, Word, Word, number, Pointer, Word, Word, Pointer, Word, Pointer, Word]
     product = ir.Function(module, ir.FunctionType(ir.VoidType(), takes), name)
     product.linkage = "internal"
-    width = _lanes() // (4 if isinstance(number, ir.FloatType) else 8)
+    width = vector_bytes() // (4 if isinstance(number, ir.FloatType) else 8)
     vector, lanes = ir.VectorType(number, width), ir.VectorType(Lane, width)
     mask_type = ir.VectorType(Bit, width)
-    kind = f"v{width}f{_lanes() * 8 // width}.p0"
+    kind = f"v{width}f{vector_bytes() * 8 // width}.p0"
     load = cgutils.get_or_insert_function(
         module,
         ir.FunctionType(vector, [number.as_pointer(), Lane, mask_type, vector]),
@@ -145,7 +145,7 @@ def _few_terms(module: Any, number: Any, keeps: bool) -> Any:
     rows, columns, terms, factor, x, x_row, x_column, y, y_row, out, out_row = product.args
     builder = ir.IRBuilder(product.append_basic_block("entry"))
     x, y, out = (builder.bitcast(array, number.as_pointer()) for array in (x, y, out))
-    align = Lane(_lanes() // width)
+    align = Lane(vector_bytes() // width)
     nothing = ir.Constant(vector, None)
     sums = [cgutils.alloca_once(builder, vector) for _ in range(TILE)]
 

@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 
 # The arguments of each role, and after a colon what it returns: M matrix, S columns of a matrix,
 # R matrix that is only read, V vector, H and D vector and matrix in float64, F such a
-# number, I integer, A integers (addresses, row numbers), B and T such in two and three dimensions.
+# number, I integer, A integers (addresses, row numbers), B and T such in two and three dimensions,
+# J such of 32 bits in two dimensions, U words of random bits.
 ROLES = {
     "forward": "MVHMM",  # W, b, s, a, z
     "pullback": "MVHMMM",  # W, b, s, a, delta, below
@@ -49,6 +50,8 @@ def numba_types(arguments: Arguments, number: Any) -> Any:
         "A": nb.Array(nb.int64, 1, "C"),
         "B": nb.Array(nb.int64, 2, "C"),
         "T": nb.Array(nb.int64, 3, "C"),
+        "J": nb.Array(nb.int32, 2, "C"),
+        "U": nb.Array(nb.uint64, 1, "C"),
     }
 
     def type_of(argument: Any) -> Any:

@@ -150,6 +150,13 @@ def gate(x: Array, out: Array) -> None:
     out *= x > 0
 
 
+def gate_silu(z: Array, a: Array, out: Array) -> None:
+    """out *= s + a (1 - s), s = 1 / (1 + e⁻ᶻ); any shape, the same for all."""
+    s = np.empty_like(z)
+    logistic(z, s)
+    out *= s + a * (z.dtype.type(1) - s)
+
+
 def drop(x: Array, rate: float, key: float, step: float, row: float, out: Array) -> None:
     """out = x / (1 - rate) where random_uniform's number is `rate` or more, 0 x elsewhere."""
     random_uniform(key, step, row, out)
@@ -435,3 +442,88 @@ def claim(queue: Any, phase: int, n: int, done: int, preferred: int) -> int:
         still be in its core's cache.
     """
     return done + 1
+
+
+def random_bits(key: int, step: int, stream: int, out: NDArray[np.uint64]) -> None:
+    """Random bits in 64-bit words, a pure function of key, step, stream and place.
+
+    Counter-based as :func:`random_uniform`; a word is enough for four decisions.
+    """
+    with np.errstate(over="ignore"):
+        start = _mix(_mix(np.array([key], np.uint64) + GOLDEN) + np.uint64(step))
+        start = _mix(start + np.uint64(stream) * GOLDEN)
+        out[:] = _mix(start + np.arange(1, len(out) + 1, dtype=np.uint64) * GOLDEN)
+
+
+def drop_by_bits(bits: NDArray[np.uint64], rate: float, out: Array) -> None:
+    """out *= 1 / (1 - rate) with the chance 1 - rate, else 0: for each number 16 of the bits.
+
+    The rate counts in steps of 2⁻¹⁶.
+    """
+    least = round(rate * 65536)
+    factor = out.dtype.type(65536 / (65536 - least))
+    numbers = out.reshape(-1)
+    numbers *= (bits.view(np.uint16)[: len(numbers)] >= least) * factor
+
+
+def adam_step(
+    nabla: Array,
+    new: tuple[float, float],
+    rate: float,
+    root: float,
+    eps: float,
+    kept: float,
+    part: float,
+    m: Array,
+    v: Array,
+    average: Array,
+    theta: Array,
+) -> None:
+    """m, v and θ by Adam with decoupled decay, and the running average behind them, in one loop.
+
+    m += p (∇ - m);  v += q (∇² - v);  θ ← kept θ - rate m / (root √v + eps);
+    average += part (θ - average);  (p, q) = new.  All arrays are (P,).
+    """
+    number = theta.dtype.type
+    m += number(new[0]) * (nabla - m)
+    v += number(new[1]) * (nabla * nabla - v)
+    theta *= number(kept)
+    theta -= number(rate) * m / (number(root) * np.sqrt(v) + number(eps))
+    average += number(part) * (theta - average)
+
+
+def multiply(x: Array, out: Array) -> None:
+    """out *= x; any shape, the same for both."""
+    out *= x
+
+
+def rows_outside(
+    order: Index,
+    folds: Index,
+    fold: int,
+    weight: Array,
+    part: float,
+    rows: Index,
+    share: Array,
+) -> int:
+    """rows = those of `order` that are outside a fold, share = part w of each; returns how many.
+
+    Are all inside, all are taken, and each counts for 0. folds and weight are (n,), share is
+    (len(rows), 1).
+    """
+    outside = order[folds[order] != fold]
+    factor = part
+    if len(outside) == 0:
+        outside, factor = order, 0.0
+    m = len(outside)
+    rows[:m] = outside
+    np.multiply(weight[outside], share.dtype.type(factor), share[:m, 0])
+    return m
+
+
+def add_clipped(x: Array, low: Array, high: Array, part: float, rows: Index, out: Array) -> None:
+    """out[rows] += part min(max(x, low), high): (m, n), (n,) twice -> (N, n); no row comes twice.
+
+    A NaN stays one.
+    """
+    out[rows] += out.dtype.type(part) * np.minimum(np.maximum(x, low), high)

@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import get_scorer
 from sklearn.utils import shuffle as shuffled_as_in_sklearn
 
 from chainrule.base.types import Array, Index
 from chainrule.base.validation import warn_user
-from chainrule.equations import backprop
-from chainrule.equations.regularizers import add_penalty_gradient, penalty
 from chainrule.equations.schedules import Plateau, as_schedule
+from chainrule.estimators.magnitudes import largest_of
 from chainrule.monitoring.callbacks import (
     ProgressBar,
     Record,
@@ -27,9 +25,11 @@ from chainrule.monitoring.callbacks import (
     on_terminal,
     running,
 )
-from chainrule.network.network import Network
 from chainrule.training.descent import Descent
+from chainrule.training.divergence import explain
+from chainrule.training.loop import Epoch, EpochLoop
 from chainrule.training.samples import Samples, draw_order
+from chainrule.training.state import LEARNED, Copies
 
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -83,6 +83,10 @@ class Rates:
         self.current /= 5
         return f"Setting learning rate to {self.current:f}"
 
+    def last_words(self) -> str:
+        """What to say when a fit stops, since there is no smaller rate to try."""
+        return "Learning rate too small. Stopping." if self.rule == "adaptive" else "Stopping."
+
 
 class Watch:
     """Keeps what a fit has come to: curves, the best parameters, when to stop."""
@@ -103,7 +107,7 @@ class Watch:
             self.callbacks.insert(0, ProgressBar(epochs))
             self.verbose = 0
         self.tell: Callable[[Record], bool] = lambda record: False
-        self.best: list[Array] | None = None
+        self.best: Copies | None = None
         if validation is not None:
             self._begin_validation(descent)
         if est.compat != "sklearn":
@@ -123,7 +127,7 @@ class Watch:
         else:
             if est.compat != "sklearn" or est.best_validation_score_ is None:
                 est.best_validation_score_ = score
-            self.best = [array.copy() for array in _learned(descent)]
+            self.best = descent.state.copy(LEARNED)
             est.best_iteration_ = est.best_iteration_ or run
 
     def say(self, text: str) -> None:
@@ -159,7 +163,7 @@ class Watch:
     def _validate(self, descent: Descent) -> tuple[float, float]:
         """Loss and score on the validation rows; the score is NaN if an output is not finite."""
         est, held = self.est, self.validation
-        with est._averaged(descent) as network:
+        with descent.state.averaged() as network:
             costs, outputs = est._row_losses(held.X, held.Y, network)
         loss = float(np.average(costs, weights=held.loss_weight))
         if est.scoring == "loss":
@@ -167,6 +171,8 @@ class Watch:
         if not np.isfinite(outputs).all():
             return loss, math.nan
         if est.scoring is not None:
+            from sklearn.metrics import get_scorer
+
             est._store(descent)
             scorer = get_scorer(est.scoring) if isinstance(est.scoring, str) else est.scoring
             options = {} if held.weight is None else {"sample_weight": held.weight}
@@ -192,7 +198,7 @@ class Watch:
         if score is not None and score > est.best_validation_score_:
             est.best_validation_score_ = score
             est.best_iteration_ = len(est.loss_curve_)
-            self.best = [array.copy() for array in _learned(descent)]
+            self.best = descent.state.copy(LEARNED, into=self.best)
         elif score is None and (est.best_iteration_ is None or loss <= est.best_loss_):
             est.best_iteration_ = len(est.loss_curve_)
 
@@ -249,13 +255,8 @@ class Watch:
     def finish(self, descent: Descent) -> None:
         """Put back the best parameters, if there is a validation set, and set the attributes."""
         if self.best is not None:
-            for array, kept in zip(_learned(descent), self.best, strict=True):
-                array[...] = kept
+            descent.state.restore(self.best)
         self.est._store(descent)
-
-
-def _learned(descent: Descent) -> list[Array]:
-    return [descent.network.theta, descent.network.own, descent.average]
 
 
 def run_epochs(
@@ -272,253 +273,136 @@ def run_epochs(
     n = samples.n
     m = est._batch_rows(n)
     if m != descent.m:
-        descent = _resized(est, descent, m)
+        descent = descent.resized(m)
     rates = Rates(est, n, m, est.max_iter if incremental else epochs)
     if incremental and isinstance(est.__dict__.get("_rate"), float) and rates.rule == "adaptive":
         rates.current = est._rate
     watch = Watch(est, descent, validation, epochs, given)
-    mass = samples.mass()
     done = len(est.loss_curve_) if incremental else 0
     est.n_iter_ = 0
-    with running(watch.callbacks, est) as watch.tell, descent.at_work():
-        try:
-            _loop(est, descent, watch, rates, samples, mass, epochs, done, incremental, resume)
-        except KeyboardInterrupt:
-            descent.restore_incomplete()
-            warn_user("Training interrupted by user.")
-        finally:
-            watch.finish(descent)
-    return descent
-
-
-def _loop(
-    est: Any,
-    descent: Descent,
-    watch: Watch,
-    rates: Rates,
-    samples: Samples,
-    mass: float,
-    epochs: int,
-    done: int,
-    incremental: bool,
-    resume: StateCallback | None,
-) -> None:
-    order = np.arange(samples.n)
-    first = 0
-    if resume is not None:
-        data = (*samples, *(watch.validation or ()))
-        first, order = resume.restore(est, descent, watch, rates, order, data)
-    for epoch in range(first, epochs):
-        started = time.perf_counter()
-        order = _next_order(est, samples.X, order, descent.m)
-        rows = samples.at(order)
-        steps = rates.of_epoch(done + epoch)
-        descent.keep()
-        loss = _one_epoch(est, descent, samples, rows, steps, mass)
-        if not (math.isfinite(loss) and np.isfinite(descent.network.theta).all()):
-            _diverged(est, descent, watch, samples, rows, steps)
-            return
-        descent.complete = True
-        est.n_iter_ += 1
-        est.t_ += len(rows)
-        row = watch.record(descent, loss, float(steps[-1]), time.perf_counter() - started)
-        held_out = row["validation_loss"]
-        rates.epoch_over(epoch, est.t_, loss if held_out is None else held_out)
-        est._rate = rates.current
-        if watch.out_of_patience():
-            retry = rates.retry()
-            watch.say(f"{watch.impatience()} {retry or _last_words(rates)}")
-            if retry is None:
-                return
-            est._no_improvement_count = 0
-        if watch.ask_callbacks(descent, row) or watch.overtime():
-            return
-        if resume is not None:
-            resume.write_state(est, descent, watch, rates, order, epoch)
-    if not incremental:
-        warn_user(
-            f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the optimization "
-            "hasn't converged yet.",
-            ConvergenceWarning,
-        )
-
-
-def _last_words(rates: Rates) -> str:
-    return "Learning rate too small. Stopping." if rates.rule == "adaptive" else "Stopping."
-
-
-def _next_order(est: Any, X: Any, order: Index, m: int) -> Index:
-    if est.compat == "sklearn" and est.shuffle:
-        return shuffled_as_in_sklearn(order, random_state=est._rng)  # type: ignore[no-any-return]
-    row_bytes = 0 if sparse.issparse(X) else X[0].nbytes  # a sparse X is in memory anyway
-    return draw_order(est.shuffle, len(order), row_bytes, m, est._rng)
-
-
-def _resized(est: Any, descent: Descent, m: int) -> Descent:
-    """The same descent, with room for batches of m rows."""
-    new = Descent(
-        descent.network, descent.optimizer, descent.hyper, m, descent.engine, descent.rules
-    )
-    new.state, new.average, new.t = descent.state, descent.average, descent.t
-    return new
-
-
-def _one_epoch(
-    est: Any,
-    descent: Descent,
-    samples: Samples,
-    order: Index,
-    rates: Array,
-    mass: float,
-) -> float:
-    """Go through the rows in this order; returns the mean loss with its penalties."""
-    X, Y, weight, _ = samples
-    m = descent.m
-    batch_by_batch = est.compat == "sklearn" and weight is not None
-    if not sparse.issparse(X) and not batch_by_batch:
-        return descent.epoch(X, Y, order, weight, rates) / mass
-    batches = 1 if batch_by_batch else max(1, SPARSE_BLOCK // (m * X.shape[1]))
-    total = 0.0
-    for k in range(0, len(rates), batches):
-        rows = order[k * m : (k + batches) * m]
-        block = X[rows].toarray() if sparse.issparse(X) else X[rows]
-        w = None if weight is None else weight[rows]
-        cost = descent.epoch(block, Y[rows], np.arange(len(rows)), w, rates[k : k + batches])
-        # scikit-learn averages the batches' mean losses by their numbers of rows.
-        total += cost / w.sum() * len(rows) if batch_by_batch and w is not None else cost
-    return total / (len(order) if batch_by_batch else mass)
-
-
-def _diverged(
-    est: Any,
-    descent: Descent,
-    watch: Watch,
-    samples: Samples,
-    order: Index,
-    rates: Array,
-) -> None:
-    """Stop with the best parameters if there are some, else raise and say where it began."""
-    X, Y, weight, _ = samples
-    dense = X.toarray() if sparse.issparse(X) else X
-    error = descent.explain(dense, Y, order, est.n_iter_, weight, rates)
-    if watch.best is None:
-        raise ValueError(f"{NON_FINITE} ({error})") from error
-    if est.validation_scores_ is not None:
-        est.validation_scores_.append(math.nan)
-    warn_user(f"{error}; the best parameters so far are put back", ConvergenceWarning)
-
-
-def _no_beginning(
-    network: Network, batch: Any, X: Array, Y: Array, costs: Array, nabla: Array
-) -> str:
-    """Why L-BFGS cannot begin: where numbers are not finite, and the numbers behind it."""
-    places: list[tuple[str, Array]] = []
-    for l in range(1, network.L + 1):
-        places += [(f"z of layer {l}", batch.z[l]), (f"a of layer {l}", batch.a[l])]
-    places.append((f"the cost of layer {network.L}", costs))
-    for place, values in places:
-        bad = ~np.isfinite(values.reshape(len(X), -1)).all(axis=1)
-        if bad.any():
-            what, row = place, int(bad.argmax())
-            break
-    else:
-        what = "the sum of the costs"
-        row = int(np.abs(costs).argmax())
-        if not np.isfinite(nabla).all():
-            l, kind, _ = network.locate(int(np.argmin(np.isfinite(nabla))))
-            what = f"the gradient of {kind} of layer {l}"
-            row = int(np.abs(X).max(axis=1).argmax())
-    column, target = int(np.abs(X[row]).argmax()), int(np.abs(Y[row]).argmax())
-    return (
-        f"{NON_FINITE} (solver='lbfgs' cannot begin: {what} is not finite, by row {row}, whose "
-        f"largest input is {X[row, column]:g}, in column {column}, and whose target is "
-        f"{Y[row, target]:g}. Scale the inputs and targets to about 1)"
-    )
-
-
-def run_lbfgs(
-    est: Any,
-    descent: Descent,
-    samples: Samples,
-    validation: Any,
-    iterations: int,
-    incremental: bool,
-    given: tuple[Any, Any, Any],
-) -> Descent:
-    """Minimise over all of the data by SciPy's L-BFGS-B, in float64."""
-    from scipy.optimize import minimize
-    from sklearn.utils.optimize import _check_optimize_result
-
-    work = descent.network.copy(np.float64)
-    work.own[:] = descent.network.own
-    X, Y, weight = samples.taken()
-    X = (X.toarray() if sparse.issparse(X) else X).astype(np.float64, copy=False)
-    Y = Y.astype(np.float64, copy=False)
-    n, rules = len(X), descent.rules
-    w = np.ones(n) if weight is None else weight.astype(np.float64)
-    mass = float(w.sum())
-    net, batch = work.bind(n)
-    batch.share[:, 0] = w * (rules.error_scale / mass)
-    nabla = np.zeros_like(work.theta)
-    nabla_W, nabla_b = work.views(nabla)
-    costs = np.empty(n)
-    begun: list[bool] = []
-
-    def objective(theta: Array) -> tuple[float, Array]:
-        work.theta[:] = theta
-        batch.a[0][:] = X
-        with np.errstate(all="ignore"):
-            backprop.forward(net, batch)
-            work.loss.cost(batch.z[work.L], batch.a[work.L], Y, costs)
-            backprop.output_error(net, work.loss.delta, Y, batch)
-            backprop.backward(net, batch)
-            backprop.gradient(net, batch, nabla_W, nabla_b)
-        total = rules.cost_scale * float(w @ costs)
-        for l in work.weight_layers():
-            total += penalty(work.W[l], rules.l2, rules.l1)
-            add_penalty_gradient(work.W[l], rules.l2 / mass, rules.l1 / mass, nabla_W[l])
-        # SciPy's search steps back from a cost that is not finite, but cannot begin with one.
-        if not begun and not (np.isfinite(total) and np.isfinite(nabla).all()):
-            raise ValueError(_no_beginning(work, batch, X, Y, costs, nabla))
-        begun.append(True)
-        return total / mass, nabla.copy()
-
-    watch = Watch(est, descent, validation, iterations, given)
-    clock = [time.perf_counter()]
-    est.n_iter_ = 0
-
-    def iteration(intermediate_result: Any) -> None:
-        with np.errstate(over="ignore"):  # float32 has less room; checked at the end
-            descent.network.theta[:] = intermediate_result.x
-            descent.nabla[:] = nabla
-        est.n_iter_ += 1
-        est.t_ += n
-        now = time.perf_counter()
-        row = watch.record(descent, float(intermediate_result.fun), math.nan, now - clock[0])
-        row["learning_rate"] = None
-        clock[0] = now
-        stop = est.early_stopping and watch.out_of_patience()
-        if watch.ask_callbacks(descent, row) or watch.overtime() or stop:
-            raise StopIteration
-
-    if est.compat == "sklearn":
-        watch.verbose = 0
+    fit = Fit(est, descent, samples, epochs, watch, rates, done, resume)
     with running(watch.callbacks, est) as watch.tell:
         try:
-            result = minimize(
-                objective,
-                work.theta.copy(),
-                method="L-BFGS-B",
-                jac=True,
-                callback=iteration,
-                options={"maxfun": est.max_fun, "maxiter": iterations, "gtol": est.tol},
-            )
-            if result.status != 99:  # 99: a callback stopped it
-                est.n_iter_ = _check_optimize_result("lbfgs", result, iterations)
-            est.loss_ = float(result.fun)
-            descent.network.theta[:] = result.x
+            if fit.run(fit.resumed()) and not incremental:
+                warn_user(
+                    f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the "
+                    "optimization hasn't converged yet.",
+                    ConvergenceWarning,
+                )
         except KeyboardInterrupt:
             warn_user("Training interrupted by user.")
         finally:
             watch.finish(descent)
     return descent
+
+
+class Fit(EpochLoop):
+    """The epochs of an estimator in mini-batches.
+
+    Parameters
+    ----------
+    est : estimator
+        Its attributes are set.
+    descent, samples, epochs :
+        As in `EpochLoop`.
+    watch : Watch
+    rates : Rates
+    done : int
+        Epochs of earlier calls of `partial_fit`, which the learning rates count.
+    resume : StateCallback, optional
+        Stores the state from time to time.
+    """
+
+    def __init__(
+        self,
+        est: Any,
+        descent: Descent,
+        samples: Samples,
+        epochs: int,
+        watch: Watch,
+        rates: Rates,
+        done: int,
+        resume: StateCallback | None,
+    ) -> None:
+        super().__init__(descent, samples, epochs)
+        self.est, self.watch, self.rates, self.done = est, watch, rates, done
+        self.resume = resume
+        self.order = np.arange(samples.n)
+
+    def resumed(self) -> int:
+        """Go on from a state that was stored, if there is one; returns how many epochs are done."""
+        if self.resume is None:
+            return 0
+        data = (*self.samples, *(self.watch.validation or ()))
+        first, self.order = self.resume.restore(
+            self.est, self.descent, self.watch, self.rates, self.order, data
+        )
+        return first
+
+    def draw(self, epoch: int) -> tuple[Index, Array]:
+        """A new order of the rows that count, and the rates by the schedule."""
+        est, X = self.est, self.samples.X
+        if est.compat == "sklearn" and est.shuffle:
+            self.order = shuffled_as_in_sklearn(self.order, random_state=est._rng)
+        else:
+            row_bytes = 0 if sparse.issparse(X) else X[0].nbytes  # a sparse X is in memory anyway
+            self.order = draw_order(
+                est.shuffle, len(self.order), row_bytes, self.descent.m, est._rng
+            )
+        return self.samples.at(self.order), self.rates.of_epoch(self.done + epoch)
+
+    def go_through(self, order: Index, rates: Array | None) -> float:
+        """Take the steps of an epoch; returns the mean loss with its penalties."""
+        X, Y, weight, _ = self.samples
+        m = self.descent.m
+        batch_by_batch = self.est.compat == "sklearn" and weight is not None
+        if not sparse.issparse(X) and not batch_by_batch:
+            return super().go_through(order, rates)
+        assert rates is not None
+        batches = 1 if batch_by_batch else max(1, SPARSE_BLOCK // (m * X.shape[1]))
+        total = 0.0
+        for k in range(0, len(rates), batches):
+            rows = order[k * m : (k + batches) * m]
+            block = X[rows].toarray() if sparse.issparse(X) else X[rows]
+            w = None if weight is None else weight[rows]
+            cost = self.descent.epoch(
+                block, Y[rows], np.arange(len(rows)), w, rates[k : k + batches]
+            )
+            # scikit-learn averages the batches' mean losses by their numbers of rows.
+            total += cost / w.sum() * len(rows) if batch_by_batch and w is not None else cost
+        return total / (len(order) if batch_by_batch else self.mass)
+
+    def diverged(self, epoch: int, order: Index, rates: Array | None) -> None:
+        """Stop with the best parameters if there are some, else raise and say where it began."""
+        est, (X, Y, weight, _) = self.est, self.samples
+        dense = X.toarray() if sparse.issparse(X) else X
+        error = explain(self.descent, dense, Y, order, est.n_iter_, weight, rates)
+        if self.watch.best is None:
+            large = largest_of(dense, Y, order)
+            where = f". Of the epoch's rows {large}" if large else ""
+            raise ValueError(f"{NON_FINITE} ({error}{where})") from error
+        if est.validation_scores_ is not None:
+            est.validation_scores_.append(math.nan)
+        warn_user(f"{error}; the best parameters so far are put back", ConvergenceWarning)
+
+    def after(self, epoch: Epoch, rates: Array | None) -> bool:
+        """Record it; whether patience, the time or a callback says stop."""
+        est, watch = self.est, self.watch
+        assert rates is not None
+        est.n_iter_ += 1
+        est.t_ += self.samples.n
+        row = watch.record(self.descent, epoch.cost, float(rates[-1]), epoch.seconds)
+        held_out = row["validation_loss"]
+        self.rates.epoch_over(epoch.epoch, est.t_, epoch.cost if held_out is None else held_out)
+        est._rate = self.rates.current
+        if watch.out_of_patience():
+            retry = self.rates.retry()
+            watch.say(f"{watch.impatience()} {retry or self.rates.last_words()}")
+            if retry is None:
+                return True
+            est._no_improvement_count = 0
+        if watch.ask_callbacks(self.descent, row) or watch.overtime():
+            return True
+        if self.resume is not None:
+            self.resume.write_state(est, self.descent, watch, self.rates, self.order, epoch.epoch)
+        return False

@@ -1,25 +1,29 @@
 """What both estimators share: from data to a network, through the epochs, to attributes.
 
-The epochs themselves are in :mod:`chainrule.estimators.epochs`.
+The epochs themselves are in :mod:`chainrule.estimators.epochs`, L-BFGS is in
+:mod:`chainrule.estimators.lbfgs`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.metrics import get_scorer
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
 from chainrule.base.types import Array, Index
 from chainrule.base.validation import check_target, warn_user
-from chainrule.estimators.epochs import NON_FINITE, run_epochs, run_lbfgs
+from chainrule.estimators.epochs import NON_FINITE, run_epochs
+from chainrule.estimators.lbfgs import run_lbfgs
+from chainrule.estimators.magnitudes import (
+    check_deviations,
+    check_inputs,
+    check_targets,
+    check_weights,
+)
 from chainrule.estimators.parameters import Target
 from chainrule.estimators.prediction import Prediction, norm_layers
 from chainrule.monitoring.callbacks import StateCallback, check_whole, state_callback
@@ -93,8 +97,8 @@ class MLPBase(CallbackSupportMixin, Prediction):
                 if self._scaling is not None and column < len(self._scaling[1]):
                     spread = f", whose standard deviation is {self._scaling[1][column]:g}"
                 return (
-                    f"{NON_FINITE} (The weights of column {column}{spread}, are too large for "
-                    f"{W.dtype}; leave the column out, or scale it to about 1)"
+                    f"the weights of column {column}{spread}, are too large for {W.dtype}; leave "
+                    "the column out, or scale it to about 1"
                 )
             if len(bad) or not np.isfinite(b).all():
                 return f"{NON_FINITE} (The parameters of layer {l} are not finite in {W.dtype})"
@@ -128,6 +132,8 @@ class MLPBase(CallbackSupportMixin, Prediction):
                     "set early_stopping=True"
                 )
             if isinstance(self.scoring, str) and self.scoring != "loss":
+                from sklearn.metrics import get_scorer
+
                 get_scorer(self.scoring)  # an unknown name is refused now
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y = self._validate(X, y, reset=first)
@@ -145,7 +151,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
             self._learn_marked(X, weight)
             n_marked = 0 if self._missing is None else len(self._missing[1])
             start = self._draw(X.shape[1] + n_marked, self._target().n_units, rng)
-        weight_val = rows = None
+        weight_val = rows = origin = None
         everything = y
         if X_val is not None:
             y_val = check_target(y_val, self._numeric_target, "y_val")
@@ -165,6 +171,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
             if weight is not None:
                 weight, weight_val = weight[rows], weight[held]
         weight = self._class_weighted(y, weight, incremental)
+        check_weights("the weight of class and row", weight)
         if weight is not None and not weight.sum() > 0:
             raise ValueError("the weights of the samples sum to 0: there is nothing to fit")
         if weight is not None and self.compat != "sklearn" and not weight.all():
@@ -172,6 +179,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
             rows = np.flatnonzero(kept) if rows is None else rows[kept]
             y, weight = y[kept], weight[kept]
         if rows is not None and (sparse.issparse(X) or self._missing is not None):
+            origin = rows
             X, everything, rows = X[rows], y, None  # it is in memory, or will be
         if first:
             self._learn_means(X, weight)
@@ -179,6 +187,14 @@ class MLPBase(CallbackSupportMixin, Prediction):
         if first:
             self._learn_scales(X, weight, rows)
             self._learn_output_scale(y, weight)
+        names = getattr(self, "feature_names_in_", None)
+        if self._scaling is not None and first:
+            check_deviations(self._scaling[1], self._dtype, names)
+        else:
+            check_inputs(X, self._scaling, names, origin)
+        Y = self._encode(everything)
+        if self._numeric_target:
+            check_targets(everything, Y, origin, self._y_scale is not None)
         validation = None
         if X_val is not None:
             loss_weight = self._class_weighted(y_val, weight_val, incremental)
@@ -203,16 +219,21 @@ class MLPBase(CallbackSupportMixin, Prediction):
             )
             self._load_norms(descent.network)
         if fresh and descent.rules.average:
-            descent.average[:] = descent.network.theta
+            descent.state.average[:] = descent.network.theta
         if fresh and incremental and (resume := self.__dict__.pop("_resume", None)):
-            descent.t = resume[0]
-            for array, kept in zip(_resumed(descent), resume[1], strict=True):
-                array[...] = kept
+            try:
+                descent.state.restore_stored(resume)
+            except ValueError as error:
+                raise ValueError(
+                    "partial_fit cannot go on from the optimiser's state that was stored, which is "
+                    f"of another network or solver: {error}. Set the parameters as they were, or "
+                    "fit anew"
+                ) from error
         if rows is not None and weight is not None:
             of_all = np.zeros(X.shape[0], weight.dtype)
             of_all[rows] = weight
             weight = of_all
-        return descent, Samples(X, self._encode(everything), weight, rows), validation
+        return descent, Samples(X, Y, weight, rows), validation
 
     def _fit_with_context(
         self, X: Any, y: Any, weight: Any, X_val: Any, y_val: Any, weight_val: Any
@@ -257,7 +278,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
             X.toarray() if sparse.issparse(X) else X,
             Y,
             optimizer=descent.optimizer,
-            hyper=dict(zip(descent.optimizer.hyper, descent.hyper.tolist(), strict=True)),
+            hyper=dict(zip(descent.optimizer.hyper, descent.state.hyper.tolist(), strict=True)),
             batch_size=descent.m,
             weight=weight,
             rules=descent.rules,
@@ -286,10 +307,13 @@ class MLPBase(CallbackSupportMixin, Prediction):
         weight: Array = _check_sample_weight(given, X, dtype=X.dtype)
         if np.any(weight < 0):
             raise ValueError(f"{name} is negative in row {int(np.argmax(weight < 0))}")
+        check_weights(name, weight)
         return weight
 
     def _split(self, y: Any, n: int, seed: Any) -> tuple[Index, Index]:
         """Which rows to learn from, and the `validation_fraction` to hold out."""
+        from sklearn.model_selection import train_test_split
+
         try:
             rows, held = train_test_split(
                 np.arange(n),
@@ -428,9 +452,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
     def _load_norms(self, network: Network) -> None:
         """Put the fitted normalisations into a training network."""
         for l, kept in zip(norm_layers(network), self._norms, strict=True):
-            network.W[l][...], network.b[l][...], own = kept
-            start, _, n = network.parameter_tables[2, l]
-            network.own[start : start + n] = own
+            network.W[l][...], network.b[l][...], network.constants_of(l)[...] = kept
 
     def _store(self, descent: Descent) -> None:
         """Set coefs_ and intercepts_ from a training network.
@@ -439,7 +461,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         user has it.
         """
         trained = descent.network
-        source = descent.average if descent.rules.average else trained.theta
+        source = descent.state.average if descent.rules.average else trained.theta
         W, b = trained.views(source)
         affine = trained.weight_layers()
         coefs = [W[l].astype(self._dtype) for l in affine]
@@ -456,10 +478,9 @@ class MLPBase(CallbackSupportMixin, Prediction):
         self.coefs_, self.intercepts_ = coefs, intercepts
         self._norms = []
         for l in norm_layers(trained):
-            start, _, n = trained.parameter_tables[2, l]
-            own = trained.own[start : start + n].copy()
-            own[0] = 0
-            self._norms.append((W[l].copy(), b[l].copy(), own))
+            constants = trained.constants_of(l).copy()
+            constants[:1] = 0  # the step, where there are constants
+            self._norms.append((W[l].copy(), b[l].copy(), constants))
 
     def _unchanged(self, descent: Descent) -> bool:
         """Whether coefs_ and intercepts_ still are what the training network folds into."""
@@ -480,22 +501,8 @@ class MLPBase(CallbackSupportMixin, Prediction):
         if not self.keep_optimizer_state:
             state.pop("_descent", None)
         elif (descent := state.pop("_descent", None)) is not None:
-            state["_resume"] = descent.t, [array.copy() for array in _resumed(descent)]
+            state["_resume"] = descent.state.stored()
         return state
-
-    @contextmanager
-    def _averaged(self, descent: Descent) -> Iterator[Network]:
-        """The training network, with its averaged parameters if there are any."""
-        network = descent.network
-        if not descent.rules.average:
-            yield network
-            return
-        kept = network.theta.copy()
-        network.theta[:] = descent.average
-        try:
-            yield network
-        finally:
-            network.theta[:] = kept
 
     def _partial_fit_needs_steps(self) -> bool:
         """Raise unless the solver can go on from where it is, as `partial_fit` must."""
@@ -505,9 +512,3 @@ class MLPBase(CallbackSupportMixin, Prediction):
                 f"{self.solver} is not stochastic."
             )
         return True
-
-
-def _resumed(descent: Descent) -> list[Array]:
-    """All that a descent needs, beside its step, to go on to the same bits."""
-    network = descent.network
-    return [network.theta, network.own, descent.state, descent.average, descent.hyper]

@@ -14,6 +14,7 @@ import numpy as np
 from sklearn import compose, feature_selection, impute, pipeline, preprocessing
 
 from chainrule.estimators.fitting import MLPBase
+from chainrule.estimators.tabular_ensemble import TabularEnsemble
 from chainrule.exports.estimator import read_estimator
 from chainrule.exports.steps import (
     CALENDAR,
@@ -26,6 +27,7 @@ from chainrule.exports.steps import (
     Table,
     apply,
 )
+from chainrule.tables.levels import no_value
 
 CAN = (
     "StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, skrub's SquashingScaler, "
@@ -53,6 +55,11 @@ def read_model(model: Any) -> Program:
         A step that has no equivalent outside; the message names it.
     """
     *before, (_, last) = steps_of(model)
+    if isinstance(last, TabularEnsemble):
+        raise ExportError(
+            f"a {type(last).__name__} cannot be exported; keep it with chainrule.save and predict "
+            "with chainrule, or export a plain network, such as tabular_pipeline() gives"
+        )
     if not isinstance(last, MLPBase):
         raise ExportError(
             f"{type(last).__name__} cannot be exported; chainrule exports its own MLPClassifier "
@@ -71,6 +78,8 @@ def read_model(model: Any) -> Program:
         for column in program.columns:
             kind = cleaner.kinds_.get(column.name)
             column.level = types.get(column.name, "text" if kind == "categorical" else None)
+            if column.level is not None:
+                column.gone = no_value(column.level, cleaner.missing_texts)
     if program.texts or any(
         hasattr(step, "feature_names_in_") for _, step in [("", model), *before]
     ):

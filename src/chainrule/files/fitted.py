@@ -19,7 +19,7 @@ from chainrule.files.container import ModelFileError
 from chainrule.files.encoding import decode, encode
 from chainrule.network.network import Network
 
-ESTIMATORS = ("MLPClassifier", "MLPRegressor")
+ESTIMATORS = ("MLPClassifier", "MLPRegressor", "TabularClassifier", "TabularRegressor")
 
 
 def estimator_class(name: str) -> type:
@@ -27,7 +27,12 @@ def estimator_class(name: str) -> type:
     from chainrule.estimators.classifier import MLPClassifier
     from chainrule.estimators.regressor import MLPRegressor
 
-    classes = dict(zip(ESTIMATORS, (MLPClassifier, MLPRegressor), strict=True))
+    classes: dict[str, type] = {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}
+    if name.startswith("Tabular"):
+        from chainrule.estimators.tabular_classifier import TabularClassifier
+        from chainrule.estimators.tabular_regressor import TabularRegressor
+
+        classes = {"TabularClassifier": TabularClassifier, "TabularRegressor": TabularRegressor}
     if name not in classes:
         raise ModelFileError(f"{name!r} is no estimator of chainrule's")
     return classes[name]
@@ -134,7 +139,7 @@ def encode_estimator(est: Any, index: int, arrays: dict[str, Array]) -> dict[str
 
     Parameters
     ----------
-    est : MLPClassifier or MLPRegressor
+    est : MLPClassifier, MLPRegressor, TabularClassifier or TabularRegressor
         Fitted or not.
     index : int
         Its number in the file; names of its arrays begin with it.
@@ -148,6 +153,17 @@ def encode_estimator(est: Any, index: int, arrays: dict[str, Array]) -> dict[str
     defaults = type(est)().get_params(deep=False)
     changed = [name for name, value in parameters.items() if value != _plain(defaults[name])]
     entry: dict[str, Any] = {"class": type(est).__name__, "changed": changed}
+    if _is_tabular(type(est)):
+        from chainrule.files import ensembles
+
+        if not hasattr(est, "oof_prediction_"):
+            return entry | {"parameters": parameters, "fitted": None}
+        fitted = encode(ensembles.fitted_state(est), f"{index}", arrays)
+        return entry | {
+            "parts": ensembles.summary(est),
+            "parameters": parameters,
+            "fitted": fitted,
+        }
     state = est.__getstate__()
     if "coefs_" not in state:
         return entry | {"parameters": parameters, "fitted": None}
@@ -175,6 +191,11 @@ def encode_estimator(est: Any, index: int, arrays: dict[str, Array]) -> dict[str
     return entry | {"parameters": parameters, "fitted": fitted}
 
 
+def _is_tabular(cls: type) -> bool:
+    """Whether a class of ours is one of those that blend ensembles."""
+    return cls.__name__.startswith("Tabular")
+
+
 def _plain(default: Any) -> Any:
     return encode(default, "default", {})
 
@@ -187,7 +208,7 @@ def decode_estimator(entry: dict[str, Any], arrays: dict[str, Array]) -> Any:
     ModelFileError
         Something is missing, too much, or does not fit the rest.
     """
-    if set(entry) - {"layers", "changed"} != {"class", "parameters", "fitted"}:
+    if set(entry) - {"layers", "parts", "changed"} != {"class", "parameters", "fitted"}:
         raise ModelFileError(f"an estimator has the entries {', '.join(map(str, entry))}")
     cls = estimator_class(entry["class"])
     parameters = decode(entry["parameters"], arrays)
@@ -199,6 +220,11 @@ def decode_estimator(entry: dict[str, Any], arrays: dict[str, Array]) -> Any:
     if entry["fitted"] is None:
         return est
     est._validate_params()
+    if _is_tabular(cls):
+        from chainrule.files import ensembles
+
+        ensembles.put_state(est, decode(entry["fitted"], arrays))
+        return est
     est._check_combination()
     state = decode(entry["fitted"], arrays)
     history = state.get("history_")
@@ -293,7 +319,7 @@ def _check_fit(est: Any, told: Any) -> None:
         "output_activation": est.out_activation_,
     }
     if told is not None and any(told.get(name) != value for name, value in known.items()):
-        raise ModelFileError("the layers that the header tells of are others")
+        raise ModelFileError("the header describes other layers than the model has")
     _check_norms(est, est._design(n, target))
     est._network()
 
@@ -303,8 +329,7 @@ def _check_norms(est: Any, network: Network) -> None:
 
     wanted = []
     for l in norm_layers(network):
-        start, _, k = network.parameter_tables[2, l]
-        wanted.append((network.W[l], network.b[l], network.own[start : start + k]))
+        wanted.append((network.W[l], network.b[l], network.constants_of(l)))
     if len(wanted) != len(est._norms):
         raise ModelFileError(f"_norms has {len(est._norms)} entries for {len(wanted)} layers")
     for given, like in zip(est._norms, wanted, strict=True):
@@ -316,7 +341,7 @@ def encode_network(network: Network, arrays: dict[str, Array]) -> dict[str, Any]
     """A network as JSON; its parameters go to the arrays "W.1", "b.1", … and "own"."""
     for l in range(1, network.L + 1):
         arrays[f"W.{l}"], arrays[f"b.{l}"] = np.array(network.W[l]), np.array(network.b[l])
-    arrays["own"] = network.own.copy()
+    arrays["own"] = network.constants.copy()
     return {
         "sizes": list(network.sizes),
         "activation": encode(network.activations[1:], "network.activation", arrays),
@@ -330,10 +355,10 @@ def decode_network(entry: dict[str, Any], arrays: dict[str, Array]) -> Network:
     """The network of an entry."""
     sizes = entry["sizes"]
     pairs = [(arrays.pop(f"W.{l}"), arrays.pop(f"b.{l}")) for l in range(1, len(sizes))]
-    own = arrays.pop("own")
+    constants = arrays.pop("own")
     kept = decode({key: entry[key] for key in ("activation", "loss", "layers")}, arrays)
-    # Room is made for what the file says only if the file brings as much.
-    widest = max([1, *(a.size for pair in pairs for a in pair), len(own)])
+    # Memory is allocated for what the file says only if the file holds as much.
+    widest = max([1, *(a.size for pair in pairs for a in pair), len(constants)])
     if not all(_count(1)(n) and n <= widest for n in sizes) or math.prod(sizes[:1]) > widest:
         raise ModelFileError("the network's sizes do not fit its arrays")
     for l, (layer, n) in enumerate(zip(kept["layers"], sizes[1:], strict=True), start=1):
@@ -350,7 +375,7 @@ def decode_network(entry: dict[str, Any], arrays: dict[str, Array]) -> Network:
     )
     if any(array.dtype != network.dtype for pair in pairs for array in pair):
         raise ModelFileError(f"the network's arrays are not {network.dtype}")
-    if own.shape != network.own.shape or own.dtype != np.float64:
+    if constants.shape != network.constants.shape or constants.dtype != np.float64:
         raise ModelFileError("the array 'own' does not fit the layers")
-    network.own[:] = own
+    network.constants[:] = constants
     return network

@@ -92,7 +92,7 @@ def _metric(value: Any) -> str:
 
 
 def _note(value: Any) -> str:
-    """What somebody noted, in as few signs as can be."""
+    """The user's metadata, as short as possible."""
     if isinstance(value, dict):
         parts = [
             f"{key} ({_note(one)})" if isinstance(one, dict) else f"{key} {_note(one)}"
@@ -141,6 +141,8 @@ def _estimator(entry: dict[str, Any]) -> Iterator[tuple[str, str]]:
     parameters, fitted = entry["parameters"], entry["fitted"]
     if fitted is None:
         yield "layers", "not fitted"
+    elif "parts" in entry:
+        yield from _parts(entry["parts"], fitted)
     else:
         layers = entry.get("layers", {})
         sizes = [f"{n:,}" for n in layers.get("sizes", [])]
@@ -154,6 +156,19 @@ def _estimator(entry: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "parameters", text or "all as they are by default"
     if fitted is not None:
         yield from _training(fitted)
+
+
+def _parts(parts: list[dict[str, Any]], fitted: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The models of a blend, and how good it is."""
+    for one in parts:
+        text = f"{number(one['weight'])} of the blend"
+        if "members" in one:
+            hidden = " × ".join(map(str, one["hidden"]))
+            text += f": {one['members']} networks, {hidden} {one['activation']}"
+            text += f", {one['epochs']} epochs, the best of them {one['best_epoch']} (from 0)"
+        yield str(one["part"]), text
+    score, loss = number(fitted.get("oof_score_")), number(fitted.get("oof_loss_"))
+    yield "out of fold", f"score {score}, loss {loss} on {fitted.get('n_rows_', 0):,} rows"
 
 
 def _activations(given: Any, n: int) -> list[str]:

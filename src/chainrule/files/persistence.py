@@ -61,7 +61,7 @@ def save(
 
     Parameters
     ----------
-    model : MLPClassifier, MLPRegressor, Network, or a pipeline of scikit-learn's
+    model : estimator of chainrule's, Network, or a pipeline of scikit-learn's
         A pipeline may hold our estimators anywhere, and transformers of scikit-learn's and
         skrub's whose types are in ``chainrule.TRUSTED_TYPES``.
     path : str or path
@@ -129,7 +129,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    MLPClassifier, MLPRegressor, Network or Pipeline
+    estimator, Network or Pipeline
         As it was saved; the predictions have the same bits.
 
     Raises
@@ -143,7 +143,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     Notes
     -----
     Every byte is covered by a checksum, but a checksum says nothing of who wrote the file. A
-    file made by somebody else cannot run code or reach other files; what it predicts is theirs.
+    file from an unknown source cannot run code or reach other files; only its predictions may be
+    wrong.
     """
     with unpacked(path, LIMITS) as (names, read):
         header = _header(read, names, path)
@@ -258,7 +259,7 @@ def _encoded(
 def _description(
     model: Any, metadata: Mapping[str, Any] | None, created: datetime | str | None
 ) -> dict[str, Any]:
-    """The part of the header that tells people what is in the file."""
+    """The part of the header that says, for readers, what is in the file."""
     kind = _kind_of(model)
     packages = ["numpy"]
     packages += {"network": [], "estimator": ["scikit-learn"]}.get(
@@ -289,7 +290,12 @@ def _description(
     header["metadata"] = _free(metadata)
     last = model[-1] if hasattr(model, "steps") and model.steps else model
     last = getattr(last, "regressor_", last)
-    if getattr(last, "history_", None):
+    if hasattr(last, "oof_score_"):
+        header["training"] = {
+            "rows": last.n_rows_,
+            "out_of_fold": {"score": plain(last.oof_score_), "loss": plain(last.oof_loss_)},
+        }
+    elif getattr(last, "history_", None):
         end = last.history_[-1]
         names = ("loss", "validation_loss", "validation_score", "seconds")
         header["training"] = {
@@ -321,8 +327,7 @@ def _kind_of(model: Any) -> str:
         return "pipeline"
     raise ModelFileError(
         f"a {type(model).__module__}.{type(model).__qualname__} cannot be stored: files hold "
-        "MLPClassifier, MLPRegressor (no subclasses of yours), Network, and pipelines of "
-        "scikit-learn's"
+        "chainrule's estimators (no subclasses of yours), Network, and pipelines of scikit-learn's"
     )
 
 
@@ -406,7 +411,7 @@ def _decoded(members: Mapping[str, bytes], header: dict[str, Any] | None = None)
 
 
 def _check_description(header: dict[str, Any], model: Any) -> None:
-    """Compare what the header tells people with the model."""
+    """Compare what the header says with the model."""
     classes = getattr(model, "classes_", None)
     wanted = {
         "model": type(model).__name__,
@@ -414,7 +419,7 @@ def _check_description(header: dict[str, Any], model: Any) -> None:
     }
     for name, value in wanted.items():
         if header.get(name) != value:
-            raise ModelFileError(f"its header tells of another {name} than the model has")
+            raise ModelFileError(f"its header names another {name} than the model has")
 
 
 def _put_together(kind: str, ours: list[Any], written: bytes | None) -> Any:

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.base.blas import blas_kernels, warn_of_kernels
 from chainrule.base.types import Array, Index
 from chainrule.base.validation import warn_user
 from chainrule.base.whole_files import check_writable
-from chainrule.engine.threads import blas_kernels
 from chainrule.files.container import (
     MAX_BYTES,
     ModelFileError,
@@ -33,8 +33,9 @@ from chainrule.files.encoding import decode, encode
 from chainrule.files.fitted import ATTRIBUTES
 from chainrule.monitoring.callbacks import StateCallback, check_whole
 from chainrule.training.descent import Descent
+from chainrule.training.state import LEARNED
 
-FORMAT, VERSION = "chainrule training state", 1
+FORMAT, VERSION = "chainrule training state", 2
 MOST = 500_000  # parts of the JSON: some for each epoch
 LIMITS = {"state.json": 1 << 26, "arrays.safetensors": MAX_BYTES}
 # What a fit goes on with as well under another value of.
@@ -146,7 +147,7 @@ class Resume(StateCallback):
         self.resumed_from_ = 0
         self._found = self._read() if self.resume and path.exists() else None
         if self._found is not None:
-            start = self._found[0]["rng_start"]
+            start = self._found["rng_start"]
             if est.random_state is None:  # NumPy's own belongs to all
                 rng = start
             else:
@@ -192,21 +193,15 @@ class Resume(StateCallback):
         }
         if self._found is None:
             return 0, order
-        state, arrays = self._found
-        self._found = None
+        state, self._found = self._found, None
         self._compare(state["belongs"], rates)
-        places = [*_learned(descent), descent.state, descent.hyper]
-        kept = [arrays.get(f"descent.{i}", np.zeros(0)) for i in range(len(places))]
-        best = state["best"]
-        for place, array in zip(places, kept, strict=True):
-            if place.shape != array.shape or place.dtype != array.dtype:
-                raise self._other("its network has another shape")
-            place[...] = array
-        if best is not None:
-            if [a.shape for a in best] != [a.shape for a in places[:3]]:
-                raise self._other("its best parameters have another shape")
-            watch.best = best
-        descent.t = state["t"]
+        try:
+            if state["best"] is not None:
+                descent.state.restore(state["best"])
+                watch.best = descent.state.copy(LEARNED)
+            descent.state.restore_stored(state["run"])
+        except ValueError as error:
+            raise self._other(f"its network or optimiser is another ({error})") from error
         vars(est).update(state["attributes"])
         est._rng.set_state(state["rng"].get_state(legacy=False))
         rates.current = state["rate"]
@@ -233,13 +228,13 @@ class Resume(StateCallback):
             raise self._other("its fit has other data (X, y, weights or validation set)")
         if belongs["engine"] != self._belongs["engine"]:
             raise self._other(f"its fit ran on the engine {belongs['engine']!r}")
-        before, now = set(belongs.get("kernels", ())), set(self._belongs["kernels"])
-        if not (before <= now or now <= before):  # other packages may have brought more of them
-            warn_user(
-                f"{os.fspath(self.path)} was written with other BLAS kernels "
-                f"({', '.join(sorted(before))}; here {', '.join(sorted(now))}): the fit goes on, "
-                "but its last bits will differ from those of a fit that was not interrupted"
-            )
+        warn_of_kernels(
+            self.path,
+            belongs.get("kernels", ()),
+            self._belongs["kernels"],
+            "the fit goes on, but its last bits will differ from those of a fit that was not "
+            "interrupted",
+        )
 
     def _other(self, what: str) -> ValueError:
         return ValueError(
@@ -255,14 +250,13 @@ class Resume(StateCallback):
             return
         import safetensors.numpy
 
-        places = [*_learned(descent), descent.state, descent.hyper]
-        arrays: dict[str, Array] = {f"descent.{i}": a.copy() for i, a in enumerate(places)}
+        arrays: dict[str, Array] = {}
         plateau = rates.plateau
         state = {
             "belongs": self._belongs,
             "rng_start": self._start,
             "rng": est._rng,
-            "t": descent.t,
+            "run": descent.state.stored(),
             "attributes": {name: vars(est)[name] for name in CHANGING},
             "best": watch.best,
             "rate": rates.current,
@@ -283,7 +277,7 @@ class Resume(StateCallback):
                 f"{epoch}: {error.strerror or error}; the fit goes on"
             )
 
-    def _read(self) -> tuple[dict[str, Any], dict[str, Array]]:
+    def _read(self) -> dict[str, Any]:
         """What the file holds."""
         import safetensors.numpy
 
@@ -300,9 +294,9 @@ class Resume(StateCallback):
             for each, array in arrays.items():
                 if array.dtype.kind == "f" and not np.isfinite(array).all():
                     raise ModelFileError(f"its array {each!r} holds numbers that are not finite")
-            state = decode(found["state"], arrays)
+            state: dict[str, Any] = decode(found["state"], arrays)
             _check(state)
-            return state, arrays
+            return state
         except (OSError, MemoryError):  # the machine's: they say nothing of the file
             raise
         except Exception as error:  # anything in it may be wrong
@@ -322,15 +316,18 @@ def _check(state: Any) -> None:
     )
     best, order, plateau = state["best"], state["order"], state["plateau"]
     kernels = state["belongs"].get("kernels", [])
-    numbers = all(_is_number(state[name]) for name in ("t", "rate", "seconds"))
+    numbers = all(_is_number(state[name]) for name in ("rate", "seconds"))
     parts = {
         "rng": generators,
         "numbers": numbers,
+        "run": ATTRIBUTES["_resume?"](state["run"]),
         "attributes": set(state["attributes"]) == set(CHANGING),
         "epochs": type(state["attributes"]["n_iter_"]) is int
         and state["attributes"]["n_iter_"] == len(state["attributes"]["history_"]) > 0,
         "best": best is None
-        or (len(best) == 3 and all(isinstance(one, np.ndarray) for one in best)),
+        or (
+            set(best) == set(LEARNED) and all(isinstance(one, np.ndarray) for one in best.values())
+        ),
         "order": order is None or (isinstance(order, np.ndarray) and order.dtype == np.int64),
         "plateau": plateau is None
         or (
@@ -355,10 +352,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
-def _learned(descent: Descent) -> list[Array]:
-    return [descent.network.theta, descent.network.own, descent.average]
-
-
 def _parameters(est: Any) -> dict[str, Any]:
     """Parameters in a form that can be compared; Python functions by their names."""
     told = {}
@@ -369,8 +362,17 @@ def _parameters(est: Any) -> dict[str, Any]:
         try:
             told[name] = [encode(value, name, arrays), fingerprint(arrays.values())]
         except ModelFileError:
-            told[name] = [str(getattr(value, "name", type(value).__name__)), ""]
+            told[name] = [_named(value), ""]
     return told
+
+
+def _named(value: Any) -> Any:
+    """The name of what no file can hold, and the numbers that it was made with."""
+    if type(value) in (list, tuple):
+        return [_named(one) for one in value]
+    name = str(getattr(value, "name", value if isinstance(value, str) else type(value).__name__))
+    numbers = [*getattr(value, "made_by", ())[1:], *getattr(value, "hyper", {}).items()]
+    return name + (f" {numbers!r}" if numbers else "")
 
 
 def fingerprint(data: Iterable[Any]) -> str:

@@ -121,7 +121,7 @@ FUNCTIONS = (
     "skrub.selectors._selectors._cardinality_below",
 )
 OTHER_TYPES = (
-    "chainrule.estimators.tabular.TableCleaner",
+    "chainrule.estimators.cleaning.TableCleaner",
     "scipy.interpolate._bsplines.BSpline",
 )
 SCALARS = (
@@ -139,7 +139,10 @@ SCALARS = (
 )
 
 # Modules of ours that have another name in older files.
-MOVED = {"chainrule." + "tabular": "chainrule.estimators.tabular"}
+MOVED = {
+    "chainrule." + "tabular": "chainrule.estimators.cleaning",
+    "chainrule.estimators.tabular": "chainrule.estimators.cleaning",
+}
 
 TRUSTED_TYPES: tuple[str, ...] = tuple(
     sorted((*SKLEARN_TYPES, *SKRUB_TYPES, *OTHER_TYPES, *FUNCTIONS))
@@ -190,6 +193,7 @@ def write_transformers(model: Any) -> bytes:
     from skops.io._utils import SaveContext, get_state
 
     check_numbers(model)
+    _register_nodes()
     # What skops.io.dumps does, but for the text: it writes an object wherever it is referred to,
     # indented, which takes twenty times as long.
     with zipfile.ZipFile(io.BytesIO(), "w") as archive:
@@ -256,6 +260,7 @@ def read_transformers(data: bytes) -> Any:
 
     schema, types = _audit(data)
     prepare_skrub()
+    _register_nodes()
     from skops.io._audit import get_tree
     from skops.io._utils import LoadContext
 
@@ -276,6 +281,22 @@ def read_transformers(data: bytes) -> Any:
         ) from error
     check_numbers(model)
     return model
+
+
+def _register_nodes() -> None:
+    """Let skops know the kinds of nodes in `LOADERS`.
+
+    The package skops.io does so for these and others when it is imported. The command line does
+    not import it, but modules in it: others of its modules need much of scikit-learn.
+    """
+    from skops.io import _general, _numpy
+    from skops.io._audit import NODE_TYPE_MAPPING
+    from skops.io._utils import _get_state
+
+    for module in (_general, _numpy):
+        NODE_TYPE_MAPPING.update(module.NODE_TYPE_MAPPING)
+        for kind, function in module.GET_STATE_DISPATCH_FUNCTIONS:
+            _get_state.register(kind)(function)
 
 
 def _nodes(root: Any) -> Iterator[Any]:

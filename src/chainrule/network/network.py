@@ -19,9 +19,10 @@ from chainrule.base.validation import check_matrix, check_pair, float_dtype, how
 from chainrule.equations import backprop
 from chainrule.equations.activations import ACTIVATIONS, Activation, identity, identity_pullback
 from chainrule.equations.initializers import INITIALIZERS, Initializer
-from chainrule.equations.layers import AFFINE, NO_STATISTICS, Layer
+from chainrule.equations.layers import AFFINE, LAYERS, NO_STATISTICS, Layer
 from chainrule.equations.losses import FUSED, LOSSES, Loss, fuse
 from chainrule.equations.vecmath import matrices, vectors
+from chainrule.network.backpropagation import Backpropagation
 from chainrule.network.predictor import Row, check_outputs, make_predictor, predict_rows
 
 
@@ -56,6 +57,9 @@ class Network:
         As given; lists by layer have L + 1 entries, of which entry 0 is a placeholder.
     theta : (P,) array
         All parameters.
+    constants : float64 array
+        The constants s of all layers: what they have that is not learned by gradients, such as
+        the running averages of batch normalisation.
     n_targets : int
         Columns of Y: n_L, unless the loss takes several output units for each target.
     W, b : lists of arrays
@@ -66,7 +70,7 @@ class Network:
     ValueError
         Sizes, names, shapes or starting values that make no network.
     chainrule.DerivativeError
-        An activation or loss of your own whose derivative is wrong.
+        An activation, loss or layer of your own whose derivative is wrong.
 
     Examples
     --------
@@ -111,11 +115,12 @@ class Network:
         if len(self.layers) != self.L + 1:
             raise ValueError(f"layers has {len(self.layers) - 1} entries for {self.L} layers")
         self._check_own_pieces()
+        _check_factors(self.layers)
         self.parameter_tables, n_parameters = self._lay_out()
         self._statistics_table = self._lay_out_statistics()
         self.n_statistics = int(self._statistics_table[-1, [0, 2]].sum())
-        own = [x for layer, n in self._by_layer() for x in layer.numbers(n)]
-        self.own = np.array(own, np.float64)
+        constants = [x for layer, n in self._by_layer() for x in layer.numbers(n)]
+        self.constants: Array = np.array(constants, np.float64)
         self._tables: Index | None = None
         self.theta: Array = np.zeros(n_parameters, self.dtype)
         self.W, self.b = self.views(self.theta)
@@ -127,25 +132,28 @@ class Network:
 
     def _check_own_pieces(self) -> None:
         """Check the derivatives of pieces that are not ours, once each; tests check ours."""
-        from chainrule.network.checking import check_activation, check_loss
+        from chainrule.network.checking import check_activation, check_layer, check_loss
 
         for activation, n in zip(self.activations[1:], self.sizes[1:], strict=True):
             if not _our_pair(activation, ACTIVATIONS.values(), activation[1:3]):
                 check_activation(activation, n)
         if not _our_pair(self.loss, (*LOSSES.values(), *FUSED.values()), self.loss[1:3]):
             check_loss(self.loss, self.activations[self.L], self.sizes[-1])
+        for l, layer in enumerate(self.layers[1:], start=1):
+            if not _our_pair(layer, LAYERS.values(), layer[1:3]):
+                check_layer(layer, *self.sizes[l - 1 : l + 1])
 
     def _lay_out(self) -> tuple[Index, int]:
-        """Tables (offset, rows, columns) of W, b in theta and of s in own, by layer; and P."""
+        """Tables (offset, rows, columns) of W, b in theta and s in constants, by layer; and P."""
         tables = np.zeros((3, self.L + 1, 3), np.int64)
-        offset = own = 0
+        offset = of_s = 0
         for l in range(1, self.L + 1):
             (rows, columns), n_b = self.layers[l].shape(self.sizes[l - 1], self.sizes[l])
             tables[0, l] = offset, rows, columns
             tables[1, l] = offset + rows * columns, 1, n_b
-            tables[2, l] = own, 1, len(self.layers[l].numbers(self.sizes[l]))
+            tables[2, l] = of_s, 1, len(self.layers[l].numbers(self.sizes[l]))
             offset += rows * columns + n_b
-            own += len(self.layers[l].numbers(self.sizes[l]))
+            of_s += len(self.layers[l].numbers(self.sizes[l]))
         return tables, offset
 
     def _lay_out_statistics(self) -> Index:
@@ -173,9 +181,14 @@ class Network:
         starts, sizes = self.tables(m)[3, :, 0], self.parameter_tables[2, :, 2]
         return np.concatenate([np.arange(i, i + k) for i, k in zip(starts, sizes, strict=True)])
 
+    def constants_of(self, l: int) -> Array:
+        """The constants s of layer l, a view."""
+        start, _, n = self.parameter_tables[2, l]
+        return self.constants[start : start + n]
+
     @property
     def steps_at(self) -> Index:
-        """Where in `own` the step is written while training."""
+        """Where in `constants` the step is written while training."""
         starts = self.parameter_tables[2]
         found: Index = starts[starts[:, 2] > 0, 0]
         return found
@@ -229,13 +242,13 @@ class Network:
                     f"init needs one (W, b) pair for each of {self.L} layers, got {len(init)}"
                 )
             for l, (W, b) in enumerate(init, start=1):
-                for kind, own, given in (("W", self.W[l], W), ("b", self.b[l], b)):
-                    if np.shape(given) != own.shape:
+                for kind, place, given in (("W", self.W[l], W), ("b", self.b[l], b)):
+                    if np.shape(given) != place.shape:
                         raise ValueError(
-                            f"init: {kind} of layer {l} must have the shape {own.shape}, "
+                            f"init: {kind} of layer {l} must have the shape {place.shape}, "
                             f"got {np.shape(given)}"
                         )
-                    own[...] = given
+                    place[...] = given
         if not np.isfinite(self.theta).all():
             l, kind, index = self.locate(int(np.argmin(np.isfinite(self.theta))))
             raise ValueError(f"init: {kind}{list(index)} of layer {l} is not finite")
@@ -306,9 +319,9 @@ class Network:
         if share is None:
             share = np.full((m, 1), 1 / m, self.dtype)
         s = vectors(np.zeros(int(tables[3, -1, [0, 2]].sum())), tables[3])
-        for l in range(1, self.L + 1) if self.own.size else ():
-            start, _, k = self.parameter_tables[2, l]
-            s[l][:k] = self.own[start : start + k]
+        for l in range(1, self.L + 1) if self.constants.size else ():
+            constants = self.constants_of(l)
+            s[l][: len(constants)] = constants
             s[l][:1] = training
             if self.layers[l].statistics:
                 s[l][-m:] = share[:, 0]
@@ -319,6 +332,14 @@ class Network:
     ) -> tuple[backprop.Layers, backprop.Batch]:
         """As :meth:`bind`, for a forward pass alone."""
         return self.bind(m, backward=False, buffer=buffer)
+
+    def backpropagation(
+        self, m: int, training: int = 0, share: Array | None = None
+    ) -> Backpropagation:
+        """Costs and gradients of batches of m rows; the arguments are those of :meth:`bind`."""
+        net, batch = self.bind(m, training=training, share=share)
+        nabla = np.zeros_like(self.theta)
+        return Backpropagation(net, batch, self.loss, nabla, self.views(nabla))
 
     def forward(self, X: ArrayLike) -> backprop.Batch:
         """Run the forward pass and keep everything.
@@ -390,11 +411,11 @@ class Network:
         >>> bool(np.allclose(predict_row(np.ones(3)), net.predict(np.ones((1, 3)))))
         True
         """
-        constants = vectors(self.own, self.parameter_tables[2])
+        s_by_layer = vectors(self.constants, self.parameter_tables[2])
         rows = [
             Row(layer.forward, activation.f, W, b, s, n)
             for layer, activation, W, b, s, n in zip(
-                self.layers, self.activations, self.W, self.b, constants, self.sizes, strict=True
+                self.layers, self.activations, self.W, self.b, s_by_layer, self.sizes, strict=True
             )
         ]
         return make_predictor(rows[1:], self.dtype)
@@ -408,14 +429,8 @@ class Network:
         Y : (m, n_targets) array-like
         """
         X, Y = check_pair(X, Y, self.sizes[0], self.n_targets, self.dtype)
-        batch = self.forward(X)
-        return self._mean_cost(batch, Y)
-
-    def _mean_cost(self, batch: backprop.Batch, Y: Array) -> float:
-        c = np.empty(len(Y), self.dtype)
-        with np.errstate(all="ignore"):
-            self.loss.cost(batch.z[self.L], batch.a[self.L], Y, c)
-        return float(c.mean(dtype=np.float64))
+        costs = self.backpropagation(len(X)).forward(X, Y)
+        return float(costs.mean(dtype=np.float64))
 
     def gradient(self, X: ArrayLike, Y: ArrayLike, *, step: int = 0) -> tuple[float, Array]:
         """Mean cost, and its gradient by the four equations.
@@ -440,15 +455,9 @@ class Network:
         chainrule.OptimizerState : takes a step on a gradient.
         """
         X, Y = check_pair(X, Y, self.sizes[0], self.n_targets, self.dtype)
-        net, batch = self.bind(len(X), training=step)
-        batch.a[0][:] = X
-        nabla = np.zeros_like(self.theta)
-        with np.errstate(all="ignore"):
-            backprop.forward(net, batch)
-            backprop.output_error(net, self.loss.delta, Y, batch)
-            backprop.backward(net, batch)
-            backprop.gradient(net, batch, *self.views(nabla))
-        return self._mean_cost(batch, Y), nabla
+        both = self.backpropagation(len(X), training=step)
+        cost = float(both.forward(X, Y).mean(dtype=np.float64))
+        return cost, both.backward(Y)
 
     def copy(self, dtype: DTypeLike | None = None) -> Network:
         """An independent copy, in another dtype if asked."""
@@ -460,7 +469,7 @@ class Network:
             dtype=self.dtype if dtype is None else dtype,
             layers=self.layers[1:],
         )
-        copy.theta[:], copy.own[:] = self.theta, self.own
+        copy.theta[:], copy.constants[:] = self.theta, self.constants
         return copy
 
     def __getstate__(self) -> dict[str, Any]:
@@ -484,6 +493,18 @@ def _our_pair(piece: Any, tables: Iterable[Any], pair: tuple[Any, ...]) -> bool:
     return made or any(pair == known[1:3] for known in tables)
 
 
+def _check_factors(layers: Sequence[Layer]) -> None:
+    """See that the factors on rates and decay are numbers that make sense."""
+    for l, layer in enumerate(layers):
+        for name in ("rate_factors", "decay_factors"):
+            given = getattr(layer, name)
+            if np.shape(given) != (2,) or not all(np.isfinite(x) and x >= 0 for x in given):
+                raise ValueError(
+                    f"{name} of layer {l} ({layer.name!r}) must be two finite numbers of 0 or "
+                    f"more, for W and for b; got {given!r}"
+                )
+
+
 def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     """Widths as a tuple of positive ints, at least two."""
     try:
@@ -498,7 +519,7 @@ def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(n) for n in given)
 
 
-def _check_activations(given: Any, output: Any, link: str, L: int) -> list[Activation]:
+def _check_activations(given: Any, output: Any, link: str | Activation, L: int) -> list[Activation]:
     """Activations by layer, entry 0 a placeholder."""
     if isinstance(given, str | Activation):
         hidden = [given] * (L - 1)

@@ -1,4 +1,4 @@
-"""Descent over mini-batches: all that a run of steps needs, and what it remembers between epochs.
+"""Descent over mini-batches: all that a run of steps needs.
 
 It hands an epoch's steps to `kernel.descend`, plain or compiled, alone or with worker threads that
 stay from one run of steps to the next.
@@ -17,35 +17,28 @@ import numpy as np
 from chainrule.base.types import Array, Index
 from chainrule.engine import compilation, threads
 from chainrule.engine.config import threads_asked
-from chainrule.equations import backprop
 from chainrule.equations.optimizers import Optimizer, sgd
 from chainrule.equations.regularizers import RULES, Rules
 from chainrule.equations.vecmath import ALONE, ANNOUNCED, QUEUE
 from chainrule.network.network import Network
 from chainrule.training import ahead, kernel
-from chainrule.training.kernel import Buffers, Components, Data, Schedule, State, Traits, Worker
+from chainrule.training.arguments import (
+    ARGUMENTS,
+    Buffers,
+    Components,
+    Data,
+    Schedule,
+    State,
+    Traits,
+    Worker,
+)
 from chainrule.training.plan import Plan, make_plan
+from chainrule.training.state import Copies, RunState
 
 CHUNK = 0.2  # seconds between looks for Ctrl-C
 FLUSHED = 1 << 16  # numbers looked at together, so that temporaries are small
 # Seconds of a step, by step_seconds, from which on its rows are cut, for workers or caches.
 WORTH_CUTTING = {"numpy": 1e-3, "numba": 1.2e-4}
-
-
-class DivergenceError(ArithmeticError):
-    """A cost, gradient or parameter stopped being finite.
-
-    Attributes
-    ----------
-    epoch, batch : int
-        Where it happened first, from 0.
-    layer : int
-        The layer, from 1 to L, in which the first non-finite number stood.
-    """
-
-    def __init__(self, message: str, epoch: int, batch: int, layer: int) -> None:
-        super().__init__(message)
-        self.epoch, self.batch, self.layer = epoch, batch, layer
 
 
 class Cut(NamedTuple):
@@ -89,7 +82,7 @@ class ScheduledPool(NamedTuple):
 
 
 class Descent:
-    """Everything that a run over mini-batches needs, and what it remembers between epochs.
+    """Everything that a run over mini-batches needs.
 
     Parameters
     ----------
@@ -105,6 +98,13 @@ class Descent:
         Penalties, clipping, decay, norms, averaging. Default: none of them.
     n_threads : int, optional
         At most so many threads. Default: as for :func:`train`.
+
+    Attributes
+    ----------
+    state : RunState
+        What steps change.
+    complete : bool
+        Whether the epoch that began with :meth:`keep` was completed.
     """
 
     def __init__(
@@ -117,18 +117,15 @@ class Descent:
         rules: Rules | None = None,
         n_threads: int | None = None,
     ) -> None:
-        self.network, self.optimizer, self.hyper, self.m = network, optimizer, hyper, m
+        self.network, self.optimizer, self.m = network, optimizer, m
         self.engine, self.n_threads = engine, n_threads
         self.rules = Rules._make(map(float, rules or Rules()))
-        self._nabla = np.zeros_like(network.theta)
-        self.state = np.zeros(optimizer.slots * network.theta.size, network.dtype)
-        self.average = network.theta.copy() if self.rules.average else network.theta[:0]
-        self.t = 0
+        self.state = RunState(network, optimizer, hyper, averages=self.rules.average > 0)
         self.complete = True
+        self._kept: Copies | None = None
+        self._nabla = np.zeros_like(network.theta)
         fused = fused_layers(network, optimizer, self.rules) * (engine == "numba")
         self._traits = _traits(network, fused)
-        self._kept: list[Array] = []
-        self._kept_t = 0
         self._buffers = [np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)]
         self._no_weight = network.theta[:0]
         self._cuts: dict[int, Cut] = {}  # by rows
@@ -155,24 +152,24 @@ class Descent:
         """The last step's gradient, (P,)."""
         return self._nabla[: self.network.theta.size]
 
-    def _arrays(self) -> list[Array]:
-        """All that a step changes, t apart."""
-        return [self.network.theta, self.network.own, self.state, self.average]
+    def resized(self, m: int) -> Descent:
+        """A descent that goes on with the same state in batches of m rows."""
+        state = self.state
+        new = Descent(
+            self.network, self.optimizer, state.hyper, m, self.engine, self.rules, self.n_threads
+        )
+        new.state = state
+        return new
 
     def keep(self) -> None:
-        """Remember this moment, to go back to."""
-        if not self._kept:
-            self._kept = [np.empty_like(array) for array in self._arrays()]
-        for kept, array in zip(self._kept, self._arrays(), strict=True):
-            kept[...] = array
-        self._kept_t = self.t
+        """Copy the state, to go back to if the epoch that begins is not completed."""
+        self._kept = self.state.copy(into=self._kept)
         self.complete = False
 
     def restore(self) -> None:
-        """Go back to the moment last kept."""
-        self.t = self._kept_t
-        for array, kept in zip(self._arrays(), self._kept, strict=True):
-            array[...] = kept
+        """Go back to the state last kept."""
+        assert self._kept is not None
+        self.state.restore(self._kept)
 
     def restore_incomplete(self) -> None:
         """Go back if an epoch was left half done."""
@@ -206,16 +203,16 @@ class Descent:
         """
         m, n = self.m, len(order)
         if rates is None:
-            rates = np.full(-(-n // m), self.hyper[0])
+            rates = np.full(-(-n // m), self.state.hyper[0])
         whole = n // m
         total = 0.0
         with threads.one_blas_thread():
             for k in range(0, whole, self._chunk):
                 end = min(k + self._chunk, whole)
-                total += self._descend(X, Y, weight, order[k * m : end * m], rates[k:end], m)
+                total += self.descend(X, Y, weight, order[k * m : end * m], rates[k:end], m)
                 self._flush()
             if n % m:
-                total += self._descend(X, Y, weight, order[whole * m :], rates[whole:], n % m)
+                total += self.descend(X, Y, weight, order[whole * m :], rates[whole:], n % m)
         return total
 
     def _flush(self) -> None:
@@ -224,11 +221,12 @@ class Descent:
         Left alone, it would shrink to where numbers lose digits, and there processors are slow.
         """
         small = np.finfo(self.network.dtype).tiny ** 0.75
-        for k in range(0, len(self.state), FLUSHED):
-            part = self.state[k : k + FLUSHED]
+        memory = self.state.memory
+        for k in range(0, len(memory), FLUSHED):
+            part = memory[k : k + FLUSHED]
             np.multiply(part, np.abs(part) >= small, part)
 
-    def _descend(
+    def descend(
         self,
         X: Array,
         Y: Array,
@@ -237,16 +235,16 @@ class Descent:
         rates: Array,
         m: int,
     ) -> float:
-        """Take a step for every m rows; returns the costs and penalties."""
+        """Take a step for every m rows of the order; returns the sum of costs and penalties."""
         cut = self._cut(m, Y)
         cut.buffers.penalties[:] = cut.buffers.total[:] = 0
-        network = self.network
-        if network.own.size:
+        network, state = self.network, self.state
+        if network.constants.size:
             at = network.constants_at(m)
-            cut.constants[:, at] = network.own
-        steps = Schedule(rates, np.arange(self.t + 1, self.t + 1 + len(rates)), order)
+            cut.constants[:, at] = network.constants
+        steps = Schedule(rates, np.arange(state.t + 1, state.t + 1 + len(rates)), order)
         weight = self._no_weight if weight is None else weight
-        shared = [*self._arrays(), self._nabla, X, Y, weight]
+        shared = [state.theta, state.memory, state.average, self._nabla, X, Y, weight]
         most = cut.most if cut.policy.choose() else 1
         with threads.reserved(most, threads_asked(self.n_threads)) as workers:
             began, worked = time.perf_counter(), time.thread_time()
@@ -256,13 +254,13 @@ class Descent:
                 queue = np.zeros(QUEUE, np.int64)
                 queue[ALONE] = 1
                 self._worker(m, cut, shared, steps, queue)(0, len(rates))
-        self.t += len(rates)
+        state.t += len(rates)
         if cut.most > 1 and (workers > 1) == (most > 1):
             seconds, worked = time.perf_counter() - began, time.thread_time() - worked
             cut.policy.note(workers > 1, seconds / len(rates), worked / seconds)
-        if network.own.size:
-            network.own[:] = cut.constants[0, at]
-            network.own[network.steps_at] = 0  # from here on it predicts
+        if network.constants.size:
+            network.constants[:] = cut.constants[0, at]
+            network.constants[network.steps_at] = 0  # from here on it predicts
         return float(cut.buffers.total[0] + cut.buffers.penalties.sum())
 
     def _cut(self, m: int, Y: Array) -> Cut:
@@ -306,7 +304,7 @@ class Descent:
         pool = self._pools.get(m)
         if pool is not None:
             same = map(operator.is_, pool.shared, shared)
-            if pool.suits(workers, n) and all(same) and pool.hyper == self.hyper.tobytes():
+            if pool.suits(workers, n) and all(same) and pool.hyper == self.state.hyper.tobytes():
                 return pool
             pool.worker_pool.stop()
         schedule = Schedule(np.zeros(n), np.zeros(n, np.int64), np.zeros(n * m, np.int64))
@@ -314,14 +312,15 @@ class Descent:
         worker_pool = threads.WorkerPool(
             self._worker(m, cut, shared, schedule, queue), queue, workers
         )
-        pool = self._pools[m] = ScheduledPool(worker_pool, schedule, shared, self.hyper.tobytes())
+        hyper = self.state.hyper.tobytes()
+        pool = self._pools[m] = ScheduledPool(worker_pool, schedule, shared, hyper)
         return pool
 
     def _worker(
         self, m: int, cut: Cut, shared: list[Array], schedule: Schedule, queue: Index
     ) -> Callable[[int, int], None]:
         """`kernel.descend` on all these, for (first, steps)."""
-        theta, _, memory, average, nabla, X, Y, weight = shared
+        theta, memory, average, nabla, X, Y, weight = shared
         state = State(theta, nabla, memory, average, cut.constants.ravel(), cut.statistics)
         if self.engine == "numpy":
             schedule = Schedule._make([*map(_as_list, schedule[:2]), schedule.order])
@@ -334,7 +333,7 @@ class Descent:
         data = Data(X, Y, weight)
 
         def work(first: int, steps: int) -> None:
-            worker = Worker(self.hyper.copy(), np.full((m, 1), 1 / m, theta.dtype))
+            worker = Worker(self.state.hyper.copy(), np.full((m, 1), 1 / m, theta.dtype))
             self._run(
                 self._components,
                 state,
@@ -352,94 +351,6 @@ class Descent:
             )
 
         return work
-
-    def explain(
-        self,
-        X: Array,
-        Y: Array,
-        order: Index,
-        epoch: int,
-        weight: Array | None = None,
-        rates: Array | None = None,
-    ) -> DivergenceError:
-        """Replay an epoch that ended in non-finite numbers, and stop where they begin.
-
-        The network is left with the parameters from before the batch at fault.
-        """
-        self.restore()
-        network, m = self.network, self.m
-        if rates is None:
-            rates = np.full(-(-len(order) // m), self.hyper[0])
-        for batch, rate in enumerate(rates):
-            rows = order[batch * m : (batch + 1) * m]
-            before = [array.copy() for array in self._arrays()]
-            self._descend(X, Y, weight, rows, rates[batch : batch + 1], len(rows))
-            finite = bool(np.isfinite(network.theta).all() and np.isfinite(self.nabla).all())
-            self.t -= 1
-            after = [array.copy() for array in self._arrays()]
-            for array, kept in zip(self._arrays(), before, strict=True):
-                array[...] = kept
-            w = None if weight is None else weight[rows]
-            fault = self._first_non_finite(X[rows], Y[rows], w, after[0], finite)
-            if fault is not None:
-                layer, what = fault
-                return DivergenceError(
-                    f"training diverged in epoch {epoch}, batch {batch}: {what} of layer {layer} "
-                    "is not finite. The network keeps its parameters from before that batch. "
-                    f"Lower the learning rate (it is {rate:g}), or scale the inputs and "
-                    "targets to about 1",
-                    epoch,
-                    batch,
-                    layer,
-                )
-            for array, new in zip(self._arrays(), after, strict=True):
-                array[...] = new
-            self.t += 1
-        last = len(rates) - 1
-        return DivergenceError(
-            f"training diverged in epoch {epoch}, batch {last}: the costs of layer {network.L} "
-            "are finite one by one, but not their sum. Scale the inputs and targets to about 1",
-            epoch,
-            last,
-            network.L,
-        )
-
-    def _first_non_finite(
-        self, X: Array, Y: Array, weight: Array | None, theta_after: Array, finite: bool
-    ) -> tuple[int, str] | None:
-        """(layer, what) of the first non-finite number in a step that was just taken, if any."""
-        network = self.network
-        share = None if weight is None else (weight / (weight.sum() or 1))[:, np.newaxis]
-        net, batch = network.bind(len(X), training=self.t + 1, share=share)
-        batch.a[0][:] = X
-        layers = range(1, network.L + 1)
-        with np.errstate(all="ignore"):
-            backprop.forward(net, batch)
-            c = np.empty(len(X), network.dtype)
-            network.loss.cost(batch.z[network.L], batch.a[network.L], Y, c)
-            if finite and np.isfinite(c.sum()):
-                return None
-            found: list[tuple[int, str, Array]] = []
-            for l in layers:
-                found += [(l, "z", batch.z[l]), (l, "a", batch.a[l])]
-            found.append((network.L, "the cost", c))
-            backprop.output_error(net, network.loss.delta, Y, batch)
-            backprop.backward(net, batch)
-            nabla_W, nabla_b = network.views(np.zeros_like(network.theta))
-            backprop.gradient(net, batch, nabla_W, nabla_b)
-            for l in reversed(layers):
-                found += [
-                    (l, "delta", batch.delta[l]),
-                    (l, "the gradient of W", nabla_W[l]),
-                    (l, "the gradient of b", nabla_b[l]),
-                ]
-            W, b = network.views(theta_after)
-            for l in layers:
-                found += [(l, "W", W[l]), (l, "b", b[l])]
-        for l, what, values in found:
-            if not np.isfinite(values).all():
-                return l, what
-        return network.L, "the cost"
 
 
 def fused_layers(network: Network, optimizer: Optimizer, rules: Rules) -> Index:
@@ -516,7 +427,7 @@ def _executable(
 
     with ahead.compiling_descend(network.dtype):
         compiled = Components._make(map(addresses, Components._fields))
-    descend = compilation.compiled(kernel.descend, kernel.ARGUMENTS, network.dtype)
+    descend = compilation.compiled(kernel.descend, ARGUMENTS, network.dtype)
     return compiled, compilation.entry_point(descend)
 
 

@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chainrule.base.types import Array
+from chainrule.base.types import Array, Index
 from chainrule.base.validation import ShownAsText, check_pair, look_up
 from chainrule.equations.optimizers import OPTIMIZERS, Optimizer
 from chainrule.equations.regularizers import Rules
 from chainrule.network.checking import check_optimizer
 from chainrule.network.network import Network
 from chainrule.training.descent import Descent
+from chainrule.training.loop import Epoch, EpochLoop
+from chainrule.training.samples import Samples
 from chainrule.training.train import begin, check_count, choose_engine, numbers_of
 
 EXPLODED = 3.0  # see the notes of find_learning_rate
@@ -152,7 +154,6 @@ def find_learning_rate(
     numbers = numbers_of(chosen, None, hyper)
     weight = _check_weight(weight, len(X), network)
     work = network.copy()
-    work.own[:] = network.own
     descent = begin(
         lambda kind: Descent(work, chosen, numbers, m, kind, rules),
         engine,
@@ -163,32 +164,72 @@ def find_learning_rate(
     passes = -(-(steps + 1) * m // len(X))
     order = np.concatenate([rng.permutation(len(X)) for _ in range(passes)])
     rates = np.geomspace(low, high, steps)
-    raw: list[float] = []
-    start = best = math.inf
-    exploded = False
-    with descent.at_work():
-        for k in range(steps + 1):  # one more: a batch tells what the step before it did
-            rows = order[k * m : (k + 1) * m]
-            total = descent.epoch(X, Y, rows, weight, rates[min(k, steps - 1)][np.newaxis])
-            loss = total / (m if weight is None else max(float(weight[rows].sum()), 1e-300))
-            if k == 0:
-                continue
-            if not math.isfinite(loss):
-                exploded = True
-                break
-            raw.append(loss)
-            recent = float(np.mean(raw[-RECENT:]))
-            if k == RECENT:
-                start = best = recent
-            if k > RECENT and recent > best + EXPLODED * max(start - best, abs(best)):
-                exploded = True
-                break
-            best = min(best, recent)
-    if len(raw) < RECENT:
+    trial = _Trial(descent, Samples(X, Y, weight), order, rates)
+    trial.run()
+    if len(trial.raw) < RECENT:
         raise ValueError(f"low={low:g}: the loss is not finite from the start; check X and Y")
-    rates, observed = rates[: len(raw)], np.array(raw)
+    rates, observed = rates[: len(trial.raw)], np.array(trial.raw)
     losses = _smooth(np.log10(rates), observed)
-    return LRFinder(rates, observed, losses, _suggest(rates, observed, losses), exploded)
+    return LRFinder(rates, observed, losses, _suggest(rates, observed, losses), trial.exploded)
+
+
+class _Trial(EpochLoop):
+    """Epochs of one batch each, at one rate after the other, until the loss explodes.
+
+    Attributes
+    ----------
+    raw : list of float
+        Loss on the batch after the step with each rate.
+    exploded : bool
+    """
+
+    def __init__(
+        self, descent: Descent, samples: Samples, order: Index, rates: NDArray[np.float64]
+    ) -> None:
+        # One batch more: it shows what the step before it did.
+        super().__init__(descent, samples, len(rates) + 1)
+        self.order, self.rates = order, rates
+        self.raw: list[float] = []
+        self.exploded = False
+        self._start = self._best = math.inf
+
+    def keep(self) -> None:
+        """Keep nothing: the network is a copy."""
+
+    def draw(self, epoch: int) -> tuple[Index, Array]:
+        """The rows of the next batch and its rate."""
+        m, last = self.descent.m, len(self.rates) - 1
+        rates = self.rates[min(epoch, last)][np.newaxis]
+        return self.order[epoch * m : (epoch + 1) * m], rates
+
+    def go_through(self, order: Index, rates: Array | None) -> float:
+        """Take the step; returns the mean cost over the batch."""
+        X, Y, weight, _ = self.samples
+        mass = len(order) if weight is None else max(float(weight[order].sum()), 1e-300)
+        return self.descent.epoch(X, Y, order, weight, rates) / mass
+
+    def is_finite(self, cost: float) -> bool:
+        """Whether the cost is; that of the next batch shows what became of theta."""
+        return math.isfinite(cost)
+
+    def diverged(self, epoch: int, order: Index, rates: Array | None) -> None:
+        """The last rate was too large."""
+        self.exploded = True
+
+    def after(self, epoch: Epoch, rates: Array | None) -> bool:
+        """Write the loss down; stop if it has exploded."""
+        k, raw = epoch.epoch, self.raw
+        if k == 0:
+            return False
+        raw.append(epoch.cost)
+        recent = float(np.mean(raw[-RECENT:]))
+        if k == RECENT:
+            self._start = self._best = recent
+        if k > RECENT:
+            bound = self._best + EXPLODED * max(self._start - self._best, abs(self._best))
+            self.exploded = recent > bound
+        self._best = min(self._best, recent)
+        return self.exploded
 
 
 def _suggest(

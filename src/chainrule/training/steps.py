@@ -12,10 +12,11 @@ from chainrule.base.validation import look_up
 from chainrule.equations.optimizers import OPTIMIZERS, Optimizer
 from chainrule.network.checking import check_optimizer
 from chainrule.network.network import Network
+from chainrule.training.state import RunState
 from chainrule.training.train import numbers_of
 
 
-class OptimizerState:
+class OptimizerState(RunState):
     """An optimiser at work on a network: its memory, and how many steps it has taken.
 
     :func:`chainrule.train` takes gradient and step together. Here the gradient comes from outside:
@@ -38,7 +39,8 @@ class OptimizerState:
     t : int
         Steps taken.
     memory : (slots, P) array
-        What the optimiser remembers; with theta and t it is all that a later run needs.
+        What the optimiser remembers. :meth:`copy` copies it with theta and t, and
+        :meth:`restore` goes back to such copies.
 
     Raises
     ------
@@ -66,15 +68,11 @@ class OptimizerState:
         learning_rate: float | None = None,
         hyper: Mapping[str, float] | None = None,
     ) -> None:
-        self.network = network
-        self.optimizer = look_up("optimizer", optimizer, OPTIMIZERS)
-        if OPTIMIZERS.get(self.optimizer.name) is not self.optimizer:
-            check_optimizer(self.optimizer)
-        self.hyper = numbers_of(self.optimizer, learning_rate, hyper)
-        self.t = 0
-        self.memory: Array = np.zeros(
-            (self.optimizer.slots, network.theta.size), network.theta.dtype
-        )
+        chosen = look_up("optimizer", optimizer, OPTIMIZERS)
+        if OPTIMIZERS.get(chosen.name) is not chosen:
+            check_optimizer(chosen)
+        super().__init__(network, chosen, numbers_of(chosen, learning_rate, hyper))
+        self.memory = self.memory.reshape(chosen.slots, network.theta.size)
 
     def step(self, nabla: ArrayLike) -> None:
         """Take a step on a gradient.
@@ -89,7 +87,7 @@ class OptimizerState:
         ValueError
             Another shape, or a number that is not finite; theta is then as it was.
         """
-        theta = self.network.theta
+        theta = self.theta
         given: Array = np.array(nabla, theta.dtype)
         if given.shape != theta.shape:
             raise ValueError(f"nabla must have the shape {theta.shape}, not {given.shape}")

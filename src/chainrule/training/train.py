@@ -1,21 +1,21 @@
 """Training: epochs of mini-batches, until done, stopped, interrupted or diverged.
 
 An epoch draws an order of the samples and hands it to `kernel.descend`, plain or compiled. The
-last, smaller batch of an epoch is used and averaged over its own rows.
+last, smaller batch of an epoch is used and averaged over its own rows. The loop over the epochs is
+in `loop`.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from chainrule.base.types import Array
+from chainrule.base.types import Array, Index
 from chainrule.base.validation import ShownAsText, check_pair, look_up, suggest, warn_user
 from chainrule.engine import compilation
 from chainrule.engine.config import ENGINES, get_config
@@ -23,27 +23,11 @@ from chainrule.equations.optimizers import OPTIMIZERS, Optimizer
 from chainrule.network.checking import check_optimizer
 from chainrule.network.network import Network
 from chainrule.training.descent import Descent, step_seconds
-from chainrule.training.samples import check_shuffle, draw_order
+from chainrule.training.loop import Epoch, EpochLoop
+from chainrule.training.samples import Samples, check_shuffle, draw_order
 
 WORTH_COMPILING = 2.0  # seconds of NumPy's time
-
-
-class Epoch(NamedTuple):
-    """One pass over the data.
-
-    Attributes
-    ----------
-    epoch : int
-        From 0.
-    cost : float
-        Mean over the rows of the cost each had when its batch was met.
-    seconds : float
-        Time it took.
-    """
-
-    epoch: int
-    cost: float
-    seconds: float
+Trained = TypeVar("Trained")
 
 
 @dataclass
@@ -153,7 +137,6 @@ def train(
     m = len(X) if batch_size is None else min(check_count("batch_size", batch_size), len(X))
     rng = np.random.default_rng(seed)
     history = History(engine=choose_engine(engine, network, len(X), m, epochs))
-    descent = None
     try:
         descent = begin(
             lambda kind: Descent(network, chosen, numbers, m, kind, n_threads=n_threads),
@@ -161,24 +144,39 @@ def train(
             history.engine,
         )
         history.engine = descent.engine
-        with descent.at_work():
-            for epoch in range(epochs):
-                descent.keep()
-                started = time.perf_counter()
-                order = draw_order(shuffle, len(X), X[0].nbytes, m, rng)
-                cost = descent.epoch(X, Y, order) / len(X)
-                if not (math.isfinite(cost) and np.isfinite(network.theta).all()):
-                    raise descent.explain(X, Y, order, epoch)
-                history.epochs.append(Epoch(epoch, cost, time.perf_counter() - started))
-                descent.complete = True
-                if callback is not None and callback(network, history.epochs[-1]):
-                    history.stopped = "callback"
-                    break
+        samples = Samples(X, Y, None)
+        if not _Training(descent, samples, epochs, shuffle, rng, history, callback).run():
+            history.stopped = "callback"
     except KeyboardInterrupt:
-        if descent is not None:  # else it was still compiling
-            descent.restore_incomplete()
         history.stopped = "interrupted"
     return history
+
+
+class _Training(EpochLoop):
+    """The epochs of `train`."""
+
+    def __init__(
+        self,
+        descent: Descent,
+        samples: Samples,
+        epochs: int,
+        shuffle: bool | str,
+        rng: np.random.Generator,
+        history: History,
+        callback: Callable[[Network, Epoch], bool | None] | None,
+    ) -> None:
+        super().__init__(descent, samples, epochs)
+        self.shuffle, self.rng, self.history, self.callback = shuffle, rng, history, callback
+
+    def draw(self, epoch: int) -> tuple[Index, None]:
+        """A new order; the rate stays."""
+        X = self.samples.X
+        return draw_order(self.shuffle, len(X), X[0].nbytes, self.descent.m, self.rng), None
+
+    def after(self, epoch: Epoch, rates: Array | None) -> bool:
+        """Write it down, and ask the callback."""
+        self.history.epochs.append(epoch)
+        return self.callback is not None and bool(self.callback(self.descent.network, epoch))
 
 
 def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> str:
@@ -203,12 +201,12 @@ def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> 
     return "numba" if seconds > WORTH_COMPILING else "numpy"
 
 
-def begin(make: Callable[[str], Descent], asked: str, chosen: str) -> Descent:
-    """A descent on the engine that was chosen; on NumPy if Numba fails and nobody asked for it.
+def begin(make: Callable[[str], Trained], asked: str, chosen: str) -> Trained:
+    """What trains, on the engine that was chosen; on NumPy if Numba fails and was not asked for.
 
     Parameters
     ----------
-    make : callable (engine) -> Descent
+    make : callable (engine) -> Descent, for instance
     asked, chosen : str
         What :func:`choose_engine` took and gave.
 

@@ -11,12 +11,14 @@ from numpy.typing import DTypeLike
 from chainrule.base.validation import float_dtype
 from chainrule.engine import compilation
 from chainrule.engine.roles import ROLES
+from chainrule.ensembles.loop import DTYPE, compiled_steps
 from chainrule.equations.activations import ACTIVATIONS
 from chainrule.equations.layers import LAYERS
 from chainrule.equations.losses import FUSED, LOSSES
 from chainrule.equations.optimizers import OPTIMIZERS
 from chainrule.equations.regularizers import RULES
 from chainrule.training import ahead, kernel
+from chainrule.training.arguments import ARGUMENTS
 
 
 def warm_up(
@@ -25,7 +27,7 @@ def warm_up(
     pieces: Sequence[Any] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Compile whatever a network may consist of, so that no training waits for it.
+    """Compile whatever a network or an ensemble may consist of, so that no training waits for it.
 
     What is in the cache folder already is not compiled again.
 
@@ -60,7 +62,8 @@ def warm_up(
     for rule in RULES:
         wanted[rule, rule.__name__] = None
     kinds = [float_dtype(dtype) for dtype in dtypes]
-    total = len(kinds) * (len(wanted) + 1)
+    ensembles = [kind for kind in kinds if kind == DTYPE]
+    total = len(kinds) * (len(wanted) + 1) + len(ensembles)
     done = 0
     for kind in kinds:
         with ahead.compiling_descend(kind):
@@ -71,7 +74,12 @@ def warm_up(
                 done += 1
         if progress is not None:
             progress(done, total)
-        compilation.compiled(kernel.descend, kernel.ARGUMENTS, kind)
+        compilation.compiled(kernel.descend, ARGUMENTS, kind)
+        done += 1
+    for kind in ensembles:
+        if progress is not None:
+            progress(done, total)
+        compiled_steps(kind)
         done += 1
     if progress is not None:
         progress(done, total)

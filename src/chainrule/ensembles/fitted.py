@@ -1,0 +1,225 @@
+"""A trained ensemble: its parameters and what it predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from chainrule.base.types import Array, Index
+from chainrule.ensembles.inputs import InputLayout, Inputs, check_inputs, unit_columns
+from chainrule.ensembles.parameters import arrange
+from chainrule.ensembles.settings import EnsembleSettings, check_settings
+from chainrule.equations.activations import ACTIVATIONS
+
+BLOCK = 1 << 20  # numbers of the columns that are written out together
+
+
+class FittedEnsemble:
+    """k networks, trained together.
+
+    Attributes
+    ----------
+    layout : InputLayout
+    settings : EnsembleSettings
+    loss : {"softmax", "squared"}
+    theta : (P,) float32
+        The running average of all parameters at the end of the best epoch.
+    low, high : (K,) float32
+        The range that predictions are clipped to: that of the targets, or 0 and 1.
+    oof : (n, K) float32 or None
+        Each row's prediction by the mean of the members that never learnt from it.
+    best_epoch : int
+        From 0.
+    best_loss : float
+        The ensemble's loss outside of the folds then: cross-entropy, or the squared error.
+    history : dict of lists
+        "loss": that of every epoch.
+    engine : str
+        Which engine trained it.
+    stopped : None or {"patience", "callback", "deadline", "interrupted"}
+        Why training ended before the epochs that were planned.
+    """
+
+    def __init__(
+        self,
+        layout: InputLayout,
+        settings: EnsembleSettings,
+        loss: str,
+        theta: Array,
+        low: Array,
+        high: Array,
+        *,
+        oof: Array | None = None,
+        best_epoch: int = -1,
+        best_loss: float = np.inf,
+        history: Mapping[str, list[float]] | None = None,
+        engine: str = "",
+        stopped: str | None = None,
+    ) -> None:
+        self.layout, self.settings, self.loss = layout, settings, loss
+        self.theta, self.low, self.high, self.oof = theta, low, high, oof
+        self.best_epoch, self.best_loss = best_epoch, best_loss
+        self.history = {"loss": []} if history is None else dict(history)
+        self.engine, self.stopped = engine, stopped
+        arrangement = arrange(layout, settings, len(low), settings.batch)
+        if theta.shape != (arrangement.size,):
+            raise ValueError(f"theta must have {arrangement.size} numbers, not {theta.shape}")
+        self._plan = arrangement.plan
+        self._joined: Any = None
+
+    @property
+    def members(self) -> int:
+        """How many networks."""
+        return self.settings.members
+
+    @property
+    def folds(self) -> int:
+        """How many folds."""
+        return self.settings.folds
+
+    @property
+    def n_epochs(self) -> int:
+        """How many epochs were gone through."""
+        return len(self.history["loss"])
+
+    def parameters(self, i: int) -> tuple[Array, list[Array], list[Array]]:
+        """Member i: its factors s on the input columns, (D,), and views of its W^l and b^l."""
+        L = len(self._plan.widths) - 1
+        W = [self._view(self._plan.W[i, l]) for l in range(1, L + 1)]
+        b = [self._view(self._plan.b[i, l])[0] for l in range(1, L + 1)]
+        return self._view(self._plan.s[i])[:, 0], W, b
+
+    def _view(self, row: Index) -> Array:
+        offset, height, width = row.tolist()
+        return self.theta[offset : offset + height * width].reshape(height, width)
+
+    def effective(self, i: int) -> list[tuple[Array, Array]]:
+        """Member i as a plain network over the columns as they are: dense, p_t, and 0 or 1.
+
+        The factors s, the scales and the means are in its first W and b.
+
+        Returns
+        -------
+        list of (W, b)
+            For l = 1 … L.
+        """
+        s, W, b = self.parameters(i)
+        layout, d = self.layout, self.layout.dense
+        V = s[:, np.newaxis] * W[0]
+        shifted = b[0] - layout.mean @ V[d:]
+        V[d:] *= layout.scale[:, np.newaxis]
+        return [(V, shifted), *zip(W[1:], b[1:], strict=True)]
+
+    def predict_members(self, inputs: Inputs) -> Array:
+        """What each member predicts: (k, n, K) float32; probabilities after softmax.
+
+        Raises
+        ------
+        ValueError
+            The inputs do not fit the layout.
+        """
+        check_inputs(inputs, self.layout)
+        k, K = self.members, len(self.low)
+        out: Array = np.empty((k, inputs.n, K), np.float32)
+        if self._joined is None:
+            nets = [self.effective(i) for i in range(k)]
+            self._joined = (
+                np.concatenate([net[0][0] for net in nets], axis=1),
+                np.concatenate([net[0][1] for net in nets]),
+                [(np.stack(W), np.stack(b)[:, np.newaxis]) for W, b in _by_layer(nets)],
+            )
+        V, b, above = self._joined
+        f = ACTIVATIONS[self.settings.activation].f
+        size = int(np.clip(BLOCK // max(len(V), V.shape[1]), 16, 1024))
+        for first in range(0, inputs.n, size):
+            at = slice(first, min(first + size, inputs.n))
+            z = unit_columns(inputs.take(at), self.layout) @ V
+            z += b
+            z = np.ascontiguousarray(z.reshape(len(z), k, -1).transpose(1, 0, 2))
+            for W, bias in above:
+                a = np.empty_like(z)
+                f(z.reshape(-1, z.shape[2]), a.reshape(-1, z.shape[2]))
+                z = np.matmul(a, W)
+                z += bias
+            out[:, at] = z
+        if self.loss == "softmax":
+            flat = out.reshape(-1, K)
+            ACTIVATIONS["softmax"].f(flat, flat)
+        np.clip(out, self.low, self.high, out)
+        return out
+
+    def predict(self, inputs: Inputs) -> Array:
+        """The mean of what the members predict, (n, K) float32."""
+        return np.asarray(self.predict_members(inputs).mean(axis=0))
+
+    def state(self) -> dict[str, Any]:
+        """All that predicting needs, in arrays, numbers and text."""
+        layout, settings = self.layout, self.settings
+        return {
+            "dense": layout.dense,
+            "bins": np.array(layout.bins, np.int64),
+            "levels": np.array(layout.levels, np.int64),
+            "scale": layout.scale,
+            "mean": layout.mean,
+            "settings": {
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in settings._asdict().items()
+            },
+            "loss": self.loss,
+            "theta": self.theta,
+            "low": self.low,
+            "high": self.high,
+            "best_epoch": self.best_epoch,
+            "best_loss": self.best_loss,
+            "losses": list(self.history["loss"]),
+            "engine": self.engine,
+            "stopped": self.stopped,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> FittedEnsemble:
+        """An ensemble from what :meth:`state` gave; without its `oof`.
+
+        Raises
+        ------
+        ValueError
+            Shapes or numbers that do not fit together.
+        """
+        layout = InputLayout(
+            int(state["dense"]),
+            tuple(map(int, state["bins"])),
+            tuple(map(int, state["levels"])),
+            np.asarray(state["scale"], np.float32),
+            np.asarray(state["mean"], np.float32),
+        )
+        S = layout.columns - layout.dense
+        if min((layout.dense, *layout.bins, *layout.levels)) < 0 or layout.scale.shape != (S,):
+            raise ValueError("the layout of an ensemble's inputs does not fit together")
+        if layout.mean.shape != (S,):
+            raise ValueError("the layout of an ensemble's inputs does not fit together")
+        settings = EnsembleSettings(
+            **{**state["settings"], "hidden": tuple(state["settings"]["hidden"])}
+        )
+        check_settings(settings)
+        return cls(
+            layout,
+            settings,
+            str(state["loss"]),
+            np.asarray(state["theta"], np.float32),
+            np.asarray(state["low"], np.float32),
+            np.asarray(state["high"], np.float32),
+            best_epoch=int(state["best_epoch"]),
+            best_loss=float(state["best_loss"]),
+            history={"loss": list(state["losses"])},
+            engine=str(state["engine"]),
+            stopped=state["stopped"],
+        )
+
+
+def _by_layer(nets: list[list[tuple[Array, Array]]]) -> list[tuple[list[Array], list[Array]]]:
+    """The W and the b of all members, layer by layer, without the first."""
+    return [
+        ([net[l][0] for net in nets], [net[l][1] for net in nets]) for l in range(1, len(nets[0]))
+    ]

@@ -1,0 +1,125 @@
+"""train --model tabular and fast: all rows are learnt from, and judged out of fold."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import chainrule
+from chainrule.commands.cli import app
+
+pd = pytest.importorskip("pandas", reason="tables are an extra")
+pytest.importorskip("skrub", reason="tables are an extra")
+
+from helpers import tables_data  # noqa: E402
+
+pytestmark = pytest.mark.once
+
+
+def call(*arguments):
+    """(exit code, stdout, stderr) of the command line, run inside this process."""
+    done = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "100"})
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with penguins.csv and a model of them, and what train printed."""
+    folder = tmp_path_factory.mktemp("penguins")
+    tables_data.penguins().to_csv(folder / "p.csv", index=False)
+    code, out, err = call(
+        *("train", folder / "p.csv", "--target", "species", "--model", "fast"),
+        *("--engine", "numpy", "-o", folder / "m.chainrule"),
+    )
+    assert code == 0, err
+    return folder, out
+
+
+def test_train_learns_from_all_rows_and_judges_them_out_of_fold(trained):
+    folder, out = trained
+    model = chainrule.load(folder / "m.chainrule")
+    table = pd.read_csv(folder / "p.csv")
+    n = int(table["species"].notna().sum())
+    assert model[-1].n_rows_ == n
+    assert f"Trained on {n} rows: a blend of" in out
+    assert f"On {n} rows, each predicted without having been learnt" in out
+    header = chainrule.read_header(folder / "m.chainrule")
+    told = header["metadata"]
+    assert told["evaluated"] == "out of fold"
+    assert told["rows"] == {"train": n, "test": n}
+    accuracy = told["metrics"]["accuracy"]["value"]
+    assert accuracy == pytest.approx(model[-1].oof_score_)
+    assert told["baselines"]["trivial"]["accuracy"] < 0.6 < told["baselines"]["linear"]["accuracy"]
+    assert accuracy > 0.95
+    assert (folder / "m-curve.png").exists()
+
+
+def test_predict_evaluate_and_inspect_take_it(trained):
+    folder, _ = trained
+    model = folder / "m.chainrule"
+    # Columns in another order, one of them strange, and a level that training did not have.
+    table = pd.read_csv(folder / "p.csv").dropna(subset="species")
+    mixed = table[table.columns[::-1]].assign(strange=1)
+    mixed.loc[mixed.index[0], "island"] = "Skye"
+    mixed.to_csv(folder / "new.csv", index=False)
+    code, _, err = call("predict", model, folder / "new.csv", "-o", folder / "out.csv", "--force")
+    assert code == 0, err
+    assert "'Skye' (1)" in err
+    found = pd.read_csv(folder / "out.csv")
+    assert np.mean(found["prediction"] == found["species"]) > 0.95
+    code, out, err = call("evaluate", model, folder / "p.csv", "--json")
+    assert code == 0, err
+    assert json.loads(out)["metrics"]["accuracy"]["value"] > 0.95
+    code, out, err = call("inspect", model)
+    assert code == 0, err
+    assert "TabularClassifier in a Pipeline" in out
+    assert "4 networks, 64 × 64 relu" in out
+    assert "out of fold" in out
+
+
+def test_export_says_what_to_do(trained):
+    folder, _ = trained
+    code, _, err = call("export", folder / "m.chainrule", "--output", folder / "m.c")
+    assert code == 2
+    assert "a TabularClassifier cannot be exported" in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (folder / "m.c").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "big"], "--model is network, tabular or fast, not 'big'"),
+        (["--model", "fast", "--dropout", "0.1"], "--dropout is a setting of a plain network"),
+        (["--model", "fast", "--checkpoint-every", "2"], "go with --model network"),
+        (["--model", "fast", "--class-weight", '{"Emu": 2}'], "there is no class 'Emu'"),
+        (["--model", "fast", "--time-limit", "-1"], "--time-limit cannot be -1"),
+    ],
+)
+def test_settings_that_do_not_go_with_it_are_named(trained, options, message):
+    folder, _ = trained
+    code, _, err = call(
+        "train", folder / "p.csv", "-t", "species", "-o", folder / "n.chainrule", *options
+    )
+    assert code == 2
+    assert message in err
+    assert not (folder / "n.chainrule").exists()
+
+
+def test_numbers_rows_held_out_and_json(trained):
+    folder, _ = trained
+    code, out, err = call(
+        *("train", folder / "p.csv", "-t", "body_mass_g", "--model", "fast", "--json"),
+        *("--test-fraction", "0.3", "--engine", "numpy", "-o", folder / "n.chainrule"),
+    )
+    assert code == 0, err
+    said = json.loads(out)
+    assert said["rows"]["train"] > 2 * said["rows"]["test"] > 0
+    metrics = said["evaluation"]["metrics"]
+    assert metrics["r2"]["value"] > said["baselines"]["trivial"]["r2"] + 0.5
+    assert {part["part"] for part in said["parts"]} == {"linear", "step", "smooth"}

@@ -1,0 +1,237 @@
+"""Training of ensembles: gradients, engines, threads, folds, the best epoch, how it ends."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from helpers.ensembles import SETTINGS, table
+
+from chainrule.ensembles.fitting import FittedEnsemble, fit_ensemble
+from chainrule.ensembles.gradcheck import gradcheck
+from chainrule.ensembles.inputs import unit_columns
+from chainrule.ensembles.loop import costs
+from chainrule.training.descent import DivergenceError
+
+
+def fit(loss="squared", settings=SETTINGS, weight=None, seed=0, engine="numpy", data=None, **more):
+    """An ensemble on the small table, and the table."""
+    inputs, layout, y, classes, folds = data = data or table()
+    Y = y if loss == "squared" else classes
+    model = fit_ensemble(
+        inputs, layout, Y, weight, folds, settings, loss=loss, seed=seed, engine=engine, **more
+    )
+    return model, data
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("activation", ["relu", "silu", "tanh"])
+@pytest.mark.parametrize("loss", ["softmax", "squared"])
+@pytest.mark.parametrize("sharing", ["layers", "none"])
+def test_gradients_are_right(sharing, loss, activation):
+    inputs, layout, y, classes, folds = table(24, 1, (2, 3), (2, 3))
+    Y = classes if loss == "softmax" else np.concatenate([y, y**2], axis=1)
+    settings = SETTINGS._replace(
+        sharing=sharing, members=5, hidden=(4, 3), batch=12, dropout=0.2, activation=activation
+    )
+    weight = np.random.default_rng(1).uniform(0, 2, 24)
+    check = gradcheck(inputs, layout, Y, weight, folds, settings, loss=loss)
+    assert check, str(check)
+
+
+@pytest.mark.once
+def test_a_wrong_gradient_is_found(monkeypatch):
+    from chainrule.ensembles import kernel
+
+    right = kernel.first_layer_gradient
+
+    def wrong(*arguments):
+        right(*arguments)
+        arguments[-1][3] *= 1.01
+
+    monkeypatch.setattr(kernel, "first_layer_gradient", wrong)
+    inputs, layout, y, _, folds = table(24, 1, (2, 3), (2,))
+    check = gradcheck(inputs, layout, y, None, folds, SETTINGS._replace(batch=12), loss="squared")
+    assert not check
+    assert (check.layer, check.kind, check.index[1]) == (0, "s", 3)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("loss", ["softmax", "squared"])
+@pytest.mark.parametrize("sharing", ["layers", "none"])
+def test_engines_agree(sharing, loss):
+    settings = SETTINGS._replace(sharing=sharing, members=6)
+    plain, _ = fit(loss, settings, engine="numpy")
+    compiled, _ = fit(loss, settings, engine="numba")
+    assert (plain.engine, compiled.engine) == ("numpy", "numba")
+    np.testing.assert_allclose(plain.theta, compiled.theta, rtol=1e-3, atol=2e-4)
+    np.testing.assert_allclose(plain.oof, compiled.oof, atol=1e-4)
+    np.testing.assert_allclose(plain.history["loss"], compiled.history["loss"], rtol=1e-4)
+
+
+@pytest.mark.bits
+@pytest.mark.compiled
+@pytest.mark.parametrize("sharing", ["layers", "none"])
+def test_any_number_of_threads_gives_the_same_bits(sharing):
+    settings = SETTINGS._replace(sharing=sharing, members=8, hidden=(64, 64), batch=60)
+    alone, _ = fit("softmax", settings, engine="numba", n_threads=1)
+    for n_threads in (2, 3):
+        several, _ = fit("softmax", settings, engine="numba", n_threads=n_threads)
+        assert several.theta.tobytes() == alone.theta.tobytes()
+        assert several.oof.tobytes() == alone.oof.tobytes()
+
+
+@pytest.mark.once
+def test_a_member_never_learns_from_its_fold():
+    first, (inputs, layout, y, classes, folds) = fit()
+    changed = y.copy()
+    changed[folds == 2] = np.clip(-3 * y[folds == 2], y.min(), y.max())
+    second, _ = fit(data=(inputs, layout, changed, classes, folds), settings=SETTINGS)
+    for i in range(4):
+        same = all(
+            np.array_equal(one, other)
+            for one, other in zip(first.parameters(i)[1], second.parameters(i)[1], strict=True)
+        )
+        # The best epoch may differ, so of three epochs both must have been best at the last.
+        assert first.best_epoch == second.best_epoch == 2
+        assert same == (i == 2)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("sharing", ["layers", "none"])
+def test_predictions_outside_of_the_folds_are_those_of_the_members_that_left_them_out(sharing):
+    model, (inputs, _, _, classes, folds) = fit(
+        "softmax", SETTINGS._replace(sharing=sharing, members=8)
+    )
+    by_member = model.predict_members(inputs)
+    assert by_member.shape == (8, 120, 3)
+    np.testing.assert_allclose(by_member.sum(axis=2), 1, atol=1e-6)
+    both = (by_member[folds, np.arange(120)] + by_member[folds + 4, np.arange(120)]) / 2
+    np.testing.assert_allclose(model.oof, both, atol=1e-5)
+    np.testing.assert_allclose(
+        model.best_loss, costs(model.oof, classes, "softmax").mean(), rtol=1e-5
+    )
+    np.testing.assert_allclose(model.predict(inputs), by_member.mean(axis=0), atol=1e-6)
+
+
+@pytest.mark.once
+def test_the_best_epoch_is_the_last_of_the_lowest_loss():
+    settings = SETTINGS._replace(epochs=40, learning_rate=0.3, dropout=0.0, decay=0.0)
+    noise = table()
+    rng = np.random.default_rng(0)
+    noise = (*noise[:2], rng.normal(size=(120, 1)).astype(np.float32), *noise[3:])
+    model, _ = fit(settings=settings, data=noise)
+    losses = model.history["loss"]
+    assert losses[model.best_epoch] == min(losses) == model.best_loss
+    assert model.stopped == "patience"
+    assert model.n_epochs - 1 - model.best_epoch == max(8, int(np.ceil(model.best_epoch / 2)))
+    shorter, _ = fit(
+        settings=settings, data=noise, callback=lambda r: r["epoch"] == model.best_epoch
+    )
+    assert shorter.stopped == "callback"
+    assert shorter.theta.tobytes() == model.theta.tobytes()
+
+
+@pytest.mark.once
+def test_weights_count_as_rows_do():
+    """Twice the weight is twice the gradient: the first step of a sum of costs."""
+    inputs, layout, y, classes, folds = table(60)
+    settings = SETTINGS._replace(epochs=1, batch=60, dropout=0.0)
+    double = [np.concatenate([x, x]) for x in inputs]
+    both, _ = fit(
+        data=(type(inputs)(*double), layout, np.concatenate([y, y]), classes, np.r_[folds, folds]),
+        settings=settings._replace(batch=120),
+        weight=np.r_[np.full(60, 0.5), np.full(60, 1.5)].astype(np.float32),
+    )
+    none = np.concatenate([y, 100 + 0 * y])
+    zeros, _ = fit(
+        data=(type(inputs)(*double), layout, none, classes, np.r_[folds, folds]),
+        settings=settings._replace(batch=120),
+        weight=np.r_[np.full(60, 2.0), np.zeros(60)].astype(np.float32),
+    )
+    np.testing.assert_allclose(both.oof[:60], both.oof[60:], atol=1e-6)
+    # Rows that weigh nothing and have absurd targets leave no trace, but in the range.
+    assert abs(zeros.oof[:60]).max() < 5
+    assert np.isfinite(zeros.best_loss)
+
+
+@pytest.mark.once
+def test_an_effective_network_is_the_member():
+    model, (inputs, layout, *_) = fit(settings=SETTINGS._replace(activation="silu"))
+    a = unit_columns(inputs, layout, np.float64)
+    for l, (W, b) in enumerate(model.effective(1)):
+        if l:
+            a = a / (1 + np.exp(-a))
+        a = a @ W + b
+    a = np.clip(a, model.low, model.high)
+    np.testing.assert_allclose(model.predict_members(inputs)[1], a, atol=1e-4)
+
+
+@pytest.mark.once
+def test_state_and_back():
+    model, (inputs, *_) = fit("softmax")
+    back = FittedEnsemble.from_state(model.state())
+    assert back.predict(inputs).tobytes() == model.predict(inputs).tobytes()
+    assert back.settings == model.settings
+    broken = {**model.state(), "theta": model.theta[:-1]}
+    with pytest.raises(ValueError, match="theta must have"):
+        FittedEnsemble.from_state(broken)
+
+
+@pytest.mark.once
+def test_the_end_of_the_time_is_the_end_of_an_epoch():
+    model, _ = fit(deadline=time.monotonic() - 1)
+    assert (model.stopped, model.n_epochs, model.best_epoch) == ("deadline", 1, 0)
+
+
+@pytest.mark.once
+def test_ctrl_c_keeps_the_best_epoch():
+    def interrupt(record):
+        if record["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    model, _ = fit(callback=interrupt)
+    assert (model.stopped, model.n_epochs) == ("interrupted", 2)
+    assert np.isfinite(model.oof).all()
+
+
+def test_divergence_is_located(engine):
+    inputs, layout, y, classes, folds = table()
+    inputs.dense[7, 0] = np.inf
+    with pytest.raises(DivergenceError, match=r"epoch 0, batch \d: .* of layer \d of member \d"):
+        fit(data=(inputs, layout, y, classes, folds), engine=engine)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"folds": 1}, "folds must be from 2"),
+        ({"sharing": "all"}, "unknown sharing 'all'"),
+        ({"members": 0}, "members must be"),
+        ({"hidden": ()}, "hidden must name"),
+        ({"dropout": 1.0}, "dropout must be"),
+        ({"members": 40}, "members must be at most 32"),
+    ],
+)
+def test_settings_that_mean_nothing(change, said):
+    with pytest.raises(ValueError, match=said):
+        fit(settings=SETTINGS._replace(**change))
+
+
+@pytest.mark.once
+def test_inputs_that_do_not_fit():
+    inputs, layout, y, classes, folds = table()
+    inputs.bins[3, 0] = 3
+    with pytest.raises(ValueError, match="bins holds a number"):
+        fit(data=(inputs, layout, y, classes, folds))
+    with pytest.raises(ValueError, match="folds must be from 0"):
+        fit(data=(*table()[:4], folds + 1))
+
+
+@pytest.mark.once
+def test_an_ensemble_learns_what_is_there():
+    """Far better than the mean, from numbers, codes and levels together."""
+    model, _ = fit(settings=SETTINGS._replace(epochs=40, hidden=(16, 16), batch=16))
+    assert model.best_loss < 0.15
