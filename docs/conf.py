@@ -67,6 +67,7 @@ sphinx_gallery_conf = {
     "filename_pattern": "/plot_",
     "only_warn_on_example_error": False,
     "abort_on_example_error": True,
+    "within_subsection_order": "gallery_style.order",
     "show_memory": False,
     "parallel": 2,
     "show_signature": False,

@@ -32,3 +32,16 @@ def use(gallery_conf: dict[str, Any], fname: str) -> None:
     warnings.simplefilter("error")
     for ignored in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
         warnings.simplefilter("ignore", ignored)
+
+
+# The examples, in the order in which they are shown: from the article to the production.
+ORDER = [
+    *("digits_article", "lost_class", "digits_modern", "boundary", "input_gradients"),
+    *("learning_rate", "early_stopping", "imbalance", "quantiles", "variance"),
+    *("own_components", "gradcheck", "engines", "stream", "larger_than_memory", "csv_to_onnx"),
+]
+
+
+def order(file: str) -> int:
+    """Where an example stands; one that is not named in `ORDER` ends the build."""
+    return ORDER.index(file.removeprefix("plot_").removesuffix(".py"))

@@ -175,14 +175,18 @@ def about_option(option: Any) -> str:
 
 
 def prose(text: str) -> str:
-    """The text of a help: paragraphs; lines that are commands as code."""
-    out = []
+    """The text of a help: paragraphs; lines that are commands as code, those in a row together."""
+    out: list[str] = []
     for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(text.replace("\b", "")).strip()):
         if not paragraph.strip():
             continue
         lines = paragraph.splitlines()
         if any(line.strip().startswith(("chainrule ", "$ ")) for line in lines):
-            out.append("::\n\n" + "".join(f"    {line.strip()}\n" for line in lines))
+            code = "".join(f"    {line.strip()}\n" for line in lines)
+            if out and out[-1].startswith(".. code"):
+                out[-1] += code
+            else:
+                out.append(".. code-block:: text\n\n" + code)
         else:
             out.append(escaped(" ".join(line.strip() for line in lines)) + "\n")
     return "\n".join(out) + ("\n" if out else "")
@@ -194,7 +198,20 @@ def prose(text: str) -> str:
 def formula(function: Any, made_by: Any = None) -> str:
     """What a function's docstring, or that of its maker, says first."""
     text = first_line(function) or (first_line(made_by[0]) if made_by else "")
-    return escaped(text)
+    return raised(escaped(text))
+
+
+def raised(text: str) -> str:
+    """Text in which a^b and a_b are an exponent and an index."""
+    for sign, role in (("\\^", "sup"), ("\\\\_", "sub")):
+        pattern = rf"(?<=[\w)̂]){sign}(\{{[^}}]*\}}|-?[\w|]+)"
+        text = re.sub(pattern, lambda m, role=role: _role(role, m[1]), text)
+    return text
+
+
+def _role(role: str, inner: str) -> str:
+    inner = re.sub(r"\\(.)", r"\1", inner.strip("{}"))
+    return f"\\ :{role}:`{inner}`\\ "
 
 
 def rows() -> Iterator[tuple[str, list[tuple[str, list[str]]]]]:
@@ -269,8 +286,9 @@ def components(folder: Path) -> dict[str, str]:
         ":doc:`../contributing`.\n\n"
     )
     for title, table in rows():
-        text += heading(title, 1) + ".. list-table::\n   :header-rows: 1\n   :class: components\n\n"
         has_second = any(cells[1] for _, cells in table)
+        text += heading(title, 1) + ".. list-table::\n   :header-rows: 1\n   :class: components\n"
+        text += f"   :widths: {'14 32 30 24' if has_second else '18 50 32'}\n\n"
         text += "   * - Name\n     - Formula\n"
         if has_second:
             text += f"     - {SECOND.get(title, 'Derivative')}\n"

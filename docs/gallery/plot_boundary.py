@@ -56,4 +56,4 @@ figure, axes = plt.subplots(1, 3, figsize=(7.5, 2.9))
 model = MLPClassifier((32, 32), "tanh", learning_rate_init=0.01, random_state=0)
 for each, epochs in zip(axes, [10, 90, 300], strict=True):
     model.partial_fit(X, y, classes=[0, 1], n_epochs=epochs)
-    draw(each, model, X, y, f"epoch {model.n_iter_}: {model.score(X, y):.0%}")
+    draw(each, model, X, y, f"epoch {len(model.loss_curve_)}: {model.score(X, y):.0%}")
