@@ -402,6 +402,28 @@ def test_a_pipeline_with_a_cleaner_takes_columns_in_any_order():
     np.testing.assert_array_equal(model.predict_proba(X[X.columns[::-1]].assign(z=1)), expected)
 
 
+def test_a_predictor_gives_what_predict_gives(classifier, regressor):
+    X, _, _ = table(30, seed=5)
+    X.loc[3, "colour"], X.loc[4, "size"], X.loc[5, "words"] = "mauve", np.inf, "日本"
+    X.loc[6, "when"] = pd.NaT
+    for model, expected in (
+        (classifier, classifier.predict_proba(X)),
+        (regressor, regressor.predict(X)),
+    ):
+        one = model.predictor()
+        rows = [dict(row) for _, row in X.iterrows()]
+        np.testing.assert_allclose([one(row) for row in rows], expected, rtol=1e-4, atol=1e-5)
+        found = [one(list(row.values())) for row in rows]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    A, z = load_diabetes(return_X_y=True)
+    A[::7, 1] = np.nan
+    model = TabularRegressor(**QUICK | {"max_epochs": 2}).fit(A, z)
+    found = [model.predictor()(a) for a in A[:9]]
+    np.testing.assert_allclose(found, model.predict(A[:9]), rtol=1e-5)
+    with pytest.raises(ValueError, match="'size'"):
+        classifier.predictor()(rows[0] | {"size": "big"})
+
+
 def test_a_loaded_model_predicts_the_same(classifier, regressor, tmp_path):
     X, _, _ = table(40, seed=3)
     for model in (classifier, regressor):

@@ -14,10 +14,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from chainrule.base.types import Array
+from chainrule.base.types import Array, Index
 from chainrule.ensembles.fitting import FittedEnsemble
 from chainrule.ensembles.inputs import InputLayout, Inputs
 
@@ -28,7 +30,7 @@ INVERSE_PENALTY, PENALTY = 0.3, 3.0  # C of the logistic, alpha of the ridge reg
 BLOCK = 4096  # rows that are predicted at a time
 
 
-def deal_folds(y: Array, n_folds: int, rng: np.random.RandomState) -> Array:
+def deal_folds(y: NDArray[Any], n_folds: int, rng: np.random.RandomState) -> Index:
     """The fold of each row: rows in the order of y are dealt out, so that all folds are alike.
 
     Parameters
@@ -47,7 +49,7 @@ def deal_folds(y: Array, n_folds: int, rng: np.random.RandomState) -> Array:
     n = len(y)
     order = rng.permutation(n)
     order = order[np.argsort(y[order], kind="stable")]
-    folds: Array = np.empty(n, np.int64)
+    folds: Index = np.empty(n, np.int64)
     for start in range(0, n, n_folds):
         rows = order[start : start + n_folds]
         folds[rows] = rng.permutation(n_folds)[: len(rows)]
@@ -66,7 +68,7 @@ def row_losses(predicted: Array, Y: Array, loss: str) -> Array:
         squares: Array = ((predicted - Y) ** 2).mean(axis=1)
         return squares
     of_class = np.clip((predicted * Y).sum(axis=1), LEAST_PROBABILITY, 1)
-    return -np.log(of_class)
+    return np.asarray(-np.log(of_class))
 
 
 def greedy_weights(
@@ -294,7 +296,7 @@ def flat(inputs: Inputs, layout: InputLayout) -> Array:
 
 
 def fit_linear(
-    inputs: Inputs, layout: InputLayout, Y: Array, weights: Array, folds: Array, loss: str
+    inputs: Inputs, layout: InputLayout, Y: Array, weights: Array, folds: Index, loss: str
 ) -> LinearPart:
     """Logistic or ridge regression, cross-fitted.
 
@@ -390,7 +392,8 @@ class Blend:
             members = part.predict_all(inputs).astype(np.float64)
             mean = mean + self.weights[name] * members.mean(axis=0)
             square = square + self.weights[name] * (members**2).mean(axis=0)
-        return np.sqrt(np.maximum(np.asarray(square) - np.asarray(mean) ** 2, 0))
+        variance = np.asarray(square) - np.asarray(mean) ** 2
+        return np.asarray(np.sqrt(np.maximum(variance, 0)))
 
     def oof(self) -> Array:
         """Out-of-fold predictions of the training rows, (n, K)."""

@@ -18,9 +18,12 @@ What is guaranteed is a coverage of about 1 - 2 α; what is seen is about 1 - α
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from chainrule.base.types import Array
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]  # of floats, folds or truth values
 
 
 def intervals(without: Array, scores: Array, folds: Array, coverage: float) -> tuple[Array, Array]:

@@ -28,12 +28,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from chainrule.base.types import Array
 from chainrule.ensembles.inputs import InputLayout, Inputs
+
+Array = NDArray[Any]  # of floats, codes or truth values
 
 MISSING, UNSEEN = -1, -2  # codes of cells that have no level
 BENT = 3.0  # bound on a scaled number
@@ -283,7 +285,7 @@ def bent(x: Array, median: Array, factor: Array) -> Array:
     """x' above, of finite numbers."""
     with np.errstate(over="ignore"):
         r = np.clip((x - median) * factor, -LARGEST, LARGEST)
-    return r / np.sqrt(1 + (r / BENT) ** 2)
+    return np.asarray(r / np.sqrt(1 + (r / BENT) ** 2))
 
 
 def piecewise_linear(x: Array, edges: Array) -> tuple[Array, Array]:

@@ -215,8 +215,8 @@ class TableCleaner(
 
     def _levels(self, column: pd.Series) -> NDArray[Any]:
         name = str(column.name)
-        known = self.levels_.get(name)
-        known = None if known is None else frozenset(known)  # each level is looked up in it
+        levels = self.levels_.get(name)
+        known = None if levels is None else frozenset(levels)  # each level is looked up in it
         return as_levels(column, self.level_types_[name], MISSING, known)
 
     def _cleaned(self, column: pd.Series, kind: str) -> Any:

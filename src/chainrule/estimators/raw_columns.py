@@ -8,12 +8,13 @@ semantic analysis).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.base.types import Array
+from chainrule.base.types import Array, Index
 from chainrule.ensembles.encoding import LARGEST, MISSING, UNSEEN, Columns, Schema
 from chainrule.estimators.cleaning import MISSING as MISSING_LEVEL
 from chainrule.estimators.cleaning import TableCleaner
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 MOST_LEVELS = 20_000  # of a category; rarer ones are as those that training did not have
 ANY_NUMBER = 1 << 30  # of levels: a category never becomes text
+PLAIN = (float, int, np.float64, np.float32, np.int64, np.int32)  # numbers read as they are
 HASHED = 4096  # columns that parts of words are hashed to
 TEXT_NUMBERS = 20  # of a text, after the projection
 SECONDS_A_DAY = 86_400
@@ -117,8 +119,9 @@ class ColumnReader:
 
     def _n_numbers(self, name: str, kind: str) -> int:
         if kind == "text":
-            return self.texts[name].directions.shape[1]
-        return {"numeric": 1, "date": DATE_NUMBERS, "categorical": 0}[kind]
+            return int(self.texts[name].directions.shape[1])
+        numbers: dict[str, int] = {"numeric": 1, "date": DATE_NUMBERS, "categorical": 0}
+        return numbers[kind]
 
     @property
     def owners(self) -> NDArray[np.int64]:
@@ -174,6 +177,61 @@ class ColumnReader:
         of_category = [known.get(str(level), UNSEEN) for level in categories]
         codes: NDArray[np.int32] = np.array([*of_category, MISSING], np.int32)[cells.cat.codes]
         return codes
+
+    def row_reader(self) -> Callable[[Any], tuple[Array, Index]]:
+        """A function of the cells of one row that gives its numbers, (p,), and its codes, (q,).
+
+        The cells are a mapping by column, or a sequence in the order of the columns. Numbers, and
+        levels that were seen before, are read without pandas.
+        """
+        none = np.empty(0, np.int64)
+        if self.cleaner is None:
+            return lambda row: (np.asarray(row, np.float64), none)
+        known = [str(name) for name in self.cleaner.feature_names_in_]
+        used = [(name, known.index(name), kind) for name, kind in self._kinds().items()]
+        types: dict[str, str] = self.cleaner.level_types_
+        seen: dict[str, dict[Any, int]] = {name: {} for name in self.levels}
+
+        def slowly(name: str, kind: str, cell: Any) -> Any:
+            import pandas as pd
+
+            assert self.cleaner is not None
+            column = pd.Series([cell], name=name, dtype=object)
+            return pd.Series(self.cleaner._cleaned(column, kind), name=name)
+
+        def code_of(name: str, cell: Any) -> int:
+            try:
+                return seen[name][type(cell), cell]
+            except (KeyError, TypeError):
+                column = slowly(name, "categorical", cell)
+                code = int(self._codes(column, self.levels[name])[0])
+                if len(seen[name]) < MOST_LEVELS and cell == cell:  # a NaN is never found again
+                    seen[name][type(cell), cell] = code
+                return code
+
+        def read(row: Any) -> tuple[Array, Index]:
+            by_name = isinstance(row, Mapping)
+            numbers: list[float] = []
+            codes = []
+            for name, place, kind in used:
+                cell = row[name] if by_name else row[place]
+                if kind == "categorical":
+                    codes.append(code_of(name, cell))
+                elif kind == "numeric" and types.get(name) != "boolean" and type(cell) in PLAIN:
+                    numbers.append(min(max(float(cell), -LARGEST), LARGEST))
+                elif kind == "numeric" and cell is None:
+                    numbers.append(np.nan)
+                elif kind == "numeric":
+                    numbers.append(float(slowly(name, kind, cell).iloc[0]))
+                elif kind == "date":
+                    numbers += date_numbers(slowly(name, kind, cell))[0].tolist()
+                else:
+                    text = slowly(name, kind, cell).tolist()
+                    numbers += _projected(text, self.texts[name])[0].tolist()
+            stacked = np.array(numbers, np.float64)
+            return np.clip(stacked, -LARGEST, LARGEST), np.array(codes, np.int64)
+
+        return read
 
     def state(self) -> dict[str, Any]:
         """What a model file keeps: texts, lists, dicts and arrays."""

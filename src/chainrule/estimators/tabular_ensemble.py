@@ -10,7 +10,7 @@ from __future__ import annotations
 import numbers
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from chainrule.base.types import Array
+from chainrule.base.types import Array, Index
 from chainrule.base.validation import warn_user
 from chainrule.ensembles.blending import (
     Blend,
@@ -42,6 +42,7 @@ from chainrule.ensembles.blending import (
 from chainrule.ensembles.encoding import Columns, learn_encoder, means_by_fold
 from chainrule.ensembles.fitting import fit_ensemble
 from chainrule.ensembles.inputs import Inputs
+from chainrule.ensembles.one_row import one_row
 from chainrule.ensembles.settings import EnsembleSettings
 from chainrule.estimators.raw_columns import ColumnReader
 from chainrule.tables.cells import as_frame
@@ -206,7 +207,7 @@ class TabularEnsemble(BaseEstimator):
         inputs: Inputs,
         Y: Array,
         weight: Array,
-        folds: Array,
+        folds: Index,
         n_folds: int,
         seeds: list[int],
         started: float,
@@ -256,10 +257,10 @@ class TabularEnsemble(BaseEstimator):
                 break
         return parts
 
-    def _teller(self, part: str) -> Callable[[dict[str, Any]], bool]:
+    def _teller(self, part: str) -> Callable[[Mapping[str, Any]], bool]:
         """What is called after each epoch: keeps the record, and tells the callbacks."""
 
-        def tell(record: dict[str, Any]) -> bool:
+        def tell(record: Mapping[str, Any]) -> bool:
             kept = {"part": part, **record}
             self.history_.append(kept)
             if self.verbose:
@@ -279,7 +280,7 @@ class TabularEnsemble(BaseEstimator):
             raise ValueError("n_jobs is 0; give a number of threads, or -1 for all")
         return max(1, (os.cpu_count() or 1) + 1 + int(self.n_jobs))
 
-    def _finish(self, outputs: Array, Y: Array, rows: Array, folds: Array, weight: Array) -> None:
+    def _finish(self, outputs: Array, Y: Array, rows: Index, folds: Index, weight: Array) -> None:
         """Set the out-of-fold attributes."""
         self._fold_of_row = np.full(len(Y), -1, np.int8)
         self._fold_of_row[rows] = folds
@@ -368,7 +369,7 @@ class TabularEnsemble(BaseEstimator):
     def _outputs_of(self, table: Any) -> Array:
         """Outputs of a checked table, (n, K)."""
         if self._blend is None:
-            return np.tile(self._constant, (len(table), 1))
+            return np.tile(np.asarray(self._constant), (len(table), 1))
         return np.concatenate([self._blend.predict(inputs) for _, inputs in self._encoded(table)])
 
     def _outputs(self, X: Any) -> Array:
@@ -381,9 +382,34 @@ class TabularEnsemble(BaseEstimator):
         table = self._check_table(X)
         if self._blend is None:
             F = int(self._score_folds.max()) + 1
-            return np.tile(self._constant, (F, len(table), 1))
+            return np.tile(np.asarray(self._constant), (F, len(table), 1))
         parts = [self._blend.predict_without(inputs) for _, inputs in self._encoded(table)]
         return np.concatenate(parts, axis=1)
+
+    def predictor(self) -> Callable[[Any], Any]:
+        """A function for one row without most checks, for serving.
+
+        Returns
+        -------
+        callable (row) -> result
+            A row is a sequence of cells in the order of the training columns or, if these were a
+            data frame, a mapping by their names. The result is what ``predict_proba`` (classifier)
+            or ``predict`` (regressor) give for that row, but for rounding: an array, or a number
+            where there is one target.
+        """
+        check_is_fitted(self, "oof_prediction_")
+        if self._blend is None:
+            constant = self._of_row(np.asarray(self._constant))
+            return lambda row: constant
+        assert self._reader is not None
+        assert self._encoder is not None
+        read = self._reader.row_reader()
+        outputs = one_row(self._blend, self._encoder)
+        return lambda row: self._of_row(outputs(*read(row)))
+
+    def _of_row(self, outputs: Array) -> Any:
+        """The prediction of one row, from (K,)."""
+        return self._of_outputs(outputs[np.newaxis])[0]
 
     @staticmethod
     def _check_coverage(coverage: Any) -> float:

@@ -155,7 +155,7 @@ class TabularRegressor(RegressorMixin, TabularEnsemble):
         return self._standardized(Y), Y[:, 0]
 
     def _standardized(self, Y: Array) -> Array:
-        return (Y - self._mean) / self._deviation
+        return np.asarray((Y - self._mean) / self._deviation)
 
     def _known_target(self, y: Any) -> Array:
         Y = self._numbers(y)
