@@ -54,7 +54,7 @@ def catboost(classes: bool, seed: int, X: pd.DataFrame) -> Any:
         thread_count=1,
         verbose=0,
         allow_writing_files=False,
-        cat_features=list(X.columns[X.dtypes == "category"]),
+        cat_features=list(X.select_dtypes(exclude="number").columns),
     )
 
 
