@@ -205,7 +205,7 @@ def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> 
 
 
 def begin(make: Callable[[str], Trained], asked: str, chosen: str) -> Trained:
-    """A descent, or what else trains, on the engine that was chosen; on NumPy if Numba fails and nobody asked for it.
+    """What trains, on the engine that was chosen; on NumPy if Numba fails and nobody asked for it.
 
     Parameters
     ----------
