@@ -30,7 +30,16 @@ from pathlib import Path
 
 import numpy as np
 
-from chainrule import MLPClassifier, MLPRegressor, ModelFileError, Network, load, save
+from chainrule import (
+    MLPClassifier,
+    MLPRegressor,
+    ModelFileError,
+    Network,
+    TabularClassifier,
+    TabularRegressor,
+    load,
+    save,
+)
 from chainrule.files.container import SUMS, frame_of, sums_of, write_container
 
 SECONDS = 2.0  # of the processor's time, for a case
@@ -96,6 +105,9 @@ def seeds(folder: Path) -> list[tuple[dict[str, bytes], object]]:
         TransformedTargetRegressor(MLPRegressor(**small), transformer=target).fit(X, X[:, 1])
     )
     data += [X, X]
+    tiny = {"preset": "fast", "max_epochs": 2, "random_state": 0, "engine": "numpy"}
+    models.append(TabularRegressor(**tiny).fit(X, X[:, :2]))
+    data.append(X)
     try:
         import pandas as pd
         from skrub import TableVectorizer
@@ -104,6 +116,8 @@ def seeds(folder: Path) -> list[tuple[dict[str, bytes], object]]:
             {"x": X[:, 0], "city": y, "day": pd.date_range("2024-01-01", periods=40)}
         )
         models.append(make_pipeline(TableVectorizer(), MLPRegressor(**small)).fit(frame, X[:, 1]))
+        data.append(frame)
+        models.append(TabularClassifier(**tiny).fit(frame, y))
         data.append(frame)
     except ImportError:
         print("skrub or pandas is not installed; no table among the seeds", file=sys.stderr)
