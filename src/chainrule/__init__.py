@@ -12,6 +12,7 @@ _MODULES = (
     "activations",
     "backprop",
     "callbacks",
+    "distortions",
     "expressions",
     "initializers",
     "layers",
@@ -61,6 +62,7 @@ _HOMES = {
     "activations": "equations.activations",
     "backprop": "equations.backprop",
     "callbacks": "monitoring.callbacks",
+    "distortions": "training.distortions",
     "export": "exports.exporting",
     "expressions": "equations.expressions",
     "find_learning_rate": "training.lr_finder",
@@ -125,6 +127,7 @@ __all__ = [
     "activations",
     "backprop",
     "callbacks",
+    "distortions",
     "export",
     "expressions",
     "find_learning_rate",
@@ -198,6 +201,7 @@ if TYPE_CHECKING:
     from chainrule.network.gradcheck import GradientCheck, gradcheck
     from chainrule.network.network import Network
     from chainrule.tables.mapped import memmap_table
+    from chainrule.training import distortions
     from chainrule.training.descent import DivergenceError
     from chainrule.training.loop import Epoch
     from chainrule.training.lr_finder import LRFinder, find_learning_rate

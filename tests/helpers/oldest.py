@@ -4,6 +4,7 @@ By file: functions, with all their parameters, or single tests as pytest names t
 """
 
 OLDEST = {
+    "test_augmentation": ["test_steps_by_hand"],
     "test_backprop": ["test_two_epochs_of_digits_equal_the_oracle"],
     "test_cache": ["test_cache_is_read_by_a_second_process_and_never_stale"],
     "test_callbacks": ["test_all_hear_of_each_epoch_and_one_can_stop"],

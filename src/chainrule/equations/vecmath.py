@@ -114,7 +114,7 @@ def erf(x: Array, out: Array) -> None:
     scipy_erf(x, out)
 
 
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """SplitMix64's finaliser: spreads every bit of x. Steele, Lea and Flood (2014)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -131,9 +131,9 @@ def random_uniform(key: float, step: float, row: float, out: Array) -> None:
     """
     first = int(row) * out.shape[1]
     with np.errstate(over="ignore"):
-        start = _mix(_mix(np.array([int(key)], np.uint64) + GOLDEN) + np.uint64(int(step)))
+        start = mix(mix(np.array([int(key)], np.uint64) + GOLDEN) + np.uint64(int(step)))
         place = np.arange(first + 1, first + out.size + 1, dtype=np.uint64) * GOLDEN
-        bits = _mix(start + place) >> np.uint64(40)
+        bits = mix(start + place) >> np.uint64(40)
     np.multiply(bits.reshape(out.shape), out.dtype.type(2.0**-24), out, casting="unsafe")
 
 

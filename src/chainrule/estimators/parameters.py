@@ -73,6 +73,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "ema_decay": [Interval(REAL, 0, 1, closed="left"), None],
     "dropout": [Interval(REAL, 0, 1, closed="left"), list, tuple],
     "input_noise": [Interval(REAL, 0, None, closed="left")],
+    "augment": [callable, None],
     "normalization": [StrOptions({"batch", "layer"}), None],
     "standardize": [StrOptions({"auto"}), "boolean"],
     "missing": [StrOptions({"error", "indicator"})],
@@ -97,6 +98,7 @@ NOT_WITH_LBFGS = {
     "ema_decay": None,
     "dropout": 0.0,
     "input_noise": 0.0,
+    "augment": None,
     "solver_options": None,
 }
 
@@ -176,7 +178,7 @@ class Parameters(BaseEstimator):
         if rng is not None and self._scaling is not None:
             add(kinds.standardize(*self._scaling), n_in)
         if rng is not None and self.input_noise:
-            add(kinds.noise(self.input_noise, _key(rng)), n_in)
+            add(kinds.noise(self.input_noise, new_key(rng)), n_in)
         norms = {"batch": kinds.batch_norm, "layer": kinds.layer_norm}
         for n, activation, rate in zip(
             hidden,
@@ -190,7 +192,7 @@ class Parameters(BaseEstimator):
                 add(kinds.AFFINE, n)
                 add(norms[self.normalization](), n, activation)
             if rng is not None and rate:
-                add(kinds.dropout(rate, _key(rng)), n)
+                add(kinds.dropout(rate, new_key(rng)), n)
         add(kinds.AFFINE, target.n_units, target.activation)
         return Network(
             sizes,
@@ -324,7 +326,8 @@ class Parameters(BaseEstimator):
             )
 
 
-def _key(rng: Any) -> int:
+def new_key(rng: Any) -> int:
+    """A seed for what is counted, drawn from a generator."""
     return int(rng.randint(2**31 - 1))
 
 

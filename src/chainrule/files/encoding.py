@@ -20,6 +20,7 @@ from chainrule.base.types import Array
 from chainrule.equations import activations, initializers, layers, losses, optimizers, schedules
 from chainrule.files.container import ModelFileError
 from chainrule.monitoring.callbacks import Callback, EarlyStopping, ProgressBar
+from chainrule.training.distortions import ImageDistortion
 
 # By kind: pieces by name, and the functions that make others, by the name that is written.
 TABLES: dict[str, Mapping[str, Any]] = {
@@ -32,6 +33,7 @@ TABLES: dict[str, Mapping[str, Any]] = {
     "initializer": initializers.INITIALIZERS,
     "schedule": schedules.SCHEDULES,
     "layer": {"affine": layers.AFFINE},
+    "augmentation": {},
 }
 MAKERS: dict[str, dict[str, Callable[..., Any]]] = {
     "activation": {"ordered": activations.ordered},
@@ -64,6 +66,7 @@ MAKERS: dict[str, dict[str, Callable[..., Any]]] = {
             layers.batch_norm,
         )
     },
+    "augmentation": {"image_distortion": ImageDistortion},
     # Others write files, which loading a model shall never lead to.
     "callback": {"EarlyStopping": EarlyStopping, "ProgressBar": ProgressBar},
 }
@@ -75,6 +78,7 @@ KINDS = {
     schedules.Schedule: "schedule",
     schedules.Plateau: "schedule",
     layers.Layer: "layer",
+    ImageDistortion: "augmentation",
 }
 NUMBERS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
 NUMBERS |= {"float16", "float32", "float64"}
