@@ -301,6 +301,8 @@ def test_options_reach_the_run(run):
         "clip": None,
         "dtype": "float32",
         "engine": "numpy",
+        "members": 1,
+        "distortion": None,
     }
 
 
