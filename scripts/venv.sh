@@ -73,7 +73,6 @@ problem() {
     fi
     found=$("$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) ||
         found=
-    found=${found#Python }
     major=${found%%.*}
     minor=${found#*.}
     minor=${minor%%.*}

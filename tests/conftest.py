@@ -30,6 +30,7 @@ ONCE = {
     "test_checkpoints",
     "test_cli",
     "test_cli_tables",
+    "test_diagnosing",
     "test_digits",
     "test_displays",
     "test_docs",
@@ -46,12 +47,15 @@ ONCE = {
     "test_model_files",
     "test_persistence",
     "test_persistence_pipelines",
+    "test_pictures",
     "test_plotting",
     "test_schedules",
     "test_sklearn_contract",
     "test_sklearn_parity",
     "test_symbolic",
     "test_tabular",
+    "test_trace_command",
+    "test_tracing",
     "test_wheel",
 }
 

@@ -25,6 +25,7 @@ ROOMS = (
     "tables",
     "training",
     "estimators",
+    "explain",
     "files",
     "exports",
     "commands",
@@ -198,3 +199,54 @@ def test_modules_and_their_functions_are_documented(module):
 
 def test_typed():
     assert (SOURCE / "py.typed").is_file()
+
+
+# Comparisons with what is also a component's name, and why they are right.
+COMPARED = {
+    # values of scikit-learn's parameters, which stand for more than an entry
+    ("estimators.epochs", "constant"),
+    ("estimators.epochs", "sgd"),
+    ("estimators.parameters", "sgd"),
+    ("estimators.parameters", "adam"),
+    # the article's recipe
+    ("commands.diagnosis", "uniform"),
+    # what is not worth a word in a list of layers
+    ("files.inspection", "affine"),
+    ("files.inspection", "identity"),
+    # other things of the same name: kinds of columns, operations of formulas, a range's step
+    *((f"commands.{name}", "constant") for name in ("doctor", "evaluation_text", "preparing")),
+    *(("exports.columns", "constant"), ("tables.findings", "constant")),
+    *(
+        (f"exports.{name}", "softmax")
+        for name in ("c", "estimator", "graph", "js", "python", "steps")
+    ),
+    *((f"exports.{name}", "cosine") for name in ("c", "graph")),
+    ("files.trusted", "step"),
+    # worked examples spell these out by name, and the best constant prediction by these losses
+    *(("explain.worked", name) for name in ("affine", "identity", "softmax", "sgd")),
+    ("explain.displays_of_networks", "identity"),
+    *(("explain.worked", name) for name in ("squared_error", "binary_cross_entropy")),
+    *(("explain.models", name) for name in ("sgd", "adam")),
+    *(("explain.faults_of_networks", name) for name in ("tanh", "logistic")),
+    *(("explain.faults_of_training", name) for name in ("cross_entropy", "binary_cross_entropy")),
+}
+
+
+@pytest.mark.once
+def test_what_a_component_is_is_said_by_its_entry():
+    """Other modules read an entry's facts; they do not ask for its name."""
+    tables = (
+        *(chainrule.ACTIVATIONS, chainrule.LOSSES, chainrule.LAYERS),
+        *(chainrule.OPTIMIZERS, chainrule.INITIALIZERS, chainrule.SCHEDULES),
+    )
+    names = {name for table in tables for name in table}
+    found = set()
+    for module in MODULES:
+        if room(module) == "equations" or module in (*TOP, *ROOMS):
+            continue
+        path = (SOURCE / module.replace(".", "/")).with_suffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Compare | ast.Match):
+                texts = {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)}
+                found |= {(module, name) for name in texts if name in names}
+    assert found == COMPARED

@@ -24,18 +24,25 @@ _MODULES = (
 _HOMES = {
     "ACTIVATIONS": "equations.activations",
     "Activation": "equations.activations",
+    "ActivationsDisplay": "explain.displays_of_networks",
     "CSVLog": "monitoring.loggers",
     "Callback": "monitoring.callbacks",
     "Checkpoint": "monitoring.checkpoints",
     "CompilationError": "engine.compilation",
+    "DecisionBoundaryDisplay": "explain.displays_of_training",
     "DerivativeError": "network.checking",
-    "DivergenceError": "training.descent",
+    "Diagnosis": "explain.findings",
+    "DivergenceError": "training.divergence",
     "EarlyStopping": "monitoring.callbacks",
     "Epoch": "training.loop",
+    "Finding": "explain.findings",
     "GradientCheck": "network.gradcheck",
+    "GradientFlowDisplay": "explain.displays_of_training",
     "History": "training.train",
     "INITIALIZERS": "equations.initializers",
+    "ImportanceDisplay": "explain.displays_of_inputs",
     "Initializer": "equations.initializers",
+    "InputGradientDisplay": "explain.displays_of_inputs",
     "JSONLinesLog": "monitoring.loggers",
     "LAYERS": "equations.layers",
     "LOSSES": "equations.losses",
@@ -44,24 +51,32 @@ _HOMES = {
     "Layer": "equations.layers",
     "Loss": "equations.losses",
     "LossCurveDisplay": "monitoring.displays",
+    "LossLandscapeDisplay": "explain.displays_of_training",
     "MLPClassifier": "estimators.classifier",
     "MLPRegressor": "estimators.regressor",
     "MLflow": "monitoring.loggers",
     "ModelFileError": "files.container",
     "Network": "network.network",
+    "NetworkDisplay": "explain.displays_of_networks",
     "OPTIMIZERS": "equations.optimizers",
     "Optimizer": "equations.optimizers",
     "OptimizerState": "training.steps",
     "Plateau": "equations.schedules",
     "ProgressBar": "monitoring.callbacks",
+    "Recorder": "explain.recording",
     "Resume": "files.resuming",
     "SCHEDULES": "equations.schedules",
     "Schedule": "equations.schedules",
+    "Summary": "explain.summarizing",
     "TRUSTED_TYPES": "files.trusted",
     "TensorBoard": "monitoring.loggers",
+    "Trace": "explain.tracing",
+    "WeightsDisplay": "explain.displays_of_networks",
     "activations": "equations.activations",
+    "animate": "explain.animation",
     "backprop": "equations.backprop",
     "callbacks": "monitoring.callbacks",
+    "diagnose": "explain.diagnosing",
     "distortions": "training.distortions",
     "export": "exports.exporting",
     "expressions": "equations.expressions",
@@ -80,7 +95,9 @@ _HOMES = {
     "save": "files.persistence",
     "schedules": "equations.schedules",
     "set_config": "engine.config",
+    "summary": "explain.summarizing",
     "tabular_pipeline": "estimators.tabular",
+    "trace": "explain.tracing",
     "train": "training.train",
     "warm_up": "training.warmup",
 }
@@ -94,39 +111,54 @@ __all__ = [
     "SCHEDULES",
     "TRUSTED_TYPES",
     "Activation",
+    "ActivationsDisplay",
     "CSVLog",
     "Callback",
     "Checkpoint",
     "CompilationError",
+    "DecisionBoundaryDisplay",
     "DerivativeError",
+    "Diagnosis",
     "DivergenceError",
     "EarlyStopping",
     "Epoch",
+    "Finding",
     "GradientCheck",
+    "GradientFlowDisplay",
     "History",
+    "ImportanceDisplay",
     "Initializer",
+    "InputGradientDisplay",
     "JSONLinesLog",
     "LRFinder",
     "LRFinderDisplay",
     "Layer",
     "Loss",
     "LossCurveDisplay",
+    "LossLandscapeDisplay",
     "MLPClassifier",
     "MLPRegressor",
     "MLflow",
     "ModelFileError",
     "Network",
+    "NetworkDisplay",
     "Optimizer",
     "OptimizerState",
     "Plateau",
     "ProgressBar",
+    "Recorder",
     "Resume",
     "Schedule",
+    "Summary",
     "TensorBoard",
+    "Trace",
+    "WeightsDisplay",
     "__version__",
     "activations",
+    "animate",
     "backprop",
     "callbacks",
+    "diagnose",
     "distortions",
     "export",
     "expressions",
@@ -145,7 +177,9 @@ __all__ = [
     "save",
     "schedules",
     "set_config",
+    "summary",
     "tabular_pipeline",
+    "trace",
     "train",
     "warm_up",
 ]
@@ -187,6 +221,23 @@ if TYPE_CHECKING:
     from chainrule.estimators.classifier import MLPClassifier
     from chainrule.estimators.regressor import MLPRegressor
     from chainrule.estimators.tabular import tabular_pipeline
+    from chainrule.explain.animation import animate
+    from chainrule.explain.diagnosing import diagnose
+    from chainrule.explain.displays_of_inputs import ImportanceDisplay, InputGradientDisplay
+    from chainrule.explain.displays_of_networks import (
+        ActivationsDisplay,
+        NetworkDisplay,
+        WeightsDisplay,
+    )
+    from chainrule.explain.displays_of_training import (
+        DecisionBoundaryDisplay,
+        GradientFlowDisplay,
+        LossLandscapeDisplay,
+    )
+    from chainrule.explain.findings import Diagnosis, Finding
+    from chainrule.explain.recording import Recorder
+    from chainrule.explain.summarizing import Summary, summary
+    from chainrule.explain.tracing import Trace, trace
     from chainrule.exports.exporting import export
     from chainrule.files.container import ModelFileError
     from chainrule.files.persistence import load, read_header, save
@@ -202,7 +253,7 @@ if TYPE_CHECKING:
     from chainrule.network.network import Network
     from chainrule.tables.mapped import memmap_table
     from chainrule.training import distortions
-    from chainrule.training.descent import DivergenceError
+    from chainrule.training.divergence import DivergenceError
     from chainrule.training.loop import Epoch
     from chainrule.training.lr_finder import LRFinder, find_learning_rate
     from chainrule.training.steps import OptimizerState

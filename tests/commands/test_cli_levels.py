@@ -220,10 +220,11 @@ def test_levels_never_seen_are_counted_and_named(run):
     code, err = run("predict", "model.chainrule", "new.csv", "-o", "o.csv")
     note = (
         "Note: column 'city': 6 rows with levels never seen in training, which count as none of "
-        "those known: 'köln' (2, 'Köln' but for upper and lower case), 'New\\xa0York' (1, "
-        "'New York' but for blanks), 'Bonn' (1), 'New\u2423\u2423York' (1, 'New York' but for "
-        "blanks), 'NEW YORK' (1, 'New York' but for upper and lower case); 1 row without a value, "
-        "as never in training\n"
+        "those known: 'köln' (2, differs from 'Köln' only in upper and lower case), "
+        "'New\\xa0York' (1, differs from 'New York' only in blanks), 'Bonn' (1), "
+        "'New\u2423\u2423York' (1, differs from 'New York' only in blanks), 'NEW YORK' (1, "
+        "differs from 'New York' only in upper and lower case); 1 row without a value, which no "
+        "row in training was\n"
     )
     assert (code, err.splitlines(keepends=True)[0]) == (0, note)
     assert read("o.csv")["city"].iloc[1].strip() == "Köln"

@@ -282,7 +282,8 @@ def test_new_levels_and_holes_are_predicted(folder, run):
     assert code == 0
     assert err == (
         "Note: column 'island': 2 rows with levels never seen in training, which count as none of "
-        "those known: 'Atlantis' (1), '日本' (1); 2 rows without a value, as never in training\n"
+        "those known: 'Atlantis' (1), '日本' (1); 2 rows without a value, which no row in training "
+        "was\n"
     )
     assert pd.read_csv(io.StringIO(out))["prediction"].notna().all()
 
@@ -874,3 +875,16 @@ def test_the_target_has_one_short_name_in_every_command(run):
         code, out, _ = run(command, "--help")
         assert code == 0
         assert re.search(r"--target\s+-t\b", out), command
+
+
+def test_train_says_what_holds_the_training_back(run, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 2))
+    frame = pd.DataFrame(x, columns=["a", "b"]).assign(side=np.where((x**2).sum(1) > 1.4, "o", "i"))
+    frame.to_csv(tmp_path / "rings.csv", index=False)
+    options = ["--learning-rate-init", "1e-6", "--max-iter", "20", "--force"]
+    code, out, _ = run("train", "rings.csv", "-t", "side", *options)
+    assert code == 0
+    assert "Found learning-rate-low: The learning rate 1e-06 is too small" in " ".join(out.split())
+    _, out, _ = run("train", "rings.csv", "-t", "side", "--json", *options)
+    assert "learning-rate-low" in [each["code"] for each in json.loads(out)["findings"]]

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from sklearn import metrics as theirs
 from sklearn.calibration import calibration_curve
 
-from chainrule.commands.estimates import metric, number
+from chainrule.commands.estimates import Estimate, metric, number
 from chainrule.commands.evaluation import bootstrap, evaluate_classes, evaluate_numbers, reliability
 from chainrule.commands.evaluation_report import residuals, write_page
+from chainrule.commands.importances import Importance
 
 QUICK = {"resamples": 20}
 
@@ -213,8 +214,10 @@ def test_a_page_is_whole_and_holds_no_code_from_the_data(tmp_path):
     P = rng.dirichlet(np.ones(4), 200)
     found = evaluate_classes(y, names[P.argmax(axis=1)], P, names, **QUICK)
     path = tmp_path / "page.html"
-    baselines = {"<b>trivial</b>": {"accuracy": 0.5}}
-    write_page(path, found, title=HOSTILE[0], facts={"Data": HOSTILE[1]}, baselines=baselines)
+    baselines = {"<b>trivial</b>": {"accuracy": 0.5}, "<i>linear</i>": None}
+    columns = [Importance(name, Estimate(0.3, 0.1, 0.5)) for name in HOSTILE]
+    facts = {"Data": HOSTILE[1]}
+    write_page(path, found, title=HOSTILE[0], facts=facts, baselines=baselines, importances=columns)
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     assert "script" not in page.tags
@@ -224,6 +227,8 @@ def test_a_page_is_whole_and_holds_no_code_from_the_data(tmp_path):
     words = "".join(page.words)
     for name in HOSTILE[:3]:
         assert name in words
+    assert "a <i>linear</i> model would do is unknown" in words
+    assert "i" not in page.tags
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
 
 
@@ -233,9 +238,9 @@ def test_the_page_of_a_regression_shows_its_errors(tmp_path):
     path = tmp_path / "page.html"
     write_page(path, found, title="T", facts={}, y=y, predicted=y + 1)
     page = Page(path.read_text(encoding="utf-8"))
-    assert page.tags.count("img") == 1
-    assert "median absolute error" in page.words
-    dots = residuals(y, y + 1).axes[0].collections[0].get_offsets()
+    assert page.tags.count("img") == 2
+    assert "median absolute error ↓" in page.words
+    dots = residuals(y, y + 1)[0].axes[0].collections[0].get_offsets()
     assert len(dots) == 4000
     residuals(y, y)  # no error at all has no range
     np.testing.assert_allclose(dots[:, 1] - dots[:, 0], 1)

@@ -79,7 +79,7 @@ def test_one_line_tells_of_a_stream_that_cannot_be_written(command, where, tmp_p
 
 
 def test_predictions_end_quietly_when_nobody_reads_on(where):
-    done = shell(where, "predict m.chainrule t.csv -o - | head -n 2 > /dev/null")
+    done = shell(where, "predict m.chainrule t.csv -o - | true")
     assert (done.returncode, done.stderr) == (0, "")
     done = shell(where, "predict m.chainrule t.csv -o - > /dev/full")
     assert done.returncode == 2

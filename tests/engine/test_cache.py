@@ -424,12 +424,13 @@ import numpy as np
 from chainrule import Network, train
 from chainrule.engine import compilation, threads
 from chainrule.training import ahead, kernel
+from chainrule.training.arguments import ARGUMENTS
 
 threads.default_threads = lambda: 2
 {before}
 network = Network((2, 2), activation=[], seed=0)
 train(network, np.eye(2), np.eye(2), epochs=2, engine="numba", n_threads=1)
-run = compilation.compiled(kernel.descend, kernel.ARGUMENTS, network.dtype)
+run = compilation.compiled(kernel.descend, ARGUMENTS, network.dtype)
 print(sum(run.stats.cache_hits.values()))
 print(network.theta.tobytes().hex())
 """

@@ -19,8 +19,18 @@ from scipy import special, stats
 from sklearn import metrics
 
 from chainrule import Network, gradcheck, train
+from chainrule.base.validation import look_up
 from chainrule.equations.activations import ACTIVATIONS, ordered
-from chainrule.equations.losses import FUSED, LOSSES, binary_focal, focal, huber, quantile, tweedie
+from chainrule.equations.domains import Domain
+from chainrule.equations.losses import (
+    FUSED,
+    LOSSES,
+    binary_focal,
+    focal,
+    huber,
+    quantile,
+    tweedie,
+)
 from chainrule.estimators.multioutput import grouped_cross_entropy, grouped_softmax
 
 ROWS, COLUMNS = 7, 4
@@ -29,13 +39,31 @@ ROWS, COLUMNS = 7, 4
 def costs(loss, z, y, engine="numpy", link=None):
     """The cost of each row, z going through the loss's link."""
     a = np.empty_like(z)
-    (link or ACTIVATIONS[loss.fused or loss.link]).f(z, a)
+    look_up("link", link or loss.fused or loss.link, ACTIVATIONS).f(z, a)
     return run(engine, "cost", loss.cost, z, a, y, np.empty(len(z), z.dtype))[3]
 
 
 def example(loss, seed=0, columns=COLUMNS):
     rng = np.random.default_rng(seed)
     return rng.normal(0, 1.5, (ROWS, columns)), targets(rng, loss, ROWS, columns)
+
+
+@pytest.mark.once
+def test_domains_say_what_a_target_may_be():
+    assert str(LOSSES["poisson"].domain) == "0 or more"
+    assert str(LOSSES["gamma"].domain) == "above 0"
+    assert str(LOSSES["squared_error"].domain) == "any number"
+    assert str(Domain(-1, 1, has_high=False)) == "-1 or more and below 1"
+    y = np.array([-np.inf, -1, -1e-300, 0, 1e-300, 1, 1.5, np.inf, np.nan])
+    assert LOSSES["poisson"].domain.holds(y).tolist() == [False] * 3 + [True] * 5 + [False]
+    assert LOSSES["gamma"].domain.holds(y).tolist() == [False] * 4 + [True] * 4 + [False]
+    assert (
+        LOSSES["binary_cross_entropy"].domain.holds(y).tolist()
+        == [False] * 3 + [True] * 3 + [False] * 3
+    )
+    assert Domain(-1, 1, False, False).holds(y).tolist() == [False] * 2 + [True] * 3 + [False] * 4
+    for fused in FUSED.values():
+        assert fused.domain == LOSSES[fused.name].domain
 
 
 # --- by definition ---------------------------------------------------------------------------
@@ -136,7 +164,7 @@ def test_several_levels_of_several_targets():
             for i in range(5):
                 r = y[i, j] - a[i, 3 * j + k]
                 expected[i] += level * r if r > 0 else (level - 1) * r
-    np.testing.assert_allclose(costs(form, a, y), expected, rtol=1e-13)
+    np.testing.assert_allclose(costs(form, a, y, link="identity"), expected, rtol=1e-13)
 
 
 def test_quantile_is_least_at_the_quantile():

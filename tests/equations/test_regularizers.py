@@ -16,6 +16,7 @@ from chainrule.equations.layers import AFFINE, batch_norm, dropout, layer_norm, 
 from chainrule.equations.optimizers import OPTIMIZERS
 from chainrule.equations.regularizers import Rules
 from chainrule.training.descent import Descent
+from chainrule.training.divergence import explain
 
 N = 7
 
@@ -491,7 +492,7 @@ def test_divergence_is_explained_with_weights_and_rates(engine):
     descent.keep()
     descent.epoch(X, Y, np.arange(9), weight, rates)
     assert not np.isfinite(network.theta).all()
-    error = descent.explain(X, Y, np.arange(9), 4, weight, rates)
+    error = explain(descent, X, Y, np.arange(9), 4, weight, rates)
     assert isinstance(error, DivergenceError)
     assert (error.epoch, error.batch) in ((4, 1), (4, 2))
     mirror = fresh()

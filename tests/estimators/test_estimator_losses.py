@@ -368,3 +368,28 @@ def test_float32_stays_float32(solver, extra):
     assert double.predict(Xd).dtype == np.float64
     np.testing.assert_allclose(number.predict(Xd.astype(np.float32)), double.predict(Xd), rtol=0.01)
     assert mean_squared_error(number.predict(Xd.astype(np.float32)), double.predict(Xd)) > 0
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("loss", ["poisson", "gamma", "tweedie"])
+def test_a_target_with_a_bound_is_divided_and_not_shifted(loss):
+    """Behind identity as well: shifted, it would leave the numbers that the loss is defined for."""
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(60, 2))
+    b = 1000 + 100 * rng.exponential(size=60)
+    output = None if loss == "tweedie" else "identity"  # it is fused with exp
+    model = regress(loss=loss, output_activation=output, max_iter=30).fit(A, b)
+    shift, factor = model._y_scale
+    assert shift.tolist() == [0.0]
+    assert factor[0] == pytest.approx(b.mean())
+    assert model.predict(A).min() > 0
+
+
+@pytest.mark.once
+def test_levels_may_come_with_the_loss(uneven):
+    A, b, _ = uneven
+    by_name = regress(loss="quantile", quantile=[0.1, 0.9]).fit(A, b)
+    by_loss = regress(loss=losses.quantile((0.1, 0.9))).fit(A, b)
+    np.testing.assert_array_equal(by_loss.predict(A), by_name.predict(A))
+    with pytest.raises(ValueError, match="alone"):
+        regress(loss=losses.quantile((0.1, 0.9)), quantile=0.5).fit(A, b)

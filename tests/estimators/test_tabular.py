@@ -20,6 +20,7 @@ from chainrule import MLPClassifier, MLPRegressor, tabular_pipeline
 from chainrule.commands.options import TABLE_DEFAULTS
 from chainrule.estimators.tabular import TableCleaner
 from chainrule.tables.cells import CellError, as_dates, as_frame, as_numbers, as_strings, spelling
+from chainrule.tables.levels import UnseenLevelWarning
 
 pd = pytest.importorskip("pandas", reason="tables are an extra")
 pytest.importorskip("skrub", reason="tables are an extra")
@@ -102,6 +103,7 @@ def test_unknown_levels_and_holes_where_there_were_none_are_no_errors(fitted):
     X["size"] = [np.inf, -np.inf, 1e300, np.nan, None]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", UnseenLevelWarning)
         chances = fitted.predict_proba(X)
     assert np.isfinite(chances).all()
 
@@ -139,6 +141,7 @@ def test_stored_and_read_again_it_predicts_the_same_bits(fitted, tmp_path):
     assert {"name": "when", "kind": "date"} in columns
 
 
+@pytest.mark.filterwarnings("ignore::chainrule.tables.levels.UnseenLevelWarning")
 def test_scikit_learns_tools_take_it():
     X, y, _ = table(120)
     model = tabular_pipeline(**QUICK, dropout=0.2)
@@ -319,6 +322,31 @@ def test_unseen_levels_and_holes_are_counted():
     assert cleaner.levels_ == {"day": ["2024-01-31", "2024-02-28"], "n": ["1", "2"]}
     new = pd.DataFrame({"day": ["2024-01-31T00:00Z", "2024-01-30", None], "n": [1.0, 2.5, "2.0"]})
     assert cleaner.unseen(new) == {"day": {"2024-01-30": 1, "missing": 1}, "n": {"2.5": 1}}
+
+
+def test_predicting_warns_once_of_levels_never_seen(fitted):
+    X, y, _ = table()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnseenLevelWarning)
+        fitted.predict(X)
+    new = X.iloc[:5].copy()
+    new["colour"] = ["red", "gr\u0075\u0308n", "pink", " pink", "RED"]
+    new["new"] = [True, False, None, True, False]
+    for method in (fitted.predict, fitted.predict_proba, lambda X: fitted.score(X, y[:5])):
+        with pytest.warns(UnseenLevelWarning) as caught:
+            method(new)
+        (said,) = [str(each.message) for each in caught]
+        assert "'colour': 3 rows with levels never seen in training" in said
+        assert "'pink' (2)" in said
+        assert "'RED' (1, differs from 'red' only in upper and lower case)" in said
+        assert "'grün'" not in said
+    holes = X.iloc[:3].assign(code=None, colour=["red", "red", "red"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnseenLevelWarning)
+        fitted.predict(holes)  # "code" is free text, which has no levels that are known
+    cleaner = TableCleaner().fit(pd.DataFrame({"a": ["x", "y", "z"] * 9}))
+    with pytest.warns(UnseenLevelWarning, match="'a': 1 row without a value"):
+        cleaner.transform(pd.DataFrame({"a": ["x", None]}))
 
 
 def test_a_cleaner_of_before_there_were_level_types():

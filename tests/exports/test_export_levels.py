@@ -18,12 +18,15 @@ from hypothesis import strategies as st
 
 from chainrule import export, tabular_pipeline
 from chainrule.exports.columns import read_model
+from chainrule.exports.exporting import write_export
 from chainrule.exports.js import LEVEL
 from chainrule.exports.text import js_value
-from chainrule.tables.levels import LEVEL_TYPES, level
+from chainrule.tables.levels import LEVEL_TYPES, level, no_value
 from chainrule.tables.types import MISSING
 
 pytest.importorskip("skrub")
+# Many rows here hold levels that are unknown on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::chainrule.tables.levels.UnseenLevelWarning")
 ONE_DAY = datetime(2024, 1, 31)
 
 
@@ -72,6 +75,66 @@ def test_a_sample_of_every_type_agrees(fitted, suffix, as_text, tmp_path):
         # A text column of words is what the table's reader would make numbers and dates of.
         X = X.assign(x=fitted[1]["x"], until=fitted[1]["until"], day=fitted[1]["day"])
     assert export(model, tmp_path / f"m.{suffix}", sample=X, dtype="float64") < 1e-5
+
+
+def moments(n=120):
+    """Moments of whole seconds from 1905 to 2095, numbers beside them, and classes by the hour."""
+    rng = np.random.default_rng(4)
+    seconds = rng.integers(-2_000_000_000, 3_900_000_000, n)
+    when = pd.Series(pd.to_datetime(seconds, unit="s")).astype("datetime64[us]")
+    frame = pd.DataFrame(
+        {"when": when, "kind": pd.Timestamp("2024-03-01"), "x": rng.normal(size=n)}
+    )
+    frame["kind"] += pd.to_timedelta(rng.integers(3, size=n) * 9, unit="h")
+    frame.loc[::11, "when"] = pd.NaT
+    return frame, (when.dt.hour > 11).astype(int)
+
+
+@pytest.fixture(scope="module")
+def of_moments():
+    X, y = moments()
+    model = tabular_pipeline(
+        "classification", kinds={"kind": "categorical"}, max_iter=3, random_state=0
+    )
+    return exports.fit(model, X, y), X, y
+
+
+FORMS = {
+    "s": lambda column: column.astype("datetime64[s]"),
+    "ns": lambda column: column.astype("datetime64[ns]"),
+    "ms of Arrow": lambda column: column.astype("timestamp[ms][pyarrow]"),
+    "another zone": lambda column: (
+        column.astype("datetime64[s]").dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo")
+    ),
+    "objects": lambda column: column.astype(object),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("form", FORMS)
+def test_dates_of_any_unit_are_the_same_dates(of_moments, form, tmp_path):
+    model, X, y = of_moments
+    own = model.predict_proba(X)
+    given = X.assign(**{name: FORMS[form](X[name]) for name in ("when", "kind")})
+    np.testing.assert_array_equal(model.predict_proba(given), own)
+    again = tabular_pipeline(
+        "classification", kinds={"kind": "categorical"}, max_iter=3, random_state=0
+    )
+    np.testing.assert_array_equal(exports.fit(again, given, y).predict_proba(given), own)
+    for suffix in ("py", "onnx"):
+        assert export(model, tmp_path / f"m.{suffix}", sample=given, dtype="float64") < 1e-5
+    module = {"__name__": "exported"}
+    exec((tmp_path / "m.py").read_text(), module)
+    found = module["predict_proba"]({name: given[name] for name in module["COLUMNS"]})
+    np.testing.assert_allclose(found, own, atol=1e-6)
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+def test_dates_of_polars_in_any_unit(of_moments, unit):
+    pl = pytest.importorskip("polars")
+    model, X, _ = of_moments
+    given = pl.from_pandas(X).with_columns(pl.col("when", "kind").cast(pl.Datetime(unit)))
+    np.testing.assert_array_equal(model.predict_proba(given), model.predict_proba(X))
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "py"])
@@ -155,6 +218,130 @@ def test_c_and_onnx_take_the_usual_spellings(fitted, tmp_path):
     np.testing.assert_allclose(session.run(None, feed)[1], own, atol=1e-5)
 
 
+@pytest.fixture(scope="module", params=[None, ["?", "999"]])
+def with_marks(request):
+    """A model that learnt which texts say that a value is missing, and rows with such."""
+    rng = np.random.default_rng(3)
+    n = 120
+    X = pd.DataFrame(
+        {
+            "x": rng.normal(size=n),
+            "paid": rng.choice(["true", "false", "?"], n),
+            "word": rng.choice(["Köln", "b", "NA", "?"], n),
+            "count": pd.Series(rng.choice([1, 2, 30, None], n), dtype=object),
+        }
+    )
+    y = (rng.random(n) < 0.2) ^ (X["paid"] == "true") ^ (X["word"] == "?")
+    kinds = {"paid": "categorical", "count": "categorical"}
+    model = tabular_pipeline(
+        "classification", kinds=kinds, missing_texts=request.param, max_iter=40, random_state=0
+    )
+    exports.fit(model, X, y.astype(int))
+    plain = {"x": 0.5, "paid": "true", "word": "b", "count": "30"}
+    marks = {"?": ["paid", "word", "count"], "NA": ["paid", "word"], "999": ["count", "word"]}
+    marks |= {"": ["paid", "word", "count"], " - ": ["paid", "count"], "n/a": ["word"]}
+    rows = [plain | {name: mark} for mark, names in marks.items() for name in names]
+    rows += [plain | {"word": word} for word in ("\u2003Köln\u00a0", "Ko\u0308ln", "\x1fb\u3000")]
+    return model, rows, request.param
+
+
+def test_what_is_missing_is_what_the_model_learnt(with_marks):
+    model, rows, given = with_marks
+
+    def chances(**cells):
+        return model.predict_proba(pd.DataFrame([rows[0] | {"paid": "true"} | cells]))[0]
+
+    for mark, missing in {"?": (True, True), "NA": (given is None, False)}.items():
+        for name, is_missing in zip(("paid", "word"), missing, strict=True):
+            same = np.array_equal(chances(**{name: mark}), chances(**{name: None}))
+            assert same == (is_missing and (name == "paid" or given is not None)), (name, mark)
+    assert (chances(count="999") == chances(count=None)).all() == (given is not None)
+
+
+@pytest.mark.parametrize("suffix", ["c", "mjs", "py", "onnx"])
+def test_exports_take_the_same_texts_for_missing(with_marks, suffix, tmp_path):
+    model, rows, _ = with_marks
+    own = model.predict_proba(pd.DataFrame(rows))
+    names = [column.name for column in read_model(model).columns]
+    cells = [[row[name] for name in names] for row in rows]
+    path = tmp_path / f"m.{suffix}"
+    export(model, path)
+    if suffix == "c":
+        if not shutil.which("gcc"):
+            pytest.skip("no gcc")
+        found = exports.run_c(tmp_path, {"m": ("m.c", cells, "classes", 2, True)})["m"]["values"]
+    elif suffix == "mjs":
+        if not shutil.which("node"):
+            pytest.skip("no node")
+        (tmp_path / "run.mjs").write_text(
+            'import { predictProba } from "./m.mjs";\n'
+            f"console.log(JSON.stringify({json.dumps(rows)}.map((r) => predictProba(r))));\n"
+        )
+        found = json.loads(exports.run(tmp_path, [shutil.which("node"), "run.mjs"]))
+    elif suffix == "py":
+        module = {"__name__": "exported"}
+        exec(path.read_text(), module)
+        found = module["predict_proba"]({n: [row[n] for row in rows] for n in names})
+    else:
+        onnxruntime = pytest.importorskip("onnxruntime")
+        session = onnxruntime.InferenceSession(path)
+        feed = {
+            name: np.array([[row[j]] for row in cells], np.float32 if name == "x" else object)
+            for j, name in enumerate(names)
+        }
+        for name in names:  # blanks are the caller's to take away there
+            if name != "x":
+                feed[name] = np.array([[v.strip()] for (v,) in feed[name]], object)
+        found = session.run(None, feed)[1]
+    np.testing.assert_allclose(found, own, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", ["c", "mjs", "py", "onnx"])
+def test_decimals_of_many_digits_are_levels_of_their_own(suffix, tmp_path):
+    rng = np.random.default_rng(0)
+    levels = [Decimal(f"12345678901234567.1{k}") for k in range(4)]
+    column = pd.Series(rng.choice(levels, 80), dtype=object)
+    X = pd.DataFrame({"x": rng.normal(size=80), "f": column})
+    model = tabular_pipeline(
+        "classification", kinds={"f": "categorical"}, max_iter=30, random_state=0
+    )
+    exports.fit(model, X, (column > levels[1]).astype(int))
+    assert model.score(X, (column > levels[1]).astype(int)) > 0.9
+    assert export(model, tmp_path / f"m.{suffix}", sample=X) < 1e-5
+    own = model.predict_proba(X)
+    np.testing.assert_array_equal(model.predict_proba(X.assign(f=X["f"].astype(str))), own)
+    if suffix == "py":
+        module = {"__name__": "exported"}
+        exec((tmp_path / "m.py").read_text(), module)
+        for f in (X["f"], X["f"].astype(str)):
+            found = module["predict_proba"]({"x": X["x"], "f": f})
+            np.testing.assert_allclose(found, own, atol=1e-6)
+    if suffix == "mjs" and shutil.which("node"):
+        cells = json.dumps(X.assign(f=X["f"].astype(str)).to_dict("records"))
+        (tmp_path / "run.mjs").write_text(
+            'import { predictProba } from "./m.mjs";\n'
+            f"console.log(JSON.stringify({cells}.map((r) => predictProba(r))));\n"
+        )
+        found = json.loads(exports.run(tmp_path, [shutil.which("node"), "run.mjs"]))
+        np.testing.assert_allclose(found, own, atol=1e-6)
+
+
+def test_what_a_format_cannot_do_is_said(with_marks, tmp_path):
+    pytest.importorskip("onnx")
+    model, *_ = with_marks
+    said = {
+        suffix: " ".join(write_export(model, tmp_path / f"m.{suffix}").remarks)
+        for suffix in ("c", "onnx", "mjs", "py")
+    }
+    assert "Unicode" in said["c"]
+    assert "blanks" not in said["c"]
+    assert "Unicode" in said["onnx"]
+    assert "blanks" in said["onnx"]
+    assert said["mjs"] == said["py"] == ""
+    assert said["onnx"].encode() in (tmp_path / "m.onnx").read_bytes()
+    assert "byte by byte" in (tmp_path / "m.c").read_text()
+
+
 VALUES = st.one_of(
     st.booleans(),
     st.integers(),
@@ -185,7 +372,7 @@ def module(fitted):
 @given(value=VALUES | st.decimals(allow_nan=False, allow_infinity=False, places=3), type=TYPES)
 @settings(max_examples=300, deadline=None)
 def test_levels_of_python_files_are_the_models(module, value, type):
-    assert module["level"](value, type, {}) == level(value, type)
+    assert module["level"](value, type, {}, no_value(type)) == level(value, type)
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="no node")
@@ -210,14 +397,14 @@ def test_levels_of_modules_are_the_models(tmp_path):
         for value, type, text in found
     ]
     (tmp_path / "cases.json").write_text(json.dumps(cases))
-    code = LEVEL.replace("NO_VALUE", js_value(list(MISSING)))
     (tmp_path / "run.mjs").write_text(
         'import { readFileSync } from "node:fs";\n'
-        + code
+        + LEVEL
+        + f"const noValue = {js_value(no_value('number'))};\n"
         + """
 for (const [value, type, text] of JSON.parse(readFileSync("cases.json"))) {
   const given = value && value.date !== undefined ? new Date(value.date) : value;
-  const own = level(given, type, {});
+  const own = level(given, type, {}, type === "text" ? [] : noValue);
   if (own !== text) console.log(JSON.stringify([value, type, text, own]));
 }
 """

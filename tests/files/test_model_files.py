@@ -220,7 +220,7 @@ LIES = {
     "other shapes than layers of .*1000000000000": lambda h: entry(h)["parameters"].update(
         hidden_layer_sizes=[10**12]
     ),
-    "the layers that the header tells of": lambda h: entry(h)["layers"].update(sizes=[4, 3]),
+    "the header describes other layers": lambda h: entry(h)["layers"].update(sizes=[4, 3]),
     "nothing uses the array '0.coefs_.1'": lambda h: h.update(kind="estimator", estimators=[]),
     "number generator is damaged": lambda h: entry(h)["fitted"]["_rng"][
         "$random_state"

@@ -194,9 +194,7 @@ def test_a_state_of_other_kernels_is_told_and_goes_on(tmp_path, monkeypatch):
 
 
 def test_the_kernels_are_those_that_openblas_is_told_to_take():
-    script = (
-        "import numpy; from chainrule.engine.threads import blas_kernels; print(blas_kernels())"
-    )
+    script = "import numpy; from chainrule.base.blas import blas_kernels; print(blas_kernels())"
     told = {
         kernel: subprocess.run(
             [sys.executable, "-c", script],

@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
+from chainrule.base.validation import look_up
 from chainrule.equations.activations import ACTIVATIONS
+from chainrule.equations.domains import ANY_NUMBER
 from chainrule.equations.losses import FUSED, LOSSES
 from chainrule.equations.vecmath import functions
 
@@ -116,10 +118,10 @@ def targets(rng, loss, m, n, dtype="float64"):
     Positive numbers for counts, any for distances, rows of probabilities of sum 1 for the rest.
     """
     n //= loss.outputs
-    if loss.name in COUNTS:
-        return rng.uniform(0.2, 4, (m, n)).astype(dtype)
-    if loss.link == "identity":
+    if loss.domain == ANY_NUMBER:
         return rng.normal(0, 2, (m, n)).astype(dtype)
+    if loss.domain.high == np.inf:
+        return rng.uniform(0.2, 4, (m, n)).astype(dtype)
     y = rng.uniform(0.05, 1, (m, n))
     return (y / y.sum(axis=1, keepdims=True)).astype(dtype)
 
@@ -127,7 +129,7 @@ def targets(rng, loss, m, n, dtype="float64"):
 def outputs_for(loss, z):
     """An output a that the loss can be asked about: its link's."""
     a = np.empty_like(z)
-    ACTIVATIONS[loss.link].f(z, a)
+    look_up("link", loss.link, ACTIVATIONS).f(z, a)
     return a
 
 

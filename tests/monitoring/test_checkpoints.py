@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -37,6 +38,23 @@ def test_checkpoint_keeps_bits_dtypes_and_order(tmp_path):
         assert got_W.dtype == np.float32
         np.testing.assert_array_equal(got_W, W)
         np.testing.assert_array_equal(got_b, b)
+
+
+def test_a_checkpoint_of_other_kernels_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "a.npz"
+    named = "chainrule.monitoring.checkpoints.blas_kernels"
+    for before, now, told in [
+        (["openblas 0.3 Haswell"], ["openblas 0.3 SkylakeX"], True),
+        (["openblas 0.3 Haswell"], ["openblas 0.3 Haswell", "mkl 2024"], False),
+    ]:
+        monkeypatch.setattr(named, lambda before=before: before)
+        save_checkpoint(path, [np.ones((2, 1))], [np.ones(1)], record(0))
+        monkeypatch.setattr(named, lambda now=now: now)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            load_checkpoint(path)
+        said = " ".join(str(one.message) for one in caught)
+        assert (f"{path} was written with other BLAS kernels ({before[0]}" in said) == told
 
 
 def test_checkpoint_without_validation_watches_the_loss(tmp_path):

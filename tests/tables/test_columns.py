@@ -250,7 +250,7 @@ CHANGES = {
         None,
         "400 rows for 93 columns",
     ),
-    "no column of use": (lambda f: f[["y"]].assign(a=1), "serious", None, "no column tells"),
+    "no column of use": (lambda f: f[["y"]].assign(a=1), "serious", None, "no column is related"),
     "copies": (
         lambda f: pd.concat([f, f.iloc[[0, 1]]], ignore_index=True),
         "warning",

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chainrule.tables.cells import as_frame, as_numbers
 from chainrule.tables.dtypes import simple
 from chainrule.tables.levels import as_levels, level, level_type, nearly, unseen
 
@@ -116,6 +117,27 @@ def test_long_decimals_keep_their_digits():
     expected = [str(ids[0]), str(ids[1]), "missing"]
     for dtype in (object, pd.ArrowDtype(pa.decimal128(38, 0)), "category"):
         assert as_levels(pd.Series(ids, dtype=dtype), "number", "missing").tolist() == expected
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=7))
+def test_a_decimal_is_the_float_that_it_equals_or_its_own_digits(number):
+    text = level(number, "number")
+    assert Decimal(text) == number
+    if len(number.as_tuple().digits) <= 15:
+        assert text == level(float(number), "number")
+
+
+def test_decimals_with_more_digits_than_a_float_are_levels_of_their_own():
+    fine = [Decimal("12345678901234567.12"), Decimal("12345678901234567.130"), Decimal("0.10")]
+    known = ["12345678901234567.12", "12345678901234567.13", "0.1"]
+    kind = pa.decimal128(38, 3)
+    frame = as_frame(pa.table({"f": pa.array(fine, kind)}))
+    for column in (pd.Series(fine), pd.Series(fine, dtype=pd.ArrowDtype(kind)), frame["f"]):
+        assert level_type(column) == "number"
+        assert as_levels(column, "number", "missing").tolist() == known
+    texts = pd.Series(["12345678901234567.120", "+12345678901234567.13", "0.1000000000000000055"])
+    assert as_levels(texts, "number", "missing", known).tolist() == known
+    assert as_numbers(frame["f"])[2] == 0.1
 
 
 def test_other_types_find_the_text_that_spells_them():

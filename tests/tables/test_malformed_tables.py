@@ -567,6 +567,23 @@ def test_rejects(tmp_path):
         next(blocks(path, rejects=rejects))
 
 
+def test_rejects_are_there_when_all_is_read_or_not_at_all(tmp_path):
+    path, rejects = tmp_path / "t.csv", tmp_path / "rejects.csv"
+    path.write_text("a,b\n" + "".join(f"{i},{i}\n" for i in range(9)) + "1\n" + "2,3\n" * 9)
+    for left in (blocks(path, rejects=rejects, rows=2), blocks(path, rejects=rejects, rows=30)):
+        next(left)
+        assert not rejects.exists()
+        left.close()
+    assert os.listdir(tmp_path) == ["t.csv"]
+    assert len(list(blocks(path, rejects=rejects, rows=2))) == 9
+    assert len(rejects.read_text().splitlines()) == 2
+    with pytest.raises(TableError, match="cannot be written: it is a folder"):
+        list(blocks(path, rejects=tmp_path))
+    if os.path.exists("/dev/full"):
+        with pytest.raises(OSError, match="No space left"):
+            list(blocks(path, rejects="/dev/full"))
+
+
 def test_rows_and_rejects_are_all_of_the_file(tmp_path):
     """Each line of a large broken file is read or rejected, once, in order."""
     path = tmp_path / "t.csv"

@@ -164,17 +164,35 @@ def test_ignored_columns_must_be_there(tmp_path):
         read(path, ignore=["weigth"])
 
 
-@pytest.mark.parametrize("format", ["parquet", "ipc"])
+@pytest.mark.parametrize("format", ["parquet", "ipc", "ipc_stream"])
 def test_integers_of_128_bits_are_not_called_damage(tmp_path, format):
     pl = pytest.importorskip("polars")
-    frame = pl.DataFrame({"a": [1, 2], "wide": pl.Series([1, 2]).cast(pl.Int128)})
+    frame = pl.DataFrame(
+        {"a": [1, 2], "when": [dt.date(2024, 1, 1)] * 2, "wide": pl.Series([1, 2]).cast(pl.Int128)}
+    )
     getattr(frame, f"write_{format}")(tmp_path / "t")
     with pytest.raises(TableError, match="integers of 128 bits") as caught:
         read(tmp_path / "t")
     assert "damaged" not in str(caught.value)
-    if format == "parquet":
-        assert "column 'wide'" in str(caught.value)
+    assert "column 'wide'" in str(caught.value)
     assert as_frame(frame)["wide"].tolist() == [1, 2]
+
+
+def test_wide_integers_of_duckdb_are_named_and_can_be_left_out(tmp_path):
+    duckdb = pytest.importorskip("duckdb")
+    path = tmp_path / "t.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(
+            "CREATE TABLE t AS SELECT i, i::HUGEINT AS short, "
+            "10000000000000000000000000000000000000::HUGEINT + i AS long, "
+            "170141183460469231731687303715884105720::HUGEINT + i AS wide FROM range(3) r(i)"
+        )
+    with pytest.raises(TableError, match=r"column 'wide': it holds 1701\d+20, a ") as said:
+        read(path)
+    assert "damaged" not in str(said.value)
+    frame = read(path, ignore=["wide"])
+    assert frame["short"].tolist() == [0, 1, 2]
+    assert frame["long"].tolist() == [str(10**37 + i) for i in range(3)]
 
 
 def test_errors_of_the_machine_are_not_called_damage(tmp_path, monkeypatch):
@@ -279,7 +297,7 @@ def test_folders_that_tell_different_things(tmp_path):
         read(tmp_path)
     (tmp_path / "year=2023" / "year=1").mkdir()
     (tmp_path / "year=2023" / "year=1" / "a.csv").write_text("x\n1\n")
-    with pytest.raises(TableError, match="two of its folders tell 'year'"):
+    with pytest.raises(TableError, match="two of its folders give a value for 'year'"):
         read(tmp_path / "year=2023" / "*" / "*")
 
 

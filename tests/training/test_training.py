@@ -18,6 +18,7 @@ from chainrule.equations import backprop
 from chainrule.equations.layers import AFFINE, batch_norm
 from chainrule.training import kernel
 from chainrule.training.descent import Descent
+from chainrule.training.divergence import explain
 from chainrule.training.train import choose_engine
 
 
@@ -484,7 +485,7 @@ def test_divergence_is_looked_for_with_the_rows_weights(monkeypatch):
         if not (np.isfinite(total) and np.isfinite(network.theta).all()):
             break
     seen.clear()
-    assert "diverged" in str(descent.explain(X, Y, order, 0, weight))
+    assert "diverged" in str(explain(descent, X, Y, order, 0, weight))
     (z, share), (z_again, share_again) = seen[-2:]
     np.testing.assert_allclose(share_again, share, rtol=1e-12)
     np.testing.assert_allclose(z_again, z, rtol=1e-12)

@@ -19,7 +19,7 @@ def interrupts_kept() -> Iterator[None]:
     """
     handler = signal.getsignal(signal.SIGINT)
     main = threading.current_thread() is threading.main_thread()
-    if not main or not callable(handler):  # only the main thread is told of signals
+    if not main or not callable(handler):  # only the main thread receives signals
         yield
         return
     raised: list[BaseException] = []

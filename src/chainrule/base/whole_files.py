@@ -180,7 +180,7 @@ def _new_part(target: Path) -> tuple[IO[bytes], Path]:
     """A new file beside the target, locked as long as it is open."""
     while True:
         part = target.with_name(f"{part_prefix(target)}{secrets.token_hex(8)}.part")
-        file = open(part, "xb")  # noqa: SIM115 - closed by whoever asked
+        file = open(part, "xb")  # noqa: SIM115 - closed by the caller
         try:
             with contextlib.suppress(OSError):
                 os.chmod(part, stat.S_IMODE(target.stat().st_mode))
@@ -195,7 +195,7 @@ def _new_part(target: Path) -> tuple[IO[bytes], Path]:
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Remove unfinished files whose writers are dead: those that nobody has locked."""
+    """Remove unfinished files whose writers are dead: those that no process has locked."""
     if fcntl is None:
         return
     for part in target.parent.glob(f"{part_prefix(target)}*.part"):
@@ -215,7 +215,7 @@ def _lock(file: IO[bytes], wait: bool) -> bool:
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:  # somebody has locked it, or this file system knows no locks
+    except OSError:  # it is locked, or this file system has no locks
         return False
     return True
 

@@ -19,6 +19,7 @@ from chainrule.commands.digits import ABOUT_DIGITS, digits
 from chainrule.commands.doctor import doctor
 from chainrule.commands.imports import postpone_imports
 from chainrule.commands.models import ABOUT_EXPORT, ABOUT_INSPECT, INSPECT_EXAMPLES, export, inspect
+from chainrule.commands.refusals import Refused, refusal
 from chainrule.commands.tables import evaluate, predict
 from chainrule.commands.terminal import (
     BAD_INPUT,
@@ -28,7 +29,9 @@ from chainrule.commands.terminal import (
     Steady,
     fail,
     occupy_closed_descriptors,
+    printable,
 )
+from chainrule.commands.tracing import trace
 from chainrule.commands.train import train
 
 app = typer.Typer(
@@ -49,11 +52,16 @@ def main() -> None:
     out, err = Steady(sys.stdout), Steady(sys.stderr)
     sys.stdout, sys.stderr = out, err
     code: Any = DONE
+    command = typer.main.get_command(app)
     try:
-        app(prog_name="chainrule")
+        code = command(prog_name="chainrule", standalone_mode=False) or DONE
+    except Refused as error:
+        code = BAD_INPUT
+        if said := refusal(error, command):
+            err.write(f"chainrule: {printable(said)}\n")
     except SystemExit as end:
         code = end.code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     failure = out.end()
     if failure is not None and not isinstance(failure, BrokenPipeError):  # as `| head` closes it
@@ -81,6 +89,7 @@ def _options(
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(trace)
 app.command()(doctor)
 app.command(
     help=ABOUT_INSPECT, epilog=INSPECT_EXAMPLES, short_help="Show what is in a model file."

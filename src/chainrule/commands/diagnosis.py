@@ -1,7 +1,8 @@
-"""Why a network reads few digits: causes, each told from numbers of the trained network.
+"""Why a network reads few digits, and which of the command's options to change.
 
-Every cause has advice of its own. They are looked for in the order of :data:`CAUSES`; the first
-that the numbers show is the one that is named.
+What is measured is what :func:`chainrule.diagnose` measures; here it is compared with what is usual
+for the recipe. Every cause has advice of its own. They are looked for in the order of
+:data:`CAUSES`; the first that the numbers show is the one that is named.
 """
 
 from __future__ import annotations
@@ -12,20 +13,19 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.explain.faults_of_networks import alike_units
+
 if TYPE_CHECKING:
     from chainrule.network.network import Network
 
 GOOD = 0.85  # training rows read right; a network above that has no cause to look for
-SHUT = 0.05  # an output is shut if it is open on no more of the rows of its own digit
-ALIKE = 1e-6  # units whose weights differ by less, relative to the largest, are the same
 FADED = 0.3  # by how much of layer 1's the activations of the last hidden layer still vary
 ENOUGH = 10  # epochs after which hardly any output opens again
-SATURATED = 0.98  # |a| of tanh above which its derivative is below 0.04
-SAVED = "(--loss cross_entropy, or --recipe modern)"
+SATURATED = 0.01  # part of its range within which of an end an activation is nearly flat
 
 
 class Settings(Protocol):
-    """What of a recipe the causes are told from."""
+    """The part of a recipe from which the causes are found."""
 
     @property
     def init(self) -> str:
@@ -60,7 +60,7 @@ class Cause(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What causes are told from.
+    """The numbers from which causes are found.
 
     Attributes
     ----------
@@ -108,10 +108,8 @@ def cause(evidence: Evidence) -> Cause | None:
 def _symmetric_start(seen: Evidence) -> Cause | None:
     """Hidden units of one layer that are all the same."""
     for layer in range(1, seen.network.L):
-        W = seen.network.W[layer]
-        units = W.shape[1]
-        spread = float(np.ptp(W, axis=1).max())
-        if units > 1 and spread <= ALIKE * max(float(np.abs(W).max()), ALIKE):
+        units = seen.network.W[layer].shape[1]
+        if units > 1 and alike_units(seen.network.W[layer])[0] == units - 1:
             return Cause(
                 "symmetric start",
                 f"All {units} hidden units of layer {layer} have the same weights: they started "
@@ -171,7 +169,7 @@ def _ratio(times: float) -> str:
 def _never_open(seen: Evidence) -> tuple[int, int, int] | None:
     """(layer, units shut on every row, units) of the first hidden layer with most of them shut."""
     for layer in range(1, seen.network.L):
-        if seen.network.activations[layer].name == "relu":
+        if seen.network.activations[layer].is_shut_below_0:
             shut = int((~(seen.a[layer] > 0).any(axis=0)).sum())
             if shut > 0.5 * seen.a[layer].shape[1]:
                 return layer, shut, seen.a[layer].shape[1]
@@ -188,7 +186,7 @@ def _too_few_units(seen: Evidence) -> Cause | None:
     units = "1 unit" if min(hidden) == 1 else f"{min(hidden)} units"
     return Cause(
         "too few units",
-        f"Layer {layer} has {units}, through which {outputs} digits have to be told apart. Even "
+        f"Layer {layer} has {units}, through which {outputs} digits have to be distinguished. Even "
         f"of the training rows only {seen.right:.1%} are read right.",
         "Give the hidden layer more units: --hidden 100.",
     )
@@ -201,11 +199,14 @@ def _vanishing_gradients(seen: Evidence) -> Cause | None:
         return None
     varies = [float(a.std(axis=0).mean()) for a in seen.a]
     name = seen.recipe.activation
-    beyond = float((np.abs(seen.a[last]) > SATURATED).mean())
-    if name == "tanh" and beyond > 0.5:
+    low, high = seen.network.activations[last].range
+    near = SATURATED * (high - low)  # infinite, unless there are two ends
+    beyond = float(((seen.a[last] < low + near) | (seen.a[last] > high - near)).mean())
+    if np.isfinite(near) and beyond > 0.5:
         what = (
-            f"Of the activations of layer {last}, {beyond:.0%} are beyond ±{SATURATED}, where "
-            "tanh's derivative is below 0.04: hardly any error gets through to the layers below."
+            f"Of the activations of layer {last}, {beyond:.0%} are below {low + near:g} or above "
+            f"{high - near:g}, where {name} is nearly flat: hardly any error gets through to the "
+            "layers below."
         )
     elif 0 < varies[last] <= FADED * varies[1]:
         what = (
@@ -244,7 +245,7 @@ def _shut_outputs(seen: Evidence) -> Cause | None:
         f"there, so no error from these rows reaches {weights}; only changes in the layers below "
         f"can open {them} again."
     )
-    advice = f"Take an output that cannot be shut {SAVED}"
+    advice = "Take an output that cannot be shut (--loss cross_entropy, or --recipe modern)"
     if seen.network.L > 2:
         advice = (
             "Take one hidden layer (--hidden 100), or starting values that keep the scale with an "
@@ -254,8 +255,8 @@ def _shut_outputs(seen: Evidence) -> Cause | None:
         advice += ", or start as the article does (--init uniform)."
     elif len(seen.costs) < ENOUGH:
         advice = (
-            f"Train longer first: --epochs 20. After {len(seen.costs)} epoch"
-            f"{'s' * (len(seen.costs) != 1)} an output that is shut often opens again."
+            "Train longer first: --epochs 20. Some outputs that are shut in the first epochs "
+            "open again."
         )
     else:
         advice += (

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +14,7 @@ import typer
 
 from chainrule.base.whole_files import check_writable
 from chainrule.commands.report import epoch_line, last_line, print_report
+from chainrule.commands.tables import bad_input, check_new
 from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
 if TYPE_CHECKING:
@@ -85,6 +85,15 @@ def digits(
             show_default=False,
         ),
     ] = None,
+    trace: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Print test digit N, from 0, worked through the equations.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, and nothing else, to stdout.")
     ] = False,
@@ -111,6 +120,7 @@ def digits(
     }
     try:
         data, runs = _prepare(recipe, seed, options)
+        _check_trace(trace, len(data.X_test), as_json)
         _check_folder(out)
         _check_save(save, recipe, force)
         results = _train(runs, show_lines=not (as_json or quiet), silent=quiet)
@@ -120,6 +130,11 @@ def digits(
                 f"{failed.failure}. It reads {failed.correct} of {failed.total} test digits",
                 FAILED,
             )
+        if not quiet:
+            for run, result in zip(runs, results, strict=False):
+                if result.epochs:
+                    with suppress(KeyboardInterrupt):  # the network is to be stored
+                        result.findings = run.diagnose()
         unsaved = _save(save, results[0])
         pictures, problem = _draw(out, data, results)
     except CompilationError as error:
@@ -135,6 +150,10 @@ def digits(
         print_report(results, pictures, time.perf_counter() - started)
         if save is not None and unsaved is None:
             print(f"Network in {save}")
+    if trace is not None:
+        for run in runs[: len(results)]:
+            print(f"\nTest digit {trace}, a {data.y_test[trace]}, {run.recipe.name}:\n")
+            print(run.trace(trace))
     if unsaved is not None:
         fail(f"the network could not be stored: {unsaved}", FAILED)
     if problem is not None:
@@ -161,6 +180,15 @@ def _prepare(recipe: str, seed: int, options: dict[str, Any]) -> tuple[Any, list
         fail(str(error) or type(error).__name__, BAD_INPUT)
 
 
+def _check_trace(number: int | None, digits: int, as_json: bool) -> None:
+    if number is None:
+        return
+    if number >= digits:
+        fail(f"--trace: there is no test digit {number}; the last is {digits - 1}", BAD_INPUT)
+    if as_json:
+        fail("--trace prints text, and --json nothing but JSON; choose one", BAD_INPUT)
+
+
 def _check_folder(out: Path) -> None:
     """See, before anything takes time, that pictures can be written there."""
     try:
@@ -180,16 +208,8 @@ def _check_save(path: Path | None, recipe: str, force: bool) -> None:
         return
     if recipe == "both":
         fail("--save stores one network; choose --recipe article, modern or best", BAD_INPUT)
-    if path.is_dir():
-        fail(f"--save: {path} is a folder; name a file", BAD_INPUT)
-    if os.path.lexists(path) and not force:
-        fail(f"--save: {path} exists; name another file, or replace it with --force", BAD_INPUT)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_writable(path)
-    except OSError as error:
-        why = error.strerror or error
-        fail(f"--save: the folder {path.parent} cannot be written: {why}", BAD_INPUT)
+    with bad_input():
+        check_new([path], force, "--save")
 
 
 def _save(path: Path | None, result: Result) -> Exception | None:
@@ -287,8 +307,12 @@ def _as_object(results: list[Result], pictures: list[Path], many: bool) -> dict[
             "kept_epoch": result.kept_epoch,
             "confusion_matrix": result.confusion.tolist(),
             "no_answer": result.no_answer.tolist(),
-            "dead_outputs": result.dead_outputs,
+            "shut_outputs": result.shut_outputs,
             "cause": None if result.cause is None else result.cause._asdict(),
+            "findings": [
+                {"code": each.code, "message": each.message, "advice": each.advice}
+                for each in result.findings
+            ],
             "seconds": result.seconds,
             "pictures": [str(path) for path in pictures],
         }

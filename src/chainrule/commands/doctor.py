@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from chainrule.commands.tables import DateFormat, Missing, reading_of
-from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
+from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail, printable
 
 if TYPE_CHECKING:
     from chainrule.tables.columns import Column
@@ -84,7 +84,7 @@ def doctor(
         if task is not None:
             found_task, reason = task, "as you said"
         with _busy(f"looking at {len(frame):,} rows"):
-            columns = kinds_of(frame, target)
+            columns = kinds_of(frame, target, reading.missing)
             found = findings(frame, target, found_task, columns, learnt.marks)
     except KeyboardInterrupt:
         fail("stopped", INTERRUPTED)
@@ -145,7 +145,7 @@ def _print(look: _Look) -> None:
     console.print(
         Text.assemble(
             f"{size}, {len(columns):,} column{'s' * (len(columns) != 1)} to learn from. Target ",
-            (look.target, "bold"),
+            (printable(look.target), "bold"),
             f": {look.task}, since {reason}."
             if reason != "as you said"
             else f": {look.task}, {reason}.",
@@ -162,7 +162,7 @@ def _print(look: _Look) -> None:
         left_out = each.kind in ("constant", "identifier")
         note = (each.note + "; left out" if each.note else "left out") if left_out else each.note
         listing.add_row(
-            Text(each.name),
+            Text(printable(each.name)),
             Text(each.kind, style="dim" if left_out else ""),
             f"{each.missing:,}" if each.missing else "",
             f"{each.distinct:,}",
@@ -183,7 +183,8 @@ def _print(look: _Look) -> None:
         for item in those:
             alike.setdefault((item.what, item.advice), []).append(item.column or "")
         for (what, advice), names in list(alike.items())[:30]:
-            where = ", ".join(names[:6]) + (f" and {len(names) - 6:,} more" * (len(names) > 6))
+            more = f" and {len(names) - 6:,} more" * (len(names) > 6)
+            where = printable(", ".join(names[:6])) + more
             listing.add_row(
                 Text(mark, style=style),
                 Text.assemble((where + ": " if where else "", "bold"), _sentence(what, where), "\n")

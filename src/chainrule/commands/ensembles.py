@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from chainrule.network.network import Network
 from chainrule.training.loop import Epoch
 from chainrule.training.train import History
+
+CHECK = 0.1  # seconds between looks for Ctrl-C
 
 
 def join(networks: Sequence[Network], whole: Network) -> None:
@@ -90,6 +92,11 @@ class Together:
                 for k in range(len(self.networks))
             ]
             try:
+                running = set(waiting)
+                while running:  # in short waits: not every system ends a long one for Ctrl-C
+                    done, running = wait(running, CHECK, FIRST_EXCEPTION)
+                    for one in done:
+                        one.result()  # raises what it raised
                 return [one.result() for one in waiting]
             except BaseException:
                 self._stopped.set()

@@ -23,16 +23,20 @@ from chainrule.commands.estimates import NAMES, interval, metric, number, share
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from chainrule.commands.importances import Importance
+
 from chainrule.commands.evaluation import Evaluation
 
 MOST_CLASSES = 20  # in the confusion matrix
 MOST_POINTS = 4000  # in a scatter plot
+MOST_BARS = 20  # columns whose importance is shown
 BLUE, ORANGE, GREY = "#1f4e79", "#d9822b", "#8a8a8a"
 STYLE = """
 :root { color-scheme: light dark; --ink: #222; --paper: #fff; --soft: #666; --line: #d0d0cc;
-  --faint: #eceae4; }
+  --faint: #eceae4; --bar: #1f4e79; --tint: 84,130,175; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e4df; --paper: #1b1b1a; --soft: #a5a29b;
-  --line: #4a4945; --faint: #33322f; } }
+  --line: #4a4945; --faint: #33322f; --bar: #7fa8d1; --tint: 58,98,138; }
+  img { filter: invert(.895) hue-rotate(180deg); } }
 body { font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; color: var(--ink);
   max-width: 60rem; margin: 2.5rem auto; padding: 0 1.25rem; background: var(--paper); }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .3rem; overflow-wrap: anywhere; }
@@ -45,15 +49,22 @@ th, td { padding: .3rem .75rem; text-align: right; border-bottom: 1px solid var(
 th { font-weight: 600; } th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td:first-child { overflow-wrap: break-word; min-width: 7rem; max-width: 18rem; }
 .wide { overflow-x: auto; }
+.bars td { vertical-align: bottom; white-space: nowrap; }
+.bars td:first-child { width: 26rem; max-width: 26rem; min-width: 8rem; white-space: normal; }
+.bars span { display: block; height: .5rem; min-width: 1px; margin: .2rem 0 .15rem;
+  background: var(--bar); }
+.side { display: flex; flex-wrap: wrap; gap: 1rem; } .side img { flex: 1 1 20rem; min-width: 0; }
 .matrix td { border: 1px solid var(--paper); min-width: 2.4rem; text-align: center;
   max-width: 9rem; }
 .matrix th { max-width: 9rem; overflow-wrap: break-word; text-align: center; font-size: .85rem; }
 .matrix tbody th { text-align: right; min-width: 4rem; }
-.matrix td.right { outline: 2px solid #1f4e79; outline-offset: -2px; font-weight: 600; }
-img { max-width: 100%; height: auto; display: block; background: #fff; }
+.matrix td.none { color: var(--soft); }
+.matrix td.right { outline: 2px solid var(--bar); outline-offset: -2px; font-weight: 600; }
+img { width: 34rem; max-width: 100%; height: auto; display: block; background: #fff; }
 footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
 @media (max-width: 40rem) { body { margin: 1.25rem auto; padding: 0 .9rem; }
-  th, td { padding: .3rem .5rem; } }
+  th, td { padding: .3rem .4rem; } table { font-size: .88rem; }
+  td:first-child { min-width: 5.5rem; } }
 @media print { body { margin: 0; } h2 { break-after: avoid; } img, table { break-inside: avoid; } }
 """
 
@@ -64,7 +75,8 @@ def write_page(
     *,
     title: str,
     facts: Mapping[str, Any],
-    baselines: Mapping[str, Mapping[str, float]] | None = None,
+    baselines: Mapping[str, Mapping[str, float] | None] | None = None,
+    importances: Sequence[Importance] = (),
     y: ArrayLike | None = None,
     predicted: ArrayLike | None = None,
     model: Any = None,
@@ -79,8 +91,10 @@ def write_page(
     title : str
     facts : dict of str to anything
         A line each below the title: model, data and so on.
-    baselines : dict of str to dict, optional
-        Metrics of what the model is compared with, by the baseline's name.
+    baselines : dict of str to (dict or None), optional
+        Metrics of what the model is compared with, by the baseline's name; None: not known.
+    importances : sequence of Importance, default=()
+        Of the columns, the largest first.
     y, predicted : (n,) array-like, optional
         Of a regression, for the pictures of its errors.
     model : estimator or Pipeline, optional
@@ -105,7 +119,11 @@ def write_page(
     else:
         parts += ["<h2>How far off it is</h2>", _residual_table(evaluation)]
         if y is not None and predicted is not None:
-            parts.append(_picture(residuals(y, predicted), "Predicted against true, and errors"))
+            left, right = residuals(y, predicted)
+            pictures = _picture(left, "Predicted against true"), _picture(right, "Errors")
+            parts.append(f'<div class="side">{"".join(pictures)}</div>')
+    if importances:
+        parts += ["<h2>Which columns it relies on</h2>", _importances(evaluation, importances)]
     if model is not None and (figure := learning_curve(model)) is not None:
         parts += ["<h2>How it was trained</h2>", _picture(figure, "Loss by epoch")]
     from chainrule.base.version import __version__
@@ -122,19 +140,74 @@ def write_page(
         file.write(page.encode("utf-8", "replace"))
 
 
-def _metrics_table(evaluation: Evaluation, baselines: Mapping[str, Mapping[str, float]]) -> str:
-    head = ["", "model", f"{evaluation.level:.0%} interval", *baselines, "better is"]
+def _metrics_table(
+    evaluation: Evaluation, baselines: Mapping[str, Mapping[str, float] | None]
+) -> str:
+    known = {name: metrics for name, metrics in baselines.items() if metrics is not None}
+    head = ["", "model", f"{evaluation.level:.0%} interval", *known]
     rows = []
     for name, estimate in evaluation.metrics.items():
         label, better = NAMES.get(name, (name, ""))
-        others = [metric(name, metrics.get(name)) for metrics in baselines.values()]
+        label += {"higher": " ↑", "lower": " ↓"}.get(better, "")
+        others = [metric(name, metrics.get(name)) for metrics in known.values()]
         value = metric(name, estimate.value)
-        rows.append([label, value, interval(name, estimate), *others, better])
+        around = interval(name, estimate).replace(" to ", "\u00a0to ")  # two lines at most
+        rows.append([label, value, around, *others])
     note = (
-        f'<p class="quiet">{evaluation.n:,} rows. The intervals are bootstrap percentiles: how '
-        "much the number would vary with other rows of the same kind.</p>"
+        f'<p class="quiet">{evaluation.n:,} rows; ↑ higher is better, ↓ lower is. The intervals '
+        "are bootstrap percentiles: how much the number would vary with other rows of the same "
+        f"kind.{_compared(evaluation, baselines)}</p>"
     )
     return _table(head, rows) + note
+
+
+def _compared(evaluation: Evaluation, baselines: Mapping[str, Mapping[str, float] | None]) -> str:
+    """What the baselines are, and which of them are not known."""
+    classes = evaluation.task == "classification"
+    what = {
+        "trivial": "always says "
+        + ("the class that was commonest in training" if classes else "the mean of the training"),
+        "linear": "is a linear model on the same columns, trained on the same rows",
+    }
+    said = "".join(
+        f" <b>{escape(name)}</b> {escape(what.get(name, 'is compared with'))}."
+        for name, metrics in baselines.items()
+        if metrics is not None
+    )
+    unknown = [name for name, metrics in baselines.items() if metrics is None]
+    if unknown:
+        said += (
+            f" How well a {escape(' and a '.join(unknown))} model would do is unknown: the model's "
+            "file does not hold it."
+        )
+    return said
+
+
+def _importances(evaluation: Evaluation, found: Sequence[Importance]) -> str:
+    """A bar for each column, with how much more the model errs without it."""
+    numbers = evaluation.task == "regression"
+    loss = "mean absolute error" if numbers else "log loss"
+    most = max((each.increase.value for each in found), default=0.0)
+    digits = int(np.clip(2 - np.floor(np.log10(most)), 0, 6)) if most > 0 else 2
+    rows = []
+    for each in found[:MOST_BARS]:
+        value, low, high = (
+            f"{round(part, digits) + 0.0:+,.{digits}f}".replace("-", "−") for part in each.increase
+        )
+        width = 100 * max(each.increase.value, 0) / most if most > 0 else 0
+        rows.append(
+            f'<tr><td>{escape(each.column)}<span style="width:{width:.1f}%"></span></td>'
+            f"<td>{value}</td><td>{low} to {high}</td></tr>"
+        )
+    rest = f" The {MOST_BARS} that matter most of {len(found)}." if len(found) > MOST_BARS else ""
+    return (
+        f"<p>How much the {loss} grows when a column's values are shuffled among the rows, so that "
+        "they say nothing any more. Of columns that say the same, each can stand in for the other, "
+        f"and none seems to matter.{rest}</p>"
+        '<div class="wide"><table class="bars"><thead><tr><th>column</th>'
+        f"<th>growth</th><th>{evaluation.level:.0%} interval</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -161,11 +234,10 @@ def _matrix(evaluation: Evaluation) -> str:
     for i, name in zip(shown, names, strict=True):
         cells = []
         for j in shown:
-            share = shares[i, j]
-            tint = tuple(round(255 + share * (c - 255)) for c in (84, 130, 175))
-            style = f"background:rgb{tint};color:#222" if counts[i, j] else "color:#aaa"
-            mark = ' class="right"' if i == j else ""
-            cells.append(f'<td{mark} style="{style}">{counts[i, j]:,}</td>')
+            style = f' style="background:rgba(var(--tint),{shares[i, j]:.2f})"'
+            marks = ["right"] * bool(i == j) + ["none"] * bool(counts[i, j] == 0)
+            mark = f' class="{" ".join(marks)}"' if marks else ""
+            cells.append(f"<td{mark}{style if counts[i, j] else ''}>{counts[i, j]:,}</td>")
         lines.append(f"<th>{name}</th>" + "".join(cells))
     body = "".join(f"<tr>{line}</tr>" for line in lines[1:])
     return (
@@ -222,20 +294,19 @@ def png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Any]]:
+def _figure(width: float, height: float) -> tuple[Figure, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = list(figure.subplots(1, columns, squeeze=False)[0])
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.spines[["left", "bottom"]].set_color(GREY)
-    return figure, axes
+    ax = figure.subplots()
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(GREY)
+    return figure, ax
 
 
 def calibration(evaluation: Evaluation) -> Figure:
     """Observed frequency by predicted probability, a dot a bin; its size says how many rows."""
-    figure, (ax,) = _figure(5.2, 4.4)
+    figure, ax = _figure(5.2, 4.4)
     bins = evaluation.calibration
     x, y = [b["predicted"] for b in bins], [b["observed"] for b in bins]
     most = max(b["rows"] for b in bins)
@@ -250,8 +321,8 @@ def calibration(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def residuals(y: ArrayLike, predicted: ArrayLike) -> Figure:
-    """Predicted against true values, and how the errors are distributed.
+def residuals(y: ArrayLike, predicted: ArrayLike) -> tuple[Figure, Figure]:
+    """Predicted against true values; how the errors are distributed.
 
     Parameters
     ----------
@@ -261,7 +332,7 @@ def residuals(y: ArrayLike, predicted: ArrayLike) -> Figure:
     truth, said = np.asarray(y, np.float64), np.asarray(predicted, np.float64)
     error = said - truth
     some = np.unique(np.linspace(0, len(truth) - 1, min(len(truth), MOST_POINTS)).astype(int))
-    figure, (left, right) = _figure(9, 4.2, columns=2)
+    (first, left), (second, right) = _figure(4.8, 4), _figure(4.8, 4)
     drawn = np.concatenate([truth[some], said[some]])
     low, high = drawn.min(), drawn.max()
     left.plot([low, high], [low, high], color=GREY, linewidth=1, linestyle=(0, (4, 2)))
@@ -274,7 +345,7 @@ def residuals(y: ArrayLike, predicted: ArrayLike) -> Figure:
     right.hist(error, bins=np.linspace(low, high, 41), color=BLUE)
     right.axvline(0, color=ORANGE, linewidth=1.5, linestyle=(0, (4, 2)))
     right.set(xlabel="predicted − true (the inner 99 %)", ylabel="rows")
-    return figure
+    return first, second
 
 
 def learning_curve(model: Any) -> Figure | None:
@@ -285,7 +356,7 @@ def learning_curve(model: Any) -> Figure | None:
     from chainrule.monitoring.callbacks import best_epoch
     from chainrule.monitoring.displays import LossCurveDisplay
 
-    figure, (ax,) = _figure(7, 3.8)
+    figure, ax = _figure(5.6, 3.6)
     history = last.history_
     if last.scoring == "loss":  # then the score is the loss once more
         history = [{**record, "validation_score": None} for record in history]

@@ -11,27 +11,29 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from chainrule.commands.baselines import described
 from chainrule.commands.evaluation import RESAMPLES, Evaluation
+from chainrule.commands.judging import judge
 from chainrule.commands.options import option, parameters
-from chainrule.commands.predicting import judge, predict_frame
+from chainrule.commands.predicting import predict_frame
 from chainrule.commands.preparing import Table
 from chainrule.commands.values import check_numbers, check_value, of_options
-from chainrule.equations.losses import quantile
-from chainrule.estimators.tabular import ESTIMATORS, tabular_pipeline
+from chainrule.estimators.tabular import ESTIMATORS, LARGEST, tabular_pipeline
 from chainrule.tables.cells import listed
 from chainrule.tables.levels import level
 
 if TYPE_CHECKING:
+    from chainrule.explain.findings import Finding
     from chainrule.files.resuming import Resume
 
-# Remarks that help nobody here: skrub's on short texts, ours on tables of fewer rows than a batch.
+# Warnings of no use here: skrub's on short texts, ours on tables of fewer rows than a batch.
 IDLE = ("too small to fit a truncated SVD", "`batch_size`")
 STOPPED = "Training interrupted by user."
 OnEpoch = Callable[[str, int, Mapping[str, Any]], Any]  # (part, most epochs, record)
@@ -56,6 +58,10 @@ class Trained:
     notices : list of str
     seconds : float
         That the training took.
+    findings : list of Finding
+        What `chainrule.diagnose` says of it.
+    compared_with : dict
+        What the model's file keeps of the baselines; see `chainrule.commands.baselines`.
     """
 
     model: Any
@@ -65,6 +71,8 @@ class Trained:
     interrupted: bool
     notices: list[str]
     seconds: float
+    findings: list[Finding] = field(default_factory=list)
+    compared_with: dict[str, Any] = field(default_factory=dict)
 
 
 class Plan(NamedTuple):
@@ -171,9 +179,11 @@ def make(
         unknown = [str(name) for name in weights if str(name) not in by_name]
         if unknown:
             raise ValueError(f"{called}: there is no class {listed(unknown)}")
-        negative = [str(name) for name, weight in weights.items() if not weight >= 0]
-        if negative:
-            raise ValueError(f"{called}: the weight of {listed(negative)} must be at least 0")
+        outside = [str(name) for name, weight in weights.items() if not 0 <= weight <= LARGEST]
+        if outside:
+            raise ValueError(
+                f"{called}: the weight of {listed(outside)} must be from 0 to {LARGEST:g}"
+            )
         given["class_weight"] = {by_name[str(name)]: weights[name] for name in weights}
     fewest = min(len(rows) for rows, _ in plan.parts)
     fraction = given.get("validation_fraction", 0.1)
@@ -183,29 +193,42 @@ def make(
         given["early_stopping"] = False
         table.notices.append(f"{fewest:,} rows are too few to hold some out to stop by")
     model = tabular_pipeline(
-        table.task, kinds=table.kinds, max_levels=table.max_levels, random_state=seed, **given
+        table.task,
+        kinds=table.kinds,
+        max_levels=table.max_levels,
+        missing_texts=table.missing_texts,
+        random_state=seed,
+        **given,
     )
     estimator = model[-1]
     try:
         estimator._validate_params()
         estimator._check_combination()
         estimator._optimizer()
-        if table.task == "regression" and estimator._levels():
-            quantile(estimator._levels())
+        if table.task == "regression":
+            estimator._levels()
         if isinstance(estimator.scoring, str) and estimator.scoring != "loss":
             check_scorer(estimator.scoring)
     except (ValueError, TypeError) as error:
         message = str(error).replace(f" of {type(estimator).__name__}", "")
         message = re.sub(r"The '(\w+)' parameter", r"\1", message)
         raise ValueError(of_options(message, written)) from None
+    if table.task == "regression":
+        domain = estimator._loss().domain
+        wrong = np.flatnonzero(~domain.holds(table.y))
+        if len(wrong):
+            raise ValueError(
+                f"{written.get('loss', '--loss')} {estimator.loss} needs a target {domain}; "
+                f"{table.target!r} is {table.y[wrong[0]]:g} in row {table.rows[wrong[0]] + 1:,}"
+            )
     if estimator.early_stopping:
         held = int(np.ceil(estimator.validation_fraction * fewest))
         if not needed <= held <= fewest - needed:
             called = written.get("validation_fraction", "--validation-fraction")
             raise ValueError(
-                f"{called}: {held:,} of {fewest:,} rows to stop by, and {fewest - held:,} to learn "
-                f"from; there must be at least {needed} of each (--no-early-stopping holds out "
-                "none)"
+                f"{called}: {held:,} of {fewest:,} rows would be held out for early stopping, "
+                f"which leaves {fewest - held:,} to learn from; there must be at least {needed} of "
+                "each (--no-early-stopping holds out none)"
             )
     return model
 
@@ -263,13 +286,16 @@ def train(
     tested: list[NDArray[Any]] = []
     predictions: dict[str, list[Any]] = {"": [], "trivial": [], "linear": []}
     interrupted, final, rows = False, model, np.arange(len(table.y))
+    compared_with: dict[str, Any] = {}
     for i, (rows, held) in enumerate(plan.parts):
         part = f"fold {i + 1} of {len(plan.parts)}" if plan.folds else "training"
         final, interrupted = _fit(clone(model), table, rows, part, on_epoch, notices, keep)
         if interrupted and plan.folds:
             break
         try:
-            parts = _with_baselines(final, table, rows) if len(held) else {}
+            parts = _with_baselines(final, table, rows)
+            compared_with = described(parts)
+            parts = parts if len(held) else {}
             said = {name: predict_frame(each, table.X.iloc[held]) for name, each in parts.items()}
         except KeyboardInterrupt:
             interrupted = True
@@ -281,6 +307,10 @@ def train(
     if plan.folds and not interrupted:
         rows = np.arange(len(table.y))
         final, interrupted = _fit(clone(model), table, rows, "all rows", on_epoch, notices)
+        try:
+            compared_with = described(_with_baselines(final, table, rows))
+        except KeyboardInterrupt:
+            interrupted = True
     seconds = time.perf_counter() - started
     found: dict[str, Evaluation] = {}
     truth = table.y[np.concatenate([np.empty(0, np.int64), *tested])]
@@ -300,7 +330,30 @@ def train(
         interrupted=interrupted,
         notices=list(dict.fromkeys(notices)),
         seconds=seconds,
+        findings=[] if interrupted else _diagnosed(final, table, rows, plan),
+        compared_with=compared_with,
     )
+
+
+def _diagnosed(model: Any, table: Table, rows: NDArray[Any], plan: Plan) -> list[Finding]:
+    """What is found in the training; a diagnosis that cannot be made must not cost the model."""
+    from chainrule.explain.diagnosing import diagnose
+    from chainrule.explain.evidence import MOST_ROWS
+
+    def some(chosen: NDArray[Any]) -> tuple[Any, Any]:
+        if len(chosen) > MOST_ROWS:
+            chosen = np.sort(np.random.default_rng(0).choice(chosen, MOST_ROWS, replace=False))
+        return table.X.iloc[chosen], table.y[chosen]
+
+    held = {}
+    if not plan.folds and len(plan.parts[0][1]):
+        held = dict(zip(("X_val", "y_val"), some(plan.parts[0][1]), strict=True))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return diagnose(model, *some(rows), **held)
+    except (ValueError, ArithmeticError, MemoryError, KeyboardInterrupt):
+        return []
 
 
 def _judged(

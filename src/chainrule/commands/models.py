@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chainrule.commands.terminal import BAD_INPUT, FAILED, fail
+from chainrule.commands.terminal import BAD_INPUT, FAILED, fail, printable
 
 if TYPE_CHECKING:
     from chainrule.exports.exporting import Exported
@@ -43,7 +43,7 @@ SAMPLE_ROWS = 10_000
 HINTS = {
     "c": "To check it where it is used: cc -std=c99 -DCHAINRULE_TEST {name} -lm && ./a.out",
     "js": "To check it where it is used: node -e "
-    "\"import('./{name}').then(m => console.log(m.check()))\"",
+    "\"import('{name}').then(m => console.log(m.check()))\"",
     "python": "To check it where it is used: python {name}",
 }
 
@@ -99,7 +99,7 @@ def _show(found: list[tuple[str, list[tuple[str, str]]]]) -> None:
 
 def _visible(text: Any) -> str:
     """A text from a file, without what could steer a terminal."""
-    return "".join(sign if sign.isprintable() else "·" for sign in str(text).replace("\n", " "))
+    return printable(str(text).replace("\n", " "))
 
 
 def export(
@@ -123,7 +123,9 @@ def export(
             metavar="DATA", help="A table to compare predictions on; its first 10,000 rows."
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace a file that is there.")
+    ] = False,
     double: Annotated[
         bool,
         typer.Option("--double", help="ONNX: take numbers in double precision."),
@@ -160,8 +162,11 @@ def export(
                 fail(f"standard output could not be written: {error.strerror}", FAILED)
         if not quiet:
             print(_agreement(written, sample), file=sys.stderr)
+            _note(written)
         return
     written = _written(model, output, format, sample, force, double)
+    if not quiet:
+        _note(written)
     if as_json:
         print(
             json.dumps(
@@ -171,6 +176,7 @@ def export(
                     "largest_difference": written.difference,
                     "rows": written.rows,
                     "sample": sample,
+                    "remarks": list(written.remarks),
                 }
             )
         )
@@ -180,7 +186,16 @@ def export(
         if written.format == "onnx":
             print(_ends(written.path))
         else:
-            print(HINTS[written.format].format(name=written.path))
+            within = written.format == "js" and not written.path.is_absolute()
+            name = f"./{written.path}" if within else written.path
+            print(HINTS[written.format].format(name=name))
+
+
+def _note(written: Exported) -> None:
+    from chainrule.commands.tables import note
+
+    for remark in written.remarks:
+        note(remark)
 
 
 def _written(

@@ -80,7 +80,7 @@ TABLE_DEFAULTS: dict[str, Any] = {
     "standardize": None,  # false, or "target" in a regression
 }
 
-# Where the docstring speaks of Python, or at length.
+# Where the docstring is about Python, or long.
 ABOUT = {
     "hidden_layer_sizes": "Units in each hidden layer, such as 64,32; none for no hidden layer",
     "activation": "Of the hidden layers, one for all or one each: relu, tanh, gelu and others",
@@ -342,7 +342,6 @@ def read_config(path: Path, others: Mapping[str, Any]) -> dict[str, Any]:
         The file cannot be read, is no TOML, or holds an unknown name; the message suggests the
         nearest.
     """
-    import difflib
     import tomllib
 
     try:
@@ -362,8 +361,10 @@ def read_config(path: Path, others: Mapping[str, Any]) -> dict[str, Any]:
             instead = f"; use {LEFT_OUT[name]}" if LEFT_OUT[name] else ""
             raise ValueError(f"{path}: {name} cannot be set here{instead}")
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else "chainrule train --help lists them"
+            from chainrule.base.validation import nearest
+
+            near = nearest(name, known)
+            hint = f"did you mean {near!r}?" if near else "chainrule train --help lists them"
             raise ValueError(f"{path}: there is no setting {written!r}; {hint}")
         settings[name] = value
     return settings

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from chainrule.base.whole_files import whole_file
+from chainrule.equations.losses import LOSSES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,10 +135,11 @@ def curves(results: Sequence[Result]) -> Figure:
         accuracy = [record.accuracy for record in result.epochs]
         cost = [record.cost for record in result.epochs]
         kept = epochs[-1] if result.kept_epoch is None else result.kept_epoch
-        name, loss = result.recipe.name, result.recipe.loss.replace("_", " ")
+        loss = LOSSES[result.recipe.loss]
+        name, metric = result.recipe.name, loss.metric or loss.name.replace("_", " ")
         for axes, values, label in (
             (left, accuracy, f"{name}: {accuracy[kept]:.4f} (epoch {kept})"),
-            (right, cost, f"{name}: {loss}"),
+            (right, cost, f"{name}: {metric}"),
         ):
             axes.plot(epochs, values, linewidth=1.8, label=label, **line)
             axes.plot(kept, values[kept], "o", color=line["color"], markersize=5)

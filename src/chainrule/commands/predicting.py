@@ -1,4 +1,4 @@
-"""What the commands predict and evaluate do: a stored model on a table, in blocks of rows.
+"""What the command predict does: a stored model on a table, in blocks of rows.
 
 Nothing is printed here. Every error that a user can cause is a ValueError with a message for
 them.
@@ -7,20 +7,20 @@ them.
 from __future__ import annotations
 
 import os
-import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.commands.evaluation import RESAMPLES, Evaluation, evaluate_classes, evaluate_numbers
 from chainrule.estimators.tabular import MISSING
-from chainrule.tables.cells import as_numbers, as_strings, listed
-from chainrule.tables.columns import marks_in, present
-from chainrule.tables.levels import as_levels, nearly
+from chainrule.tables.cells import listed
+from chainrule.tables.columns import marks_in
+from chainrule.tables.levels import UnseenLevelWarning, unseen_in_words
 from chainrule.tables.types import Reading
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class Stored:
         How the cells of these columns were spelled in training.
     labels : dict
         Which text each class was; see `chainrule.commands.preparing.Table`.
+    compared_with : anything
+        What the file has of baselines; see `chainrule.commands.baselines`.
     """
 
     path: str
@@ -61,6 +63,7 @@ class Stored:
     known: set[str] = field(default_factory=set)
     reading: Reading = field(default_factory=Reading)
     labels: dict[str, Any] = field(default_factory=dict)
+    compared_with: Any = None
 
     @property
     def is_classifier(self) -> bool:
@@ -111,25 +114,26 @@ def stored_at(path: str | os.PathLike[str], model: Any) -> Stored:
             f"{os.fspath(path)} does not know the names of its columns, so it cannot be matched "
             "with a table; fit it to a data frame, or predict with it in Python"
         )
-    told = header.get("metadata") or {}
-    types = told.get("types") or {}
+    metadata = header.get("metadata") or {}
+    types = metadata.get("types") or {}
     kinds = getattr(first, "kinds_", {})
     needed = {name: _type(types.get(name), kinds.get(name, "numeric")) for name in names}
-    learnt = Reading.of(told)
+    learnt = Reading.of(metadata)
     formats = {
         name: format
         for name, format in learnt.formats.items()
-        if name == told.get("target") or needed.get(name) == format.type
+        if name == metadata.get("target") or needed.get(name) == format.type
     }
     return Stored(
         path=os.fspath(path),
         estimator=model,
-        target=told.get("target"),
+        target=metadata.get("target"),
         needed=needed,
-        target_type=told.get("target_type"),
-        known={*types, *told.get("ignored", ())},
+        target_type=metadata.get("target_type"),
+        known={*types, *metadata.get("ignored", ())},
         reading=learnt._replace(formats=formats),
-        labels=told.get("labels") or {},
+        labels=metadata.get("labels") or {},
+        compared_with=metadata.get("compared_with"),
     )
 
 
@@ -195,38 +199,14 @@ class Counts:
         model : Pipeline
         """
         levels = getattr(model[0], "levels_", {}) if self.unseen else {}
-        said = [_unseen(name, counts, levels[name]) for name, counts in self.unseen.items()]
+        said = [
+            unseen_in_words(name, counts, levels[name], MISSING)
+            for name, counts in self.unseen.items()
+        ]
         for name, counts in self.marks.items():
             shown = ", ".join(f"{text!r} ({n:,})" for text, n in counts.items())
             said.append(f"column {name!r}: cells taken for missing: {shown}")
         return said
-
-
-def _unseen(column: str, counts: Counter[str], known: list[str]) -> str:
-    counts = counts.copy()
-    missing = counts.pop(MISSING, 0)
-    said = []
-    if counts:
-        shown = [_shown_level(each, n, known) for each, n in counts.most_common(5)]
-        more = f" and {len(counts) - 5:,} more" if len(counts) > 5 else ""
-        said.append(
-            f"{_rows(sum(counts.values()))} with levels never seen in training, which count as "
-            f"none of those known: {', '.join(shown)}{more}"
-        )
-    if missing:
-        said.append(f"{_rows(missing)} without a value, as never in training")
-    return f"column {column!r}: {'; '.join(said)}"
-
-
-def _shown_level(level: str, rows: int, known: list[str]) -> str:
-    near = nearly(level, known)
-    but = "" if near is None else f", {near[0]!r} but for {near[1]}"
-    shown = re.sub(" {2,}", lambda blanks: "\u2423" * len(blanks[0]), level[:60])
-    return f"{shown!r} ({rows:,}{but})"
-
-
-def _rows(n: int) -> str:
-    return f"{n:,} row{'s' * (n != 1)}"
 
 
 def predict_file(
@@ -278,7 +258,7 @@ def predict_file(
     counts = Counts()
     names = added_names(stored, prediction_column, probability_prefix)
     with writer(out, format, overwrite=overwrite) as file:
-        for typed, text in _blocks(stored, source, {}, rejects, counts, table, query):
+        for typed, text in table_blocks(stored, source, {}, rejects, counts, table, query):
             frame = text.copy(deep=False)
             new, counts.renamed = _free_names(names, list(frame))
             X = typed[list(stored.needed)]
@@ -361,7 +341,7 @@ def _free_names(
     return [name if asked else renamed[name] for name, asked in names], renamed
 
 
-def _blocks(
+def table_blocks(
     stored: Stored,
     source: Any,
     more: dict[str, str | None],
@@ -391,14 +371,13 @@ def _blocks(
             else types
         )
     read = [name for name, type in wanted.items() if type in ("number", "date", "boolean")]
-    counting = _Counting(rejects, counts)
-    with counting:
+    with _counting(rejects, counts) as count:
         first = True
         for typed, text in blocks(
             source,
             rows=_block_rows(stored.estimator),
             types=types,
-            rejects=None if rejects is None else counting,
+            rejects=count,
             with_text=True,
             reading=stored.reading._replace(formats=formats),
             **where,
@@ -428,33 +407,21 @@ def _check_columns(stored: Stored, names: list[str], wanted: dict[str, str | Non
         )
 
 
-class _Counting:
-    """Writes rejected rows to a new CSV file, and counts them."""
+@contextmanager
+def _counting(rejects: str | None, counts: Counts) -> Iterator[Any]:
+    """What to do with rows that cannot be read: count them and write them to a file, or None."""
+    if rejects is None:
+        yield None
+        return
+    from chainrule.tables.reading import rejects_file
 
-    def __init__(self, path: str | None, counts: Counts) -> None:
-        self._path, self._counts = path, counts
+    with rejects_file(rejects) as write:
 
-    def __enter__(self) -> None:
-        if self._path is None:
-            return
-        import csv
+        def count(reject: Reject) -> None:
+            counts.rejected += 1
+            write(reject)
 
-        try:
-            self._file = open(self._path, "x", encoding="utf-8", newline="")
-        except FileExistsError:
-            raise ValueError(f"{self._path} exists; choose another file for the rejects") from None
-        except OSError as error:
-            raise ValueError(f"{self._path} cannot be written: {error.strerror}") from None
-        self._lines = csv.writer(self._file, lineterminator="\n")
-        self._lines.writerow(["file", "line", "column", "message", "row"])
-
-    def __call__(self, reject: Reject) -> None:
-        self._counts.rejected += 1
-        self._lines.writerow(reject)
-
-    def __exit__(self, *details: object) -> None:
-        if self._path is not None:
-            self._file.close()
+        yield count
 
 
 def predictions(model: Any, X: pd.DataFrame) -> dict[str, NDArray[Any]]:
@@ -469,7 +436,7 @@ def predictions(model: Any, X: pd.DataFrame) -> dict[str, NDArray[Any]]:
     -------
     dict of str to (n,) array
         "prediction", and "probability_<class>" of a classifier; "quantile_<level>" of a regressor
-        with several, whose middle one is the prediction; "deviation" of one with loss "gaussian".
+        with several, whose middle one is the prediction; "deviation" of one that predicts it.
     """
     if not len(X):
         X = X.reindex([0])  # estimators take no empty tables
@@ -479,7 +446,8 @@ def predictions(model: Any, X: pd.DataFrame) -> dict[str, NDArray[Any]]:
         values, others = values[:, values.shape[1] // 2], values
     elif predicts_deviation(model):
         last = model[-1] if hasattr(model, "steps") else model
-        Z = model[:-1].transform(X) if hasattr(model, "steps") else X
+        with counted_already():
+            Z = model[:-1].transform(X) if hasattr(model, "steps") else X
         others = last.predict(Z, return_std=True)[1][:, None]
     columns = [] if others is None else list(others.T)
     return {"prediction": values} | dict(zip(_other_names(model), columns, strict=True))
@@ -488,144 +456,24 @@ def predictions(model: Any, X: pd.DataFrame) -> dict[str, NDArray[Any]]:
 def predicts_deviation(model: Any) -> bool:
     """Whether a fitted regressor predicts a deviation beside each number."""
     last = model[-1] if hasattr(model, "steps") else model
-    return getattr(last, "loss", None) == "gaussian"
+    return hasattr(last, "_predicts_deviation") and last._predicts_deviation()
 
 
 def predict_frame(model: Any, X: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """(predictions, probabilities or None for a regressor)."""
-    if not hasattr(model, "classes_"):
-        return model.predict(X), None
-    chances = model.predict_proba(X)
+    with counted_already():
+        if not hasattr(model, "classes_"):
+            return model.predict(X), None
+        chances = model.predict_proba(X)
     return model.classes_[chances.argmax(axis=1)], chances
 
 
-@dataclass
-class Judged:
-    """An evaluation, and what it is of.
-
-    Attributes
-    ----------
-    evaluation : Evaluation
-    truth, predicted : (n,) arrays
-        Of several quantiles, the middle one.
-    notices : list of str
-    """
-
-    evaluation: Evaluation
-    truth: NDArray[Any]
-    predicted: NDArray[Any]
-    notices: list[str]
-
-
-def evaluate_file(
-    stored: Stored,
-    source: Any,
-    *,
-    target: str | None = None,
-    seed: int = 0,
-    table: str | None = None,
-    query: str | None = None,
-) -> Judged:
-    """Judge a model by a table that has the target.
-
-    Parameters
-    ----------
-    stored : Stored
-    source : str, path or list of them
-    target : str or None, default=None
-        None: as the model's file says.
-    seed : int, default=0
-        Of the resamples.
-    table, query : str or None, default=None
-        Of a database.
-
-    Raises
-    ------
-    ValueError
-        A column is missing or of another type, or a row cannot be read.
-    """
-    target = target or stored.target
-    if target is None:
-        raise ValueError(f"{stored.path} does not say what it predicts; name the target")
-    kind: str | None = stored.target_type if target == stored.target else None
-    if not stored.is_classifier:
-        kind = "number"
-    elif target == stored.target and stored.labels:
-        kind = "text" if stored.labels["type"] == "boolean" else stored.labels["type"]
-    truths, predicted = [], []
-    chances: list[Any] = []
-    counts, missing = Counts(), 0
-    for typed, _ in _blocks(stored, source, {target: kind}, None, counts, table, query):
-        there = typed.index.isin(present(typed[target]).index)
-        missing += int((~there).sum())
-        rows = typed[there]
-        if len(rows):
-            column = rows[target]
-            X = rows[list(stored.needed)]
-            counts.see(stored.estimator, X)
-            values, chance = predict_frame(stored.estimator, X)
-            truths.append(_labels(column, stored) if stored.is_classifier else as_numbers(column))
-            predicted.append(values)
-            chances.append(chance)
-    if not truths:
-        raise ValueError(f"there are no rows with a value of {target!r} to evaluate on")
-    truth, said = np.concatenate(truths), np.concatenate(predicted)
-    notices = counts.notices(stored.estimator)
-    if missing:
-        rows_of = f"{missing:,} of {missing + len(truth):,} rows"
-        notices.append(f"{rows_of} left out, without a value of {target!r}")
-    if not stored.is_classifier:
-        if not np.isfinite(truth).all():
-            raise ValueError(f"the target {target!r} has values that are not finite")
-        evaluation = judge(stored.estimator, truth, said, None, seed=seed)
-        middle = said if said.ndim == 1 else said[:, said.shape[1] // 2]
-        return Judged(evaluation, truth, middle, notices)
-    names = np.array([str(name) for name in stored.estimator.classes_.tolist()], dtype=object)
-    said = names[np.searchsorted(stored.estimator.classes_, said)]
-    strange = sorted(set(truth.tolist()) - set(names.tolist()))
-    if strange:
-        n = int(np.isin(truth, strange).sum())
-        notices.append(
-            f"{n:,} rows count as mistaken: the model does not know their classes {listed(strange)}"
-        )
-    evaluation = evaluate_classes(truth, said, np.concatenate(chances), names, seed=seed)
-    return Judged(evaluation, truth, said, notices)
-
-
-def _labels(column: pd.Series, stored: Stored) -> NDArray[Any]:
-    """Classes as texts, as the table that the model was trained on spells them."""
-    if not stored.labels or column.name != stored.target:
-        return as_strings(column, "")
-    written = stored.labels["written"]
-    levels = as_levels(column, stored.labels["type"], "")
-    return np.array([written.get(each, each) for each in levels], dtype=object)
-
-
-def judge(
-    model: Any,
-    truth: Any,
-    predicted: Any,
-    chances: Any,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> Evaluation:
-    """Evaluate predictions of a model.
-
-    Parameters
-    ----------
-    model : estimator
-        Fitted; for its classes, or its quantile levels.
-    truth, predicted : (n,) arrays
-    chances : (n, n_classes) array or None
-        None: a regression.
-    seed : int, default=0
-    resamples : int, default=1000
-    """
-    how: dict[str, Any] = {"seed": seed, "resamples": resamples}
-    if chances is None:
-        return evaluate_numbers(truth, predicted, levels=quantile_levels(model), **how)
-    return evaluate_classes(truth, predicted, chances, model.classes_, **how)
+@contextmanager
+def counted_already() -> Iterator[None]:
+    """Without warnings of levels never seen in training: `Counts` gathers them over all blocks."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnseenLevelWarning)
+        yield
 
 
 def quantile_levels(model: Any) -> tuple[float, ...]:

@@ -1,6 +1,6 @@
 """From a table to rows to learn from: the target, the task, the kinds of columns.
 
-What is left out is told, never done in silence.
+Whatever is left out is reported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.base.validation import suggest
-from chainrule.estimators.tabular import MAX_LEVELS, USED, TableCleaner
+from chainrule.estimators.tabular import LARGEST, MAX_LEVELS, USED, TableCleaner
 from chainrule.tables.cells import CellError, as_numbers, as_strings, listed, spelling
 from chainrule.tables.columns import (
     Column,
@@ -25,7 +25,7 @@ from chainrule.tables.columns import (
     task_of,
 )
 from chainrule.tables.levels import as_levels, level_type
-from chainrule.tables.types import ColumnType
+from chainrule.tables.types import ColumnType, suggestion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +58,10 @@ class Table:
         the text of each level; else empty.
     max_levels : int
         Categories of more levels are encoded as text.
+    missing_texts : sequence of str or None
+        The texts that say that a cell is missing; None: the usual ones.
+    rows : (n,) int64 array
+        Which rows of the table these are, from 0.
     """
 
     X: pd.DataFrame
@@ -71,6 +75,8 @@ class Table:
     max_levels: int = MAX_LEVELS
     formats: dict[str, ColumnType] = field(default_factory=dict)
     labels: dict[str, Any] = field(default_factory=dict)
+    missing_texts: Sequence[str] | None = None
+    rows: NDArray[Any] = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -124,7 +130,7 @@ def prepare(
         *((name, "column to be of a kind") for name in kinds),
     ):
         if name not in frame:
-            raise ValueError(f"there is no {what} {name!r}{_nearest(name, list(frame))}")
+            raise ValueError(f"there is no {what} {name!r}{_meant(name, list(frame))}")
     for name, kind in kinds.items():
         if kind not in USED:
             raise ValueError(f"{name!r} cannot be {kind!r}; {suggest(kind, USED)}")
@@ -143,26 +149,28 @@ def prepare(
             f"(the first is row {int(np.argmin(there)) + 1:,}){_said(learnt)}"
         )
         frame = frame[there].reset_index(drop=True)
+    rows = np.flatnonzero(there)
     if not len(frame):
         raise ValueError(f"there are no rows with a value of {target!r} to learn from")
     task = task or task_of(frame[target])
     named: dict[str, Any] = {}
+    gone = None if learnt is None else learnt.reading.missing
     if task == "classification":
         y = labels(frame[target])
         if learnt is not None and learnt.written is not None:
             y, named = _as_written(y, frame[target], learnt.written[there], notices)
     else:
-        y = _numbers(frame[target])
+        y = _numbers(frame[target], rows)
     if task == "classification":
         _check_classes(y, target)
     X = frame.drop(columns=[target, *(name for name in ignore if name in frame)])
     for name, kind in kinds.items():
-        _check_kind(X[[name]], name, kind)
+        _check_kind(X[[name]], name, kind, gone, rows)
     columns = [
         column._replace(kind=kinds[column.name], note="as given")
         if column.name in kinds
         else column
-        for column in kinds_of(X)
+        for column in kinds_of(X, None, gone)
     ]
     columns = [
         column._replace(note=column.note or "many levels: encoded as text")
@@ -185,7 +193,7 @@ def prepare(
     formats = {} if learnt is None else dict(learnt.reading.formats)
     for column in columns:
         if column.kind in ("numeric", "date") and types[column.name] == "text":
-            style = spelling(X[column.name])
+            style = spelling(X[column.name], missing_texts=gone)
             if style is not None:
                 type = "date" if column.kind == "date" else "number"
                 formats[column.name] = ColumnType(type, "number" if style == "integer" else style)
@@ -201,6 +209,8 @@ def prepare(
         max_levels,
         formats,
         named,
+        gone,
+        rows,
     )
 
 
@@ -231,7 +241,7 @@ def _said(learnt: Learnt | None) -> str:
         return ""
     shown = ", ".join(f"{text!r} ({n:,})" for text, n in texts.items())
     return (
-        f"; cells of {shown} say that they are missing. To keep them as classes, tell which texts "
+        f"; cells of {shown} say that they are missing. To keep them as classes, say which texts "
         "are missing with --missing (--missing '': empty cells only)"
     )
 
@@ -239,7 +249,7 @@ def _said(learnt: Learnt | None) -> str:
 def _as_written(
     y: NDArray[Any], cells: pd.Series, written: pd.Series, notices: list[str]
 ) -> tuple[NDArray[Any], dict[str, Any]]:
-    """The labels as the table spells them, and what tells which label a cell is."""
+    """The labels as the table spells them, and what says which label a cell is."""
     type = level_type(cells)
     if type == "text":
         return y, {}
@@ -260,13 +270,19 @@ def _as_written(
     }
 
 
-def _check_kind(cells: pd.DataFrame, name: str, kind: str) -> None:
+def _check_kind(
+    cells: pd.DataFrame,
+    name: str,
+    kind: str,
+    missing_texts: Sequence[str] | None,
+    rows: NDArray[Any],
+) -> None:
     """Refuse a kind that the column's cells are not of."""
     try:
-        TableCleaner({name: kind}).fit(cells)
+        TableCleaner({name: kind}, missing_texts=missing_texts).fit(cells)
     except CellError as error:
         raise ValueError(
-            f"column {name!r} cannot be {kind}: row {error.row + 1:,} holds {error.value!r}; "
+            f"column {name!r} cannot be {kind}: row {rows[error.row] + 1:,} holds {error.value!r}; "
             "correct the cell, leave it empty, or take another kind"
         ) from None
 
@@ -288,18 +304,23 @@ def labels(column: pd.Series) -> NDArray[Any]:
     return as_strings(column, "")
 
 
-def _numbers(column: pd.Series) -> NDArray[np.float64]:
+def _numbers(column: pd.Series, rows: NDArray[Any]) -> NDArray[np.float64]:
+    """The target as numbers; `rows` are the numbers of its rows in the table, from 0."""
     try:
         numbers = as_numbers(column, spelling(column))
     except CellError as error:
         raise ValueError(
-            f"the target {error.column!r} is no number in row {error.row + 1:,}: {error.value!r}. "
+            f"the target {error.column!r} is no number in row {rows[error.row] + 1:,}: "
+            f"{error.value!r}. "
             "With --task classification its values are classes"
         ) from None
-    if not np.isfinite(numbers).all():
-        row = int(np.argmin(np.isfinite(numbers)))
+    usable = np.abs(numbers) <= LARGEST
+    if not usable.all():
+        row = int(np.argmin(usable))
+        advice = "scale the target" if np.isfinite(numbers[row]) else "leave such rows out"
         raise ValueError(
-            f"the target {column.name!r} is {numbers[row]} in row {row + 1:,}; leave such rows out"
+            f"the target {column.name!r} is {numbers[row]:g} in row {rows[row] + 1:,}, too large "
+            f"to compute with; {advice}"
         )
     if np.ptp(numbers) == 0:
         raise ValueError(
@@ -328,8 +349,5 @@ def _check_classes(y: NDArray[Any], target: str) -> None:
         )
 
 
-def _nearest(name: str, names: list[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, names, 1)
-    return f"; did you mean {near[0]!r}?" if near else f"; the columns are {listed(names)}"
+def _meant(name: str, names: list[str]) -> str:
+    return suggestion(name, names) or f"; the columns are {listed(names)}"

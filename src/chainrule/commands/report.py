@@ -71,6 +71,8 @@ def print_report(results: list[Result], pictures: list[Path], seconds: float) ->
             _say(console, line)
         for line in (*_about_no_answer(result), *_about_the_cause(result)):
             _say(console, line, "yellow")
+        for finding in result.findings:  # the options that help are said with the cause
+            _say(console, f"Found {finding.code}: {finding.message}", "yellow")
         if result.recipe.name == "article" and result.recipe.hidden:
             _say(console, NO_HIDDEN_LAYER)
     _say(console, "")
@@ -200,15 +202,17 @@ def _about_no_answer(result: Result) -> Iterator[str]:
 
 def _about_the_cause(result: Result) -> Iterator[str]:
     """What holds the network back, by which numbers, and what to change."""
-    dead, found = result.dead_outputs, result.cause
-    if dead:
-        s, was = ("s", "were") if len(dead) > 1 else ("", "was")
-        right = _join([f"{result.confusion[j, j]} of {result.confusion[j].sum()}" for j in dead])
-        how_many = f" ({right} right)" if len(dead) <= 3 else ""
+    from chainrule.commands.recipes import ARTICLE
+
+    shut, found = result.shut_outputs, result.cause
+    if shut:
+        s, was = ("s", "were") if len(shut) > 1 else ("", "was")
+        right = _join([f"{result.confusion[j, j]} of {result.confusion[j].sum()}" for j in shut])
+        how_many = f" ({right} right)" if len(shut) <= 3 else ""
         when = f"at the end of epoch {result.kept_epoch}"
-        yield f"Output{s} {_join(dead)} {was} shut {when}{how_many}."
+        yield f"Output{s} {_join(shut)} {was} shut {when}{how_many}."
     if found is not None:
         yield f"Cause: {found.name}. {found.what}"
         yield f"What to change: {found.advice}"
-        if found.name == "shut outputs" and result.recipe.name == "article":
+        if found.name == "shut outputs" and result.recipe == ARTICLE:
             yield FREQUENCY

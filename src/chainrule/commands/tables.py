@@ -17,6 +17,7 @@ from chainrule.base.whole_files import check_writable, would_replace
 from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
 if TYPE_CHECKING:
+    from chainrule.commands.judging import Judged
     from chainrule.commands.predicting import Counts
     from chainrule.tables.types import Reading
 
@@ -36,8 +37,8 @@ Missing = Annotated[
     list[str] | None,
     typer.Option(
         metavar="TEXT",
-        help="A cell of this text is missing, as an empty one is, and no other text says so "
-        "(default: NA, null, None and the like); may be repeated.",
+        help="Text that means: no value. It replaces the usual ones (NA, null, None and the "
+        "like); empty cells are always missing; may be repeated.",
         show_default=False,
     ),
 ]
@@ -45,8 +46,8 @@ DateFormat = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[COLUMN=]FORMAT",
-        help="Read dates of this format, such as day=%d/%m/%Y; without a column, of any that "
-        "fits; may be repeated.",
+        help="Read the dates of a column in this format, such as day=%d/%m/%Y; without a column "
+        "name, of every column whose cells all fit; may be repeated.",
         show_default=False,
     ),
 ]
@@ -62,7 +63,7 @@ def bad_input() -> Iterator[None]:
     """End the command on whatever is wrong with what the user gave."""
     try:
         yield
-    except BrokenPipeError:  # nobody reads on, as in `| head`; that is no fault
+    except BrokenPipeError:  # the reader has ended, as in `| head`; that is no error
         raise
     except (ValueError, OSError, ImportError, MemoryError) as error:
         fail(one_line(error), BAD_INPUT)
@@ -99,23 +100,23 @@ def note(notice: str) -> None:
     print(f"Note: {' '.join(notice.split())}", file=sys.stderr)
 
 
-def check_new(paths: list[Path], force: bool) -> None:
-    """See, before anything takes time, that the files can be written."""
+def check_new(paths: list[Path], force: bool, option: str = "--output") -> None:
+    """See, before anything takes time, that the files which an option names can be written."""
     for path in paths:
         if str(path) == "-":
             raise ValueError("this cannot go to standard output; name a file")
         try:
             if path.is_dir():
-                raise ValueError(f"{path} is a folder; name a file with --output")
+                raise ValueError(f"{path} is a folder; name a file with {option}")
             if would_replace(path) and not force:
                 raise ValueError(
-                    f"{path} exists; choose another --output, or replace it with --force"
+                    f"{path} exists; choose another {option}, or replace it with --force"
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
             check_writable(path)
         except OSError as error:
             raise ValueError(
-                f"{path} cannot be written: {error.strerror or error}. Choose another with --output"
+                f"{path} cannot be written: {error.strerror or error}. Choose another with {option}"
             ) from None
 
 
@@ -259,13 +260,19 @@ def evaluate(
       chainrule evaluate model.chainrule test.csv --json
     """
     with bad_input():
-        from chainrule.commands import predicting
+        from chainrule.commands import judging, predicting
 
         if report is not None:
-            check_new([report], force)
+            check_new([report], force, "--report")
         stored = predicting.open_model(model)
-        judged = predicting.evaluate_file(
-            stored, data, target=target, seed=seed, table=table, query=query
+        judged = judging.evaluate_file(
+            stored,
+            data,
+            target=target,
+            seed=seed,
+            table=table,
+            query=query,
+            with_importances=report is not None,
         )
     for notice in judged.notices:
         note(notice)
@@ -284,6 +291,8 @@ def evaluate(
                     "Data": data,
                     "Date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
                 },
+                baselines=judged.baselines,
+                importances=judged.importances,
                 y=judged.truth if regression else None,
                 predicted=judged.predicted if regression else None,
                 model=stored.estimator,
@@ -294,6 +303,8 @@ def evaluate(
         from chainrule.monitoring.callbacks import plain
 
         found = {"model": str(model), "target": target or stored.target, **evaluation.as_dict()}
+        found["baselines"] = judged.baselines
+        found |= {"importances": _as_objects(judged)} if report is not None else {}
         print(json.dumps(plain(found | {"notices": judged.notices}), allow_nan=False))
         return
     from chainrule.commands import evaluation_text as text
@@ -303,7 +314,8 @@ def evaluate(
         return
     screen = text.console(sys.stdout)
     screen.print(f"{evaluation.n:,} rows of {data}\n", soft_wrap=True)
-    text.print_metrics(screen, evaluation, {})
+    known = {name: metrics for name, metrics in judged.baselines.items() if metrics is not None}
+    text.print_metrics(screen, evaluation, known)
     screen.print()
     if evaluation.task == "classification":
         text.print_classes(screen, evaluation)
@@ -312,3 +324,7 @@ def evaluate(
         text.print_residuals(screen, evaluation)
     if report is not None:
         screen.print(f"\nReport  {report}", soft_wrap=True)
+
+
+def _as_objects(judged: Judged) -> list[dict[str, object]]:
+    return [{"column": each.column, **each.increase._asdict()} for each in judged.importances]

@@ -36,7 +36,7 @@ from chainrule.commands.tables import (
     one_line,
     reading_of,
 )
-from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
+from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail, printable
 
 if TYPE_CHECKING:
     from chainrule.commands.jobs import Trained
@@ -483,6 +483,7 @@ def _store(
         "evaluated": "folds" if settings["cv"] else "held out",
         "metrics": metrics,
         "baselines": trained.baselines,
+        "compared_with": trained.compared_with,
         "given": dict(chosen),
     }
     save(trained.model, out, metadata=metadata)
@@ -512,6 +513,10 @@ def _as_object(
         "best_epoch": best_epoch(mlp),
         "interrupted": trained.interrupted,
         "notices": [*trained.notices, *warned],
+        "findings": [
+            {"code": each.code, "message": each.message, "advice": each.advice}
+            for each in trained.findings
+        ],
         "seconds": trained.seconds,
     }
     return plain(found)  # type: ignore[no-any-return]
@@ -555,5 +560,9 @@ def _show_result(out: Path, curve: Path, trained: Trained) -> None:
         else:
             print_residuals(screen, trained.evaluation)
     screen.print()
+    for finding in trained.findings:
+        screen.print(f"Found {printable(str(finding))}", soft_wrap=True, markup=False)
+    if trained.findings:
+        screen.print()
     screen.print(f"Learning curve  {curve}", soft_wrap=True)
     screen.print(f"Model           {out}", soft_wrap=True)

@@ -1,6 +1,6 @@
 """Which values a parameter of the model takes, and what is said of a wrong one.
 
-What is said speaks of the option, or of the key in the file of settings, that the user wrote.
+Messages name the option, or the key in the file of settings, that the user wrote.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def check_numbers(name: str, found: Mapping[Any, Any], written: str | None = Non
 
 
 def of_options(message: str, written: Mapping[str, str]) -> str:
-    """A message that speaks of an estimator's parameters, in words of options.
+    """A message about an estimator's parameters, rewritten to name options.
 
     Parameters
     ----------

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from chainrule.base.blas import controller
 from chainrule.base.types import Index
 from chainrule.equations.vecmath import ABORTED, ANNOUNCED, GONE
 
@@ -46,28 +47,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_process.forget)
 
 
-@functools.lru_cache(maxsize=1)
-def _controller(modules: int) -> Any:
-    """What can set the threads of the BLAS libraries that are loaded; finding them takes long.
-
-    `modules` is how many modules there are: any new one may have brought a BLAS of its own, as
-    several parts of SciPy do.
-    """
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController().select(user_api="blas")
-
-
-def blas_kernels() -> list[str]:
-    """The BLAS libraries that are loaded, and which kernels each chose for this processor.
-
-    The last bits of a product depend on them.
-    """
-    found = _controller(len(sys.modules)).info()
-    keys = ("internal_api", "version", "architecture")
-    return sorted({" ".join(str(one[key]) for key in keys if one.get(key)) for one in found})
-
-
 def _take_control() -> None:
     """Let this thread set how many threads BLAS has.
 
@@ -88,7 +67,7 @@ def one_blas_thread() -> Iterator[None]:
     with process.lock:
         if process.blas_users == 0:
             _take_control()
-            process.blas_limit = _controller(len(sys.modules)).limit(limits=1)
+            process.blas_limit = controller(len(sys.modules)).limit(limits=1)
         process.blas_users += 1
     try:
         yield

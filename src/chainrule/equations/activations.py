@@ -20,7 +20,7 @@ programs are written from it. An activation without one trains and predicts, but
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import pi, sqrt
+from math import inf, pi, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,6 +66,22 @@ class Activation(NamedTuple):
         The function that made it and its arguments, if one did; for pickling.
     formula : callable (Expression) -> Expression, optional
         σ(z) in the expressions of `chainrule.expressions`, for exported programs.
+    rescaled : callable (shift, factor) -> (s, f) or None, optional
+        What z is shifted by and multiplied with so that a is: σ(f z + s) = factor σ(z) + shift,
+        unit by unit, factor > 0; None from it where there is no such s and f. With it, or with
+        `is_rescaled_behind`, a regressor may standardise the target of an output layer.
+    is_rescaled_behind : bool, default False
+        Whether a change of scale is made behind σ, because z has no s and f for it.
+    range : (float, float), default (-inf, inf)
+        Between what its outputs are. The target of an output layer that gives nothing below 0 may
+        be divided, but not shifted.
+    is_shut_below_0 : bool, default False
+        Whether σ and its derivative are 0 where z < 0, so that a unit can be shut on every row.
+    probabilities : str, default ""
+        "classes" if the outputs of a row are above 0 and sum to 1, "labels" if each is between
+        0 and 1.
+    glorot : float, default 6
+        r² (n_in + n_out) of the starting values, uniform in ±r, that scikit-learn draws for it.
     """
 
     name: str
@@ -73,6 +89,12 @@ class Activation(NamedTuple):
     pullback: Callable[[Array, Array, Array], None]
     made_by: tuple[Any, ...] = ()
     formula: Formula | None = None
+    rescaled: Callable[[Array, Array], tuple[Array, Array] | None] | None = None
+    is_rescaled_behind: bool = False
+    range: tuple[float, float] = (-inf, inf)
+    is_shut_below_0: bool = False
+    probabilities: str = ""
+    glorot: float = 6.0
 
     def __repr__(self) -> str:
         return repr_of_piece(self)
@@ -96,6 +118,11 @@ def identity_pullback(z: Array, a: Array, delta: Array) -> None:
 def identity_formula(z: Expression) -> Expression:
     """σ(z) for exported programs."""
     return z
+
+
+def identity_rescaled(shift: Array, factor: Array) -> tuple[Array, Array]:
+    """σ(f z + s) = f σ(z) + s."""
+    return shift, factor
 
 
 def relu(z: Array, a: Array) -> None:
@@ -296,6 +323,11 @@ def exponential_formula(z: Expression) -> Expression:
     return ex.exp(z)
 
 
+def exponential_rescaled(shift: Array, factor: Array) -> tuple[Array, Array] | None:
+    """e^{z + log f} = f e^z."""
+    return None if np.any(shift) else (np.log(factor), np.ones_like(factor))
+
+
 def softmax(z: Array, a: Array) -> None:
     """a_j = e^{z_j} / Σ_k e^{z_k} in each row; the row's largest z is taken off first."""
     shift_rows(z, row_max(z), a)
@@ -337,24 +369,68 @@ def ordered(n: int) -> Activation:
                 delta[:, k - 1] += delta[:, k]
                 delta[:, k] *= s[:, k]
 
-    return Activation("ordered", f, pullback, made_by=(ordered, n))
+    return Activation("ordered", f, pullback, made_by=(ordered, n), is_rescaled_behind=True)
 
 
 ACTIVATIONS = {
     activation.name: activation
     for activation in (
-        Activation("identity", identity, identity_pullback, formula=identity_formula),
-        Activation("relu", relu, relu_pullback, formula=relu_formula),
+        Activation(
+            "identity",
+            identity,
+            identity_pullback,
+            formula=identity_formula,
+            rescaled=identity_rescaled,
+        ),
+        Activation(
+            "relu",
+            relu,
+            relu_pullback,
+            formula=relu_formula,
+            range=(0.0, inf),
+            is_shut_below_0=True,
+        ),
         Activation("leaky_relu", leaky_relu, leaky_relu_pullback, formula=leaky_relu_formula),
         Activation("elu", elu, elu_pullback, formula=elu_formula),
         Activation("selu", selu, selu_pullback, formula=selu_formula),
         Activation("gelu", gelu, gelu_pullback, formula=gelu_formula),
         Activation("silu", silu, silu_pullback, formula=silu_formula),
         Activation("mish", mish, mish_pullback, formula=mish_formula),
-        Activation("softplus", softplus_activation, softplus_pullback, formula=softplus_formula),
-        Activation("tanh", tanh, tanh_pullback, formula=tanh_formula),
-        Activation("logistic", logistic, logistic_pullback, formula=logistic_formula),
-        Activation("exp", exponential, exponential_pullback, formula=exponential_formula),
-        Activation("softmax", softmax, softmax_pullback, formula=softmax_formula),
+        Activation(
+            "softplus",
+            softplus_activation,
+            softplus_pullback,
+            formula=softplus_formula,
+            range=(0.0, inf),
+        ),
+        Activation("tanh", tanh, tanh_pullback, formula=tanh_formula, range=(-1.0, 1.0)),
+        Activation(
+            "logistic",
+            logistic,
+            logistic_pullback,
+            formula=logistic_formula,
+            range=(0.0, 1.0),
+            probabilities="labels",
+            glorot=2.0,
+        ),
+        Activation(
+            "exp",
+            exponential,
+            exponential_pullback,
+            formula=exponential_formula,
+            rescaled=exponential_rescaled,
+            range=(0.0, inf),
+        ),
+        Activation(
+            "softmax",
+            softmax,
+            softmax_pullback,
+            formula=softmax_formula,
+            range=(0.0, 1.0),
+            probabilities="classes",
+        ),
     )
 }
+
+# Functions that make others, by the name that files know them by.
+MAKERS = {maker.__name__: maker for maker in (ordered,)}

@@ -15,6 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
+from chainrule.base.types import Array
+from chainrule.equations import vecmath
+
 ARITHMETIC = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "greater": ">"}
 FUNCTIONS = (
     *("exp", "expm1", "log", "log1p", "sqrt", "tanh", "erf", "absolute"),
@@ -197,13 +202,7 @@ def formula_of(activation: Any) -> Expression:
             f"the activation {name!r} has no formula, so no program can be made of it; give it "
             "one: Activation(name, f, pullback, formula=...), see chainrule.expressions"
         )
-    try:
-        made = _expression(activation.formula(Z))
-    except Exception as error:
-        raise ValueError(
-            f"the formula of the activation {name!r} is not made of what chainrule.expressions "
-            f"has ({type(error).__name__}: {error})"
-        ) from error
+    made = _expressed(activation.formula, f"the formula of the activation {name!r}")
     for one in made.walk():
         if one.operation == "softmax" and not (one is made and one.parts[0].operation == "z"):
             raise ValueError(
@@ -211,6 +210,76 @@ def formula_of(activation: Any) -> Expression:
                 "softmax(z) can only be the whole of it"
             )
     return made
+
+
+def deviation_of(loss: Any) -> Expression | None:
+    """The standard deviation that a loss's last outputs stand for, as an expression of them.
+
+    Parameters
+    ----------
+    loss : Loss
+
+    Returns
+    -------
+    Expression, or None if no deviation is predicted
+
+    Raises
+    ------
+    ValueError
+        Its formula is not made of what this module has, or takes more than one number.
+    """
+    if loss.deviation is None:
+        return None
+    what = f"the deviation of the loss {loss.name!r}"
+    made = _expressed(loss.deviation, what)
+    if "softmax" in made.operations:
+        raise ValueError(f"{what} holds softmax, which takes more than one number")
+    return made
+
+
+def _expressed(formula: Formula, what: str) -> Expression:
+    try:
+        return _expression(formula(Z))
+    except Exception as error:
+        raise ValueError(
+            f"{what} is not made of what chainrule.expressions has "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+def _written_into(function: Callable[[Array, Array], None]) -> Callable[[Array], Array]:
+    def applied(x: Array) -> Array:
+        out = np.empty_like(x)
+        function(x, out)
+        return out
+
+    return applied
+
+
+_VALUES: dict[str, Callable[..., Array]] = {
+    **{name: getattr(np, name) for name in ARITHMETIC},
+    **{name: getattr(np, name) for name in FUNCTIONS if hasattr(np, name)},
+    **{name: _written_into(getattr(vecmath, name)) for name in ("erf", "logistic", "softplus")},
+}
+
+
+def value(expression: Expression, z: Array) -> Array:
+    """What an expression is at the numbers z, elementwise: any but softmax.
+
+    Parameters
+    ----------
+    expression : Expression
+    z : array of float32 or float64
+
+    Returns
+    -------
+    array of z's shape and dtype
+    """
+    if expression.operation == "z":
+        return z
+    if expression.operation == "number":
+        return np.full_like(z, expression.parts[0])
+    return _VALUES[expression.operation](*(value(part, z) for part in expression.parts))
 
 
 def written(

@@ -530,3 +530,6 @@ AFFINE = Layer(
 LAYERS = {
     layer.name: layer for layer in (AFFINE, dropout(0.5), noise(0.1), layer_norm(), batch_norm())
 }
+
+# Functions that make others, by the name that files know them by.
+MAKERS = {maker.__name__: maker for maker in (dropout, noise, standardize, layer_norm, batch_norm)}

@@ -23,7 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.base.types import Array
-from chainrule.equations.activations import ACTIVATIONS, Activation
+from chainrule.equations import expressions as ex
+from chainrule.equations.activations import ACTIVATIONS, Activation, ordered
+from chainrule.equations.domains import ANY_NUMBER, Domain
+from chainrule.equations.expressions import Expression, Formula
 from chainrule.equations.pieces import reduce_piece, repr_of_piece
 from chainrule.equations.vecmath import (
     copy,
@@ -53,23 +56,49 @@ class Loss(NamedTuple):
         Writes the cost of each row, (m,).
     delta : callable (z, a, y, delta) -> None
         Writes ∂C/∂a, (m, n_L); if `fused` names an activation, ∂C/∂z.
-    link : str
+    link : str or Activation, default "identity"
         The output activation that goes with it unless told otherwise.
     fused : str, default ""
         The output activation that delta already contains.
     outputs : int, default 1
-        Output units for each column of the target.
+        Output units for each column of the target. The first outputs of all columns come first,
+        then the second ones, and so on; but if they are `levels`, all of the first column come
+        first. The first output of a column is what a regressor predicts.
     made_by : tuple, default ()
         The function that made it and its arguments, if one did; for pickling.
+    domain : Domain, default every number
+        What the target y may be.
+    levels : tuple of float, default ()
+        The levels, if the outputs are quantiles; a regressor then predicts all of them.
+    deviation : callable (Expression) -> Expression, optional
+        The standard deviation that the last output of a column stands for, in the expressions of
+        `chainrule.expressions`. Default: None, no deviation is predicted.
+    rescaled : callable (mean, deviation) -> (shifts, factors), optional
+        How the outputs follow the target's scale: those of y are factors times those of
+        (y - mean) / deviation, plus shifts, an array like mean for each output of a column.
+        A regressor standardises the target of a loss that says so. Default: None.
+    target : {"numbers", "classes", "labels"}, default "numbers"
+        What y is: numbers; one class of several, as 1 beside zeros; or labels, 0 or 1 each.
+    known_as : str, default ""
+        The estimators' name for it, if it is not `name`.
+    metric : str, default ""
+        What the mean of its costs is called in print, if it is not `name` with blanks.
     """
 
     name: str
     cost: Callable[[Array, Array, Array, Array], None]
     delta: Callable[[Array, Array, Array, Array], None]
-    link: str = "identity"
+    link: str | Activation = "identity"
     fused: str = ""
     outputs: int = 1
     made_by: tuple[Any, ...] = ()
+    domain: Domain = ANY_NUMBER
+    levels: tuple[float, ...] = ()
+    deviation: Formula | None = None
+    rescaled: Callable[[Array, Array], tuple[Sequence[Array], Sequence[Array]]] | None = None
+    target: str = "numbers"
+    known_as: str = ""
+    metric: str = ""
 
     def __repr__(self) -> str:
         return repr_of_piece(self)
@@ -79,6 +108,11 @@ class Loss(NamedTuple):
 
     def __deepcopy__(self, memo: Any) -> Loss:
         return self  # nothing in it changes
+
+
+def located(mean: Array, deviation: Array) -> tuple[Sequence[Array], Sequence[Array]]:
+    """An output that is where the target is: a deviation + mean."""
+    return [mean], [deviation]
 
 
 def squared_error(z: Array, a: Array, y: Array, c: Array) -> None:
@@ -159,7 +193,16 @@ def focal(gamma: float = 2.0) -> Loss:
         scale_rows(row_sum(delta), 1.0, x)
         own -= flat(x)
 
-    return Loss("focal", cost, delta_of, "softmax", "softmax", made_by=(focal, g))
+    return Loss(
+        "focal",
+        cost,
+        delta_of,
+        "softmax",
+        "softmax",
+        made_by=(focal, g),
+        domain=Domain(0, 1),
+        target="classes",
+    )
 
 
 def binary_focal(gamma: float = 2.0) -> Loss:
@@ -180,7 +223,17 @@ def binary_focal(gamma: float = 2.0) -> Loss:
         of_q *= q + e * p * log_p
         copy((one - t) * of_p - t * of_q, flat(delta))
 
-    return Loss("binary_focal", cost, delta_of, "logistic", "logistic", made_by=(binary_focal, g))
+    return Loss(
+        "binary_focal",
+        cost,
+        delta_of,
+        "logistic",
+        "logistic",
+        made_by=(binary_focal, g),
+        domain=Domain(0, 1),
+        target="labels",
+        known_as="focal",
+    )
 
 
 def _binary_focal_parts(z: Array, a: Array, gamma: float) -> tuple[Array, Array, Array, Array]:
@@ -303,15 +356,15 @@ def huber(width: float = 1.0) -> Loss:
         minimum(delta, d, delta)
         maximum(delta, -d, delta)
 
-    return Loss("huber", cost, delta_of, made_by=(huber, d))
+    return Loss("huber", cost, delta_of, made_by=(huber, d), rescaled=located)
 
 
 def quantile(levels: float | Sequence[float] = 0.5) -> Loss:
     """C = Σ_j max(τ_j r, (τ_j - 1) r), r = y - a_j. Koenker and Bassett (1978).
 
     The outputs are the levels of the first target, then those of the second, and so on; y has
-    one column a target. Several levels go with the output activation ``ordered``, whose outputs
-    cannot cross.
+    one column a target. Several levels have the output activation ``ordered``, whose outputs
+    cannot cross, unless told otherwise.
 
     Parameters
     ----------
@@ -336,7 +389,20 @@ def quantile(levels: float | Sequence[float] = 0.5) -> Loss:
             above = a[:, k] > y[:, k // q]
             delta[:, k] = np.where(above, a.dtype.type(1) - tau, -tau)
 
-    return Loss("quantile", cost, delta_of, outputs=q, made_by=(quantile, taus))
+    def rescaled(mean: Array, deviation: Array) -> tuple[Sequence[Array], Sequence[Array]]:
+        return [mean] * q, [deviation] * q
+
+    return Loss(
+        "quantile",
+        cost,
+        delta_of,
+        ordered(q) if q > 1 else "identity",
+        outputs=q,
+        made_by=(quantile, taus),
+        levels=taus,
+        rescaled=rescaled,
+        metric="pinball loss",
+    )
 
 
 def tweedie(power: float = 1.5) -> Loss:
@@ -367,7 +433,17 @@ def tweedie(power: float = 1.5) -> Loss:
         exp(z * z.dtype.type(2 - p), delta)
         delta -= y * odds
 
-    return Loss("tweedie", cost, delta_of, "exp", "exp", made_by=(tweedie, p))
+    return Loss(
+        "tweedie",
+        cost,
+        delta_of,
+        "exp",
+        "exp",
+        made_by=(tweedie, p),
+        domain=Domain(0),
+        rescaled=located,
+        metric="half the Tweedie deviance",
+    )
 
 
 def gaussian(z: Array, a: Array, y: Array, c: Array) -> None:
@@ -392,49 +468,96 @@ def gaussian_delta(z: Array, a: Array, y: Array, delta: Array) -> None:
     np.subtract(half, half * r * r * precision, delta[:, n:])
 
 
+def gaussian_deviation(log_v: Expression) -> Expression:
+    """√v."""
+    return ex.exp(log_v / 2)
+
+
+def gaussian_rescaled(mean: Array, deviation: Array) -> tuple[Sequence[Array], Sequence[Array]]:
+    """μ deviation + mean and log v + 2 log deviation."""
+    return [mean, 2 * np.log(deviation)], [deviation, np.ones_like(deviation)]
+
+
 LOSSES = {
     loss.name: loss
     for loss in (
-        Loss("squared_error", squared_error, squared_error_delta),
-        Loss("cross_entropy", cross_entropy, cross_entropy_delta, "softmax"),
+        Loss(
+            "squared_error",
+            squared_error,
+            squared_error_delta,
+            rescaled=located,
+            metric="half the squared error",
+        ),
+        Loss(
+            "cross_entropy",
+            cross_entropy,
+            cross_entropy_delta,
+            "softmax",
+            domain=Domain(0, 1),
+            target="classes",
+            known_as="log_loss",
+        ),
         Loss(
             "binary_cross_entropy",
             binary_cross_entropy,
             binary_cross_entropy_delta,
             "logistic",
+            domain=Domain(0, 1),
+            target="labels",
+            known_as="log_loss",
         ),
         focal(),
         binary_focal(),
-        Loss("absolute_error", absolute_error, absolute_error_delta),
+        Loss("absolute_error", absolute_error, absolute_error_delta, rescaled=located),
         huber(),
-        Loss("log_cosh", log_cosh, log_cosh_delta),
+        Loss("log_cosh", log_cosh, log_cosh_delta, rescaled=located),
         quantile(),
-        Loss("poisson", poisson, poisson_delta, "exp"),
-        Loss("gamma", gamma, gamma_delta, "exp"),
+        Loss(
+            "poisson",
+            poisson,
+            poisson_delta,
+            "exp",
+            domain=Domain(0),
+            rescaled=located,
+            metric="half the Poisson deviance",
+        ),
+        Loss(
+            "gamma",
+            gamma,
+            gamma_delta,
+            "exp",
+            domain=Domain(0, has_low=False),
+            rescaled=located,
+            metric="half the Gamma deviance",
+        ),
         tweedie(),
-        Loss("gaussian", gaussian, gaussian_delta, outputs=2),
+        Loss(
+            "gaussian",
+            gaussian,
+            gaussian_delta,
+            outputs=2,
+            deviation=gaussian_deviation,
+            rescaled=gaussian_rescaled,
+            metric="minus the log of the density",
+        ),
     )
 }
+
+
+def _fused(name: str, cost: Any, delta: Any) -> Loss:
+    """An entry with the cost and the derivative that go with its link."""
+    plain = LOSSES[name]
+    return plain._replace(cost=cost, delta=delta, fused=str(plain.link))
+
 
 FUSED = {
     (loss.name, loss.fused): loss
     for loss in (
-        Loss(
-            "cross_entropy",
-            softmax_cross_entropy,
-            softmax_cross_entropy_delta,
-            "softmax",
-            "softmax",
-        ),
-        Loss(
-            "binary_cross_entropy",
-            logistic_cross_entropy,
-            squared_error_delta,  # ∂C/∂z = a - y here too
-            "logistic",
-            "logistic",
-        ),
-        Loss("poisson", poisson_exp, poisson_exp_delta, "exp", "exp"),
-        Loss("gamma", gamma_exp, gamma_exp_delta, "exp", "exp"),
+        _fused("cross_entropy", softmax_cross_entropy, softmax_cross_entropy_delta),
+        # ∂C/∂z = a - y here too
+        _fused("binary_cross_entropy", logistic_cross_entropy, squared_error_delta),
+        _fused("poisson", poisson_exp, poisson_exp_delta),
+        _fused("gamma", gamma_exp, gamma_exp_delta),
     )
 }
 
@@ -444,3 +567,7 @@ def fuse(loss: Loss, activation: Activation) -> Loss:
     if LOSSES.get(loss.name) is not loss or ACTIVATIONS.get(activation.name) is not activation:
         return loss
     return FUSED.get((loss.name, activation.name), loss)
+
+
+# Functions that make others, by the name that files know them by.
+MAKERS = {maker.__name__: maker for maker in (focal, binary_focal, huber, quantile, tweedie)}

@@ -9,11 +9,12 @@ from 1. Everything in it is elementwise, so that a step may be taken slice by sl
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainrule.base.types import Array
+from chainrule.equations.pieces import reduce_piece, repr_of_piece
 from chainrule.equations.vecmath import add_scaled, step_by_moments
 
 
@@ -32,6 +33,8 @@ class Optimizer(NamedTuple):
     parameters : tuple of str, default ()
         The names in `hyper` that the estimators' parameters of the same name set. The others are
         set by ``solver_options``.
+    made_by : tuple, default ()
+        The function that made it and its arguments, if one did; for pickling.
     """
 
     name: str
@@ -39,6 +42,16 @@ class Optimizer(NamedTuple):
     slots: int
     hyper: dict[str, float]
     parameters: tuple[str, ...] = ()
+    made_by: tuple[Any, ...] = ()
+
+    def __repr__(self) -> str:
+        return repr_of_piece(self)
+
+    def __reduce__(self) -> Any:
+        return reduce_piece(self)
+
+    def __deepcopy__(self, memo: Any) -> Optimizer:
+        return self  # nothing in it changes
 
 
 def sgd(theta: Array, nabla: Array, state: Array, h: Array, t: int) -> None:

@@ -1,8 +1,15 @@
-"""How pieces made by a function, such as ``losses.huber(0.5)``, are pickled: made anew."""
+"""How components such as ``losses.huber(0.5)`` are shown, compared and pickled.
+
+A component that a function made is pickled as that function, its arguments, and what was changed
+since, for functions inside a function cannot be pickled themselves.
+"""
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
+
+import numpy as np
 
 
 def repr_of_piece(piece: Any) -> str:
@@ -15,8 +22,41 @@ def repr_of_piece(piece: Any) -> str:
 
 
 def reduce_piece(piece: Any) -> tuple[Any, tuple[Any, ...]]:
-    """What pickle needs of a piece: who made it and from what, or else its parts."""
-    if piece.made_by:
-        maker, *arguments = piece.made_by
-        return maker, tuple(arguments)
-    return type(piece), tuple(piece)
+    """What pickle needs of a piece: who made it, from what, and the changes; or else its parts."""
+    if not piece.made_by:
+        return type(piece), tuple(piece)
+    maker, *arguments = piece.made_by
+    changes = changes_of(piece, maker(*arguments))
+    if changes:
+        return changed, (maker, tuple(arguments), changes)
+    return maker, tuple(arguments)
+
+
+def changed(maker: Any, arguments: tuple[Any, ...], changes: dict[str, Any]) -> Any:
+    """What a function makes, with other values in some fields."""
+    return maker(*arguments)._replace(**changes)
+
+
+def changes_of(piece: Any, original: Any) -> dict[str, Any]:
+    """The fields of a piece whose values are not those of the original, and their values."""
+    return {
+        name: value
+        for name, value, old in zip(piece._fields, piece, original, strict=True)
+        if not _same(value, old)
+    }
+
+
+def _same(x: Any, y: Any) -> bool:
+    """Whether two values are equal; functions, whether they are one code over equal values."""
+    if x is y:
+        return True
+    if isinstance(x, FunctionType) and isinstance(y, FunctionType):
+        cells = [tuple(cell.cell_contents for cell in one.__closure__ or ()) for one in (x, y)]
+        return x.__code__ is y.__code__ and _same(*cells)
+    if type(x) is not type(y):
+        return False
+    if isinstance(x, np.ndarray):
+        return x.dtype == y.dtype and np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
+    if isinstance(x, list | tuple):
+        return len(x) == len(y) and all(map(_same, x, y))
+    return bool(x == y)

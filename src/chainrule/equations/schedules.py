@@ -420,3 +420,15 @@ def as_schedule(
             f"a schedule is a name, a Schedule, a Plateau or a function of the epoch; got {given!r}"
         )
     return from_function(given)
+
+
+# Functions that make others, by the name that files know them by.
+MAKERS: dict[str, Callable[..., Any]] = {
+    "step": step_decay,
+    "exponential": exponential,
+    "cosine": cosine,
+    "warm_restarts": warm_restarts,
+    "one_cycle": one_cycle,
+    "warm_up": warm_up,
+    "plateau": Plateau,
+}

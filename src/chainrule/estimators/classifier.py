@@ -24,9 +24,9 @@ from sklearn.utils.multiclass import (
 )
 
 from chainrule.base.types import Array
-from chainrule.base.validation import check_target, warn_user
-from chainrule.equations import losses
-from chainrule.equations.losses import Loss
+from chainrule.base.validation import check_target, look_up, warn_user
+from chainrule.equations.activations import ACTIVATIONS
+from chainrule.equations.losses import LOSSES, Loss
 from chainrule.estimators.fitting import MLPBase, with_callbacks
 from chainrule.estimators.multioutput import (
     ColumnsBinarizer,
@@ -35,6 +35,12 @@ from chainrule.estimators.multioutput import (
 )
 from chainrule.estimators.parameters import CONSTRAINTS, REAL, Target
 from chainrule.training.samples import blocks_of
+
+# By the estimators' name for a loss: what it is for "classes" and for "labels".
+CLASS_LOSSES: dict[str, dict[str, Loss]] = {}
+for _loss in LOSSES.values():
+    if _loss.target != "numbers":
+        CLASS_LOSSES.setdefault(_loss.known_as or _loss.name, {})[_loss.target] = _loss
 
 
 def listed_classes(classes: Iterable[Any]) -> str:
@@ -113,7 +119,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     coefs_init, intercepts_init : list of array, default=None
         Given starting values, shaped like ``coefs_`` and ``intercepts_``.
     solver_options : dict, default=None
-        The optimiser's other numbers, by name.
+        The optimiser's other numbers, by name: those that no parameter above sets.
     l1 : float, default=0.0
         L1 penalty on the weights, scaled like alpha.
     weight_decay : float, default=None
@@ -132,8 +138,9 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         Changes rows at random before each step of training: (X, random) -> X, as in
         `chainrule.train`. `chainrule.distortions` has some for images. Rows that are held out stay
         as they are.
-    normalization : {'batch', 'layer'} or None, default=None
-        Normalise what goes into each hidden activation.
+    normalization : {'batch', 'layer'}, Layer or None, default=None
+        Normalise what goes into each hidden activation; a Layer that keeps the width, such as
+        ``layers.layer_norm(1e-3)`` or your own.
     standardize : bool or 'auto', default='auto'
         Standardise the inputs inside; the result is folded into ``coefs_``, which apply to X as
         it is. 'auto' is True, but False with compat='sklearn'. Sparse columns are only scaled.
@@ -191,7 +198,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
 
     _numeric_target = False
     _parameter_constraints = CONSTRAINTS | {
-        "loss": [StrOptions({"log_loss", "focal"}), Loss],
+        "loss": [StrOptions(set(CLASS_LOSSES)), Loss],
         "class_weight": [StrOptions({"balanced"}), dict, list, None],
         "label_smoothing": [Interval(REAL, 0, 1, closed="left")],
     }
@@ -469,29 +476,26 @@ class MLPClassifier(ClassifierMixin, MLPBase):
                 )
             sizes = self._label_binarizer.sizes
             return Target(self.n_outputs_, grouped_softmax(sizes), grouped_cross_entropy(sizes))
-        if activation is None:
-            activation = "softmax" if self._multiclass() else "logistic"
-        name = activation if isinstance(activation, str) else activation.name
-        if name == "softmax" and not self._multiclass():
+        kind = "classes" if self._multiclass() else "labels"
+        right = next(one for one in ACTIVATIONS.values() if one.probabilities == kind)
+        chosen = look_up(
+            "output_activation", right if activation is None else activation, ACTIVATIONS
+        )
+        if chosen.probabilities == "classes" and kind == "labels":
             raise ValueError(
-                "output_activation='softmax' makes one class exclude the others; the target is "
-                f"{self._label_binarizer.y_type_}, for which 'logistic' is right"
+                f"output_activation={chosen.name!r} makes one class exclude the others; the target "
+                f"is {self._label_binarizer.y_type_}, for which {right.name!r} is right"
             )
-        if isinstance(activation, str) and activation != (
-            "softmax" if self._multiclass() else "logistic"
-        ):
+        if isinstance(activation, str) and chosen.probabilities != kind:
             raise ValueError(
                 f"output_activation={activation!r} gives no probabilities for a "
-                f"{self._label_binarizer.y_type_} target; use "
-                f"{'softmax' if self._multiclass() else 'logistic'!r} or an Activation of your own"
+                f"{self._label_binarizer.y_type_} target; use {right.name!r} or an Activation of "
+                "your own"
             )
         loss = self.loss
-        if loss == "log_loss":
-            kind = "cross_entropy" if self._multiclass() else "binary_cross_entropy"
-            loss = losses.LOSSES[kind]
-        elif loss == "focal":
-            loss = losses.LOSSES["focal" if self._multiclass() else "binary_focal"]
-        return Target(self.n_outputs_, activation, loss)
+        if isinstance(loss, str):
+            loss = CLASS_LOSSES[loss][kind]
+        return Target(self.n_outputs_, chosen, loss)
 
     def _class_weighted(self, y: Any, weight: Array | None, incremental: bool) -> Array | None:
         if self.class_weight is None:
@@ -543,6 +547,9 @@ class MLPClassifier(ClassifierMixin, MLPBase):
 
     def _output_scale(self) -> tuple[Any, None]:
         return 0.0, None
+
+    def _rescaling(self) -> None:
+        return None
 
     def _learn_output_scale(self, y: Any, weight: Array | None) -> None:
         """Classes have no scale."""

@@ -1,6 +1,7 @@
 """What both estimators share: from data to a network, through the epochs, to attributes.
 
-The epochs themselves are in :mod:`chainrule.estimators.epochs`.
+The epochs themselves are in :mod:`chainrule.estimators.epochs`, L-BFGS is in
+:mod:`chainrule.estimators.lbfgs`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from sklearn.utils.validation import _check_sample_weight
 
 from chainrule.base.types import Array, Index
 from chainrule.base.validation import check_target, warn_user
-from chainrule.estimators.epochs import NON_FINITE, run_epochs, run_lbfgs
+from chainrule.estimators.epochs import NON_FINITE, run_epochs
+from chainrule.estimators.lbfgs import run_lbfgs
+from chainrule.estimators.magnitudes import (
+    check_deviations,
+    check_inputs,
+    check_targets,
+    check_weights,
+)
 from chainrule.estimators.parameters import Target, new_key
 from chainrule.estimators.prediction import Prediction, norm_layers
 from chainrule.monitoring.callbacks import StateCallback, check_whole, state_callback
@@ -90,8 +98,8 @@ class MLPBase(CallbackSupportMixin, Prediction):
                 if self._scaling is not None and column < len(self._scaling[1]):
                     spread = f", whose standard deviation is {self._scaling[1][column]:g}"
                 return (
-                    f"{NON_FINITE} (The weights of column {column}{spread}, are too large for "
-                    f"{W.dtype}; leave the column out, or scale it to about 1)"
+                    f"the weights of column {column}{spread}, are too large for {W.dtype}; leave "
+                    "the column out, or scale it to about 1"
                 )
             if len(bad) or not np.isfinite(b).all():
                 return f"{NON_FINITE} (The parameters of layer {l} are not finite in {W.dtype})"
@@ -145,7 +153,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
             self._learn_marked(X, weight)
             n_marked = 0 if self._missing is None else len(self._missing[1])
             start = self._draw(X.shape[1] + n_marked, self._target().n_units, rng)
-        weight_val = rows = None
+        weight_val = rows = origin = None
         everything = y
         if X_val is not None:
             y_val = check_target(y_val, self._numeric_target, "y_val")
@@ -165,6 +173,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
             if weight is not None:
                 weight, weight_val = weight[rows], weight[held]
         weight = self._class_weighted(y, weight, incremental)
+        check_weights("the weight of class and row", weight)
         if weight is not None and not weight.sum() > 0:
             raise ValueError("the weights of the samples sum to 0: there is nothing to fit")
         if weight is not None and self.compat != "sklearn" and not weight.all():
@@ -172,6 +181,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
             rows = np.flatnonzero(kept) if rows is None else rows[kept]
             y, weight = y[kept], weight[kept]
         if rows is not None and (sparse.issparse(X) or self._missing is not None):
+            origin = rows
             X, everything, rows = X[rows], y, None  # it is in memory, or will be
         if first:
             self._learn_means(X, weight)
@@ -179,6 +189,14 @@ class MLPBase(CallbackSupportMixin, Prediction):
         if first:
             self._learn_scales(X, weight, rows)
             self._learn_output_scale(y, weight)
+        names = getattr(self, "feature_names_in_", None)
+        if self._scaling is not None and first:
+            check_deviations(self._scaling[1], self._dtype, names)
+        else:
+            check_inputs(X, self._scaling, names, origin)
+        Y = self._encode(everything)
+        if self._numeric_target:
+            check_targets(everything, Y, origin, self._y_scale is not None)
         validation = None
         if X_val is not None:
             loss_weight = self._class_weighted(y_val, weight_val, incremental)
@@ -217,7 +235,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
             of_all = np.zeros(X.shape[0], weight.dtype)
             of_all[rows] = weight
             weight = of_all
-        return descent, Samples(X, self._encode(everything), weight, rows), validation
+        return descent, Samples(X, Y, weight, rows), validation
 
     def _fit_with_context(
         self, X: Any, y: Any, weight: Any, X_val: Any, y_val: Any, weight_val: Any
@@ -291,6 +309,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         weight: Array = _check_sample_weight(given, X, dtype=X.dtype)
         if np.any(weight < 0):
             raise ValueError(f"{name} is negative in row {int(np.argmax(weight < 0))}")
+        check_weights(name, weight)
         return weight
 
     def _split(self, y: Any, n: int, seed: Any) -> tuple[Index, Index]:
@@ -467,7 +486,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         self._norms = []
         for l in norm_layers(trained):
             constants = trained.constants_of(l).copy()
-            constants[0] = 0
+            constants[:1] = 0  # the step, where there are constants
             self._norms.append((W[l].copy(), b[l].copy(), constants))
 
     def _unchanged(self, descent: Descent) -> bool:

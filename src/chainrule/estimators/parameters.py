@@ -30,6 +30,12 @@ from chainrule.network.network import Network
 
 REAL, INT = numbers.Real, numbers.Integral
 HIDDEN_ACTIVATIONS = set(ACTIVATIONS)
+# By the estimators' name: "batch" for batch_norm.
+NORMALIZATIONS = {
+    name.removesuffix("_norm"): layer
+    for name, layer in kinds.LAYERS.items()
+    if layer.is_normalisation
+}
 
 CONSTRAINTS: dict[str, list[Any]] = {
     "hidden_layer_sizes": ["array-like", Interval(INT, 1, None, closed="left")],
@@ -74,7 +80,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "dropout": [Interval(REAL, 0, 1, closed="left"), list, tuple],
     "input_noise": [Interval(REAL, 0, None, closed="left")],
     "augment": [callable, None],
-    "normalization": [StrOptions({"batch", "layer"}), None],
+    "normalization": [StrOptions(set(NORMALIZATIONS)), kinds.Layer, None],
     "standardize": [StrOptions({"auto"}), "boolean"],
     "missing": [StrOptions({"error", "indicator"})],
     "scoring": [str, callable, None],
@@ -179,7 +185,6 @@ class Parameters(BaseEstimator):
             add(kinds.standardize(*self._scaling), n_in)
         if rng is not None and self.input_noise:
             add(kinds.noise(self.input_noise, new_key(rng)), n_in)
-        norms = {"batch": kinds.batch_norm, "layer": kinds.layer_norm}
         for n, activation, rate in zip(
             hidden,
             self._per_layer("activation", len(hidden)),
@@ -190,7 +195,7 @@ class Parameters(BaseEstimator):
                 add(kinds.AFFINE, n, activation)
             else:
                 add(kinds.AFFINE, n)
-                add(norms[self.normalization](), n, activation)
+                add(look_up("normalization", self.normalization, NORMALIZATIONS), n, activation)
             if rng is not None and rate:
                 add(kinds.dropout(rate, new_key(rng)), n)
         add(kinds.AFFINE, target.n_units, target.activation)
@@ -206,7 +211,10 @@ class Parameters(BaseEstimator):
     def _draw(self, n_in: int, n_out: int, rng: Any) -> tuple[list[Array], list[Array]]:
         """Starting coefs and intercepts: drawn, then replaced by what the user gives."""
         if self.init == "auto":
-            factor = 2.0 if self.activation == "logistic" else 6.0
+            # scikit-learn goes by the one activation of all hidden layers.
+            one = isinstance(self.activation, str | Activation)
+            first = self.activation if one else "identity"
+            factor = look_up("activation", first, ACTIVATIONS).glorot
             initializer = Initializer("auto", *[_uniform_as_in_sklearn(factor)] * 2)
         else:
             initializer = look_up("init", self.init, INITIALIZERS)
@@ -265,6 +273,11 @@ class Parameters(BaseEstimator):
                 raise ValueError(
                     f"solver_options: {chosen.name!r} has no {name!r}, only {sorted(numbers)}"
                 )
+            if name == "learning_rate":
+                raise ValueError(
+                    "solver_options: the learning rate is the parameter learning_rate_init"
+                )
+            _check_number(name, value)
             numbers[name] = value
         return chosen, np.array(list(numbers.values()), np.float64)
 
@@ -293,6 +306,14 @@ class Parameters(BaseEstimator):
                     raise ValueError(f"{name}={getattr(self, name)!r} needs a hidden layer")
         for name in ("activation", "dropout"):
             self._per_layer(name, len(hidden))
+        norm: kinds.Layer | None = None
+        if self.normalization is not None:
+            norm = look_up("normalization", self.normalization, NORMALIZATIONS)
+            if not norm.is_normalisation or norm.is_weight:
+                raise ValueError(
+                    f"normalization={norm.name!r} is no layer that normalises: one has "
+                    "is_normalisation=True and is_weight=False"
+                )
         sklearn_way = self.compat == "sklearn"
         if sklearn_way and self.shuffle == "blocks":
             raise ValueError(
@@ -319,11 +340,21 @@ class Parameters(BaseEstimator):
                     f"{name}={value!r} has no meaning for solver='lbfgs', which steps on all of "
                     "the data and chooses its own steps; use another solver"
                 )
-        if self.normalization == "batch":
+        if norm is not None and norm.statistics:
+            others = [name for name, one in NORMALIZATIONS.items() if not one.statistics]
             raise ValueError(
-                "normalization='batch' has no meaning for solver='lbfgs', which has no batches; "
-                "use 'layer', or another solver"
+                f"normalization={self.normalization!r} has no meaning for solver='lbfgs', which "
+                f"has no batches; use {' or '.join(map(repr, others))}, or another solver"
             )
+
+
+def _check_number(name: str, value: Any) -> None:
+    """See that a number of an optimiser's is finite, and what a parameter of that name may be."""
+    finite = isinstance(value, REAL) and not isinstance(value, bool) and np.isfinite(float(value))
+    wanted = [one for one in CONSTRAINTS.get(name, []) if isinstance(one, Interval)]
+    if not finite or not all(one.is_satisfied_by(value) for one in wanted):
+        what = " and ".join(["a finite number", *map(str, wanted)])
+        raise ValueError(f"solver_options: {name!r} must be {what}; got {value!r}")
 
 
 def new_key(rng: Any) -> int:

@@ -43,7 +43,8 @@ class Prediction(TransformerMixin, Parameters):
             options |= {"y": y, "multi_output": True, "y_numeric": self._numeric_target}
         given = X
         try:
-            checked = validate_data(self, X, **options)
+            with np.errstate(invalid="ignore"):  # sums of large numbers of either sign
+                checked = validate_data(self, X, **options)
         except ValueError as error:
             if "Input X contains" in str(error):
                 raise ValueError(f"{error}\n{_where_not_finite(self, given)}") from None
@@ -277,6 +278,7 @@ class Prediction(TransformerMixin, Parameters):
         costs: Array = np.empty(X.shape[0], np.float64)
         outputs: Array = np.empty((X.shape[0], network.sizes[-1]), self._dtype)
         shift, factor = self._output_scale()
+        rescaling = self._rescaling()
         for at, block in self._blocks(X, sum(network.sizes)):
             net, batch = network.bind(len(block), backward=False)
             batch.a[0][:] = block
@@ -285,9 +287,7 @@ class Prediction(TransformerMixin, Parameters):
                 backprop.forward(net, batch)
                 z, a = batch.z[network.L], batch.a[network.L]
                 if own and factor is not None:
-                    scaled = a is not z and target.activation == "exp"
-                    z = (z - shift) / factor
-                    a = a / np.exp(shift) if scaled else (a - shift) / factor
+                    z, a = (z - shift) / factor, (a - rescaling[0]) / rescaling[1]
                 network.loss.cost(
                     np.ascontiguousarray(z, network.dtype),
                     np.ascontiguousarray(a, network.dtype),

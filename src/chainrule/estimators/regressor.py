@@ -7,6 +7,7 @@ is added is keyword-only and comes after.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,25 +18,18 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from chainrule.base.types import Array
-from chainrule.equations import losses
-from chainrule.equations.activations import ordered
-from chainrule.equations.losses import Loss
+from chainrule.base.validation import look_up
+from chainrule.equations.activations import ACTIVATIONS, Activation
+from chainrule.equations.domains import ANY_NUMBER
+from chainrule.equations.expressions import deviation_of, value
+from chainrule.equations.losses import LOSSES, Loss, located
 from chainrule.estimators.fitting import MLPBase, with_callbacks
 from chainrule.estimators.parameters import CONSTRAINTS, REAL, Target
-from chainrule.training.samples import deviation_of
+from chainrule.training.samples import deviation_of as deviation_of_columns
 
-REGRESSION_LOSSES = (
-    "squared_error",
-    "absolute_error",
-    "huber",
-    "log_cosh",
-    "quantile",
-    "poisson",
-    "gamma",
-    "tweedie",
-    "gaussian",
-)
-POSITIVE = {"poisson": "0 or more", "gamma": "above 0", "tweedie": "0 or more"}
+REGRESSION_LOSSES = {loss.name for loss in LOSSES.values() if loss.target == "numbers"}
+# Where scikit-learn takes sums over the targets: in the gradient alone, or in the loss as well.
+SLIPS_OF_SKLEARN = {"squared_error": "gradient", "poisson": "both"}
 
 
 class MLPRegressor(RegressorMixin, MLPBase):
@@ -102,7 +96,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
     coefs_init, intercepts_init : list of array, default=None
         Given starting values, shaped like ``coefs_`` and ``intercepts_``.
     solver_options : dict, default=None
-        The optimiser's other numbers, by name.
+        The optimiser's other numbers, by name: those that no parameter above sets.
     l1 : float, default=0.0
         L1 penalty on the weights, scaled like alpha.
     weight_decay : float, default=None
@@ -121,8 +115,9 @@ class MLPRegressor(RegressorMixin, MLPBase):
         Changes rows at random before each step of training: (X, random) -> X, as in
         `chainrule.train`. `chainrule.distortions` has some for images. Rows that are held out stay
         as they are.
-    normalization : {'batch', 'layer'} or None, default=None
-        Normalise what goes into each hidden activation.
+    normalization : {'batch', 'layer'}, Layer or None, default=None
+        Normalise what goes into each hidden activation; a Layer that keeps the width, such as
+        ``layers.layer_norm(1e-3)`` or your own.
     missing : {'error', 'indicator'}, default='error'
         What to do with NaN: refuse it and name the columns, or fill in the column's mean and add
         a column that marks where.
@@ -152,8 +147,8 @@ class MLPRegressor(RegressorMixin, MLPBase):
         'target': the target alone. The
         result is folded into ``coefs_``, so that predictions are in the target's units; the
         losses reported are those of the standardised target. 'auto' is True, but False with
-        compat='sklearn', and leaves the target alone if the loss is your own, whose scale only
-        you know; True standardises it for any loss behind an identity output.
+        compat='sklearn', and leaves the target alone if the loss is your own and does not say how
+        its outputs are rescaled; True standardises it for any loss of one output for a target.
 
     Attributes
     ----------
@@ -187,7 +182,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
     n_outputs_: int
     _numeric_target = True
     _parameter_constraints = CONSTRAINTS | {
-        "loss": [StrOptions(set(REGRESSION_LOSSES)), Loss],
+        "loss": [StrOptions(REGRESSION_LOSSES), Loss],
         "quantile": [Interval(REAL, 0, 1, closed="neither"), list, tuple, None],
         "standardize": [StrOptions({"auto", "target"}), "boolean"],
     }
@@ -351,16 +346,14 @@ class MLPRegressor(RegressorMixin, MLPBase):
         if not first and n != self.n_outputs_:
             raise ValueError(f"y has {n} targets; the fit so far has {self.n_outputs_}")
         self.n_outputs_ = n
-        self._levels()
-        name = self.loss if isinstance(self.loss, str) else self.loss.name
-        if name in POSITIVE:
-            wrong = ~(y > 0) if name == "gamma" else ~(y >= 0)
-            if wrong.any():
-                row = int(np.argwhere(wrong)[0][0])
-                raise ValueError(
-                    f"loss={name!r} needs a target {POSITIVE[name]}; y is "
-                    f"{np.atleast_1d(y[row]).min():g} in row {row}"
-                )
+        loss = self._loss()
+        wrong = ~loss.domain.holds(y)
+        if wrong.any():
+            place = tuple(np.argwhere(wrong)[0])
+            raise ValueError(
+                f"loss={loss.name!r} needs a target {loss.domain}; y is {y[place]:g} in row "
+                f"{place[0]}"
+            )
 
     def _validate(self, X: Any, y: Any = "no_validation", reset: bool = False) -> Any:
         checked = super()._validate(X, y, reset)
@@ -388,38 +381,38 @@ class MLPRegressor(RegressorMixin, MLPBase):
     def _strata(self, y: Any) -> None:
         return None
 
+    def _loss(self) -> Loss:
+        """The loss that `loss` names or is, at the levels that `quantile` gives."""
+        loss: Loss = LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
+        if self.quantile is None:
+            return loss
+        if not isinstance(self.loss, str) or not loss.levels:
+            raise ValueError(f"quantile={self.quantile!r} goes with loss='quantile' alone")
+        return _at_levels(loss, tuple(np.ravel(self.quantile).tolist()))
+
     def _levels(self) -> tuple[float, ...]:
-        """Quantile levels; empty unless the loss is 'quantile'."""
-        if self.loss != "quantile":
-            if self.quantile is not None:
-                raise ValueError(f"quantile={self.quantile!r} goes with loss='quantile' alone")
-            return ()
-        return tuple(np.atleast_1d(0.5 if self.quantile is None else self.quantile).tolist())
+        """Quantile levels that are predicted; empty unless the loss has some."""
+        return self._loss().levels
+
+    def _activation(self) -> Activation:
+        """The output activation."""
+        loss, own = self._loss(), self.output_activation
+        if own is not None and len(loss.levels) > 1:
+            raise ValueError(
+                "several quantiles have an output activation of their own, which keeps them in "
+                "order; leave output_activation=None"
+            )
+        chosen: str | Activation = loss.link if own is None else own
+        return look_up("output_activation", chosen, ACTIVATIONS)
 
     def _target(self) -> Target:
-        k, levels = self.n_outputs_, self._levels()
-        loss = losses.LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
-        n_units, activation = k, self.output_activation
-        if levels:
-            loss, n_units = losses.quantile(levels), k * len(levels)
-            if len(levels) > 1:
-                if activation is not None:
-                    raise ValueError(
-                        "several quantiles have an output activation of their own, which keeps "
-                        "them in order; leave output_activation=None"
-                    )
-                activation = ordered(len(levels))
-        elif loss.name == "gaussian":
-            n_units = 2 * k
-        if activation is None:
-            activation = loss.link
+        k, loss = self.n_outputs_, self._loss()
         # Losses are averaged over targets. scikit-learn averages the squared error it reports,
         # but not its gradient.
-        scale = 1.0 / k
-        slip = self.compat == "sklearn" and self.loss in ("squared_error", "poisson")
-        if slip and self.loss == "poisson":
-            scale = 1.0
-        return Target(n_units, activation, loss, scale, 1.0 if slip else scale)
+        slip = SLIPS_OF_SKLEARN.get(str(self.loss)) if self.compat == "sklearn" else None
+        cost_scale = 1.0 if slip == "both" else 1.0 / k
+        error_scale = 1.0 if slip else 1.0 / k
+        return Target(k * loss.outputs, self._activation(), loss, cost_scale, error_scale)
 
     def _encode(self, y: Any) -> Array:
         """The target as (n, targets), standardised if that is done inside."""
@@ -432,61 +425,83 @@ class MLPRegressor(RegressorMixin, MLPBase):
     def _learn_output_scale(self, y: Any, weight: Array | None) -> None:
         """Mean and deviation of each target, where the loss is on the target's own scale."""
         self._y_scale: tuple[Array, Array] | None = None
-        known = self.loss if isinstance(self.loss, str) else self.loss.name
-        own_scale = known in REGRESSION_LOSSES or self.standardize is True
-        target = self._target()
-        name = target.activation if isinstance(target.activation, str) else target.activation.name
-        if not (
-            self._standardizes("target") and own_scale and name in ("identity", "ordered", "exp")
+        loss, activation = self._loss(), self._activation()
+        if not self._standardizes("target") or not (
+            activation.rescaled or activation.is_rescaled_behind
         ):
             return
+        if loss.rescaled is None and (self.standardize is not True or loss.outputs > 1):
+            return
+        if loss.domain not in (ANY_NUMBER, loss.domain._replace(low=0.0, high=np.inf)):
+            return  # a target that is rescaled would leave it
         Y = np.asarray(y, np.float64).reshape(len(y), -1)
         mean = np.average(Y, axis=0, weights=weight)
-        if name == "exp":  # a scale alone: it becomes a shift of z
+        if activation.range[0] >= 0 or loss.domain != ANY_NUMBER:  # it may be divided, not shifted
             self._y_scale = np.zeros_like(mean), np.where(mean > 0, mean, 1.0)
-            return
-        self._y_scale = mean, deviation_of(Y, mean, weight)
+        else:
+            self._y_scale = mean, deviation_of_columns(Y, mean, weight)
+        if self._output_scale()[1] is None and not activation.is_rescaled_behind:
+            self._y_scale = None
+
+    def _rescaling(self) -> tuple[Array, Array] | None:
+        """(shift, factor) by output unit, from outputs for the standardised target to those for y.
+
+        None if the target is not standardised.
+        """
+        if self._y_scale is None:
+            return None
+        loss = self._loss()
+        parts = (loss.rescaled or located)(*self._y_scale)
+        shift, factor = (np.stack(part, axis=1 if loss.levels else 0).ravel() for part in parts)
+        return shift, factor
 
     def _output_scale(self) -> tuple[Any, Any]:
         """(shift, factor) by output unit, to be folded into the last layer; None if it cannot."""
-        if self._y_scale is None or len(self._levels()) > 1:
-            return 0.0, None
-        mean, deviation = self._y_scale
-        if self._target().activation == "exp":
-            return np.log(deviation), np.ones_like(deviation)
-        if self._target().loss.name == "gaussian":  # the second half are logs of variances
-            return (
-                np.concatenate([mean, 2 * np.log(deviation)]),
-                np.concatenate([deviation, np.ones_like(deviation)]),
-            )
-        return mean, deviation
+        rescaling, rescaled = self._rescaling(), self._activation().rescaled
+        folded = rescaled(*rescaling) if rescaling is not None and rescaled is not None else None
+        return (0.0, None) if folded is None else folded
+
+    def _behind(self) -> tuple[Array, Array] | None:
+        """(shift, factor) that outputs of the prediction network still need; None if none."""
+        if self._y_scale is None or not self._activation().is_rescaled_behind:
+            return None
+        return self._rescaling()
+
+    def _in_units(self, outputs: Array) -> Array:
+        """Outputs of the prediction network in the target's units."""
+        behind = self._behind()
+        if behind is None:
+            return outputs
+        shift, factor = behind
+        rescaled: Array = (outputs * factor + shift).astype(outputs.dtype)
+        return rescaled
 
     def _predictions(self, outputs: Array) -> Array:
         """Predictions from the prediction network's outputs."""
+        return self._shaped(self._in_units(outputs))
+
+    def _shaped(self, outputs: Array) -> Array:
+        """Predictions from outputs in the target's units."""
         levels, k = self._levels(), self.n_outputs_
         if len(levels) > 1:
             cube = outputs.reshape(len(outputs), k, len(levels))
-            if self._y_scale is not None:
-                mean, deviation = self._y_scale
-                cube = (cube * deviation[:, None] + mean[:, None]).astype(outputs.dtype)
             return cube[:, 0] if k == 1 else cube
         means = outputs[:, :k]
         return means.ravel() if k == 1 else means
 
     def _unit_factor(self, unit: Any) -> Any:
-        levels = len(self._levels())
-        if levels < 2 or self._y_scale is None:
+        behind = self._behind()
+        if behind is None:
             return 1
-        factor = self._y_scale[1][np.asarray(unit) // levels].astype(self._dtype)
+        factor = behind[1][np.asarray(unit)].astype(self._dtype)
         return factor if factor.ndim == 0 else factor[:, None]
 
     def _default_score(self, outputs: Array, y: Any, weight: Array | None) -> float:
-        shift, factor = self._output_scale()
-        if self._target().activation == "exp":
-            outputs = outputs * np.exp(shift)
-        elif factor is not None:
-            outputs = outputs * factor + shift
-        return self._r2(self._predictions(outputs), y, weight)
+        rescaling = self._rescaling()
+        if rescaling is None or self._activation().is_rescaled_behind:
+            return self._r2(self._predictions(outputs), y, weight)
+        shift, factor = rescaling
+        return self._r2(self._shaped(outputs * factor + shift), y, weight)
 
     def _r2(self, prediction: Array, y: Any, weight: Array | None) -> float:
         """R², of the middle level where there are several."""
@@ -495,6 +510,10 @@ class MLPRegressor(RegressorMixin, MLPBase):
         n = len(self._levels())
         if n > 1:
             prediction = prediction[..., n // 2]
+        y, prediction = np.asarray(y, np.float64), np.asarray(prediction, np.float64)
+        largest = np.abs(y).max(initial=0)
+        if largest > 1e100:  # squares would overflow; R² has no unit
+            y, prediction = y / largest, prediction / largest
         return float(r2_score(y, prediction, sample_weight=weight))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -515,7 +534,8 @@ class MLPRegressor(RegressorMixin, MLPBase):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         return_std : bool, default=False
-            Return the predicted standard deviation as well; for loss='gaussian'.
+            Return the predicted standard deviation as well; for loss='gaussian', or another that
+            predicts one.
 
         Returns
         -------
@@ -524,17 +544,35 @@ class MLPRegressor(RegressorMixin, MLPBase):
         deviation : ndarray of the same shape, if return_std
         """
         check_is_fitted(self)
-        gaussian = self._target().loss.name == "gaussian"
-        if return_std and not gaussian:
-            raise ValueError("return_std=True needs loss='gaussian', which predicts a variance")
-        outputs = self._outputs(X)
         if not return_std:
-            return self._predictions(outputs)
-        deviation = np.exp(outputs[:, self.n_outputs_ :] / 2)
-        return self._predictions(outputs), deviation.ravel() if self.n_outputs_ == 1 else deviation
+            return self._predictions(self._outputs(X))
+        formula, k = deviation_of(self._loss()), self.n_outputs_
+        if formula is None:
+            known = " or ".join(repr(one.name) for one in LOSSES.values() if one.deviation)
+            raise ValueError(
+                f"return_std=True needs loss={known}, or your own with a deviation; "
+                f"{self._loss().name!r} predicts none"
+            )
+        outputs = self._in_units(self._outputs(X))
+        deviation = value(formula, outputs[:, -k:])
+        return self._shaped(outputs), deviation.ravel() if k == 1 else deviation
+
+    def _predicts_deviation(self) -> bool:
+        """Whether a standard deviation is predicted beside each number."""
+        return self._loss().deviation is not None
 
     def _of_one_row(self, output: Callable[[Array], Array]) -> Callable[[Array], Any]:
-        return lambda x: self._predictions(output(x)[np.newaxis])[0]
+        behind, k, q = self._behind(), self.n_outputs_, len(self._levels())
+
+        def predict(x: Array) -> Any:
+            outputs = output(x)
+            if behind is not None:
+                outputs = (outputs * behind[1] + behind[0]).astype(outputs.dtype)
+            if q > 1:
+                return outputs if k == 1 else outputs.reshape(k, q)
+            return outputs[0] if k == 1 else outputs[:k]
+
+        return predict
 
     def _class_weighted(self, y: Any, weight: Array | None, incremental: bool) -> Array | None:
         return weight
@@ -544,3 +582,10 @@ class MLPRegressor(RegressorMixin, MLPBase):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+@lru_cache(maxsize=64)
+def _at_levels(loss: Loss, levels: tuple[float, ...]) -> Loss:
+    """A loss of the same kind at other levels."""
+    made: Loss = loss.made_by[0](levels)
+    return made

@@ -6,8 +6,9 @@ Three steps: columns get one type for each kind (:class:`TableCleaner`), kinds b
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,14 @@ from chainrule.tables.cells import (
     spelling,
 )
 from chainrule.tables.columns import KINDS, kinds_of
-from chainrule.tables.levels import as_levels, level_type, unseen
+from chainrule.tables.levels import (
+    UnseenLevelWarning,
+    as_levels,
+    level_type,
+    no_value,
+    unseen,
+    unseen_in_words,
+)
 from chainrule.tables.skrub_folder import prepare_skrub
 
 if TYPE_CHECKING:
@@ -65,6 +73,9 @@ class TableCleaner(
         ``chainrule.tables.columns.kinds_of``.
     max_levels : int, default=40
         Categories of more levels are given as text.
+    missing_texts : list of str, default=None
+        The texts that say that a value is missing, in every column, and no others do. None: in
+        columns of numbers, dates and truth values NA, null, ? and the like.
 
     Attributes
     ----------
@@ -85,9 +96,17 @@ class TableCleaner(
         was missing.
     """
 
-    def __init__(self, kinds: dict[str, str] | None = None, max_levels: int = MAX_LEVELS) -> None:
+    missing_texts: Sequence[str] | None = None  # of files from before there was the parameter
+
+    def __init__(
+        self,
+        kinds: dict[str, str] | None = None,
+        max_levels: int = MAX_LEVELS,
+        missing_texts: Sequence[str] | None = None,
+    ) -> None:
         self.kinds = kinds
         self.max_levels = max_levels
+        self.missing_texts = missing_texts
 
     def fit(self, X: Any, y: Any = None) -> TableCleaner:
         """Find each column's kind.
@@ -113,7 +132,7 @@ class TableCleaner(
         -------
         pandas.DataFrame
         """
-        frame = as_frame(X)
+        frame = self._with_holes(as_frame(X))
         if not len(frame):
             raise ValueError("the table has no rows to learn from")
         given = dict(self.kinds or {})
@@ -121,7 +140,8 @@ class TableCleaner(
             if kind not in KINDS:
                 raise ValueError(f"kinds[{name!r}] must be one of {', '.join(KINDS)}; got {kind!r}")
         unknown = [name for name in frame if name not in given]
-        found = {column.name: column.kind for column in kinds_of(frame[unknown])}
+        gone = self.missing_texts
+        found = {column.name: column.kind for column in kinds_of(frame[unknown], None, gone)}
         self.kinds_ = {name: given.get(name) or found[name] for name in frame}
         self.feature_names_in_ = np.array(list(frame), dtype=object)
         self.n_features_in_ = len(self.feature_names_in_)
@@ -140,7 +160,9 @@ class TableCleaner(
         """How each column of text spells its numbers or dates."""
         found = {}
         for name, kind in self.kinds_.items():
-            style = spelling(frame[name], comma_seen) if kind in ("numeric", "date") else None
+            if kind not in ("numeric", "date"):
+                continue
+            style = spelling(frame[name], comma_seen, self.missing_texts)
             if style is not None:
                 found[name] = style
         commas = any(style.startswith("comma") for style in found.values())
@@ -155,13 +177,13 @@ class TableCleaner(
         for name, kind in self.kinds_.items():
             if kind not in ("categorical", "numeric"):
                 continue
-            type = level_type(frame[name])
+            type = level_type(frame[name], self.missing_texts)
             if kind == "numeric":
                 if type == "boolean":
                     self.level_types_[name] = type
                 continue
             self.level_types_[name] = type
-            levels = sorted(set(as_levels(frame[name], type, MISSING)))
+            levels = sorted(set(as_levels(frame[name], type, MISSING, None, self.missing_texts)))
             if len(set(levels) - {MISSING}) > self.max_levels:
                 self.many_levels_.append(name)
             else:
@@ -184,11 +206,17 @@ class TableCleaner(
             Columns are missing.
         CellError
             A number or a date is none.
+
+        Warns
+        -----
+        UnseenLevelWarning
+            Categories have levels that `fit` did not see: names the columns, the levels and the
+            number of rows. They are none of the levels known.
         """
         check_is_fitted(self, "kinds_")
         import pandas as pd
 
-        frame = as_frame(X)
+        frame = self._with_holes(as_frame(X))
         used = self._used()
         absent = [name for name in used if name not in frame]
         if absent:
@@ -196,10 +224,36 @@ class TableCleaner(
                 f"{'columns are' if len(absent) > 1 else 'a column is'} missing that the model "
                 f"needs: {listed(absent)}; there are {listed(list(frame))}"
             )
-        return pd.DataFrame(
+        cleaned = pd.DataFrame(
             {name: self._cleaned(frame[name], kind) for name, kind in used.items()},
             index=frame.index,
         )
+        said = [
+            unseen_in_words(name, count, known, MISSING)
+            for name, known in getattr(self, "levels_", {}).items()
+            if (count := unseen(cleaned[name].to_numpy(object), known))
+        ]
+        if said:
+            warnings.warn("; ".join(said), UnseenLevelWarning, stacklevel=2)
+        return cleaned
+
+    def _with_holes(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame, texts that say that they are missing gone from columns of text."""
+        from pandas.api import types
+
+        gone = no_value("text", self.missing_texts)
+        texts = [
+            name
+            for name in frame
+            if types.is_object_dtype(frame[name].dtype) or types.is_string_dtype(frame[name].dtype)
+        ]
+        if not gone or not texts:
+            return frame
+        blank = {
+            name: frame[name].map(lambda cell: isinstance(cell, str) and cell.strip() in gone)
+            for name in texts
+        }
+        return frame.assign(**{name: frame[name].mask(found) for name, found in blank.items()})
 
     def _used(self) -> dict[str, str]:
         return {name: kind for name, kind in self.kinds_.items() if kind in USED}
@@ -218,7 +272,7 @@ class TableCleaner(
             text have no levels that are known.
         """
         check_is_fitted(self, "kinds_")
-        frame = as_frame(X)
+        frame = self._with_holes(as_frame(X))
         counts = {
             name: unseen(self._levels(frame[name]), known)
             for name, known in getattr(self, "levels_", {}).items()
@@ -227,7 +281,8 @@ class TableCleaner(
 
     def _levels(self, column: pd.Series) -> NDArray[Any]:
         name = str(column.name)
-        return as_levels(column, self.level_types_[name], MISSING, self.levels_.get(name))
+        known = self.levels_.get(name)
+        return as_levels(column, self.level_types_[name], MISSING, known, self.missing_texts)
 
     def _cleaned(self, column: pd.Series, kind: str) -> Any:
         import pandas as pd
@@ -238,14 +293,14 @@ class TableCleaner(
             old = name not in types  # a file of before there were types
             return pd.Categorical(as_strings(column, MISSING) if old else self._levels(column))
         if kind == "numeric" and types.get(name) == "boolean":
-            return _truths(column)
+            return _truths(column, self.missing_texts)
         if kind == "numeric":
-            numbers = as_numbers(column, self.spellings_.get(name))
+            numbers = as_numbers(column, self.spellings_.get(name), self.missing_texts)
             numbers[np.abs(numbers) > LARGEST] *= np.inf  # squashed to the same; no overflow
             return numbers
         if kind == "date":
-            return as_dates(column, self.spellings_.get(name))
-        return as_levels(column, types.get(name, "text"), "")
+            return as_dates(column, self.spellings_.get(name), self.missing_texts)
+        return as_levels(column, types.get(name, "text"), "", None, self.missing_texts)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the columns kept.
@@ -273,9 +328,9 @@ class TableCleaner(
         return tags
 
 
-def _truths(column: pd.Series) -> NDArray[np.float64]:
+def _truths(column: pd.Series, missing_texts: Sequence[str] | None) -> NDArray[np.float64]:
     """1 and 0 of a column that held truth values in training."""
-    levels = as_levels(column, "boolean", "")
+    levels = as_levels(column, "boolean", "", None, missing_texts)
     known = {"true": 1.0, "false": 0.0, "": np.nan}
     for row, each in enumerate(levels):
         if each not in known:
@@ -289,6 +344,7 @@ def tabular_pipeline(
     kinds: Mapping[str, str] | None = None,
     max_levels: int = MAX_LEVELS,
     text_columns: int = 30,
+    missing_texts: Sequence[str] | None = None,
     random_state: Any = None,
     **parameters: Any,
 ) -> Pipeline:
@@ -296,10 +352,10 @@ def tabular_pipeline(
 
     Numbers are scaled robustly, outliers squashed smoothly into ±30, holes filled with the mean
     and marked in a column of their own; categories become a column a level, "missing" among
-    them, and a level never seen in `fit` is none of them; dates become years, seconds and
-    positions on circles of months, days, hours and weekdays; free text, and categories of more
-    levels than `max_levels`, become `text_columns` numbers by their n-grams. Constant columns
-    and those that only identify rows are dropped.
+    them, and a level never seen in `fit` is none of them (`predict` warns of such, and counts
+    their rows); dates become years, seconds and positions on circles of months, days, hours and
+    weekdays; free text, and categories of more levels than `max_levels`, become `text_columns`
+    numbers by their n-grams. Constant columns and those that only identify rows are dropped.
 
     Parameters
     ----------
@@ -314,6 +370,8 @@ def tabular_pipeline(
         Categories of more levels are treated as text.
     text_columns : int, default=30
         Columns that each text column becomes.
+    missing_texts : list of str, default=None
+        The texts that say that a value is missing, and no others do; see `TableCleaner`.
     random_state : int, RandomState or None, default=None
         For the network and for the text's projection.
     **parameters
@@ -362,7 +420,7 @@ def tabular_pipeline(
     else:
         name = "mlp" if isinstance(estimator, tuple(ESTIMATORS.values())) else "estimator"
     steps = [
-        ("clean", TableCleaner(None if kinds is None else dict(kinds), max_levels)),
+        ("clean", TableCleaner(None if kinds is None else dict(kinds), max_levels, missing_texts)),
         ("encode", encoder(text_columns, random_state)),
         (name, clone(estimator)),
     ]

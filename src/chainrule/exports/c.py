@@ -20,6 +20,7 @@ from chainrule.exports.c_parts import (
     WORDS,
 )
 from chainrule.exports.steps import (
+    DEVIATION,
     Activate,
     Affine,
     Certain,
@@ -117,7 +118,8 @@ class _Writer:
                 "Columns of texts are read from texts, the others from x, both at the column's own",
                 "place; a missing text is a null pointer. Texts are UTF-8.",
                 "Categories are written as in the lists of keys below: true, 1, 1.5, 2024-01-31 or",
-                "2024-01-31 13:05:07; some other spellings are in the lists too.",
+                "2024-01-31 13:05:07; some other spellings are in the lists too. They are compared",
+                "byte by byte: texts with accents must be in Unicode's form NFC, or wholly in NFD.",
             ]
         if p.dates:
             places = ", ".join(str(j) for j, column in enumerate(p.columns) if column.date)
@@ -240,7 +242,7 @@ class _Writer:
             elif isinstance(step, Deviations):
                 body += [
                     f"for (i = 0; i < {n}; i++)",
-                    f"    out[i] = i < {step.k} ? {here}[i] : exp({here}[i] / 2);",
+                    f"    out[i] = i < {step.k} ? {here}[i] : {DEVIATION}({here}[i]);",
                 ]
                 here = "out"
             else:
@@ -322,6 +324,13 @@ class _Writer:
         else:
             arrays.append(self.array(f"keys{j}", column.keys, "double"))
             absent, match = f"isnan(x[{j}])", f"x[{j}] == keys{j}[i]"
+        if column.text and column.gone:
+            found += [
+                f"if (i == {n})",
+                f"    for (g = 0; g < {len(self.program.no_value)}; g++)",
+                f"        if (same_level(texts[{j}], no_value[g]))",
+                f"            i = {n + 1};",
+            ]
         refuse = [] if column.unknown else [f"if (i == {n})", f"    return {-1 - j};"]
         return [
             f"if ({absent}) {{",
@@ -339,10 +348,16 @@ class _Writer:
     def core(self, body: list[str], widest: int) -> str:
         arrays: list[str] = []
         features = self.features(arrays)
+        gone = ""
+        if any(column.gone and column.text for column in self.program.columns):
+            texts = [c_string(text) for text in self.program.no_value]
+            body_of = f"no_value[{len(texts)}] = {{\n{wrapped(texts)}\n}};\n"
+            arrays.insert(0, f"\nstatic const char *const {body_of}")
+            gone = ", g"
         codes = "".join(f", code{j}" for j in self.program.tables)
         lines = [
             f"real a[{widest}], z[{widest}];",
-            f"int i{codes};",
+            f"int i{gone}{codes};",
             "",
             *features,
             "",

@@ -87,24 +87,42 @@ static int same(const char *a, const char *b)
 """
 
 SAME_LEVEL = """
-static int blank(char c)
+/* How many bytes the blank at the start of a text takes, 0 if there is none; Unicode's count. */
+static int blank(const char *a)
 {
-    return c == ' ' || (c >= '\\t' && c <= '\\r');
+    static const char *const others[] = {
+        "\\x1c", "\\x1d", "\\x1e", "\\x1f", "\\xc2\\x85", "\\xc2\\xa0", "\\xe1\\x9a\\x80",
+        "\\xe2\\x80\\xa8", "\\xe2\\x80\\xa9", "\\xe2\\x80\\xaf", "\\xe2\\x81\\x9f",
+        "\\xe3\\x80\\x80"
+    };
+    int i, n;
+    if (*a == ' ' || (*a >= '\\t' && *a <= '\\r'))
+        return 1;
+    if (a[0] == '\\xe2' && a[1] == '\\x80' && (a[2] & 0xff) >= 0x80 && (a[2] & 0xff) <= 0x8a)
+        return 3;
+    for (i = 0; i < (int)(sizeof others / sizeof *others); i++) {
+        for (n = 0; others[i][n] && others[i][n] == a[n]; n++)
+            ;
+        if (!others[i][n])
+            return n;
+    }
+    return 0;
 }
 
 /* Whether a is the text b; blanks around a do not count. */
 static int same_level(const char *a, const char *b)
 {
-    while (blank(*a))
-        a++;
+    int n;
+    while ((n = blank(a)) > 0)
+        a += n;
     while (*b && *a == *b) {
         a++;
         b++;
     }
     if (*b)
         return 0;
-    while (blank(*a))
-        a++;
+    while ((n = blank(a)) > 0)
+        a += n;
     return !*a;
 }
 """

@@ -26,6 +26,7 @@ from chainrule.exports.steps import (
     Table,
     apply,
 )
+from chainrule.tables.levels import no_value
 
 CAN = (
     "StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, skrub's SquashingScaler, "
@@ -71,6 +72,8 @@ def read_model(model: Any) -> Program:
         for column in program.columns:
             kind = cleaner.kinds_.get(column.name)
             column.level = types.get(column.name, "text" if kind == "categorical" else None)
+            if column.level is not None:
+                column.gone = no_value(column.level, cleaner.missing_texts)
     if program.texts or any(
         hasattr(step, "feature_names_in_") for _, step in [("", model), *before]
     ):

@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.base.types import Array
 from chainrule.equations import activations, layers
-from chainrule.equations.expressions import formula_of
+from chainrule.equations.expressions import deviation_of, formula_of
 from chainrule.estimators.multioutput import grouped_softmax
 from chainrule.exports.steps import (
     CALENDAR,
@@ -208,20 +208,46 @@ def _output(model: Any, steps: list[Step]) -> dict[str, Any]:
             steps.append(Complement())
         kind = "labels" if several else "classes"
         return {"kind": kind, "classes": classes, "value_names": list(map(str, classes)), **numbers}
-    k, levels = model.n_outputs_, model._levels()
+    loss, k, levels = model._loss(), model.n_outputs_, model._levels()
+    if (behind := model._behind()) is not None:
+        shift, factor = behind
+        steps.append(Rescale(np.asarray(factor, float), np.asarray(shift, float)))
     targets = [f"target_{j}" for j in range(k)] if k > 1 else ["target"]
     names = targets
     if len(levels) > 1:
         numbers["n_levels"] = len(levels)
         names = [f"{target}_{level:g}" for target in targets for level in levels]
-        if model._y_scale is not None:
-            mean, deviation = (np.repeat(v, len(levels)) for v in model._y_scale)
-            steps.append(Rescale(np.asarray(deviation, float), np.asarray(mean, float)))
-    elif model._target().loss.name == "gaussian":
-        numbers["deviations"] = True
-        names = targets + [f"{target}_deviation" for target in targets]
-        steps.append(Deviations(k))
+    else:
+        try:
+            formula = deviation_of(loss)
+        except ValueError as error:
+            raise ExportError(str(error)) from error
+        last = range(k * (loss.outputs - 1), k * loss.outputs) if formula is not None else ()
+        if loss.outputs > 1:
+            _keep(steps, [*range(k), *last], f"the loss {loss.name!r}")
+        if formula is not None:
+            numbers["deviations"] = True
+            names = targets + [f"{target}_deviation" for target in targets]
+            steps.append(Deviations(k, formula))
     return {"kind": "numbers", "classes": [], "value_names": names, **numbers | {"n_targets": k}}
+
+
+def _keep(steps: list[Step], units: list[int], what: str) -> None:
+    """Leave out the output units that nothing is predicted from."""
+    at = max(i for i, step in enumerate(steps) if isinstance(step, Affine))
+    last = steps[at]
+    assert isinstance(last, Affine)
+    if units == list(range(len(last.b))):
+        return
+    steps[at] = Affine(last.W[:, units], last.b[units])
+    for i, step in enumerate(steps[at + 1 :], at + 1):
+        if isinstance(step, Rescale):
+            steps[i] = Rescale(step.factor[units], step.shift[units])
+        elif not isinstance(step, Activate) or step.formula.operation == "softmax":
+            raise ExportError(
+                f"{what} predicts from some of its outputs, and the output activation takes them "
+                "together; such a model cannot be exported"
+            )
 
 
 def _plain(label: Any) -> str | int:

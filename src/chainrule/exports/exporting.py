@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from chainrule.exports.steps import (
     Program,
     largest_difference,
 )
+from chainrule.tables.levels import UnseenLevelWarning
 
 TOLERANCE = 1e-5
 FORMATS = {"onnx": ".onnx", "c": ".c", "js": ".mjs", "python": ".py"}
@@ -41,6 +43,8 @@ class Exported(NamedTuple):
         How many rows were compared.
     made_up : bool
         Whether they were made up, rather than given.
+    remarks : tuple of str
+        What the format cannot do as the model does.
     """
 
     path: Path
@@ -48,6 +52,7 @@ class Exported(NamedTuple):
     difference: float
     rows: int
     made_up: bool
+    remarks: tuple[str, ...] = ()
 
 
 def export(
@@ -128,9 +133,16 @@ def write_export(
     -------
     Exported
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnseenLevelWarning)  # made-up rows have such on purpose
+        return _write_export(model, Path(path), format, sample, overwrite, dtype)
+
+
+def _write_export(
+    model: Any, path: Path, format: str | None, sample: Any, overwrite: bool, dtype: str
+) -> Exported:
     from chainrule.exports.columns import read_model
 
-    path = Path(path)
     kind = _format(path, format)
     if dtype not in ("float32", "float64"):
         raise ExportError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
@@ -160,6 +172,7 @@ def write_export(
         from chainrule.exports.graph import make_onnx
 
         graph = make_onnx(program, dtype)
+        graph.doc_string = " ".join(remarks_on(program, kind))
         data = graph.SerializeToString()
         found, labels = run_onnx(data, graph, program, rows)
     else:
@@ -174,7 +187,24 @@ def write_export(
     _refuse_difference(difference, kind)
     _compare_labels(program, labels, model.predict(given), expected)
     _write(path, data)
-    return Exported(path, kind, difference, len(rows), made_up)
+    return Exported(path, kind, difference, len(rows), made_up, remarks_on(program, kind))
+
+
+def remarks_on(program: Program, kind: str) -> tuple[str, ...]:
+    """What a format cannot do as the model does, a sentence each."""
+    texts = [column for column in program.columns if column.text and column.level is not None]
+    accents = any(not str(key).isascii() for column in texts for key in column.keys)
+    if kind == "onnx" and texts:
+        return (
+            "the graph compares categories byte by byte: give texts in Unicode's form NFC (or "
+            "wholly in NFD), without blanks around them",
+        )
+    if kind == "c" and accents:
+        return (
+            "the C file compares categories byte by byte: give texts in Unicode's form NFC (or "
+            "wholly in NFD)",
+        )
+    return ()
 
 
 def _format(path: Path, format: str | None) -> str:

@@ -92,9 +92,9 @@ def features(
         if column.text:
             texts = [text for text, _ in column.spellings()]
             codes = [k for _, k in column.spellings()]
-            if "" not in texts:  # a text that is missing
-                texts.append("")
-                codes.append(n + 1)
+            gone = [text for text in ("", *column.gone) if text not in texts]
+            texts += gone
+            codes += [n + 1] * len(gone)
             keys: dict[str, Any] = {"keys_strings": texts}
         else:
             keys = {"keys_floats": list(map(float, column.keys))}
@@ -254,9 +254,8 @@ def forward(graph: Graph, steps: list[Step], start: tuple[str | None, list[int],
         elif isinstance(step, Deviations):
             half = np.arange(step.k)
             means = graph.add("Gather", a, graph.constant(half), axis=1)
-            logs = graph.add("Gather", a, graph.constant(half + step.k), axis=1)
-            deviations = graph.add("Exp", graph.add("Mul", logs, constant([0.5])))
-            a = graph.add("Concat", means, deviations, axis=1)
+            others = graph.add("Gather", a, graph.constant(half + step.k), axis=1)
+            a = graph.add("Concat", means, _formula(graph, step.formula, others), axis=1)
         else:
             raise unknown_step(step, "ONNX")
     return a

@@ -8,6 +8,7 @@ import numpy as np
 
 from chainrule.equations.expressions import written
 from chainrule.exports.steps import (
+    DEVIATION,
     Activate,
     Affine,
     Certain,
@@ -21,7 +22,6 @@ from chainrule.exports.steps import (
     unknown_step,
 )
 from chainrule.exports.text import check_whole, js_value, number, text_of_number, wrapped
-from chainrule.tables.spellings import MISSING as NO_VALUE
 
 # How operations of formulas are written, and functions that JavaScript does not have.
 WORDS = {name: f"Math.{name}({{}})" for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh")}
@@ -90,19 +90,17 @@ function ordered(z, n) {
 """
 
 LEVEL = r"""
-const noValue = NO_VALUE;
-
 /**
  * The text of the level of a category that a value is; null if it is missing.
  * 1, 1.0 and, where a column held truth values, true and "true" are the same level.
  */
-function level(value, kind, others) {
+function level(value, kind, others, gone) {
   if (value === null || value === undefined || Number.isNaN(value)) return null;
   let text;
   if (typeof value === "string") {
     const blank = "[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+";
     text = value.replace(new RegExp(`^${blank}|${blank}$`, "g"), "").normalize("NFC");
-    if (text === "" || (kind !== "text" && noValue.includes(text))) return null;
+    if (text === "" || gone.includes(text)) return null;
   } else {
     text = textOf(value);
     if (text === null) return null;
@@ -113,6 +111,8 @@ function level(value, kind, others) {
     if (digits === "true" || digits === "1") return "true";
     return digits === "false" || digits === "0" ? "false" : text;
   }
+  const exact = text.replace(/^\+/, "").replace(/0+$/, ""); // more digits than a number holds
+  if (kind === "number" && Object.prototype.hasOwnProperty.call(others, exact)) return exact;
   if (kind === "number") return text === "true" ? "1" : text === "false" ? "0" : numberText(text);
   return kind === "date" ? dateText(text) : text;
 }
@@ -166,8 +166,8 @@ function dateText(text) {
 }
 
 /** A truth value as 1 or 0. */
-function truth(value, name) {
-  const text = level(value, "boolean", {});
+function truth(value, name, gone) {
+  const text = level(value, "boolean", {}, gone);
   if (text === null) return NaN;
   if (text !== "true" && text !== "false")
     throw new TypeError(`column ${JSON.stringify(name)} holds no truth value`);
@@ -185,7 +185,8 @@ function read(row) {
     if (named && !Object.prototype.hasOwnProperty.call(row, name))
       throw new RangeError(`the row has no column ${JSON.stringify(name)}`);
     let value = named ? row[name] : row[j];
-    if (levels[j]) value = isText[j] ? level(value, ...levels[j]) : truth(value, name);
+    if (levels[j])
+      value = isText[j] ? level(value, ...levels[j]) : truth(value, name, levels[j][2]);
     if (value instanceof Date) value = value.getTime() / 1000;
     const absent = value === null || value === undefined || Number.isNaN(value);
     if (absent && !acceptsMissing[j])
@@ -271,7 +272,9 @@ def write_js(program: Program, rows: list[list[Any]], values: Any) -> str:
         "/** Names of the columns of a row, in order. */\n",
         f"export const columns = {_list(js_value(c.name) for c in program.columns)};\n",
         f"const isText = {_list(js_value(c.text) for c in program.columns)};\n",
-        "// what the levels of a category are, and other names of levels\n",
+        f"const noValue = {_list(map(js_value, program.no_value))};\n" if program.no_value else "",
+        "// What the levels of a category are, other names of levels, texts that say there is "
+        "none.\n",
         f"const levels = {_list(map(_level, program.columns))};\n",
         f"const acceptsMissing = {_list(js_value(c.missing) for c in program.columns)};\n",
     ]
@@ -282,14 +285,17 @@ def write_js(program: Program, rows: list[list[Any]], values: Any) -> str:
             f"export const classes = {_list(js_value(c) for c in program.classes)};\n",
         ]
     if any(column.level for column in program.columns):
-        out.append(LEVEL.replace("NO_VALUE", js_value(list(NO_VALUE))))
+        out.append(LEVEL)
     out += [_functions(program), READ, _features(program), _forward(program), _predict(program)]
     out.append(_examples(rows, values, proba))
     return "".join(out)
 
 
 def _level(column: Column) -> str:
-    return js_value(None if column.level is None else [column.level, column.others()])
+    if column.level is None:
+        return "null"
+    gone = "noValue" if column.gone else "[]"
+    return f"[{js_value(column.level)}, {js_value(column.others())}, {gone}]"
 
 
 def _list(items: Any) -> str:
@@ -390,7 +396,7 @@ def _forward(program: Program) -> str:
         elif isinstance(step, Certain):
             body.append("a = [1];")
         elif isinstance(step, Deviations):
-            body.append(f"a = a.map((v, i) => (i < {step.k} ? v : Math.exp(v / 2)));")
+            body.append(f"a = a.map((v, i) => (i < {step.k} ? v : {DEVIATION}(v)));")
         else:
             raise unknown_step(step, "JavaScript")
     lines = "".join(f"  {line}\n" for line in body)

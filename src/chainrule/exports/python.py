@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.equations.expressions import written
 from chainrule.exports.steps import (
+    DEVIATION,
     Activate,
     Affine,
     Certain,
@@ -21,7 +22,6 @@ from chainrule.exports.steps import (
     unknown_step,
 )
 from chainrule.exports.text import number, text_of_number, wrapped
-from chainrule.tables.spellings import MISSING as NO_VALUE
 
 # How operations of formulas are written, and functions that NumPy does not have.
 WORDS = {name: f"np.{name}({{}})" for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh")}
@@ -57,7 +57,8 @@ import numpy as np
 COLUMNS = {columns}
 TEXT = {text}  # whether a column holds texts
 DATE = {date}  # dates, or seconds since 1970, UTC
-LEVELS = {levels}  # what the levels of a category are, and other names of levels
+{no_value}# What the levels of a category are, other names of levels, texts that say there is none.
+LEVELS = {levels}
 MISSING = {missing}  # whether a missing value is accepted
 '''
 
@@ -86,7 +87,7 @@ def columns_of(X):
                 if DATE[j]:
                     column = [seconds(value) for value in np.asarray(column, object)]
                 elif LEVELS[j]:
-                    column = [truth(value) for value in column]
+                    column = [truth(value, LEVELS[j][2]) for value in column]
                 column = np.asarray(column, float)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"column {COLUMNS[j]!r} holds no numbers: {error}") from None
@@ -120,7 +121,6 @@ def is_missing(value):
 
 LEVEL = '''
 
-NO_VALUE = {no_value}
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\\.?[0-9]*|\\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 MOMENT = re.compile(
     r"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}"
@@ -129,14 +129,14 @@ MOMENT = re.compile(
 )
 
 
-def level(value, kind, others):
+def level(value, kind, others, gone):
     """The text of the level of a category that a value is; None if it is missing.
 
     1, 1.0 and, where a column held truth values, True and "true" are the same level.
     """
     if isinstance(value, str):
         text = unicodedata.normalize("NFC", value.strip())
-        if not text or (kind != "text" and text in NO_VALUE):
+        if not text or text in gone:
             return None
     elif is_missing(value):
         return None
@@ -147,7 +147,8 @@ def level(value, kind, others):
         truths = {{"true": "true", "1": "true", "false": "false", "0": "false"}}
         return truths.get(number(text.casefold()), text)
     if kind == "number":
-        return {{"true": "1", "false": "0"}}.get(text) or number(text)
+        exact = others.get(text.lstrip("+").rstrip("0"))  # more digits than a float holds
+        return {{"true": "1", "false": "0"}}.get(text) or exact or number(text)
     if kind == "date" and MOMENT.fullmatch(text):
         try:
             return moment(datetime.fromisoformat(padded(text)))
@@ -166,6 +167,11 @@ def text_of(value):
         return moment(value)
     if hasattr(value, "isoformat"):
         return value.isoformat()
+    if hasattr(value, "normalize") and value.is_finite():  # a Decimal
+        whole, _, part = f"{{value:f}}".partition(".")
+        part = part.rstrip("0")
+        if part and float(value) != value and repr(float(value)) != whole + "." + part:
+            return whole + "." + part
     try:
         whole = int(value)
     except (OverflowError, TypeError, ValueError):
@@ -206,9 +212,9 @@ def moment(value):
     return day + " " + clock
 
 
-def truth(value):
+def truth(value, gone):
     """A truth value as 1 or 0."""
-    text = level(value, "boolean", {{}})
+    text = level(value, "boolean", {{}}, gone)
     if text not in ("true", "false", None):
         raise ValueError(f"{{value!r}} is no truth value")
     return math.nan if text is None else float(text == "true")
@@ -319,8 +325,11 @@ def write_python(program: Program, rows: list[list[Any]], values: Any) -> str:
         columns=_list(ascii(column.name) for column in program.columns),
         text=_list(str(column.text) for column in program.columns),
         date=_list(str(column.date) for column in program.columns),
+        no_value=f"NO_VALUE = {_list(map(ascii, program.no_value))}\n" if program.no_value else "",
         levels=_list(
-            "None" if column.level is None else f"({column.level!r}, {column.others()!a})"
+            "None"
+            if column.level is None
+            else f"({column.level!r}, {column.others()!a}, {'NO_VALUE' if column.gone else '()'})"
             for column in program.columns
         ),
         missing=_list(str(column.missing) for column in program.columns),
@@ -386,7 +395,7 @@ def _features(program: Program) -> str:
     return (
         "\n".join(out)
         + READ
-        + (LEVEL.format(no_value=NO_VALUE) if any(c.level for c in program.columns) else "")
+        + (LEVEL.format() if any(c.level for c in program.columns) else "")
         + (DATES if program.calendar else "")
         + (LOOKUP if program.tables else "")
         + f'\n\ndef features(columns):\n    """What goes into the first layer."""\n{body}'
@@ -430,7 +439,7 @@ def _forward(program: Program) -> str:
         elif isinstance(step, Certain):
             body.append("a = np.ones_like(a)")
         elif isinstance(step, Deviations):
-            body.append(f"a = np.hstack([a[:, :{step.k}], np.exp(a[:, {step.k}:] / 2)])")
+            body.append(f"a = np.hstack([a[:, :{step.k}], {DEVIATION}(a[:, {step.k}:])])")
         else:
             raise unknown_step(step, "Python")
     lines = "".join(f"        {line}\n" for line in body)

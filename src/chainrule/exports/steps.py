@@ -8,7 +8,9 @@ probabilities of the classes, or predicted numbers.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
+from decimal import Decimal
 from math import isnan, nan, sqrt
 from typing import Any, NamedTuple, TypeAlias
 
@@ -33,6 +35,10 @@ def plain(name: str) -> str:
 def unknown_step(step: Any, language: str) -> ExportError:
     """The error for a step that an exporter does not know."""
     return ExportError(f"a step of the kind {type(step).__name__} cannot be written in {language}")
+
+
+# The name, in programs, of the function that makes deviations.
+DEVIATION = "deviation_of"
 
 
 class DisagreementError(ExportError):
@@ -159,9 +165,16 @@ class Certain(NamedTuple):
 
 
 class Deviations(NamedTuple):
-    """Behind k means, logs of variances v become deviations exp(v / 2)."""
+    """Behind k predictions come numbers of which the k deviations are made, elementwise.
+
+    Attributes
+    ----------
+    k : int
+    formula : Expression
+    """
 
     k: int
+    formula: Expression
 
 
 Step: TypeAlias = (
@@ -187,6 +200,8 @@ class Column:
     level : str or None
         Values are levels of a category, of this type; see `chainrule.tables.levels`. A column of
         numbers with the type "boolean" holds truth values. None: values are taken as they come.
+    gone : tuple of str
+        Texts that say that a level is missing.
     """
 
     name: str
@@ -197,12 +212,20 @@ class Column:
     unknown: bool = True
     none: bool = False
     level: str | None = None
+    gone: tuple[str, ...] = ()
 
     def others(self) -> dict[str, str]:
         """The key for each text that a value, no text itself, may be where no key is that text.
 
         Keys that were learnt from texts spell numbers, dates and truth values in ways of their own.
+        Of a column of numbers these are the keys of more digits than a float64 holds.
         """
+        if self.level == "number":
+            return {
+                key: key
+                for key in map(str, self.keys)
+                if "." in key and Decimal(repr(float(key))) != Decimal(key)
+            }
         if self.level != "text":
             return {}
         found: dict[str, set[str]] = {}
@@ -217,9 +240,10 @@ class Column:
         }
 
     def spellings(self) -> list[tuple[str, int]]:
-        """Texts and the places of their keys, for programs that compare texts sign by sign.
+        """Texts and the places of their keys, for programs that compare texts byte by byte.
 
-        The keys come first, in their order; then other usual spellings of the same values.
+        The keys come first, in their order; then other usual spellings of the same values, and
+        Unicode's form NFD of each.
         """
         known = {str(key): k for k, key in enumerate(self.keys)}
         others: dict[str, int] = {}
@@ -235,6 +259,7 @@ class Column:
                 day, _, clock = key.partition(" ")
                 spelled = [f"{day}T{clock}"] if clock else []
                 spelled += [f"{day} 00:00:00", f"{day}T00:00:00"] if not clock else []
+            spelled.append(unicodedata.normalize("NFD", key) if self.level else key)
             others |= {text: k for text in spelled if text not in known}
         return [*known.items(), *others.items()]
 
@@ -311,6 +336,11 @@ class Program:
         return any(column.text for column in self.columns)
 
     @property
+    def no_value(self) -> tuple[str, ...]:
+        """Texts that say that a level is missing; a column has either all of them or none."""
+        return next((column.gone for column in self.columns if column.gone), ())
+
+    @property
     def dates(self) -> bool:
         """Whether any column holds dates."""
         return any(column.date for column in self.columns)
@@ -323,11 +353,13 @@ class Program:
 
     @property
     def activations(self) -> dict[str, Expression]:
-        """Formulas of the activations that occur, elementwise, by a name that programs can use."""
+        """Formulas that occur, elementwise, by a name that programs can use."""
         found: dict[str, Expression] = {}
         for step in self.steps:
             if isinstance(step, Activate) and step.formula.operation != "softmax":
                 found[self.name_of(step)] = step.formula
+            elif isinstance(step, Deviations):
+                found[DEVIATION] = step.formula
         return found
 
     def name_of(self, step: Activate) -> str:
@@ -342,7 +374,7 @@ class Program:
         """Operations in the activations' formulas, and in the steps that need one."""
         found = {"softplus"} if any(isinstance(step, Ordered) for step in self.steps) else set()
         for step in self.steps:
-            if isinstance(step, Activate):
+            if isinstance(step, Activate | Deviations):
                 found |= step.formula.operations
         return found
 

@@ -3,7 +3,8 @@
 What JSON has is written as it is. All else is an object with one key that begins with "$", or an
 array that goes to the other member and is named. Pieces of ours, such as ``losses.huber(0.5)``,
 become their name and arguments and are made anew from a table: a file can name what we have and
-nothing else.
+nothing else. Of some, a few numbers may be other than in the table; they are written beside the
+name.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from chainrule.base.types import Array
 from chainrule.equations import activations, initializers, layers, losses, optimizers, schedules
+from chainrule.equations.pieces import changes_of
 from chainrule.files.container import ModelFileError
 from chainrule.monitoring.callbacks import Callback, EarlyStopping, ProgressBar
 from chainrule.training.distortions import ImageDistortion
@@ -32,40 +34,14 @@ TABLES: dict[str, Mapping[str, Any]] = {
     },
     "initializer": initializers.INITIALIZERS,
     "schedule": schedules.SCHEDULES,
-    "layer": {"affine": layers.AFFINE},
+    "layer": {name: layer for name, layer in layers.LAYERS.items() if not layer.made_by},
     "augmentation": {},
 }
-MAKERS: dict[str, dict[str, Callable[..., Any]]] = {
-    "activation": {"ordered": activations.ordered},
-    "loss": {
-        one.__name__: one
-        for one in (
-            losses.focal,
-            losses.binary_focal,
-            losses.huber,
-            losses.quantile,
-            losses.tweedie,
-        )
-    },
-    "schedule": {
-        "step": schedules.step_decay,
-        "exponential": schedules.exponential,
-        "cosine": schedules.cosine,
-        "warm_restarts": schedules.warm_restarts,
-        "one_cycle": schedules.one_cycle,
-        "warm_up": schedules.warm_up,
-        "plateau": schedules.Plateau,
-    },
-    "layer": {
-        one.__name__: one
-        for one in (
-            layers.dropout,
-            layers.noise,
-            layers.standardize,
-            layers.layer_norm,
-            layers.batch_norm,
-        )
-    },
+MAKERS: dict[str, Mapping[str, Callable[..., Any]]] = {
+    "activation": activations.MAKERS,
+    "loss": losses.MAKERS,
+    "schedule": schedules.MAKERS,
+    "layer": layers.MAKERS,
     "augmentation": {"image_distortion": ImageDistortion},
     # Others write files, which loading a model shall never lead to.
     "callback": {"EarlyStopping": EarlyStopping, "ProgressBar": ProgressBar},
@@ -80,6 +56,8 @@ KINDS = {
     layers.Layer: "layer",
     ImageDistortion: "augmentation",
 }
+# Fields that may be other than in the table or as they were made.
+CHANGEABLE = {"layer": {"rate_factors", "decay_factors"}, "optimizer": {"hyper"}}
 NUMBERS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
 NUMBERS |= {"float16", "float32", "float64"}
 ARRAYS = NUMBERS | {"bool"}
@@ -194,6 +172,8 @@ def _encode_piece(value: Any, where: str, arrays: dict[str, Array]) -> Any:
         return {"$loss": name}  # whoever has it fuses it again
     if name in MAKERS.get(kind, {}):
         return _made(value, kind, name, where, arrays)
+    if known is not None and _changes_allowed(kind, known, changes := changes_of(value, known)):
+        return {f"${kind}": name, "changes": encode(changes, where, arrays)}
     raise _cannot(
         where,
         value,
@@ -204,7 +184,8 @@ def _encode_piece(value: Any, where: str, arrays: dict[str, Array]) -> Any:
 
 
 def _made(value: Any, kind: str, name: str, where: str, arrays: dict[str, Array]) -> Any:
-    """A piece that a function of ours made, by that function's arguments."""
+    """A piece that a function of ours made, by that function's arguments and what was changed."""
+    changes: dict[str, Any] = {}
     if dataclasses.is_dataclass(value):
         fields = [field.name for field in dataclasses.fields(value) if field.init]
         arguments: Any = {one: getattr(value, one) for one in fields}
@@ -212,9 +193,20 @@ def _made(value: Any, kind: str, name: str, where: str, arrays: dict[str, Array]
         arguments = dict(value.factor.keywords)
     elif getattr(value, "made_by", ()) and value.made_by[0] is MAKERS[kind][name]:
         arguments = list(value.made_by[1:])
+        changes = changes_of(value, value.made_by[0](*arguments))
     else:
         raise _cannot(where, value, f"it has the name of a {kind} of chainrule's, but is another")
-    return {f"${kind}": name, "arguments": encode(arguments, where, arrays)}
+    made = {f"${kind}": name, "arguments": encode(arguments, where, arrays)}
+    if not changes:
+        return made
+    if not _changes_allowed(kind, value, changes):
+        raise _cannot(
+            where,
+            value,
+            f"its {' and '.join(sorted(changes))} are not as {name} makes them, and files do not "
+            "hold that",
+        )
+    return made | {"changes": encode(changes, where, arrays)}
 
 
 def _cannot(where: str, value: Any, advice: str) -> ModelFileError:
@@ -251,7 +243,9 @@ def decode(node: Any, arrays: dict[str, Array], depth: int = 0) -> Any:
     if tag is None:
         return {key: decode(one, arrays, depth + 1) for key, one in node.items()}
     content = node[tag]
-    extra = {"$labels": {"dtype"}}.get(tag, {"arguments"} if tag[1:] in MAKERS else set())
+    extra = {"$labels": {"dtype"}}.get(tag, set())
+    extra = extra | ({"arguments"} if tag[1:] in MAKERS else set())
+    extra = extra | ({"changes"} if tag[1:] in CHANGEABLE else set())
     if not set(node) <= {tag, *extra}:
         raise ModelFileError(f"{tag} has the keys {', '.join(node)}")
     if tag == "$float":
@@ -332,6 +326,13 @@ def _decode_generator(content: Any, arrays: dict[str, Array]) -> Any:
 
 def _decode_piece(kind: str, node: dict[str, Any], arrays: dict[str, Array], depth: int) -> Any:
     name = node[f"${kind}"]
+    if "changes" in node:
+        plain = {key: value for key, value in node.items() if key != "changes"}
+        piece = _decode_piece(kind, plain, arrays, depth)
+        changes = decode(node["changes"], arrays, depth + 1)
+        if not _changes_allowed(kind, piece, changes):
+            raise ModelFileError(f"the changes of the {kind} {name!r} are not what they should be")
+        return piece._replace(**changes)
     if "arguments" not in node:
         if name not in TABLES.get(kind, {}):
             raise ModelFileError(f"this chainrule has no {kind} {name!r}")
@@ -341,3 +342,25 @@ def _decode_piece(kind: str, node: dict[str, Any], arrays: dict[str, Array], dep
     arguments = decode(node["arguments"], arrays, depth + 1)
     make = MAKERS[kind][name]
     return make(**arguments) if isinstance(arguments, dict) else make(*arguments)
+
+
+def _changes_allowed(kind: str, piece: Any, changes: Any) -> bool:
+    """Whether changes of a piece are those that files hold: other numbers in some fields."""
+    if not isinstance(changes, dict) or not changes.keys() <= CHANGEABLE.get(kind, set()):
+        return False
+    for name, value in changes.items():
+        old = getattr(piece, name)
+        if isinstance(old, dict):
+            alike = isinstance(value, dict) and list(value) == list(old)
+            given = list(value.values()) if alike else []
+        else:
+            alike = isinstance(value, list | tuple) and len(value) == len(old)
+            given = list(value) if alike else []
+        if not alike or not all(
+            isinstance(one, int | float | np.number)
+            and not isinstance(one, bool)
+            and math.isfinite(one)
+            for one in given
+        ):
+            return False
+    return True

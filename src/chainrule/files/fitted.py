@@ -294,7 +294,7 @@ def _check_fit(est: Any, told: Any) -> None:
         "output_activation": est.out_activation_,
     }
     if told is not None and any(told.get(name) != value for name, value in known.items()):
-        raise ModelFileError("the layers that the header tells of are others")
+        raise ModelFileError("the header describes other layers than the model has")
     _check_norms(est, est._design(n, target))
     est._network()
 

@@ -92,7 +92,7 @@ def _metric(value: Any) -> str:
 
 
 def _note(value: Any) -> str:
-    """What somebody noted, in as few signs as can be."""
+    """The user's metadata, as short as possible."""
     if isinstance(value, dict):
         parts = [
             f"{key} ({_note(one)})" if isinstance(one, dict) else f"{key} {_note(one)}"

@@ -143,7 +143,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     Notes
     -----
     Every byte is covered by a checksum, but a checksum says nothing of who wrote the file. A
-    file made by somebody else cannot run code or reach other files; what it predicts is theirs.
+    file from an unknown source cannot run code or reach other files; only its predictions may be
+    wrong.
     """
     with unpacked(path, LIMITS) as (names, read):
         header = _header(read, names, path)
@@ -258,7 +259,7 @@ def _encoded(
 def _description(
     model: Any, metadata: Mapping[str, Any] | None, created: datetime | str | None
 ) -> dict[str, Any]:
-    """The part of the header that tells people what is in the file."""
+    """The part of the header that says, for readers, what is in the file."""
     kind = _kind_of(model)
     packages = ["numpy"]
     packages += {"network": [], "estimator": ["scikit-learn"]}.get(
@@ -406,7 +407,7 @@ def _decoded(members: Mapping[str, bytes], header: dict[str, Any] | None = None)
 
 
 def _check_description(header: dict[str, Any], model: Any) -> None:
-    """Compare what the header tells people with the model."""
+    """Compare what the header says with the model."""
     classes = getattr(model, "classes_", None)
     wanted = {
         "model": type(model).__name__,
@@ -414,7 +415,7 @@ def _check_description(header: dict[str, Any], model: Any) -> None:
     }
     for name, value in wanted.items():
         if header.get(name) != value:
-            raise ModelFileError(f"its header tells of another {name} than the model has")
+            raise ModelFileError(f"its header names another {name} than the model has")
 
 
 def _put_together(kind: str, ours: list[Any], written: bytes | None) -> Any:

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.base.blas import blas_kernels, warn_of_kernels
 from chainrule.base.types import Array, Index
 from chainrule.base.validation import warn_user
 from chainrule.base.whole_files import check_writable
-from chainrule.engine.threads import blas_kernels
 from chainrule.files.container import (
     MAX_BYTES,
     ModelFileError,
@@ -228,13 +228,13 @@ class Resume(StateCallback):
             raise self._other("its fit has other data (X, y, weights or validation set)")
         if belongs["engine"] != self._belongs["engine"]:
             raise self._other(f"its fit ran on the engine {belongs['engine']!r}")
-        before, now = set(belongs.get("kernels", ())), set(self._belongs["kernels"])
-        if not (before <= now or now <= before):  # other packages may have brought more of them
-            warn_user(
-                f"{os.fspath(self.path)} was written with other BLAS kernels "
-                f"({', '.join(sorted(before))}; here {', '.join(sorted(now))}): the fit goes on, "
-                "but its last bits will differ from those of a fit that was not interrupted"
-            )
+        warn_of_kernels(
+            self.path,
+            belongs.get("kernels", ()),
+            self._belongs["kernels"],
+            "the fit goes on, but its last bits will differ from those of a fit that was not "
+            "interrupted",
+        )
 
     def _other(self, what: str) -> ValueError:
         return ValueError(
@@ -362,8 +362,17 @@ def _parameters(est: Any) -> dict[str, Any]:
         try:
             told[name] = [encode(value, name, arrays), fingerprint(arrays.values())]
         except ModelFileError:
-            told[name] = [str(getattr(value, "name", type(value).__name__)), ""]
+            told[name] = [_named(value), ""]
     return told
+
+
+def _named(value: Any) -> Any:
+    """The name of what no file can hold, and the numbers that it was made with."""
+    if type(value) in (list, tuple):
+        return [_named(one) for one in value]
+    name = str(getattr(value, "name", value if isinstance(value, str) else type(value).__name__))
+    numbers = [*getattr(value, "made_by", ())[1:], *getattr(value, "hyper", {}).items()]
+    return name + (f" {numbers!r}" if numbers else "")
 
 
 def fingerprint(data: Iterable[Any]) -> str:

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from chainrule.base.blas import blas_kernels, warn_of_kernels
 from chainrule.base.validation import warn_user
 from chainrule.base.whole_files import check_writable, whole_file
 from chainrule.monitoring.callbacks import Best, Callback, Record, check_monitor, check_whole, plain
@@ -134,7 +135,11 @@ def save_checkpoint(
         Stored as JSON.
     """
     path = Path(path)
-    header = {"chainrule_checkpoint": CHECKPOINT_VERSION, "record": plain(record)}
+    header = {
+        "chainrule_checkpoint": CHECKPOINT_VERSION,
+        "record": plain(record),
+        "kernels": blas_kernels(),
+    }
     arrays: dict[str, Any] = {f"coefs_{i}": np.asarray(W) for i, W in enumerate(coefs)}
     arrays |= {f"intercepts_{i}": np.asarray(b) for i, b in enumerate(intercepts)}
     with whole_file(path) as file:
@@ -159,6 +164,11 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         The file cannot be read.
     ValueError
         It is no checkpoint, or it is damaged.
+
+    Warns
+    -----
+    UserWarning
+        It was written with other BLAS kernels, as on another kind of processor.
     """
     try:
         with open(path, "rb") as opened:
@@ -168,6 +178,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         header = json.loads(str(arrays.pop("header")[()]))
         version = header["chainrule_checkpoint"]
         record = dict(header["record"])
+        kernels = list(map(str, header.get("kernels", [])))  # earlier files lack them
     except OSError:
         raise
     except Exception as error:  # anything in it may be wrong; MemoryError: a size that is not true
@@ -186,6 +197,12 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     names = [f"{kind}_{i}" for kind in ("coefs", "intercepts") for i in range(n)]
     if sorted(names) != sorted(arrays):
         raise ValueError(f"{os.fspath(path)} is damaged: it holds {', '.join(sorted(arrays))}")
+    warn_of_kernels(
+        path,
+        kernels,
+        blas_kernels(),
+        "what these parameters predict, and a fit that goes on from them, has other last bits",
+    )
     return {
         "coefs": [arrays[f"coefs_{i}"] for i in range(n)],
         "intercepts": [arrays[f"intercepts_{i}"] for i in range(n)],

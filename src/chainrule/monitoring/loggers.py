@@ -20,16 +20,7 @@ from chainrule.monitoring.callbacks import Callback, Record, plain
 
 @dataclass(eq=False)
 class _Log(Callback):
-    """A text file that grows by a line an epoch, and is closed in between.
-
-    Parameters
-    ----------
-    path : str or path
-        Created if need be.
-    append : bool, default True
-        Go on below what the file holds (so that a resumed fit goes on with its log); a last line
-        that a crash left half written is removed. False: start the file afresh in each fit.
-    """
+    """A text file that grows by a line an epoch, and is closed in between; see `CSVLog`."""
 
     path: str | os.PathLike[str]
     append: bool = True

@@ -1,4 +1,4 @@
-"""Checks of single functions: an activation, a loss, an optimiser, before they are first used.
+"""Checks of single functions: an activation, a loss, a layer, an optimiser, before their first use.
 
 Each derivative is compared with central differences, entry by entry, in float64.
 """
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.base.validation import look_up
 from chainrule.equations.activations import ACTIVATIONS, Activation
+from chainrule.equations.layers import Layer
 from chainrule.equations.losses import Loss
 from chainrule.equations.optimizers import Optimizer
 
@@ -30,8 +32,13 @@ CALLS = {
     "pullback": "write it as pullback(z, a, delta), which multiplies delta by the derivative",
     "cost": "write it as cost(z, a, y, c), which writes each row's cost into c",
     "delta": "write it as delta(z, a, y, out), which writes the derivative of the cost into out",
+    "forward": "write it as forward(W, b, s, a, z), which writes z",
+    "layer's pullback": "write it as pullback(W, b, s, a, delta, below), which writes below",
+    "gradient": "write it as gradient(W, b, s, a, delta, nabla_W, nabla_b), which writes both",
     "step": "write it as step(theta, nabla, state, h, t), which changes theta in place",
 }
+
+MOST_ENTRIES = 100  # of each array of a layer's that are looked at
 
 _checked: set[tuple[Any, ...]] = set()
 
@@ -63,7 +70,7 @@ def _written(name: str, what: str, call: Callable[[], Any], out: Array, kept: li
 
 
 def _compare(name: str, what: str, numeric: Array, analytic: Array, z: Array) -> None:
-    """Raise, naming the worst entry, unless the two agree to 1e-5."""
+    """Raise, naming the worst entry, unless the two agree to 1e-5; z is what was moved."""
     error = np.abs(numeric - analytic) / np.maximum(1e-2, np.maximum(abs(numeric), abs(analytic)))
     if error.max() > 1e-5:
         i, j = np.unravel_index(int(error.argmax()), error.shape)
@@ -78,10 +85,17 @@ def _points(rng: np.random.Generator, width: int) -> Array:
     return rng.uniform(-3, 3, (6 if width <= 64 else 2, width)) + 0.0137
 
 
-def _gradient_by_differences(cost: Callable[[Array], float], z: Array) -> Array:
-    numeric = np.empty_like(z)
+def _gradient_by_differences(
+    cost: Callable[[Array], float], z: Array, analytic: Array | None = None
+) -> Array:
+    """∂cost/∂z; of a large z a part of the entries, the others being those of `analytic`."""
+    numeric = np.empty_like(z) if analytic is None else analytic.copy()
     h = 1e-6
-    for index in np.ndindex(z.shape):
+    indices = list(np.ndindex(z.shape))
+    if analytic is not None and len(indices) > MOST_ENTRIES:
+        drawn = np.random.default_rng(0).choice(len(indices), MOST_ENTRIES, replace=False)
+        indices = [indices[k] for k in drawn]
+    for index in indices:
         moved = z.copy()
         moved[index] += h
         above = cost(moved)
@@ -141,7 +155,7 @@ def check_loss(loss: Loss, output: Activation | None = None, width: int = 4) -> 
     DerivativeError
         The derivative is wrong (the worst entry is named), or the contract is broken.
     """
-    output = ACTIVATIONS[loss.fused or loss.link] if output is None else output
+    output = look_up("output activation", output or loss.fused or loss.link, ACTIVATIONS)
     key = (loss.cost, loss.delta, loss.fused, output.f)
     if key in _checked:
         return
@@ -152,6 +166,7 @@ def check_loss(loss: Loss, output: Activation | None = None, width: int = 4) -> 
     y = np.empty((len(z), width // loss.outputs))
     output.f(z, a)
     ACTIVATIONS["softmax"].f(rng.standard_normal(y.shape), y)
+    y[...] = loss.domain.moved(y)
     delta = np.full_like(z, np.nan)
     _written(name, "cost", lambda: loss.cost(z, a, y, c), c, [z, a, y])
     _written(name, "delta", lambda: loss.delta(z, a, y, delta), delta, [z, a, y])
@@ -167,6 +182,62 @@ def check_loss(loss: Loss, output: Activation | None = None, width: int = 4) -> 
 
     point = z if loss.fused else a
     _compare(name, "delta", _gradient_by_differences(total, point), delta, z)
+    _checked.add(key)
+
+
+def check_layer(layer: Layer, n_in: int, n_out: int) -> None:
+    """See that a layer's pullback and gradient are the derivatives of its forward.
+
+    Each layer is checked once, as it predicts, and as it trains if what it does then follows from
+    its arguments alone: without random numbers and without sums over the batch.
+
+    Parameters
+    ----------
+    layer : Layer
+    n_in, n_out : int
+        Its widths.
+
+    Raises
+    ------
+    DerivativeError
+        A derivative is wrong (the worst entry is named), or the contract is broken.
+    """
+    key = (layer.forward, layer.pullback, layer.gradient)
+    if key in _checked:
+        return
+    rng = np.random.default_rng(0)
+    name = f"layer {layer.name!r}"
+    shape, n_b = layer.shape(n_in, n_out)
+    a, W, b = _points(rng, n_in)[:2], rng.uniform(0.5, 1.5, shape), rng.uniform(-1, 1, n_b)
+    s = np.array(layer.numbers(n_out), np.float64)
+    g = rng.uniform(0.5, 1.5, (len(a), n_out))
+    steps = [0.0] if layer.is_random or layer.statistics or not s.size else [0.0, 1.0]
+    for step in steps:
+        s[:1] = step
+        z, below = np.full_like(g, np.nan), np.full_like(a, np.nan)
+        nabla_W, nabla_b = np.full_like(W, np.nan), np.full_like(b, np.nan)
+        kept = [W, b, s, a]
+        _written(name, "forward", partial(layer.forward, W, b, s, a, z), z, kept)
+        call = partial(layer.pullback, W, b, s, a, g, below)
+        _written(name, "layer's pullback", call, below, [*kept, g])
+        call = partial(layer.gradient, W, b, s, a, g, nabla_W, nabla_b)
+        _written(name, "gradient", call, nabla_W, [*kept, g])
+        if not np.isfinite(nabla_b).all():
+            raise DerivativeError(f"{name}: gradient left gaps in nabla_b; write every entry")
+
+        def weighted(W: Array, b: Array, a: Array, s: Array = s) -> float:
+            out = np.full_like(g, np.nan)
+            layer.forward(W, b, s, a, out)
+            return float((g * out).sum())
+
+        for what, x, found, cost in (
+            ("pullback", a, below, lambda x: weighted(W, b, x)),
+            ("gradient, ∂C/∂W,", W, nabla_W, lambda x: weighted(x, b, a)),
+            ("gradient, ∂C/∂b,", b, nabla_b, lambda x: weighted(W, x, a)),
+        ):
+            if x.size:
+                numeric = _gradient_by_differences(cost, x, found)
+                _compare(name, what, np.atleast_2d(numeric), np.atleast_2d(found), np.atleast_2d(x))
     _checked.add(key)
 
 

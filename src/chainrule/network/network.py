@@ -19,7 +19,7 @@ from chainrule.base.validation import check_matrix, check_pair, float_dtype, how
 from chainrule.equations import backprop
 from chainrule.equations.activations import ACTIVATIONS, Activation, identity, identity_pullback
 from chainrule.equations.initializers import INITIALIZERS, Initializer
-from chainrule.equations.layers import AFFINE, NO_STATISTICS, Layer
+from chainrule.equations.layers import AFFINE, LAYERS, NO_STATISTICS, Layer
 from chainrule.equations.losses import FUSED, LOSSES, Loss, fuse
 from chainrule.equations.vecmath import matrices, vectors
 from chainrule.network.backpropagation import Backpropagation
@@ -70,7 +70,7 @@ class Network:
     ValueError
         Sizes, names, shapes or starting values that make no network.
     chainrule.DerivativeError
-        An activation or loss of your own whose derivative is wrong.
+        An activation, loss or layer of your own whose derivative is wrong.
 
     Examples
     --------
@@ -115,6 +115,7 @@ class Network:
         if len(self.layers) != self.L + 1:
             raise ValueError(f"layers has {len(self.layers) - 1} entries for {self.L} layers")
         self._check_own_pieces()
+        _check_factors(self.layers)
         self.parameter_tables, n_parameters = self._lay_out()
         self._statistics_table = self._lay_out_statistics()
         self.n_statistics = int(self._statistics_table[-1, [0, 2]].sum())
@@ -131,13 +132,16 @@ class Network:
 
     def _check_own_pieces(self) -> None:
         """Check the derivatives of pieces that are not ours, once each; tests check ours."""
-        from chainrule.network.checking import check_activation, check_loss
+        from chainrule.network.checking import check_activation, check_layer, check_loss
 
         for activation, n in zip(self.activations[1:], self.sizes[1:], strict=True):
             if not _our_pair(activation, ACTIVATIONS.values(), activation[1:3]):
                 check_activation(activation, n)
         if not _our_pair(self.loss, (*LOSSES.values(), *FUSED.values()), self.loss[1:3]):
             check_loss(self.loss, self.activations[self.L], self.sizes[-1])
+        for l, layer in enumerate(self.layers[1:], start=1):
+            if not _our_pair(layer, LAYERS.values(), layer[1:3]):
+                check_layer(layer, *self.sizes[l - 1 : l + 1])
 
     def _lay_out(self) -> tuple[Index, int]:
         """Tables (offset, rows, columns) of W, b in theta and s in constants, by layer; and P."""
@@ -489,6 +493,18 @@ def _our_pair(piece: Any, tables: Iterable[Any], pair: tuple[Any, ...]) -> bool:
     return made or any(pair == known[1:3] for known in tables)
 
 
+def _check_factors(layers: Sequence[Layer]) -> None:
+    """See that the factors on rates and decay are numbers that make sense."""
+    for l, layer in enumerate(layers):
+        for name in ("rate_factors", "decay_factors"):
+            given = getattr(layer, name)
+            if np.shape(given) != (2,) or not all(np.isfinite(x) and x >= 0 for x in given):
+                raise ValueError(
+                    f"{name} of layer {l} ({layer.name!r}) must be two finite numbers of 0 or "
+                    f"more, for W and for b; got {given!r}"
+                )
+
+
 def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     """Widths as a tuple of positive ints, at least two."""
     try:
@@ -503,7 +519,7 @@ def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(n) for n in given)
 
 
-def _check_activations(given: Any, output: Any, link: str, L: int) -> list[Activation]:
+def _check_activations(given: Any, output: Any, link: str | Activation, L: int) -> list[Activation]:
     """Activations by layer, entry 0 a placeholder."""
     if isinstance(given, str | Activation):
         hidden = [given] * (L - 1)

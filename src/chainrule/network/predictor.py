@@ -26,7 +26,7 @@ TILE = 64  # rows
 BLOCK_ROWS, BLOCK_NUMBERS = 2048, 1 << 18  # at most, in a block of predict: it stays in the cache
 ALONE = 1 << 18  # multiplications in a product below which BLAS itself uses one thread
 SHARED = 1 << 26  # multiplications, about a millisecond's, from which on threads share them
-LEAST_KEPT, MOST_KEPT = 1 << 16, 1 << 22  # bytes of a room
+LEAST_KEPT, MOST_KEPT = 1 << 16, 1 << 22  # bytes of a buffer that is kept
 
 
 class Row(NamedTuple):
@@ -201,15 +201,15 @@ def first_overflow(bind: Bind, X: Array) -> str:
 def _predict_blocks(
     bind: Bind, sizes: Sequence[int], X: Array, output: Array, rows: int, starts: deque[int]
 ) -> None:
-    """Take a start and write its block's outputs until none is left; others may take too."""
+    """Claim a block and write its outputs until none is left; other threads may claim some too."""
     n_in, dtype = sizes[0], output.dtype
-    room = _lend_room(2 * rows * sum(sizes), dtype)
+    buffer = _kept_buffer(2 * rows * sum(sizes), dtype)
     bound = 0  # rows
     while True:
         try:
             start = starts.popleft()
         except IndexError:
-            _keep_room(room)
+            _keep(buffer)
             return
         try:
             block = check_matrix(X[start : start + rows], n_in, "X", dtype)
@@ -218,7 +218,7 @@ def _predict_blocks(
             raise
         n = len(block)
         if n != bound:  # the first block, and one of fewer rows at the end
-            net, batch = bind(n, room[: 2 * n * sum(sizes)])
+            net, batch = bind(n, buffer[: 2 * n * sum(sizes)])
             if n >= 8 * TILE:
                 net, batch = _for_blocks(net, batch)
             a, bound = list(batch.a), n
@@ -274,11 +274,11 @@ def _relu_in_tiles(z: Array) -> Callable[[Array, Array], None]:
     return relu
 
 
-_kept: deque[NDArray[np.uint8]] = deque(maxlen=8)  # of predictions that are over
+_kept: deque[NDArray[np.uint8]] = deque(maxlen=8)  # buffers of predictions that are over
 
 
-def _lend_room(size: int, dtype: np.dtype[Any]) -> Array:
-    """Room for so many numbers, of an earlier prediction if there is enough.
+def _kept_buffer(size: int, dtype: np.dtype[Any]) -> Array:
+    """A buffer for so many numbers, of an earlier prediction if that is large enough.
 
     New memory comes in pages, each of which the system clears when it is first touched: for a
     thousand rows that would take longer than the products.
@@ -287,15 +287,15 @@ def _lend_room(size: int, dtype: np.dtype[Any]) -> Array:
     if n < LEAST_KEPT:
         return np.empty(size, dtype)
     try:
-        room = _kept.pop()
+        kept = _kept.pop()
     except IndexError:
-        room = np.empty(0, np.uint8)
-    if len(room) < n:
-        room = np.empty(n, np.uint8)
-    return room[:n].view(dtype)
+        kept = np.empty(0, np.uint8)
+    if len(kept) < n:
+        kept = np.empty(n, np.uint8)
+    return kept[:n].view(dtype)
 
 
-def _keep_room(room: Array) -> None:
-    """Take it back."""
-    if LEAST_KEPT <= room.nbytes <= MOST_KEPT and room.base is not None:
-        _kept.append(room.base)
+def _keep(buffer: Array) -> None:
+    """Keep a buffer for the next prediction."""
+    if LEAST_KEPT <= buffer.nbytes <= MOST_KEPT and buffer.base is not None:
+        _kept.append(buffer.base)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def as_frame(X: Any) -> pd.DataFrame:
         elif type(X).__module__.startswith("pyarrow"):
             from chainrule.tables.plain import frame_of
 
-            X = frame_of(X)
+            X = frame_of(X, exact=True)
         elif hasattr(X, "to_pandas"):
             X = X.to_pandas()
         else:
@@ -86,20 +87,22 @@ def _of_other(X: Any) -> pd.DataFrame:
     from chainrule.tables.plain import frame_of
 
     try:
-        return frame_of(X.to_arrow())
+        return frame_of(X.to_arrow(), exact=True)
     except pa.ArrowException:  # polars' integers of 128 bits
         cells = {name: X[name] for name in X.columns}
         return pd.DataFrame(
             {
                 name: pd.Series(column.to_list())
                 if "128" in str(column.dtype)
-                else frame_of(X.select(name).to_arrow())[name]
+                else frame_of(X.select(name).to_arrow(), exact=True)[name]
                 for name, column in cells.items()
             }
         )
 
 
-def spelling(column: pd.Series, comma_seen: bool = False) -> str | None:
+def spelling(
+    column: pd.Series, comma_seen: bool = False, missing_texts: Sequence[str] | None = None
+) -> str | None:
     """How a column of text spells its numbers or dates, as in `chainrule.tables.spellings`.
 
     Parameters
@@ -107,6 +110,8 @@ def spelling(column: pd.Series, comma_seen: bool = False) -> str | None:
     column : pandas.Series of shape (n,)
     comma_seen : bool, default=False
         Whether other columns have decimal commas, so that `1.234` is a thousand.
+    missing_texts : sequence of str or None, default=None
+        The texts that say that a cell is missing; None: NA, null, ? and the like.
 
     Returns
     -------
@@ -118,7 +123,7 @@ def spelling(column: pd.Series, comma_seen: bool = False) -> str | None:
     if not _is_text(column):
         return None
     there = present(column)
-    found = spelled_as(there, comma_seen) if len(there) else None
+    found = spelled_as(there, comma_seen, missing_texts) if len(there) else None
     return None if found is None else found.style
 
 
@@ -132,7 +137,7 @@ def _is_text(column: pd.Series) -> bool:
     )
 
 
-def _parsed(column: pd.Series, type: str, style: str) -> Any:
+def _parsed(column: pd.Series, type: str, style: str, missing_texts: Sequence[str] | None) -> Any:
     """Texts as an Arrow array of numbers or dates; CellError on the first that is none."""
     import pyarrow as pa
 
@@ -140,14 +145,16 @@ def _parsed(column: pd.Series, type: str, style: str) -> Any:
 
     texts = [None if gone else str(cell) for cell, gone in zip(column, column.isna(), strict=True)]
     kind = ColumnType(type, style)
-    parsed, wrong = convert(pa.array(texts, pa.string()), kind)
+    parsed, wrong = convert(pa.array(texts, pa.string()), kind, missing_texts)
     if wrong:
         row = int(wrong[0])
         raise CellError(str(column.name), row, texts[row], kind.in_words)
     return parsed
 
 
-def as_numbers(column: pd.Series, style: str | None = None) -> NDArray[np.float64]:
+def as_numbers(
+    column: pd.Series, style: str | None = None, missing_texts: Sequence[str] | None = None
+) -> NDArray[np.float64]:
     """A column as float64, NaN where there is no number.
 
     Parameters
@@ -155,6 +162,8 @@ def as_numbers(column: pd.Series, style: str | None = None) -> NDArray[np.float6
     column : pandas.Series of shape (n,)
     style : str or None, default=None
         How numbers are spelled that come as text; see :func:`spelling`.
+    missing_texts : sequence of str or None, default=None
+        The texts that say that a number is missing; see :func:`spelling`.
 
     Raises
     ------
@@ -172,16 +181,17 @@ def as_numbers(column: pd.Series, style: str | None = None) -> NDArray[np.float6
             "a category, or make a number of it, such as the days since another date"
         )
     if _is_text(column):
-        parsed = _parsed(
-            column, "number", style if style and style.split(" ")[0] in NUMBERS else "number"
-        )
+        style = style if style and style.split(" ")[0] in NUMBERS else "number"
+        parsed = _parsed(column, "number", style, missing_texts)
         texts: NDArray[np.float64] = np.array(parsed.to_numpy(zero_copy_only=False), np.float64)
         return texts
     numbers: NDArray[np.float64] = column.to_numpy(np.float64, copy=True, na_value=np.nan)
     return numbers
 
 
-def as_dates(column: pd.Series, style: str | None = None) -> Any:
+def as_dates(
+    column: pd.Series, style: str | None = None, missing_texts: Sequence[str] | None = None
+) -> Any:
     """A column as datetime64 in UTC, NaT where there is no date.
 
     Parameters
@@ -189,6 +199,8 @@ def as_dates(column: pd.Series, style: str | None = None) -> Any:
     column : pandas.Series of shape (n,)
     style : str or None, default=None
         How dates are spelled that come as text; see :func:`spelling`.
+    missing_texts : sequence of str or None, default=None
+        The texts that say that a date is missing; see :func:`spelling`.
 
     Raises
     ------
@@ -207,8 +219,8 @@ def as_dates(column: pd.Series, style: str | None = None) -> Any:
             "categorical, or write dates as 2024-12-31"
         )
     if not pd.api.types.is_datetime64_any_dtype(column.dtype):
-        style = style if is_date(style) else spelling(column)
-        parsed = _parsed(column, "date", str(style) if is_date(style) else "iso")
+        style = style if is_date(style) else spelling(column, missing_texts=missing_texts)
+        parsed = _parsed(column, "date", str(style) if is_date(style) else "iso", missing_texts)
         values = pd.Series(parsed.to_pandas().to_numpy(), index=column.index)
     return pd.to_datetime(values, utc=True).dt.tz_localize(None)
 

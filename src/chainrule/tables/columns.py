@@ -30,7 +30,7 @@ class Column(NamedTuple):
     ----------
     name : str
     kind : one of KINDS
-        "constant" and "identifier" columns tell nothing about new rows; they are left out.
+        "constant" and "identifier" columns hold no information about new rows; they are left out.
     missing, distinct : int
         How many cells are missing; how many values there are besides.
     note : str
@@ -44,7 +44,9 @@ class Column(NamedTuple):
     note: str
 
 
-def kinds_of(frame: pd.DataFrame, target: str | None = None) -> list[Column]:
+def kinds_of(
+    frame: pd.DataFrame, target: str | None = None, missing_texts: Sequence[str] | None = None
+) -> list[Column]:
     """Find what each column is.
 
     Parameters
@@ -52,6 +54,8 @@ def kinds_of(frame: pd.DataFrame, target: str | None = None) -> list[Column]:
     frame : pandas.DataFrame
     target : str or None, default None
         A column that is left out of the result.
+    missing_texts : sequence of str or None, default None
+        The texts that say that a cell is missing; None: NA, null, ? and the like.
 
     Returns
     -------
@@ -64,13 +68,13 @@ def kinds_of(frame: pd.DataFrame, target: str | None = None) -> list[Column]:
         A column is of a type that has no kind, such as lists.
     """
     return [
-        _column(str(name), simple(frame.iloc[:, i]).infer_objects())
+        _column(str(name), simple(frame.iloc[:, i]).infer_objects(), missing_texts)
         for i, name in enumerate(frame.columns)
         if target is None or name != target
     ]
 
 
-def _column(name: str, cells: pd.Series) -> Column:
+def _column(name: str, cells: pd.Series, missing_texts: Sequence[str] | None) -> Column:
     import pandas.api.types as is_
 
     there = present(cells)
@@ -89,7 +93,7 @@ def _column(name: str, cells: pd.Series) -> Column:
     elif str(dtype) == "category":
         kind, note = "categorical", ""
     else:
-        kind, note = _text_kind(there, distinct)
+        kind, note = _text_kind(there, distinct, missing_texts)
     return Column(name, kind, missing, distinct, note)
 
 
@@ -118,8 +122,10 @@ def _number_kind(name: str, there: pd.Series, distinct: int) -> tuple[str, str]:
     return "numeric", ""
 
 
-def _text_kind(there: pd.Series, distinct: int) -> tuple[str, str]:
-    spelling = spelled_as(there)
+def _text_kind(
+    there: pd.Series, distinct: int, missing_texts: Sequence[str] | None
+) -> tuple[str, str]:
+    spelling = spelled_as(there, missing_texts=missing_texts)
     if spelling is not None and spelling.type == "date":
         return "date", "written as text"
     if spelling is not None and spelling.type in ("integer", "number"):
@@ -140,7 +146,9 @@ def _text_kind(there: pd.Series, distinct: int) -> tuple[str, str]:
     return "categorical", ""
 
 
-def spelled_as(there: pd.Series, comma_seen: bool = False) -> ColumnType | None:
+def spelled_as(
+    there: pd.Series, comma_seen: bool = False, missing_texts: Sequence[str] | None = None
+) -> ColumnType | None:
     """What texts spell, if all of them spell a number, a date or true and false; else None.
 
     Parameters
@@ -149,12 +157,14 @@ def spelled_as(there: pd.Series, comma_seen: bool = False) -> ColumnType | None:
         Texts.
     comma_seen : bool, default False
         Whether other columns have decimal commas, so that `1.234` is a thousand.
+    missing_texts : sequence of str or None, default None
+        The texts that say that a cell is missing; None: NA, null, ? and the like.
     """
     import pyarrow as pa
 
     sample = there.iloc[:: max(len(there) // 1000, 1)]
     for cells in (sample, there):  # most are settled by a few
-        guess = Guess()
+        guess = Guess(says_missing=missing_texts)
         guess.update(pa.array(cells.astype(str).tolist(), pa.string()))
         found = guess.result(comma_first=False, comma_seen=comma_seen)
         if found.type == "text":

@@ -1,6 +1,6 @@
-"""CSV: its encoding and delimiter found, cut into pieces of whole rows, read by Arrow.
+"""CSV: its encoding and delimiter found, cut into chunks of whole rows, read by Arrow.
 
-Arrow reads a piece at a time. What it would pass over (a blank line, text after a closing quote,
+Arrow reads a chunk at a time. What it would pass over (a blank line, text after a closing quote,
 a quote that is never closed, a header that comes again) is looked for here, so that no row is
 lost and every error names its line.
 """
@@ -16,9 +16,9 @@ from typing import Any
 
 from chainrule.tables.files import TableFile
 from chainrule.tables.spellings import MISSING
-from chainrule.tables.types import Piece, Reject, Report, TableError, check_width
+from chainrule.tables.types import Chunk, Reject, Report, TableError, check_width
 
-PIECE = 1 << 21  # bytes read at a time
+CHUNK_BYTES = 1 << 21  # bytes read at a time
 LONGEST_ROW = 1 << 24  # bytes; more is taken for a quote that is never closed
 _SAMPLE = 1 << 16
 _DELIMITERS = (",", ";", "\t", "|")
@@ -215,7 +215,7 @@ class Csv:
             )
         return names
 
-    def pieces(self, report: Report, columns: list[str] | None = None) -> Iterator[Piece]:
+    def chunks(self, report: Report, columns: list[str] | None = None) -> Iterator[Chunk]:
         """The rows in order, all cells as text.
 
         Parameters
@@ -234,11 +234,11 @@ class Csv:
                 above = takewhile(lambda each: each[0] < self._start, numbered)
                 rows = raw[sum(len(row) for _, row in above) :]
             if rows:
-                yield self._piece(rows, max(line, self._start), report, columns, blank)
+                yield self._chunk(rows, max(line, self._start), report, columns, blank)
 
-    def _piece(
+    def _chunk(
         self, raw: bytes, line: int, report: Report, columns: list[str] | None, blank: list[Reject]
-    ) -> Piece:
+    ) -> Chunk:
         text = self._utf8(raw)
         table, ragged = None, [(0, 0)]
         if text is not None and not self._suspicious(raw):
@@ -254,11 +254,11 @@ class Csv:
                 where.extend(self._numbered(raw, line))
             return where[i][0], self._shown(where[i][1])
 
-        return Piece(table, find)
+        return Chunk(table, find)
 
     def _piece_by_row(
         self, raw: bytes, line: int, report: Report, columns: list[str] | None, blank: list[Reject]
-    ) -> Piece:
+    ) -> Chunk:
         """The same, where some row is wrong."""
         rejects: list[Reject] = []
         kept: list[tuple[int, bytes]] = []
@@ -291,7 +291,7 @@ class Csv:
             report(reject)
         wrong = {place for place, _ in ragged}
         kept = [each for i, each in enumerate(kept) if i not in wrong]
-        return Piece(table, lambda i: (kept[i][0], self._shown(kept[i][1])))
+        return Chunk(table, lambda i: (kept[i][0], self._shown(kept[i][1])))
 
     def _ragged(self, cells: int, row: bytes) -> str:
         if row.startswith(b"#"):
@@ -401,19 +401,19 @@ class Csv:
         return raw
 
     def _cut(self, report: Report) -> Iterator[tuple[bytes, int]]:
-        """(whole rows, the line of the first), in bounded memory; quotes gone wrong are told."""
+        """(whole rows, the line of the first), in bounded memory; wrong quotes are reported."""
         with self.file.open() as stream:
             read = self._decoded(stream)
             buffer, line, end = b"", 1, False
             while not end:
-                size = max(PIECE, len(buffer))
-                chunk = read(size)
-                end = not chunk
-                buffer += chunk
+                size = max(CHUNK_BYTES, len(buffer))
+                block = read(size)
+                end = not block
+                buffer += block
                 while buffer.endswith(b"\r") and not end:  # the other half of its line end?
-                    chunk = read(1)
-                    end = not chunk
-                    buffer += chunk
+                    block = read(1)
+                    end = not block
+                    buffer += block
                 if end and not buffer.endswith((b"\n", b"\r")):
                     buffer += b"\n" if buffer else b""
                 at = 0
@@ -503,7 +503,7 @@ def _lines(text: str, whole: bool) -> list[str]:
 def _parted_by_blanks(lines: list[str]) -> bool:
     """Whether these are rows of a table whose cells have blanks between them.
 
-    A table of one column may hold texts of two words: something else must speak for more.
+    A table of one column may hold texts of two words: more columns need other evidence.
     """
     rows = [_CELLS.findall(line) for line in lines]
     if len(rows) < 2:

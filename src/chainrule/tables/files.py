@@ -1,4 +1,4 @@
-"""Files that tables lie in: found, opened, unpacked, told apart by their content."""
+"""Files that hold tables: found, opened, unpacked, recognised by their content."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class Files:
                 if not start:
                     raise TableError(f"{name} is a pipe that nothing writes to; pipe the data to -")
             except BlockingIOError:
-                pass  # somebody will write
+                pass  # another process will write
             os.set_blocking(handle, True)
             return self._keep(pipe, name, start)
 
@@ -238,7 +238,7 @@ def _inside(folder: Path, name: str) -> list[tuple[str, Path | None]]:
         else:
             raise TableError(
                 f"the folder {name} holds another folder, {each.name}; name the files with a "
-                f"pattern such as '{name}/*/*'. (A folder whose name tells what its rows have in "
+                f"pattern such as '{name}/*/*'. (A folder whose name says what its rows have in "
                 "common is named like year=2024)"
             )
     return found
@@ -253,7 +253,7 @@ def _parts(name: str) -> dict[str, str | None]:
             break
         key, value = unquote(match[1]), unquote(match[2])
         if key in parts:
-            raise TableError(f"{name}: two of its folders tell {key!r}; rename one")
+            raise TableError(f"{name}: two of its folders give a value for {key!r}; rename one")
         parts[key] = None if value in ("", _NO_VALUE) else value
     return dict(reversed(parts.items()))
 
@@ -284,7 +284,7 @@ def _a(format: str) -> str:
 
 
 def _format(file: TableFile, head: bytes) -> str:
-    """By what it starts with; its suffix only tells what is wrong."""
+    """By its first bytes; its suffix is only used in error messages."""
     for magic, where, found in _MAGIC:
         if head[where:].startswith(magic):
             if found in ("parquet", "arrow", "arrow stream", "sqlite", "duckdb"):

@@ -33,7 +33,7 @@ class Finding(NamedTuple):
     ----------
     severity : one of SEVERITIES
         "serious": what is learnt would be wrong or nothing; "warning": it is likely to be worse;
-        "note": it is taken care of, or to be kept in mind.
+        "note": it is handled, or should be kept in mind.
     column : str or None
         None: the table as a whole.
     what, advice : str
@@ -126,7 +126,7 @@ def _target(cells: pd.Series, name: str, task: str) -> Iterator[Finding]:
             "serious",
             name,
             f"the target is {shown(counts.index[0])} in every row",
-            "there is nothing to tell apart; get rows with other values",
+            "there is nothing to distinguish; get rows with other values",
         )
     elif task == "classification":
         yield from _classes(counts, name)
@@ -221,9 +221,7 @@ def _size(frame: pd.DataFrame, target: str, columns: list[Column]) -> Iterator[F
     n = int(frame[target].notna().sum())
     used = [each for each in columns if each.kind not in ("constant", "identifier")]
     if not used:
-        yield Finding(
-            "serious", None, "no column tells anything about the target", "add columns that may"
-        )
+        yield Finding("serious", None, "no column is related to the target", "add columns that may")
     if n < 30:
         yield Finding(
             "serious",
@@ -283,7 +281,7 @@ def _rows(frame: pd.DataFrame, target: str) -> Iterator[Finding]:
             "warning",
             None,
             f"{_rows_of(contrary, len(frame))} agree in every column but have another target",
-            "no model can tell them apart; is a column missing, or a target wrong?",
+            "no model can distinguish them; is a column missing, or a target wrong?",
         )
     seen: dict[Any, str] = {}
     for name in frame.columns:
@@ -299,7 +297,9 @@ def _rows(frame: pd.DataFrame, target: str) -> Iterator[Finding]:
 def _column(cells: pd.Series, column: Column, n: int) -> Iterator[Finding]:
     name = column.name
     if column.kind == "constant":
-        yield Finding("note", name, f"it is {column.note}: it tells nothing", "it is left out")
+        yield Finding(
+            "note", name, f"it is {column.note}: it holds no information", "it is left out"
+        )
         return
     if column.kind == "identifier":
         yield Finding(
@@ -320,7 +320,7 @@ def _column(cells: pd.Series, column: Column, n: int) -> Iterator[Finding]:
             "note",
             name,
             f"it is {shown(counts.index[0])} in {_percent(int(counts.iloc[0]), n)} of the rows",
-            "it tells little; it can be left out",
+            "it holds little information; it can be left out",
         )
     if column.kind == "numeric" and not column.note:
         yield from _numbers(there, name)

@@ -100,10 +100,10 @@ def _class_leak(column: pd.Series, y: NDArray[Any], learn: NDArray[Any]) -> str 
         exact = not numeric and groups.max() == y.max() and _one_to_one(groups, y)
         if exact:
             return "is the target under another name: each of its values stands for one class"
-        return "alone tells the class of nearly every row"
+        return "alone determines the class of nearly every row"
     absent = column.isna().to_numpy().astype(np.intp)
     if 0 < absent.mean() < 1 and _gained(absent, y, learn) >= 0.98:
-        return "tells the class by whether it is missing"
+        return "determines the class by whether it is missing"
     return None
 
 
@@ -130,7 +130,7 @@ def _number_leak(column: pd.Series, y: NDArray[Any], learn: NDArray[Any]) -> str
     rest = y[~learn]
     left = float(np.square(rest - guess[groups[~learn]]).mean())
     if rest.var() > 0 and left <= 0.01 * rest.var():
-        return "alone tells the target to within a tenth of its spread"
+        return "alone determines the target to within a tenth of its spread"
     return None
 
 

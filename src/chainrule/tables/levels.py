@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.tables.dtypes import simple
-from chainrule.tables.spellings import MISSING
+from chainrule.tables.spellings import MARKS, MISSING
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LEVEL_TYPES = ("boolean", "number", "date", "text")
+
+
+class UnseenLevelWarning(UserWarning):
+    """Categories have levels that training did not have; they count as none of those known."""
+
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _DATE = re.compile(
@@ -34,13 +39,28 @@ _TRUTHS = {"true": "true", "false": "false", "1": "true", "0": "false"}
 _LONGEST = 400  # digits of a decimal; those of every float64 are fewer
 
 
-def level(value: Any, type: str = "text") -> str | None:
+def no_value(type: str, missing_texts: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The texts that say, beside an empty one, that there is no level.
+
+    Parameters
+    ----------
+    type : one of LEVEL_TYPES
+    missing_texts : sequence of str or None, default None
+        What the user said; None: NA, null, ? and the like, but in a column of texts no text.
+    """
+    if missing_texts is not None:
+        return tuple(text for text in missing_texts if text)
+    return () if type == "text" else tuple(text for text in (*MISSING, *MARKS) if text)
+
+
+def level(value: Any, type: str = "text", missing_texts: Sequence[str] | None = None) -> str | None:
     """The level that a value is.
 
     A text is taken without blanks around it and in Unicode's form NFC. A whole number is its
     decimal digits, whatever type holds it; another number is the shortest digits that read back
-    the same, without an exponent. A date is `2024-01-31`, or `2024-01-31 13:05:07.25` in UTC if it
-    has a time of day. A truth value is `true` or `false`.
+    the same, without an exponent; a decimal that no float64 holds keeps all of its digits. A date
+    is `2024-01-31`, or `2024-01-31 13:05:07.25` in UTC if it has a time of day. A truth value is
+    `true` or `false`.
 
     Parameters
     ----------
@@ -48,6 +68,8 @@ def level(value: Any, type: str = "text") -> str | None:
     type : one of LEVEL_TYPES, default "text"
         What the column held in training. Of a column of truth values, 1, 0 and their spellings are
         levels too; of numbers, texts that spell one; of dates, ISO texts.
+    missing_texts : sequence of str or None, default None
+        See :func:`no_value`.
 
     Returns
     -------
@@ -61,7 +83,7 @@ def level(value: Any, type: str = "text") -> str | None:
     """
     if isinstance(value, str):
         text = unicodedata.normalize("NFC", value.strip())
-        if not text or (type != "text" and text in MISSING):
+        if not text or text in no_value(type, missing_texts):
             return None
     elif _is_missing(value):
         return None
@@ -70,7 +92,8 @@ def level(value: Any, type: str = "text") -> str | None:
     if type == "boolean":
         return _TRUTHS.get(_number(text.casefold()), text)
     if type == "number":
-        return {"true": "1", "false": "0"}.get(text) or _number(text)
+        number = {"true": "1", "false": "0"}.get(text)
+        return number or (text if isinstance(value, Decimal) else _number(text))
     if type == "date" and _DATE.fullmatch(text):
         try:
             return _moment(datetime.fromisoformat(text))
@@ -98,8 +121,11 @@ def _plain(value: Any) -> str:
     if isinstance(value, Decimal):
         if not value.is_finite() or (value and abs(value.adjusted()) > _LONGEST):
             return str(value)
-        whole = value == value.to_integral_value()
-        return _digits(f"{value:f}".partition(".")[0]) if whole else _shortest(float(value))
+        exact = f"{value:f}"
+        if value == value.to_integral_value():
+            return _digits(exact.partition(".")[0])
+        shortest = _shortest(float(value))
+        return shortest if Decimal(shortest) == value else _fraction(exact)
     if isinstance(value, np.datetime64):
         value = value.astype("datetime64[us]").item()
     if isinstance(value, datetime):
@@ -107,6 +133,13 @@ def _plain(value: Any) -> str:
     if isinstance(value, date):
         return value.isoformat()
     return str(value)
+
+
+def _fraction(text: str) -> str:
+    """The digits of a number with a decimal point, without needless zeros and signs."""
+    whole, _, part = text.partition(".")
+    part = part.rstrip("0")
+    return f"{_digits(whole)}.{part}" if part else _digits(whole)
 
 
 def _shortest(number: Any) -> str:
@@ -138,12 +171,14 @@ def _moment(moment: datetime) -> str:
     return f"{day} {clock.rstrip('0').rstrip('.') if '.' in clock else clock}"
 
 
-def level_type(column: pd.Series) -> str:
+def level_type(column: pd.Series, missing_texts: Sequence[str] | None = None) -> str:
     """What a category's values are, one of LEVEL_TYPES.
 
     Parameters
     ----------
     column : pandas.Series of shape (n,)
+    missing_texts : sequence of str or None, default None
+        See :func:`no_value`.
     """
     import pandas.api.types as is_
 
@@ -161,12 +196,16 @@ def level_type(column: pd.Series) -> str:
     kinds = set(map(type, there)) if is_.is_object_dtype(column.dtype) else set()
     if is_.is_numeric_dtype(column.dtype) or (kinds and kinds <= {int, float, Decimal}):
         return "number"
-    spelled = spelled_as(there) if len(there) else None
+    spelled = spelled_as(there, missing_texts=missing_texts) if len(there) else None
     return "boolean" if spelled is not None and spelled.type == "boolean" else "text"
 
 
 def as_levels(
-    column: pd.Series, type: str, missing: str, known: Collection[str] | None = None
+    column: pd.Series,
+    type: str,
+    missing: str,
+    known: Collection[str] | None = None,
+    missing_texts: Sequence[str] | None = None,
 ) -> NDArray[Any]:
     """A column as levels.
 
@@ -180,6 +219,8 @@ def as_levels(
     known : collection of str or None, default None
         The levels of training. A number, date or truth value that comes where these are texts is
         the one of them that spells it.
+    missing_texts : sequence of str or None, default None
+        See :func:`no_value`.
 
     Returns
     -------
@@ -195,7 +236,9 @@ def as_levels(
     codes, values = pd.factorize(simple(column, exact=True))
     found = []
     for value in values:
-        text = level(value, type)
+        text = level(value, type, missing_texts)
+        if type == "number" and known is not None and text is not None and text not in known:
+            text = _exactly(value, known) or text
         if text is None:
             text = missing
         elif known is not None and type == "text" and text not in known:
@@ -203,6 +246,14 @@ def as_levels(
         found.append(text)
     levels: NDArray[Any] = np.array([*found, missing], dtype=object)[codes]
     return levels
+
+
+def _exactly(value: Any, known: Collection[str]) -> str | None:
+    """The known level that a text spells digit by digit, where a float64 holds fewer digits."""
+    if not isinstance(value, str) or not re.fullmatch(r"[+-]?[0-9]+\.[0-9]+", value.strip()):
+        return None
+    text = _fraction(value.strip())
+    return text if text in known else None
 
 
 def _spelled(text: str, known: Collection[str]) -> str:
@@ -221,6 +272,44 @@ def unseen(levels: NDArray[Any], known: Collection[str]) -> Counter[str]:
     """
     counts = Counter(levels.tolist())
     return Counter({each: n for each, n in counts.items() if each not in known})
+
+
+def unseen_in_words(column: str, counts: Counter[str], known: Collection[str], missing: str) -> str:
+    """What is to be said of a column's levels that training did not have.
+
+    Parameters
+    ----------
+    column : str
+    counts : collections.Counter
+        As :func:`unseen` gives it.
+    known : collection of str
+    missing : str
+        The level that stands for a missing value.
+    """
+    counts = counts.copy()
+    empty = counts.pop(missing, 0)
+    said = []
+    if counts:
+        shown = [_in_words(each, n, known) for each, n in counts.most_common(5)]
+        more = f" and {len(counts) - 5:,} more" if len(counts) > 5 else ""
+        said.append(
+            f"{_rows(sum(counts.values()))} with levels never seen in training, which count as "
+            f"none of those known: {', '.join(shown)}{more}"
+        )
+    if empty:
+        said.append(f"{_rows(empty)} without a value, which no row in training was")
+    return f"column {column!r}: {'; '.join(said)}"
+
+
+def _in_words(level: str, rows: int, known: Collection[str]) -> str:
+    near = nearly(level, known)
+    but = "" if near is None else f", differs from {near[0]!r} only in {near[1]}"
+    shown = re.sub(" {2,}", lambda blanks: "\u2423" * len(blanks[0]), level[:60])
+    return f"{shown!r} ({rows:,}{but})"
+
+
+def _rows(n: int) -> str:
+    return f"{n:,} row{'s' * (n != 1)}"
 
 
 def nearly(text: str, known: Collection[str]) -> tuple[str, str] | None:

@@ -198,20 +198,20 @@ def _written(
     names: list[str] = []
     X: _Array | None = None
     y = _Target(folder, str(target))
-    for piece in tables:
+    for chunk in tables:
         if X is None:
-            if target is not None and target not in piece.column_names:
-                raise column_error(target, piece.column_names, "the source")
-            names = [name for name in piece.column_names if name != target]
+            if target is not None and target not in chunk.column_names:
+                raise column_error(target, chunk.column_names, "the source")
+            names = [name for name in chunk.column_names if name != target]
             if not names:
                 raise TableError("no column is left for X; name some with columns=")
             X = _Array(folder / FEATURES, kind, (len(names),))
-        _check_numbers(piece, names)
-        block = np.empty((len(piece), len(names)), kind)
+        _check_numbers(chunk, names)
+        block = np.empty((len(chunk), len(names)), kind)
         for j, name in enumerate(names):
-            block[:, j] = _numbers(piece[name], name, kind, X.n)
+            block[:, j] = _numbers(chunk[name], name, kind, X.n)
         if target is not None:
-            y.append(piece[target], X.n)
+            y.append(chunk[target], X.n)
         X.append(block)
     if X is None or not X.n:
         raise TableError("the source has no rows")
@@ -414,7 +414,7 @@ def _compare(folder: Path, about: dict[str, Any], made: dict[str, Any]) -> None:
             )
     if made["source"] is None:
         raise TableError(
-            f"{folder} is there, and what is handed over in pieces cannot be compared with it; "
+            f"{folder} is there, and what is handed over in chunks cannot be compared with it; "
             "force=True makes it anew, source=None opens it"
         )
     if about["source"] != made["source"]:

@@ -21,9 +21,9 @@ from chainrule.tables.plain import (
 from chainrule.tables.spellings import MISSING
 from chainrule.tables.stores import Arrow, DuckDB, Parquet, Typed
 from chainrule.tables.types import (
+    Chunk,
     ColumnType,
     Guess,
-    Piece,
     Reading,
     Reject,
     TableError,
@@ -210,10 +210,10 @@ class OpenTable:
                 names = [name for name in names if self._must_look(store, name)]
                 if not names or not self._nulls:
                     continue
-            for piece in store.pieces(_ignore if all_given else self._on_look, names):
+            for chunk in store.chunks(_ignore if all_given else self._on_look, names):
                 for name in names:
-                    seen[name].update(piece.table[name])
-                rows += len(piece.table)
+                    seen[name].update(chunk.table[name])
+                rows += len(chunk.table)
                 if (all_given and rows) or (self._limit is not None and rows >= self._limit):
                     break
         comma_first = spelled and first.delimiter != ","
@@ -257,8 +257,8 @@ class OpenTable:
             for sign, texts in ((-1, store.null_texts), (1, ("",))):
                 store.null_texts, kept = texts, store.null_texts
                 try:
-                    for piece in store.pieces(_ignore, [name]):
-                        for cell in piece.table[name].value_counts().to_pylist():
+                    for chunk in store.chunks(_ignore, [name]):
+                        for cell in chunk.table[name].value_counts().to_pylist():
                             if cell["values"] in MISSING:
                                 found[cell["values"]] += sign * cell["counts"]
                 finally:
@@ -268,37 +268,37 @@ class OpenTable:
     def tables(self, report: Callable[[Reject], None]) -> Iterator[tuple[Any, Any]]:
         """The second pass: (typed, as they came) tables of Arrow."""
         rows = 0
-        told: list[Reject] = []
+        reported: list[Reject] = []
 
-        def tell() -> None:
-            for reject in sorted(told, key=lambda reject: reject.line):
+        def pass_on() -> None:
+            for reject in sorted(reported, key=lambda reject: reject.line):
                 report(reject)
-            told.clear()
+            reported.clear()
 
         def note(reject: Reject) -> None:
-            told.append(reject)
-            if len(told) > 10_000:
-                tell()
+            reported.append(reject)
+            if len(reported) > 10_000:
+                pass_on()
 
         for store in self._stores:
             own = [name for name in self._names if name in set(store.names)] or store.names[:1]
-            for piece in store.pieces(note, own):
-                whole = _with_parts(piece, _parts_of(store), self._names)
+            for chunk in store.chunks(note, own):
+                whole = _with_parts(chunk, _parts_of(store), self._names)
                 pair = self._typed(whole, store.file.name, note)
-                tell()
+                pass_on()
                 yield pair
-                rows += len(piece.table)
+                rows += len(chunk.table)
                 if self._limit is not None and rows >= self._limit:
                     return
-            tell()
+            pass_on()
 
-    def _typed(self, piece: Piece, file: str, report: Callable[[Reject], None]) -> tuple[Any, Any]:
+    def _typed(self, chunk: Chunk, file: str, report: Callable[[Reject], None]) -> tuple[Any, Any]:
         import pyarrow as pa
 
         cells: dict[str, Any] = {}
         wrong: dict[int, tuple[str, str]] = {}
         for name in self._names:
-            target, column = self._targets[name], piece.table[name]
+            target, column = self._targets[name], chunk.table[name]
             try:
                 cells[name], bad = _cells(column, target, self._reading.missing)
             except pa.ArrowException as error:
@@ -307,11 +307,11 @@ class OpenTable:
                 wrong.setdefault(i, (name, _misfit(column[i].as_py(), target.kind)))
         typed = pa.table(cells)
         text = pa.table(  # what no file can hold is as JSON
-            {n: piece.table[n] if has_kind(piece.table[n].type) else cells[n] for n in cells}
+            {n: chunk.table[n] if has_kind(chunk.table[n].type) else cells[n] for n in cells}
         )
         if wrong:
             for i in sorted(wrong):
-                line, row = piece.where(i)
+                line, row = chunk.where(i)
                 report(Reject(file, line, *wrong[i], row))
             keep = pa.array([i not in wrong for i in range(len(typed))])
             typed, text = typed.filter(keep), text.filter(keep)
@@ -383,7 +383,7 @@ def _store(
 
 
 def _parts_of(store: Any) -> dict[str, str | None]:
-    """What the folders above a file tell, and the file does not."""
+    """The values that the names of the folders above a file give, and the file does not."""
     return {name: v for name, v in store.file.parts.items() if name not in set(store.names)}
 
 
@@ -391,16 +391,16 @@ def _all_names(store: Any) -> list[str]:
     return [*store.names, *_parts_of(store)]
 
 
-def _with_parts(piece: Piece, parts: Mapping[str, str | None], names: list[str]) -> Piece:
-    """The piece with columns of what its folders tell, as texts."""
+def _with_parts(chunk: Chunk, parts: Mapping[str, str | None], names: list[str]) -> Chunk:
+    """The chunk with a column for each value in its folders' names, as texts."""
     import pyarrow as pa
 
-    table = piece.table
+    table = chunk.table
     for name in names:
         if name in parts:
             cells = pa.repeat(pa.scalar(parts[name], pa.string()), len(table))
             table = table.append_column(name, cells)
-    return Piece(table.select(names), piece.where)
+    return Chunk(table.select(names), chunk.where)
 
 
 def _same_columns(first: Any, other: Any) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _DIGITS = 18  # a whole number of so many fits into 64 bits
+_SURE_DIGITS = 15  # of any number in a float64
 _EXTENSIONS = ("arrow.json", "arrow.uuid", "arrow.bool8")
 
 
@@ -71,6 +72,13 @@ def is_long(kind: Any) -> bool:
     import pyarrow.types as is_
 
     return bool(is_.is_decimal(kind) and kind.scale <= 0)
+
+
+def _is_fine(kind: Any) -> bool:
+    """Whether it is of decimals with a fraction, and more digits than a float64 surely holds."""
+    import pyarrow.types as is_
+
+    return bool(is_.is_decimal(kind) and kind.scale > 0 and kind.precision > _SURE_DIGITS)
 
 
 def is_clock(kind: Any) -> bool:
@@ -176,7 +184,7 @@ def _json(cell: Any) -> str | None:
     )
 
 
-def frame_of(table: Any) -> pd.DataFrame:
+def frame_of(table: Any, exact: bool = False) -> pd.DataFrame:
     """A pandas frame of an Arrow table or batch, in which whole numbers keep their digits.
 
     Columns whose cells have no kind are of Python objects.
@@ -184,13 +192,17 @@ def frame_of(table: Any) -> pd.DataFrame:
     Parameters
     ----------
     table : pyarrow.Table or RecordBatch
+    exact : bool, default False
+        Leave decimals with a fraction as they are, if a float64 may not hold their digits.
     """
     import pandas as pd
     import pyarrow as pa
 
     if not isinstance(table, pa.Table):
         table = pa.table(table)
-    columns = [plain(column) for column in table.columns]
+    columns = [
+        column if exact and _is_fine(column.type) else plain(column) for column in table.columns
+    ]
     nullable = pandas_types()
     cells = {
         i: column.to_pandas(types_mapper=nullable.get if column.null_count else None)

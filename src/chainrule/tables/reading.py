@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import csv
 import importlib
+import io
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chainrule.base.whole_files import check_writable, whole_file, would_replace
 from chainrule.tables.dtypes import simple
 from chainrule.tables.files import Source
 from chainrule.tables.opening import Types, opened, raise_it
@@ -189,7 +191,8 @@ def blocks(
         In a block; the last may have fewer.
     rejects : path, callable (Reject) -> None, or None, default None
         Where rows go that cannot be read: a new CSV file with the columns file, line, column,
-        message and row. None: such a row is an error.
+        message and row, which is there when the table has been read to its end. None: such a row
+        is an error.
     with_text : bool, default False
         Yield pairs (block, the same rows with all cells as they came, those of CSV as text).
 
@@ -264,17 +267,46 @@ def _reporter(rejects: Any) -> Iterator[Callable[[Reject], None]]:
     if rejects is None or callable(rejects):
         yield rejects or raise_it
         return
-    try:
-        file = open(rejects, "x", encoding="utf-8", newline="")  # noqa: SIM115
-    except FileExistsError as error:
-        raise TableError(f"{os.fspath(rejects)} exists; choose another file") from error
-    except OSError as error:
-        what = error.strerror or error
-        raise TableError(f"{os.fspath(rejects)} cannot be written: {what}") from error
-    with file:
-        lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(Reject._fields)
-        yield lines.writerow
+    with rejects_file(rejects) as report:
+        yield report
+
+
+@contextmanager
+def rejects_file(path: str | os.PathLike[str]) -> Iterator[Callable[[Reject], None]]:
+    """A new CSV file for rows that cannot be read, there when all went well, and what fills it.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Raises
+    ------
+    TableError
+        It exists, or cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            if would_replace(path):
+                raise TableError(f"{os.fspath(path)} exists; choose another file for the rejects")
+            check_writable(path)
+            file = stack.enter_context(whole_file(path))
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+        def write(cells: Sequence[Any]) -> None:
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerow(cells)
+            try:
+                file.write(text.getvalue().encode("utf-8", "backslashreplace"))
+            except OSError as error:
+                raise _unwritable(path, error) from error
+
+        write(Reject._fields)
+        yield write
+
+
+def _unwritable(path: str | os.PathLike[str], error: OSError) -> TableError:
+    return TableError(f"{os.fspath(path)} cannot be written: {error.strerror or error}")
 
 
 def needs_extra(*modules: str) -> None:

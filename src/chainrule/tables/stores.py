@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import struct
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 from chainrule.tables.files import TableFile, unreadable
 from chainrule.tables.plain import check_kind, is_long, plain
 from chainrule.tables.types import (
-    Piece,
+    Chunk,
     Report,
     TableError,
     chosen,
@@ -18,7 +20,7 @@ from chainrule.tables.types import (
     unique_names,
 )
 
-_ROWS = 8192  # rows in a piece
+_ROWS = 8192  # rows in a chunk
 _BUFFER = 1 << 16  # bytes, for each column of a Parquet file
 
 
@@ -30,6 +32,8 @@ class Typed:
 
         self.file = file
         self._table, self._query = table, query
+        self.names: list[str] = []
+        self._read: list[str] = []  # the columns that are being read
         with self._guarded():
             schema = self._schema()
             names = list(schema.names)
@@ -48,38 +52,39 @@ class Typed:
         return bool(is_.is_integer(kind) or is_.is_boolean(kind) or is_long(kind))
 
     def _guarded(self) -> Any:
-        return _Guarded(self.file)
+        return _Guarded(self.file, self._read or self.names)
 
     def _schema(self) -> Any:
         raise NotImplementedError
 
-    def _batches(self, columns: list[str] | None) -> Iterator[Any]:
+    def _batches(self, columns: list[str] | None) -> Generator[Any]:
         raise NotImplementedError
 
-    def pieces(self, report: Report, columns: list[str] | None = None) -> Iterator[Piece]:
+    def chunks(self, report: Report, columns: list[str] | None = None) -> Iterator[Chunk]:
         """The rows in order."""
         import pyarrow as pa
 
         first = 1
-        batches = self._batches(columns)
-        while True:
-            with self._guarded():
-                batch = next(batches, None)
-                if batch is None:
-                    return
-                batch.validate(full=True)
-                table = pa.Table.from_batches([batch])
-                names = self.names if columns is None else columns
-                table = pa.table({name: plain(table[name]) for name in names})
-            yield Piece(table, _placed(table, first))
-            first += len(table)
+        self._read = columns or []
+        with closing(self._batches(columns)) as batches:  # in time, also after an error
+            while True:
+                with self._guarded():
+                    batch = next(batches, None)
+                    if batch is None:
+                        return
+                    batch.validate(full=True)
+                    table = pa.Table.from_batches([batch])
+                    names = self.names if columns is None else columns
+                    table = pa.table({name: plain(table[name]) for name in names})
+                yield Chunk(table, _placed(table, first))
+                first += len(table)
 
 
 class _Guarded:
     """Turns the engines' errors into ours."""
 
-    def __init__(self, file: TableFile) -> None:
-        self._file = file
+    def __init__(self, file: TableFile, names: list[str]) -> None:
+        self._file, self._names = file, names
 
     def __enter__(self) -> None:
         pass
@@ -92,6 +97,14 @@ class _Guarded:
         if isinstance(error, OSError) and error.errno is not None:
             raise unreadable(name, error) from error  # the machine's fault, not the file's
         module = type(error).__module__.split(".")[0]
+        if found := re.search(
+            r"In column (\d+): Invalid: Decimal value (-?\d+) does not fit", what
+        ):
+            column = f"column {self._names[int(found[1])]!r}" if self._names else "a column"
+            raise TableError(
+                f"{name}, {column}: it holds {found[2]}, a whole number of more than 38 digits; "
+                "make a text or a DOUBLE of it with CAST in a query, or leave the column out"
+            ) from error
         if isinstance(error, NotImplementedError) and module == "pyarrow":
             raise TableError(f"{name}{_unknown(self._file, what)}") from error
         if module == "pyarrow" or isinstance(error, OSError | UnicodeDecodeError):
@@ -105,7 +118,7 @@ def _unknown(file: TableFile, what: str) -> str:
     """What to do about a type that Arrow cannot read."""
     if "64 bits" not in what:
         return f": Arrow cannot read it ({what}); write the table with other types or as CSV"
-    names = _wide(file) if file.format == "parquet" else []
+    names = _wide(file) if file.format == "parquet" else _wide_arrow(file)
     where = f", column {', '.join(map(repr, names))}" if names else ": a column"
     verb = "it holds" if names else "holds"
     return (
@@ -129,8 +142,44 @@ def _wide(file: TableFile) -> list[str]:
         return []
 
 
+def _wide_arrow(file: TableFile) -> list[str]:
+    """The columns of an Arrow file that hold integers of 128 bits, by its flatbuffer."""
+    data = file.path.read_bytes()
+
+    def number(at: int, kind: str = "<i") -> int:
+        return int(struct.unpack_from(kind, data, at)[0])
+
+    def part(table: int, k: int) -> int:
+        """Where field k of a table stands; 0 if it is left out."""
+        fields = table - number(table)
+        offset = number(fields + 4 + 2 * k, "<H") if 4 + 2 * k < number(fields, "<H") else 0
+        return table + offset if offset else 0
+
+    def follow(at: int) -> int:
+        return at + number(at, "<I")
+
+    try:
+        if file.format == "arrow stream":
+            message = follow(8)  # a mark and a length stand before it
+            schema = follow(part(message, 2))
+        else:
+            end = len(data) - 10  # the footer's length and six letters
+            schema = follow(part(follow(end - number(end)), 1))
+        fields = follow(part(schema, 1))
+        found = []
+        for k in range(number(fields)):
+            field = follow(fields + 4 + 4 * k)
+            is_integer = bool(part(field, 2)) and data[part(field, 2)] == 2
+            if is_integer and number(part(follow(part(field, 3)), 0)) == 128:
+                name = follow(part(field, 0))
+                found.append(data[name + 4 : name + 4 + number(name)].decode())
+    except (struct.error, IndexError, UnicodeDecodeError):
+        return []
+    return found
+
+
 def plain_tables(source: Iterable[Any], columns: list[str] | None) -> Iterator[Any]:
-    """Tables of at most 8,192 rows, in the types that we hand on, from those of somebody else.
+    """Tables of at most 8,192 rows, in the types that we return, from those of another library.
 
     Parameters
     ----------
@@ -156,8 +205,8 @@ def plain_tables(source: Iterable[Any], columns: list[str] | None) -> Iterator[A
                 raise column_error(name, names, "the first table of the source")
             check_kind(name, whole.schema.field(name).type, what)
         for start in range(0, len(whole), _ROWS):
-            piece = whole.slice(start, _ROWS)
-            yield pa.table({name: _short(plain(piece[name])) for name in names})
+            chunk = whole.slice(start, _ROWS)
+            yield pa.table({name: _short(plain(chunk[name])) for name in names})
 
 
 def _short(column: Any) -> Any:
@@ -189,7 +238,7 @@ class Parquet(Typed):
         with self._file() as file:
             return file.schema_arrow
 
-    def _batches(self, columns: list[str] | None) -> Iterator[Any]:
+    def _batches(self, columns: list[str] | None) -> Generator[Any]:
         with self._file() as file:
             yield from file.iter_batches(_ROWS, columns=columns, use_threads=False)
 
@@ -208,7 +257,7 @@ class Arrow(Typed):
     def _schema(self) -> Any:
         return self._open().schema
 
-    def _batches(self, columns: list[str] | None) -> Iterator[Any]:
+    def _batches(self, columns: list[str] | None) -> Generator[Any]:
         reader = self._open(columns)
         if self.file.format == "arrow stream":
             whole: Iterator[Any] = iter(reader)
@@ -241,7 +290,7 @@ class DuckDB(Typed):
             with duckdb.connect(str(self.file.path), read_only=True, config=settings) as connection:
                 yield connection
 
-    def _reader(self, connection: Any, rows: int) -> Any:
+    def _reader(self, connection: Any, rows: int, columns: list[str] | None = None) -> Any:
         import duckdb
 
         sql = self._query
@@ -259,6 +308,8 @@ class DuckDB(Typed):
         relation = connection.sql(sql)
         if relation is None:
             raise TableError(f"{self.file.name}: the query gives no table; it must be one SELECT")
+        if columns is not None:
+            relation = relation.select(*map(duckdb.ColumnExpression, columns))
         read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
         return read(rows)
 
@@ -266,6 +317,6 @@ class DuckDB(Typed):
         with self._connection() as connection:
             return self._reader(connection, 1).schema
 
-    def _batches(self, columns: list[str] | None) -> Iterator[Any]:
+    def _batches(self, columns: list[str] | None) -> Generator[Any]:
         with self._connection() as connection:
-            yield from self._reader(connection, _ROWS)
+            yield from self._reader(connection, _ROWS, columns)

@@ -120,7 +120,7 @@ class Reject(NamedTuple):
 Report = Callable[[Reject], None]
 
 
-class Piece(NamedTuple):
+class Chunk(NamedTuple):
     """Some rows of a file, in order.
 
     Attributes

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from chainrule.tables.files import TableFile
 from chainrule.tables.types import (
     MOST_COLUMNS,
-    Piece,
+    Chunk,
     Reject,
     Report,
     TableError,
@@ -22,14 +22,14 @@ from chainrule.tables.types import (
     unique_names,
 )
 
-_ROWS = 8192  # rows in a piece
-_MOST_CELLS = 1 << 21  # in a piece of JSON lines
+_ROWS = 8192  # rows in a chunk
+_MOST_CELLS = 1 << 21  # in a chunk of JSON lines
 # Of so many keys, each line has to have this part.
 _MANY_KEYS, _LEAST_FILLED = 2000, 0.01
 _LONGEST_LINE = 1 << 24
 
 
-def _piece(kept: list[Any], cells: dict[str, list[Any]]) -> Piece:
+def _chunk(kept: list[Any], cells: dict[str, list[Any]]) -> Chunk:
     import pyarrow as pa
 
     table = pa.table({name: _column(values) for name, values in cells.items()})
@@ -38,7 +38,7 @@ def _piece(kept: list[Any], cells: dict[str, list[Any]]) -> Piece:
         line, _, row = kept[i]
         return line, _shown(row) if isinstance(row, bytes) else row
 
-    return Piece(table, where)
+    return Chunk(table, where)
 
 
 def _column(cells: list[Any]) -> Any:
@@ -110,15 +110,15 @@ class JsonLines:
             raise TableError(f"{file.name} holds no object; each line must be one, with values")
         self.names = list(found)
 
-    def pieces(self, report: Report, columns: list[str] | None = None) -> Iterator[Piece]:
-        """The rows in order; a column holds texts if any cell of it in the piece is one."""
+    def chunks(self, report: Report, columns: list[str] | None = None) -> Iterator[Chunk]:
+        """The rows in order; a column holds texts if any cell of it in the chunk is one."""
         names = self.names if columns is None else columns
         most = max(_MOST_CELLS // max(len(names), 1), 1)
         for batch in self._batches():
             whole = self._rows(batch, report)
             for start in range(0, len(whole), most):
                 rows = whole[start : start + most]
-                yield _piece(rows, {name: [row.get(name) for _, row, _ in rows] for name in names})
+                yield _chunk(rows, {name: [row.get(name) for _, row, _ in rows] for name in names})
 
     def _batches(self) -> Iterator[list[tuple[int, bytes]]]:
         """(number, line) of lines that are not blank."""
@@ -298,13 +298,13 @@ class Sqlite:
             what += "; the file is damaged or not SQLite"
         return TableError(f"{self.file.name}: {what}")
 
-    def pieces(self, report: Report, columns: list[str] | None = None) -> Iterator[Piece]:
-        """The rows in order; a column holds texts if any cell of it in the piece is one."""
+    def chunks(self, report: Report, columns: list[str] | None = None) -> Iterator[Chunk]:
+        """The rows in order; a column holds texts if any cell of it in the chunk is one."""
         names = self.names if columns is None else columns
         places = [self.names.index(name) for name in names]
         rows = self._rows(report)
         while kept := list(islice(rows, _ROWS)):
-            yield _piece(
+            yield _chunk(
                 kept, {n: [row[1][i] for row in kept] for n, i in zip(names, places, strict=True)}
             )
 

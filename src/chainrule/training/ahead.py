@@ -13,6 +13,7 @@ import numpy as np
 
 from chainrule.engine import compilation, threads
 from chainrule.training import kernel
+from chainrule.training.arguments import ARGUMENTS
 
 LONGEST = 60  # seconds that the other process is waited for
 
@@ -23,7 +24,8 @@ sys.path[:] = sys.argv[2:]
 from numpy import dtype
 from chainrule.engine import compilation
 from chainrule.training import kernel
-compilation.compiled(kernel.descend, kernel.ARGUMENTS, dtype(sys.argv[1]))
+from chainrule.training.arguments import ARGUMENTS
+compilation.compiled(kernel.descend, ARGUMENTS, dtype(sys.argv[1]))
 """
 
 
@@ -55,9 +57,7 @@ def _start(dtype: np.dtype[Any]) -> Any:
     is_python = sys.executable and Path(sys.executable).name.lower().startswith("python")
     if not is_python or getattr(sys, "frozen", False) or threads.default_threads() < 2:
         return None
-    if not compilation.can_compile() or compilation.is_compiled(
-        kernel.descend, kernel.ARGUMENTS, dtype
-    ):
+    if not compilation.can_compile() or compilation.is_compiled(kernel.descend, ARGUMENTS, dtype):
         return None
     if not os.access(compilation.cache_folder(), os.W_OK):
         return None

@@ -22,8 +22,17 @@ from chainrule.equations.regularizers import RULES, Rules
 from chainrule.equations.vecmath import ALONE, ANNOUNCED, QUEUE
 from chainrule.network.network import Network
 from chainrule.training import ahead, kernel
+from chainrule.training.arguments import (
+    ARGUMENTS,
+    Buffers,
+    Components,
+    Data,
+    Schedule,
+    State,
+    Traits,
+    Worker,
+)
 from chainrule.training.augmentation import Augmentation
-from chainrule.training.kernel import Buffers, Components, Data, Schedule, State, Traits, Worker
 from chainrule.training.plan import Plan, make_plan
 from chainrule.training.state import Copies, RunState
 
@@ -31,22 +40,6 @@ CHUNK = 0.2  # seconds between looks for Ctrl-C
 FLUSHED = 1 << 16  # numbers looked at together, so that temporaries are small
 # Seconds of a step, by step_seconds, from which on its rows are cut, for workers or caches.
 WORTH_CUTTING = {"numpy": 1e-3, "numba": 1.2e-4}
-
-
-class DivergenceError(ArithmeticError):
-    """A cost, gradient or parameter stopped being finite.
-
-    Attributes
-    ----------
-    epoch, batch : int
-        Where it happened first, from 0.
-    layer : int
-        The layer, from 1 to L, in which the first non-finite number stood.
-    """
-
-    def __init__(self, message: str, epoch: int, batch: int, layer: int) -> None:
-        super().__init__(message)
-        self.epoch, self.batch, self.layer = epoch, batch, layer
 
 
 class Cut(NamedTuple):
@@ -231,10 +224,10 @@ class Descent:
         with threads.one_blas_thread():
             for k in range(0, whole, self._chunk):
                 end = min(k + self._chunk, whole)
-                total += self._descend(X, Y, weight, order[k * m : end * m], rates[k:end], m)
+                total += self.descend(X, Y, weight, order[k * m : end * m], rates[k:end], m)
                 self._flush()
             if n % m:
-                total += self._descend(X, Y, weight, order[whole * m :], rates[whole:], n % m)
+                total += self.descend(X, Y, weight, order[whole * m :], rates[whole:], n % m)
         return total
 
     def _flush(self) -> None:
@@ -248,7 +241,7 @@ class Descent:
             part = memory[k : k + FLUSHED]
             np.multiply(part, np.abs(part) >= small, part)
 
-    def _descend(
+    def descend(
         self,
         X: Array,
         Y: Array,
@@ -257,7 +250,7 @@ class Descent:
         rates: Array,
         m: int,
     ) -> float:
-        """Take a step for every m rows; returns the costs and penalties."""
+        """Take a step for every m rows of the order; returns the sum of costs and penalties."""
         if self.augmentation is not None:
             X, Y, weight = self._augmented(self.augmentation, X, Y, weight, order, m)
             order = np.arange(len(order))
@@ -403,89 +396,6 @@ class Descent:
 
         return work
 
-    def explain(
-        self,
-        X: Array,
-        Y: Array,
-        order: Index,
-        epoch: int,
-        weight: Array | None = None,
-        rates: Array | None = None,
-    ) -> DivergenceError:
-        """Replay an epoch that ended in non-finite numbers, and stop where they begin.
-
-        The network is left with the parameters from before the batch at fault.
-        """
-        self.restore()
-        network, state, m = self.network, self.state, self.m
-        if rates is None:
-            rates = np.full(-(-len(order) // m), state.hyper[0])
-        before: Copies | None = None
-        after: Copies | None = None
-        for batch, rate in enumerate(rates):
-            rows = order[batch * m : (batch + 1) * m]
-            before = state.copy(into=before)
-            self._descend(X, Y, weight, rows, rates[batch : batch + 1], len(rows))
-            finite = bool(np.isfinite(network.theta).all() and np.isfinite(self.nabla).all())
-            after = state.copy(into=after)
-            state.restore(before)
-            w = None if weight is None else weight[rows]
-            x = X[rows]
-            if self.augmentation is not None:
-                x = self.augmentation.changed(x, state.t + 1, len(rows))
-            fault = self._first_non_finite(x, Y[rows], w, after["theta"], finite)
-            if fault is not None:
-                layer, what = fault
-                return DivergenceError(
-                    f"training diverged in epoch {epoch}, batch {batch}: {what} of layer {layer} "
-                    "is not finite. The network keeps its parameters from before that batch. "
-                    f"Lower the learning rate (it is {rate:g}), or scale the inputs and "
-                    "targets to about 1",
-                    epoch,
-                    batch,
-                    layer,
-                )
-            state.restore(after)
-        last = len(rates) - 1
-        return DivergenceError(
-            f"training diverged in epoch {epoch}, batch {last}: the costs of layer {network.L} "
-            "are finite one by one, but not their sum. Scale the inputs and targets to about 1",
-            epoch,
-            last,
-            network.L,
-        )
-
-    def _first_non_finite(
-        self, X: Array, Y: Array, weight: Array | None, theta_after: Array, finite: bool
-    ) -> tuple[int, str] | None:
-        """(layer, what) of the first non-finite number in a step that was just taken, if any."""
-        network = self.network
-        share = None if weight is None else (weight / (weight.sum() or 1))[:, np.newaxis]
-        again = network.backpropagation(len(X), self.state.t + 1, share)
-        costs = again.forward(X, Y)
-        with np.errstate(all="ignore"):
-            if finite and np.isfinite(costs.sum()):
-                return None
-        again.backward(Y)
-        batch, layers = again.batch, range(1, network.L + 1)
-        found: list[tuple[int, str, Array]] = []
-        for l in layers:
-            found += [(l, "z", batch.z[l]), (l, "a", batch.a[l])]
-        found.append((network.L, "the cost", costs))
-        for l in reversed(layers):
-            found += [
-                (l, "delta", batch.delta[l]),
-                (l, "the gradient of W", again.nabla_W[l]),
-                (l, "the gradient of b", again.nabla_b[l]),
-            ]
-        W, b = network.views(theta_after)
-        for l in layers:
-            found += [(l, "W", W[l]), (l, "b", b[l])]
-        for l, what, values in found:
-            if not np.isfinite(values).all():
-                return l, what
-        return network.L, "the cost"
-
 
 def fused_layers(network: Network, optimizer: Optimizer, rules: Rules) -> Index:
     """1 for a layer that can take its step within the gradient's matrix product.
@@ -561,7 +471,7 @@ def _executable(
 
     with ahead.compiling_descend(network.dtype):
         compiled = Components._make(map(addresses, Components._fields))
-    descend = compilation.compiled(kernel.descend, kernel.ARGUMENTS, network.dtype)
+    descend = compilation.compiled(kernel.descend, ARGUMENTS, network.dtype)
     return compiled, compilation.entry_point(descend)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule.base.types import Array, Index
 from chainrule.training.descent import Descent
+from chainrule.training.divergence import explain
 from chainrule.training.samples import Samples
 
 
@@ -71,7 +72,10 @@ class EpochLoop:
 
     def is_finite(self, cost: float) -> bool:
         """Whether an epoch ended in finite numbers."""
-        return math.isfinite(cost) and bool(np.isfinite(self.descent.network.theta).all())
+        state = self.descent.state
+        return math.isfinite(cost) and all(
+            bool(np.isfinite(each).all()) for each in (state.theta, state.memory)
+        )
 
     def diverged(self, epoch: int, order: Index, rates: Array | None) -> None:
         """What follows an epoch that did not: here, to say where that began.
@@ -81,7 +85,7 @@ class EpochLoop:
         DivergenceError
         """
         X, Y, weight, _ = self.samples
-        raise self.descent.explain(X, Y, order, epoch, weight, rates)
+        raise explain(self.descent, X, Y, order, epoch, weight, rates)
 
     def run(self, first: int = 0) -> bool:
         """Run the epochs from the first that is named.

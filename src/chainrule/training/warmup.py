@@ -17,6 +17,7 @@ from chainrule.equations.losses import FUSED, LOSSES
 from chainrule.equations.optimizers import OPTIMIZERS
 from chainrule.equations.regularizers import RULES
 from chainrule.training import ahead, kernel
+from chainrule.training.arguments import ARGUMENTS
 
 
 def warm_up(
@@ -71,7 +72,7 @@ def warm_up(
                 done += 1
         if progress is not None:
             progress(done, total)
-        compilation.compiled(kernel.descend, kernel.ARGUMENTS, kind)
+        compilation.compiled(kernel.descend, ARGUMENTS, kind)
         done += 1
     if progress is not None:
         progress(done, total)

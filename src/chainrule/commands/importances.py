@@ -1,0 +1,134 @@
+"""How much each column matters to a model: by how much it errs more where the column is shuffled.
+
+That is permutation importance. It says what the model relies on, not what the target depends on:
+of two columns that say the same, each can stand in for the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.commands.estimates import Estimate
+from chainrule.commands.evaluation import SMALLEST, bootstrap
+from chainrule.commands.predicting import predict_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS = 2000  # at most, drawn from those that are judged
+BUDGET = 200_000  # rows predicted in all, by which the time is bounded
+MOST_REPEATS = 5
+MOST_COLUMNS = 200
+
+
+class Importance(NamedTuple):
+    """How much a column matters.
+
+    Attributes
+    ----------
+    column : str
+    increase : Estimate
+        Of the mean loss (log loss, or absolute error) over the rows, and its bootstrap interval.
+    """
+
+    column: str
+    increase: Estimate
+
+
+class RowSample:
+    """At most `ROWS` rows, each as likely as any other, of blocks that come one after the other.
+
+    Parameters
+    ----------
+    seed : int
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._parts: list[Any] = []
+        self._keys: list[NDArray[Any]] = []
+
+    def see(self, X: pd.DataFrame, truth: NDArray[Any]) -> None:
+        """Take rows of a block, those with the smallest of numbers drawn for all of them."""
+        import pandas as pd
+
+        self._parts.append((X, np.asarray(truth)))
+        self._keys.append(self._rng.random(len(X)))
+        keys = np.concatenate(self._keys)
+        if len(keys) > 4 * ROWS:
+            kept = np.sort(np.argsort(keys, kind="stable")[:ROWS])
+            frame = pd.concat([part for part, _ in self._parts]).iloc[kept]
+            truths = np.concatenate([part for _, part in self._parts])[kept]
+            self._parts, self._keys = [(frame, truths)], [keys[kept]]
+
+    def rows(self) -> tuple[pd.DataFrame, NDArray[Any]]:
+        """The rows and their targets, in the order of the table."""
+        import pandas as pd
+
+        keys = np.concatenate(self._keys)
+        kept = np.sort(np.argsort(keys, kind="stable")[:ROWS])
+        frame = pd.concat([part for part, _ in self._parts]).iloc[kept].reset_index(drop=True)
+        return frame, np.concatenate([part for _, part in self._parts])[kept]
+
+
+def importances(
+    model: Any, X: pd.DataFrame, truth: NDArray[Any], columns: Iterable[str], *, seed: int = 0
+) -> list[Importance]:
+    """Permutation importance of each column, the largest first.
+
+    The same seed gives the same numbers. How often each column is shuffled follows from the
+    numbers of rows and columns alone.
+
+    Parameters
+    ----------
+    model : estimator or Pipeline
+    X : pandas.DataFrame of shape (n, columns)
+    truth : (n,) array
+        Names of classes as texts, or numbers.
+    columns : iterable of str
+    seed : int, default=0
+
+    Returns
+    -------
+    list of Importance
+        Empty for more than `MOST_COLUMNS` columns, which would take long.
+    """
+    names = list(columns)
+    if not 0 < len(names) <= MOST_COLUMNS:
+        return []
+    repeats = int(np.clip(BUDGET // (len(names) * len(X)), 1, MOST_REPEATS))
+    before = _losses(model, X, truth)
+    found = []
+    for j, name in enumerate(names):
+        rng = np.random.default_rng([seed, j])
+        more = np.zeros(len(X))
+        for _ in range(repeats):
+            cells = X[name].take(rng.permutation(len(X))).set_axis(X.index)
+            more += _losses(model, X.assign(**{name: cells}), truth) - before
+        found.append(Importance(name, _mean(more / repeats, seed)))
+    return sorted(found, key=lambda each: -each.increase.value)
+
+
+def _mean(values: NDArray[Any], seed: int) -> Estimate:
+    def mean(weights: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        return {"mean": weights @ values / weights.sum(axis=1)}
+
+    return bootstrap(mean, len(values), seed=seed)["mean"]
+
+
+def _losses(model: Any, X: pd.DataFrame, truth: NDArray[Any]) -> NDArray[np.float64]:
+    """Each row's log loss, or absolute error."""
+    said, chances = predict_frame(model, X)
+    if chances is None:
+        middle = said if said.ndim == 1 else said[:, said.shape[1] // 2]
+        errors: NDArray[np.float64] = np.abs(middle - truth)
+        return errors
+    place = {str(name): j for j, name in enumerate(model.classes_.tolist())}
+    at = np.array([place.get(str(label), -1) for label in truth.tolist()])
+    right = np.where(at < 0, 0.0, chances[np.arange(len(at)), at])
+    losses: NDArray[np.float64] = -np.log(np.clip(right, SMALLEST, 1))
+    return losses

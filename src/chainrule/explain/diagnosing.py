@@ -1,0 +1,103 @@
+"""What is wrong with a training, told from its numbers: `diagnose`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainrule.explain import faults_of_data, faults_of_networks, faults_of_training
+from chainrule.explain.evidence import gather
+from chainrule.explain.findings import Diagnosis, Finding
+
+# A fault that is found may explain another one, so those of the network come first.
+FAULTS = (*faults_of_networks.FAULTS, *faults_of_data.FAULTS, *faults_of_training.FAULTS)
+CODES = (
+    "symmetric-start",
+    "dead-units",
+    "saturated-units",
+    "exploding-gradient",
+    "vanishing-gradient",
+    "lost-class",
+    "unscaled-inputs",
+    "constant-inputs",
+    "contradicting-labels",
+    "label-noise",
+    "duplicate-rows",
+    "learning-rate-high",
+    "learning-rate-low",
+    "too-few-units",
+    "underfitting",
+    "overfitting",
+)
+
+
+def diagnose(
+    model: Any,
+    X: Any,
+    y: Any,
+    *,
+    X_val: Any = None,
+    y_val: Any = None,
+    history: Any = None,
+    learning_rate: float | None = None,
+    optimizer: Any = None,
+    batch_size: int | None = None,
+) -> Diagnosis:
+    """Say what holds a training back, by which numbers, and what to change.
+
+    Parameters
+    ----------
+    model : Network, estimator, Pipeline, or list of (W, b) pairs
+        As for :func:`chainrule.trace`. It is not changed.
+    X, y : array-likes
+        The rows that it has learned from, as for :func:`chainrule.trace`.
+    X_val, y_val : array-likes, optional
+        Rows held out. Without them overfitting shows only where the estimator has held out rows
+        itself.
+    history : optional
+        What :func:`chainrule.train` returned, a list of records, or of losses by epoch. Default:
+        the estimator's own.
+    learning_rate : float, optional
+        Default: the estimator's. Of a network it is not known, and nothing is said of it without.
+    optimizer : str or Optimizer, optional
+        That the rate belongs to. Default: the estimator's; "sgd" for a network.
+    batch_size : int, optional
+        Default: the estimator's; 10 for a network.
+
+    Returns
+    -------
+    Diagnosis
+        A list of findings, the heaviest first, empty if nothing was found. Each has `code`,
+        `message`, `evidence`, `advice`, `change` (code), `weight` and `plot()`.
+
+    Raises
+    ------
+    TypeError, ValueError, sklearn.exceptions.NotFittedError
+        As :func:`chainrule.trace`.
+
+    Notes
+    -----
+    Codes: "symmetric-start", "dead-units", "saturated-units", "exploding-gradient",
+    "vanishing-gradient", "lost-class", "unscaled-inputs", "constant-inputs",
+    "contradicting-labels", "label-noise", "duplicate-rows", "learning-rate-high",
+    "learning-rate-low", "too-few-units", "underfitting", "overfitting".
+
+    At most 4000 rows are looked at. Whether a network fits its rows badly is told by a trial: a
+    plain network of 32 units is trained for 600 steps on 70 % of the rows, and judged on the
+    others; if these are read clearly better than the model reads the rows that it has learned
+    from, more was attainable. Whether the learning rate is at fault is told by 200 more steps, on
+    a copy, at this rate and others. The trials take a second or so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import Network, diagnose
+    >>> X = np.random.default_rng(0).normal(size=(100, 3))
+    >>> net = Network((3, 8, 1), init="zeros")
+    >>> diagnose(net, X, X[:, :1]).codes[0]
+    'symmetric-start'
+    """
+    seen = gather(model, X, y, X_val, y_val, history, learning_rate, optimizer, batch_size)
+    found: list[Finding] = []
+    for fault in FAULTS:
+        found += fault(seen)
+    return Diagnosis(found)

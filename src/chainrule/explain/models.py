@@ -1,0 +1,412 @@
+"""From any model, and rows as its user has them, to a network and the matrices that it takes.
+
+A network, an estimator of ours or of scikit-learn's, a pipeline that ends in one, or weights given
+as arrays. The model itself is never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule.base.types import Array
+from chainrule.base.validation import check_matrix, check_pair, check_target, one_hot
+from chainrule.equations.optimizers import ADAM_AS_IN_SKLEARN, OPTIMIZERS, Optimizer
+from chainrule.network.network import Network
+
+TAKEN = (
+    "a Network, a fitted MLPClassifier or MLPRegressor (chainrule's or scikit-learn's), a Pipeline "
+    "that ends in one, or a list of (W, b) pairs"
+)
+SKLEARN_LOSSES = {
+    "log_loss": {"softmax": "cross_entropy", "logistic": "binary_cross_entropy"},
+    "squared_error": {},
+    "poisson": {},
+}
+
+
+class Viewed(NamedTuple):
+    """A model as the equations see it.
+
+    Attributes
+    ----------
+    network : Network
+        A copy, as it predicts: dropout and noise are off, batch normalisation takes its running
+        averages, and what an estimator standardises is part of the first and last weights.
+    X : (m, n_0) array
+        Rows as the network takes them.
+    Y : (m, n_targets) array or None
+        Targets as the loss takes them; None if there were none.
+    optimizer : Optimizer
+        The estimator's own, or plain gradient descent.
+    hyper : dict of str to float
+        Its numbers.
+    input_names, output_names : list of str
+        Of columns and of output units.
+    kind : str
+        What the model is, in a word.
+    estimator : estimator or None
+        The last step of a pipeline, or the estimator itself.
+    """
+
+    network: Network
+    X: Array
+    Y: Array | None
+    optimizer: Optimizer
+    hyper: dict[str, float]
+    input_names: list[str]
+    output_names: list[str]
+    kind: str
+    estimator: Any = None
+
+
+def view(
+    model: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    activation: Any = None,
+    output_activation: Any = None,
+    loss: Any = None,
+) -> Viewed:
+    """Understand a model and rows for it.
+
+    Parameters
+    ----------
+    model : Network, estimator, Pipeline, or list of (W, b) pairs
+    X : (m, n_features) array-like, data frame or sparse matrix; or one row of n_features numbers
+        As the model's own `predict` takes it: a pipeline's steps are applied.
+    y : array-like, optional
+        As the model's own `fit` takes it: labels or numbers. A network takes (m, n_targets), or
+        numbers of classes, from 0.
+    activation, output_activation, loss : optional
+        For weights given as arrays, as for :class:`chainrule.Network`.
+
+    Raises
+    ------
+    TypeError
+        What is given is no such model.
+    ValueError
+        Names, columns, shapes or labels do not fit.
+    sklearn.exceptions.NotFittedError
+        The model is not fitted.
+    """
+    given = {"activation": activation, "output_activation": output_activation, "loss": loss}
+    if isinstance(model, list | tuple):
+        network = network_of_arrays(model, **{k: v for k, v in given.items() if v is not None})
+        return _of_network(network, X, y, "weights given as arrays")
+    named = [name for name, value in given.items() if value is not None]
+    if named:
+        raise ValueError(f"{named[0]} goes with weights given as arrays; a model has its own")
+    if isinstance(model, Network):
+        return _of_network(detached(model), X, y, "Network")
+    if isinstance(model, type):
+        raise TypeError(f"the model is the class {model.__name__}; give a fitted object")
+    return _of_estimator(model, X, y)
+
+
+def network_of_arrays(pairs: Sequence[Any], **options: Any) -> Network:
+    """A network from its weights: W (n_in, n_out) and b (n_out,) of each layer.
+
+    Raises
+    ------
+    ValueError
+        The shapes do not fit together; the layer is named.
+    """
+    if not len(pairs):
+        raise ValueError("the list of weights is empty: give a (W, b) pair for each layer")
+    sizes: list[int] = []
+    checked: list[tuple[Array, Array]] = []
+    for l, pair in enumerate(pairs, start=1):
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise ValueError(
+                f"layer {l} must be a pair (W, b); got {type(pair).__name__}"
+                + (f" of shape {np.shape(pair)}" if isinstance(pair, np.ndarray) else "")
+            )
+        try:
+            W, b = (np.asarray(one, np.float64) for one in pair)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"layer {l}: W and b must hold numbers: {error}") from None
+        if W.ndim != 2:
+            raise ValueError(f"W of layer {l} must have two axes, (n_in, n_out); got {W.shape}")
+        n_in, n_out = W.shape
+        b = b.ravel() if b.size == max(b.shape, default=1) else b
+        wrong_way = b.shape == (n_in,) or (sizes and sizes[-1] == n_out)
+        if b.shape != (n_out,) or (sizes and sizes[-1] != n_in):
+            hint = "; rows of W belong to inputs: give W.T" if wrong_way and n_in != n_out else ""
+            below = f" and the layer below has {sizes[-1]} units" if sizes else ""
+            raise ValueError(
+                f"W of layer {l} has the shape {W.shape}, b has {b.shape}{below}, which do not "
+                f"fit together{hint}"
+            )
+        sizes = sizes or [n_in]
+        sizes.append(n_out)
+        checked.append((W, b))
+    return Network(sizes, init=checked, **options)
+
+
+def detached(network: Network) -> Network:
+    """A copy with parameters of its own, also of one that borrows an estimator's arrays."""
+    copy = network.copy()
+    for l in range(1, network.L + 1):
+        copy.W[l][...], copy.b[l][...] = network.W[l], network.b[l]
+    return copy
+
+
+def model_network(model: Any) -> tuple[Network, str]:
+    """(a copy of the network that predicts, what the model is called).
+
+    Raises
+    ------
+    TypeError, ValueError, sklearn.exceptions.NotFittedError
+        As :func:`view`.
+    """
+    if isinstance(model, list | tuple):
+        return network_of_arrays(model), "weights given as arrays"
+    if isinstance(model, Network):
+        return detached(model), "Network"
+    if isinstance(model, type):
+        raise TypeError(f"the model is the class {model.__name__}; give a fitted object")
+    last = check_fitted_mlp(model)
+    network = detached(last._network()) if hasattr(last, "_design") else _network_of_sklearn(last)
+    return network, type(last).__name__
+
+
+def _of_network(network: Network, X: Any, y: Any, kind: str) -> Viewed:
+    n_in, n_targets = network.sizes[0], network.n_targets
+    X = np.asarray(X)
+    if X.ndim == 1 and X.size == n_in and n_in > 1:
+        X = X[np.newaxis]
+    if X.ndim == 0 and n_in == 1:
+        X = X.reshape(1, 1)
+    Y = None
+    if y is None:
+        X = check_matrix(X, n_in, "X", network.dtype)
+    else:
+        X, Y = check_pair(
+            X, _targets(y, len(X) if X.ndim else 0, n_targets), n_in, n_targets, network.dtype
+        )
+    return Viewed(
+        network,
+        X,
+        Y,
+        OPTIMIZERS["sgd"],
+        dict(OPTIMIZERS["sgd"].hyper),
+        [f"x{j}" for j in range(n_in)],
+        [str(j) for j in range(network.sizes[-1])],
+        kind,
+    )
+
+
+def _targets(y: Any, m: int, n_targets: int) -> Any:
+    """Targets of a network as (m, n_targets): rows of numbers, or numbers of classes."""
+    array = np.asarray(y)
+    if array.ndim == 0:
+        array = array[np.newaxis]
+    if array.ndim == 1 and n_targets > 1:
+        if m == 1 and len(array) == n_targets:
+            return array[np.newaxis]
+        if len(array) == m and array.dtype.kind in "iub":
+            return one_hot(array, n_targets)
+    return array
+
+
+def last_step(model: Any) -> Any:
+    """The estimator at the end of a pipeline or search; the model itself if it is neither."""
+    for name in ("best_estimator_", "regressor_"):
+        if hasattr(model, name):
+            return last_step(getattr(model, name))
+    return last_step(model.steps[-1][1]) if hasattr(model, "steps") else model
+
+
+def check_fitted_mlp(model: Any) -> Any:
+    """The MLP at the end of a model.
+
+    Raises
+    ------
+    TypeError
+        It is none.
+    sklearn.exceptions.NotFittedError
+        It is not fitted.
+    """
+    last = last_step(model)
+    if not hasattr(last, "hidden_layer_sizes") or not hasattr(last, "fit"):
+        raise TypeError(f"model must be {TAKEN}; got {_what(model, last)}")
+    if not hasattr(last, "coefs_"):
+        from sklearn.exceptions import NotFittedError
+
+        raise NotFittedError(f"this {type(last).__name__} is not fitted yet: call fit first")
+    return last
+
+
+def _what(model: Any, last: Any) -> str:
+    if last is model:
+        return type(model).__name__
+    return f"a {type(model).__name__} that ends in {type(last).__name__}"
+
+
+def _of_estimator(model: Any, X: Any, y: Any) -> Viewed:
+    last = check_fitted_mlp(model)
+    ours = hasattr(last, "_design")
+    X, y, names = _through_steps(model, _as_rows(model, X), y)
+    if y is not None:
+        y = _as_column(last, y)
+    from sklearn.utils.validation import validate_data
+
+    if ours:
+        network = detached(last._network())
+        checked = last._validate(X)
+        dense = checked.toarray() if hasattr(checked, "toarray") else checked
+        rows = np.ascontiguousarray(last._fill(dense), network.dtype)
+        Y = None if y is None else _encode_ours(last, y)
+        optimizer, numbers = _optimizer_of_ours(last)
+    else:
+        network = _network_of_sklearn(last)
+        checked = validate_data(last, X, accept_sparse=["csr", "csc"], reset=False)
+        dense = checked.toarray() if hasattr(checked, "toarray") else checked
+        rows = np.ascontiguousarray(dense, network.dtype)
+        Y = None if y is None else _encode_sklearn(last, y)
+        optimizer, numbers = _optimizer_of_sklearn(last)
+    if Y is not None:
+        rows, Y = check_pair(rows, Y, network.sizes[0], network.n_targets, network.dtype)
+    names = names or [str(name) for name in getattr(last, "feature_names_in_", ())]
+    if len(names) != last.n_features_in_:
+        names = [f"x{j}" for j in range(last.n_features_in_)]
+    if ours and last._missing is not None:
+        names = names + [f"{names[j]} is missing" for j in last._missing[1]]
+    return Viewed(
+        network,
+        rows,
+        Y,
+        optimizer,
+        numbers,
+        names,
+        _output_names(last, network),
+        type(last).__name__,
+        last,
+    )
+
+
+def _as_rows(model: Any, X: Any) -> Any:
+    """One row as a table of one row; all else as it is."""
+    if hasattr(X, "to_frame") and hasattr(X, "index") and getattr(X, "ndim", 0) == 1:
+        return X.to_frame().T.infer_objects()
+    if getattr(X, "ndim", None) != 2 and np.ndim(X) == 1 and not hasattr(X, "columns"):
+        return np.asarray(X)[np.newaxis]
+    return X
+
+
+def _through_steps(model: Any, X: Any, y: Any) -> tuple[Any, Any, list[str]]:
+    """(rows after the steps before the last, the target of the last, names of its columns)."""
+    if hasattr(model, "best_estimator_"):
+        return _through_steps(model.best_estimator_, X, y)
+    if hasattr(model, "regressor_"):
+        if y is not None and hasattr(model, "transformer_"):
+            column = np.asarray(y, np.float64)
+            y = model.transformer_.transform(column.reshape(len(column), -1))
+        return _through_steps(model.regressor_, X, y)
+    if not hasattr(model, "steps"):
+        return X, y, []
+    before = model[:-1]
+    names: list[str] = []
+    if len(before.steps):
+        X = before.transform(X)
+        try:
+            names = [str(name) for name in before.get_feature_names_out()]
+        except (AttributeError, ValueError):  # a step that does not say
+            names = []
+        if hasattr(X, "columns"):
+            names = [str(name) for name in X.columns]
+    X, y, inner = _through_steps(model.steps[-1][1], X, y)
+    return X, y, inner or names
+
+
+def _as_column(last: Any, y: Any) -> Any:
+    """The target as the estimator takes it; one label or number is that of one row."""
+    if isinstance(y, str) or np.ndim(y) == 0:
+        y = [y]
+    y = check_target(y, not hasattr(last, "classes_"))
+    array = np.asarray(y)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if hasattr(last, "classes_") and array.ndim == 1 and not isinstance(last.classes_, list):
+        known = np.asarray(last.classes_)
+        strange = [label for label in array.tolist() if label not in known.tolist()]
+        if strange and not str(last._label_binarizer.y_type_).startswith("multilabel"):
+            shown = ", ".join(repr(one) for one in known[:10].tolist())
+            raise ValueError(
+                f"y has the class {strange[0]!r}, which the model does not know; it knows {shown}"
+                + (f" and {len(known) - 10} more" if len(known) > 10 else "")
+            )
+    return array
+
+
+def _encode_ours(last: Any, y: Any) -> Array:
+    """Y in the units of the network that predicts: standardised only if its outputs are."""
+    if hasattr(last, "classes_") or last._output_scale()[1] is None:
+        encoded: Array = last._encode(y)
+        return encoded
+    return np.asarray(y, np.float64).reshape(len(y), -1)
+
+
+def _optimizer_of_ours(last: Any) -> tuple[Optimizer, dict[str, float]]:
+    if last.solver == "lbfgs":
+        return OPTIMIZERS["sgd"], {"learning_rate": float(last.learning_rate_init)}
+    chosen, numbers = last._optimizer()
+    return chosen, dict(zip(chosen.hyper, numbers.tolist(), strict=True))
+
+
+def _network_of_sklearn(last: Any) -> Network:
+    """The network of a fitted MLP of scikit-learn's."""
+    output = last.out_activation_
+    loss = SKLEARN_LOSSES.get(last.loss, {}).get(output, last.loss)
+    return Network(
+        [len(last.coefs_[0]), *(W.shape[1] for W in last.coefs_)],
+        activation=last.activation,
+        output_activation=output,
+        loss=loss,
+        init=list(zip(last.coefs_, last.intercepts_, strict=True)),
+        dtype=last.coefs_[0].dtype,
+    )
+
+
+def _encode_sklearn(last: Any, y: Any) -> Array:
+    if hasattr(last, "classes_"):
+        indicators: Array = np.asarray(last._label_binarizer.transform(y), np.float64)
+        return indicators
+    return np.asarray(y, np.float64).reshape(len(y), -1)
+
+
+def _optimizer_of_sklearn(last: Any) -> tuple[Optimizer, dict[str, float]]:
+    rate = {"learning_rate": float(last.learning_rate_init)}
+    if last.solver == "adam":
+        rest = {"beta_1": last.beta_1, "beta_2": last.beta_2, "epsilon": last.epsilon}
+        return ADAM_AS_IN_SKLEARN, {**rate, **rest}
+    if last.solver == "sgd" and last.momentum:
+        name = "nesterov" if last.nesterovs_momentum else "momentum"
+        return OPTIMIZERS[name], {**rate, "momentum": float(last.momentum)}
+    return OPTIMIZERS["sgd"], rate
+
+
+def _output_names(last: Any, network: Network) -> list[str]:
+    """What each output unit stands for."""
+    n = network.sizes[-1]
+    classes = getattr(last, "classes_", None)
+    if isinstance(classes, list):  # several targets
+        return [f"target {k}: {one}" for k, of in enumerate(classes) for one in of.tolist()]
+    if classes is not None and len(classes) == n:
+        return [str(one) for one in np.asarray(classes).tolist()]
+    if classes is not None and n == 1:
+        return [str(np.asarray(classes).tolist()[-1])]
+    return [f"target {j}" for j in range(n)] if n > 1 else ["target"]
+
+
+def numbers_given(
+    optimizer: Optimizer, numbers: Mapping[str, float], learning_rate: float | None
+) -> Array:
+    """An optimiser's numbers in its order, with another learning rate if one is given."""
+    from chainrule.training.train import numbers_of
+
+    return numbers_of(optimizer, learning_rate, numbers)
