@@ -4,6 +4,7 @@ By file: functions, with all their parameters, or single tests as pytest names t
 """
 
 OLDEST = {
+    "test_augmentation": ["test_steps_by_hand"],
     "test_backprop": ["test_two_epochs_of_digits_equal_the_oracle"],
     "test_cache": ["test_cache_is_read_by_a_second_process_and_never_stale"],
     "test_blending": ["test_linear_models_are_scikit_learns_and_have_not_seen_their_fold"],
