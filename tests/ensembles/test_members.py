@@ -12,7 +12,7 @@ from chainrule.ensembles.fitting import FittedEnsemble, fit_ensemble
 from chainrule.ensembles.gradcheck import gradcheck
 from chainrule.ensembles.inputs import unit_columns
 from chainrule.ensembles.loop import costs
-from chainrule.training.descent import DivergenceError
+from chainrule.training.divergence import DivergenceError
 
 
 def fit(loss="squared", settings=SETTINGS, weight=None, seed=0, engine="numpy", data=None, **more):
