@@ -1,7 +1,7 @@
 """Errors, losses and seconds of everybody on the 22 tables.
 
     python -m benchmarks.tables.run [--only parabolic ...] [--peers catboost ...] [--to FILE]
-    python -m benchmarks.tables.run --show FILE
+    python -m benchmarks.tables.run --show benchmarks/tables/results.json
 
 Each fit has one thread, on 70 % of the rows, and is judged on the others; where there are fewer
 than 5,000 rows twice, with other splits and seeds. Nobody is tuned. Seconds are those of the
@@ -31,7 +31,7 @@ import chainrule
 from benchmarks.tables.suite import TABLES, load
 
 TEST, SMALL = 0.3, 5_000
-RESULT = Path(__file__).parents[1] / "results" / "tables.json"
+RESULT = Path(__file__).parent / "results.json"
 
 
 def ours(preset: str) -> Callable[[bool, int, pd.DataFrame], Any]:
