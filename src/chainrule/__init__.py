@@ -12,6 +12,7 @@ _MODULES = (
     "activations",
     "backprop",
     "callbacks",
+    "distortions",
     "expressions",
     "initializers",
     "layers",
@@ -78,6 +79,7 @@ _HOMES = {
     "backprop": "equations.backprop",
     "callbacks": "monitoring.callbacks",
     "diagnose": "explain.diagnosing",
+    "distortions": "training.distortions",
     "export": "exports.exporting",
     "expressions": "equations.expressions",
     "find_learning_rate": "training.lr_finder",
@@ -161,6 +163,7 @@ __all__ = [
     "backprop",
     "callbacks",
     "diagnose",
+    "distortions",
     "export",
     "expressions",
     "find_learning_rate",
@@ -256,6 +259,7 @@ if TYPE_CHECKING:
     from chainrule.network.gradcheck import GradientCheck, gradcheck
     from chainrule.network.network import Network
     from chainrule.tables.mapped import memmap_table
+    from chainrule.training import distortions
     from chainrule.training.divergence import DivergenceError
     from chainrule.training.loop import Epoch
     from chainrule.training.lr_finder import LRFinder, find_learning_rate

@@ -149,6 +149,16 @@ def test_json_is_one_object_of_the_promised_form(run, tmp_path):
     assert all((tmp_path / path).is_file() for path in seen["pictures"])
 
 
+def test_the_best_recipe_stores_one_network(run, tmp_path):
+    options = ("--recipe", "best", "--epochs", 1, "--engine", "numpy", "--save", "net.chainrule")
+    code, out, _ = run("digits", "--json", *options)
+    parameters = json.loads(out)["parameters"]
+    assert code == 0
+    assert (parameters["members"], parameters["distortion"]["turn"]) == (5, 12)
+    stored = chainrule.load("net.chainrule")
+    assert list(stored.sizes) == parameters["sizes"] == [64, 1000, 10]
+
+
 def test_both_in_json_are_two_such_objects(run):
     _, out, _ = run("digits", "--json", "--recipe", "both", "--epochs", 2)
     seen = json.loads(out)
@@ -302,6 +312,8 @@ def test_options_reach_the_run(run):
         "clip": None,
         "dtype": "float32",
         "engine": "numpy",
+        "members": 1,
+        "distortion": None,
     }
 
 

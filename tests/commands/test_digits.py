@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import signal
+import threading
+
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp
@@ -9,7 +12,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from chainrule import Network
-from chainrule.commands import recipes
+from chainrule.commands import joining, recipes
+from chainrule.commands.joining import join
 
 # Right answers out of 360 after the 20 epochs of the article's own code, per-sample loop and all,
 # run with numpy.random and random seeded 0 to 119; sorted. Mean 0.821, deviation 0.114.
@@ -264,6 +268,71 @@ def test_modern_recipe_reads_at_least_92_percent(data):
     for result in results:
         assert result.network.activations[2].name == "softmax"
         assert not result.shut_outputs
+
+
+@pytest.fixture(scope="module")
+def best_in_short(data):
+    """A run of the best recipe with fewer members and epochs."""
+    run = recipes.Run(recipes.BEST._replace(members=2, epochs=15, engine="numpy"), data, 0)
+    return run, run()
+
+
+def test_best_recipe_reads_more_than_the_modern_one(best_in_short):
+    assert best_in_short[1].accuracy >= 0.94  # 0.92; all members and epochs: 0.973
+
+
+def test_joined_networks_are_one_network_of_their_mean(best_in_short, data):
+    run, result = best_in_short
+    X = data.images_test.reshape(-1, 64) / 16
+    assert result.network.sizes == (64, 400, 10)
+    z = np.mean([each.forward(X).z[2] for each in run._members], axis=0)
+    np.testing.assert_allclose(result.network.forward(X).z[2], z, rtol=1e-4, atol=1e-4)
+    assert not np.array_equal(run._members[0].theta, run._members[1].theta)
+    assert [record.epoch for record in result.epochs] == list(range(15))
+    assert result.epochs[-1].correct == result.correct
+    assert result.kept_epoch == 14
+
+
+@pytest.mark.parametrize("hidden", [(), (6, 5)])
+def test_networks_of_any_depth_are_joined(hidden):
+    rng = np.random.default_rng(0)
+    members = [Network((3, *hidden, 2), activation="tanh", seed=k) for k in range(3)]
+    for each in members:
+        each.theta[:] = rng.normal(size=each.theta.size)
+    whole = Network((3, *(3 * n for n in hidden), 2), activation="tanh", seed=9)
+    join(members, whole)
+    X = rng.normal(size=(7, 3))
+    z = np.mean([each.forward(X).z[each.L] for each in members], axis=0)
+    np.testing.assert_allclose(whole.forward(X).z[whole.L], z, rtol=1e-12, atol=1e-12)
+
+
+def test_best_recipe_is_the_same_in_any_number_of_threads_and_sees_no_test_row(data, monkeypatch):
+    recipe = recipes.BEST._replace(members=3, epochs=2, engine="numpy")
+    other = data._replace(images_test=data.images_test[::-1], y_test=data.y_test * 0)
+    thetas = []
+    for workers, digits in ((1, data), (3, other)):
+        monkeypatch.setattr(recipes, "default_threads", lambda workers=workers: workers)
+        thetas.append(recipes.Run(recipe, digits, 5)().network.theta.tobytes())
+    assert thetas[0] == thetas[1]
+
+
+def test_ctrl_c_joins_the_networks_that_were_trained(data, monkeypatch):
+    """It reaches the main thread, which waits for the others."""
+    monkeypatch.setattr(recipes, "default_threads", lambda: 1)
+    recipe = recipes.BEST._replace(members=3, epochs=40, engine="numpy")
+
+    class Interrupted(joining.Together):
+        def _after(self, k, network, epoch):
+            if (k, epoch.epoch) == (1, 1):
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                assert self._stopped.wait(30)
+            return super()._after(k, network, epoch)
+
+    monkeypatch.setattr(recipes, "Together", Interrupted)
+    result = recipes.Run(recipe, data, 0)()
+    assert result.interrupted
+    assert result.network.sizes == (64, 400, 10)
+    assert result.accuracy > 0.9
 
 
 def test_parameters_kept_are_those_of_least_cost_on_the_rows_held_back(data):

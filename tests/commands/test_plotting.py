@@ -15,7 +15,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def results(data):
-    return [recipes.Run(r._replace(epochs=2), data, 4)() for r in recipes.RECIPES.values()]
+    return [recipes.Run(r._replace(epochs=2), data, 4)() for r in recipes.BOTH]
 
 
 NAMES = ["samples.png", "curves.png", "confusion.png", "mistakes.png", "weights.png"]

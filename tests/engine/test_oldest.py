@@ -48,7 +48,7 @@ def test_pins_are_the_lower_bounds():
 
 
 def test_the_lock_has_all_that_is_asked_for():
-    assert set(bounds("tables", "onnx", "tensorboard", "test", "bench")) <= set(
+    assert set(bounds("tables", "onnx", "tensorboard", "test", "bench", "docs")) <= set(
         pins("requirements.lock")
     )
 

@@ -272,7 +272,7 @@ def test_hash_is_that_of_splitmix64():
     golden = np.uint64(0x9E3779B97F4A7C15)
     with np.errstate(over="ignore"):
         states = np.arange(1, 4, dtype=np.uint64) * golden
-        mixed = vecmath._mix(states)
+        mixed = vecmath.mix(states)
     assert [hex(x) for x in mixed.tolist()] == [
         "0xe220a8397b1dcdaf",
         "0x6e789e6aa1b965f4",

@@ -4,6 +4,7 @@ By file: functions, with all their parameters, or single tests as pytest names t
 """
 
 OLDEST = {
+    "test_augmentation": ["test_steps_by_hand"],
     "test_backprop": ["test_two_epochs_of_digits_equal_the_oracle"],
     "test_cache": ["test_cache_is_read_by_a_second_process_and_never_stale"],
     "test_blending": ["test_linear_models_are_scikit_learns_and_have_not_seen_their_fold"],
@@ -62,8 +63,10 @@ OLDEST = {
     "test_levels": ["test_a_float_is_digits_that_read_back_the_same"],
     "test_loggers": ["test_csv_log", "test_tensorboard_writes_a_file_of_events"],
     "test_losses": ["test_costs_by_hand", "test_half_the_deviance"],
+    "test_lookups": ["test_columns_by_hand"],
     "test_malformed_tables": ["test_file", "test_database"],
     "test_mapped_tables": ["test_same_numbers_as_read_into_memory"],
+    "test_members": ["test_state_and_back"],
     "test_model_files": ["test_other_files"],
     "test_network": ["test_gradient_by_hand"],
     "test_oldest": ["test_pins_are_the_lower_bounds", "test_the_lowest_versions_are_what_runs"],

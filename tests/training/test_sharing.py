@@ -326,6 +326,30 @@ with threads.one_blas_thread():
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
 
 
+def test_blas_is_held_whatever_thread_asks_for_it():
+    """Also after another thread did, and where the last to leave is not the first that came."""
+    before, seen = blas_threads(), []
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with threads.one_blas_thread():
+            seen.append(set(blas_threads().values()))
+            inside.set()
+            assert leave.wait(10)
+
+    with threads.one_blas_thread():
+        pass
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert inside.wait(10)
+    with threads.one_blas_thread():
+        leave.set()
+        thread.join()
+        seen.append(set(blas_threads().values()))
+    assert seen == [{1}, {1}]
+    assert blas_threads() == before
+
+
 def test_the_last_to_leave_gives_blas_its_threads_back():
     with threadpoolctl.threadpool_limits(3, "blas"):
         before = blas_threads()

@@ -82,9 +82,7 @@ class Baselines:
         found: dict[str, NDArray[Any]] = {}
         if self._trivial is not None:
             found["trivial"] = np.tile(self._trivial, (len(X), 1))
-        if "linear" in self.known:
-            assert self._W is not None
-            assert self._b is not None
+        if self._W is not None and self._b is not None:
             Z = self._model[:-1].transform(X) if hasattr(self._model, "steps") else X
             z = np.asarray(Z, np.float64) @ self._W.T + self._b
             found["linear"] = _chances(z) if self._k else z

@@ -259,7 +259,9 @@ def class_weights(
         raise ValueError(f"{called}: there is no class {listed(unknown)}")
     outside = [str(name) for name, weight in weights.items() if not 0 <= weight <= LARGEST]
     if outside:
-        raise ValueError(f"{called}: the weight of {listed(outside)} must be from 0 to {LARGEST:g}")
+        raise ValueError(
+            f"{called}: the weight of {listed(outside)} must be at least 0, and at most {LARGEST:g}"
+        )
     return {by_name[str(name)]: weights[name] for name in weights}
 
 

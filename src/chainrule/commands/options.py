@@ -61,6 +61,7 @@ LEFT_OUT = {
     "random_state": "--seed",
     "verbose": "--quiet",
     "callbacks": None,
+    "augment": None,
     "coefs_init": None,
     "intercepts_init": None,
     "warm_start": None,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,11 +19,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from chainrule.base.validation import look_up, one_hot
 from chainrule.commands.diagnosis import Cause, Evidence, cause
+from chainrule.commands.joining import Together, join
+from chainrule.engine.compilation import can_compile
+from chainrule.engine.config import threads_asked
+from chainrule.engine.threads import default_threads
 from chainrule.equations.domains import ANY_NUMBER, Domain
 from chainrule.equations.losses import LOSSES
 from chainrule.equations.optimizers import OPTIMIZERS
 from chainrule.explain import faults_of_networks
 from chainrule.network.network import Network
+from chainrule.training.distortions import ImageDistortion
 from chainrule.training.divergence import DivergenceError
 from chainrule.training.loop import Epoch
 from chainrule.training.train import History, choose_engine, train
@@ -128,6 +133,11 @@ class Recipe(NamedTuple):
     clip : float or None, default None
         Standardised pixels beyond ±clip count as ±clip.
     dtype, engine : str, defaults "float64", "auto"
+    members : int, default 1
+        That many networks, each from other starting values, which are joined to one at the end.
+    distortion : ImageDistortion or None, default None
+        Distorts the training digits before each step. The inputs are then the ink of the pixels,
+        from 0 to 1, and not standardised.
     """
 
     name: str
@@ -144,6 +154,8 @@ class Recipe(NamedTuple):
     clip: float | None = None
     dtype: str = "float64"
     engine: str = "auto"
+    members: int = 1
+    distortion: ImageDistortion | None = None
 
 
 ARTICLE = Recipe(
@@ -180,6 +192,26 @@ MODERN = Recipe(
     clip=2.0,
 )
 
+# Settled by cross-validation over five blocks of the 1437 training rows, not on the test rows
+# (error there: 0.019; 0.027 for one of the five networks, and 0.044 for the five without
+# distortions).
+BEST = Recipe(
+    name="best",
+    hidden=(200,),
+    activation="relu",
+    output_activation=None,
+    loss="cross_entropy",
+    init="he_normal",
+    optimizer="adam",
+    learning_rate=0.003,
+    epochs=60,
+    batch_size=16,
+    dtype="float32",
+    engine="numba" if can_compile() else "numpy",
+    members=5,
+    distortion=ImageDistortion(8, 8, shift=0.4, turn=12, scale=0.15, elastic=0.4),
+)
+
 # The losses that make sense of targets of 0 and 1: one output for each, and no bound but these.
 ONE_HOT_LOSSES = {
     name: loss
@@ -187,7 +219,8 @@ ONE_HOT_LOSSES = {
     if loss.outputs == 1 and not loss.levels and loss.domain in (ANY_NUMBER, Domain(0, 1))
 }
 
-RECIPES = {recipe.name: recipe for recipe in (ARTICLE, MODERN)}
+RECIPES = {recipe.name: recipe for recipe in (ARTICLE, MODERN, BEST)}
+BOTH = (ARTICLE, MODERN)
 
 
 def override(recipe: Recipe, **options: Any) -> Recipe:
@@ -328,6 +361,8 @@ class Result:
             "clip": self.recipe.clip,
             "dtype": self.network.dtype.name,
             "engine": self.engine,
+            "members": self.recipe.members,
+            "distortion": self.recipe.distortion and asdict(self.recipe.distortion),
         }
 
 
@@ -426,17 +461,19 @@ class Run:
         if recipe.clip is not None:
             X_train, X_test = (np.clip(X, -recipe.clip, recipe.clip) for X in data[:3:2])
             data = data._replace(X_train=X_train, X_test=X_test)
+        if recipe.distortion is not None:
+            ink = [images.reshape(len(images), -1) / 16 for images in data[4:]]
+            data = data._replace(X_train=ink[0], X_test=ink[1])
         self.recipe, self.data = recipe, data
         self._rng = np.random.default_rng(seed)
-        network = Network(
-            (data.X_train.shape[1], *recipe.hidden, N_CLASSES),
-            activation=recipe.activation,
-            output_activation=recipe.output_activation,
-            loss=recipe.loss,
-            init=recipe.init,
-            dtype=recipe.dtype,
-            seed=self._rng,
-        )
+        network = self._new(recipe.hidden, self._rng)
+        self._members, self._rngs = [network], [self._rng]
+        if recipe.members > 1:
+            if recipe.validation:
+                raise ValueError("several members go without rows that are held back")
+            self._rngs = self._rng.spawn(recipe.members)
+            self._members = [self._new(recipe.hidden, rng) for rng in self._rngs]
+            network = self._new([n * recipe.members for n in recipe.hidden], self._rng)
         self.result = Result(recipe, seed, network)
         n = len(data.X_train) - recipe.validation
         self._X, self._Y = data.X_train[:n], one_hot(data.y_train[:n], N_CLASSES)
@@ -445,7 +482,7 @@ class Run:
         self._least = math.inf
         self._kept = network.theta.copy()
         # Find what is wrong with the rest now; nothing is compiled for that.
-        self._train(network.copy(), epochs=0, engine="numpy")
+        self._train(self._members[0].copy(), np.random.default_rng(0), epochs=0, engine="numpy")
         choose_engine(recipe.engine, network, n, recipe.batch_size, recipe.epochs)
 
     def __call__(self, on_epoch: Callable[[Record], None] | None = None) -> Result:
@@ -460,8 +497,8 @@ class Run:
         """
         result, network = self.result, self.result.network
 
-        def after(_: Network, epoch: Epoch) -> None:
-            said = closest_to_one(_outputs(network, self.data.X_test))
+        def after(epoch: Epoch, outputs: NDArray[Any]) -> None:
+            said = closest_to_one(outputs)
             correct, total = int((said == self.data.y_test).sum()), len(said)
             self._keep_best()
             record = Record(epoch.epoch, correct, total, correct / total, epoch.cost, epoch.seconds)
@@ -470,9 +507,16 @@ class Run:
                 on_epoch(record)
 
         try:
-            history = self._train(network, callback=after)
-            result.engine = history.engine
-            result.interrupted = history.stopped == "interrupted"
+            if len(self._members) > 1:
+                self._train_members(after)
+            else:
+                history = self._train(
+                    network,
+                    self._rng,
+                    callback=lambda _, epoch: after(epoch, _outputs(network, self.data.X_test)),
+                )
+                result.engine = history.engine
+                result.interrupted = history.stopped == "interrupted"
             if self._least < math.inf:
                 network.theta[:] = self._kept
         except DivergenceError as failure:
@@ -508,7 +552,53 @@ class Run:
             learning_rate=self.recipe.learning_rate,
         )
 
-    def _train(self, network: Network, **settings: Any) -> History:
+    def _new(self, hidden: Sequence[int], rng: np.random.Generator) -> Network:
+        recipe = self.recipe
+        return Network(
+            (self.data.X_train.shape[1], *hidden, N_CLASSES),
+            activation=recipe.activation,
+            output_activation=recipe.output_activation,
+            loss=recipe.loss,
+            init=recipe.init,
+            dtype=recipe.dtype,
+            seed=rng,
+        )
+
+    def _train_members(self, after: Callable[[Epoch, NDArray[Any]], None]) -> None:
+        """Train several networks beside each other and join them.
+
+        After Ctrl-C those are left out that have not begun.
+        """
+        result, members = self.result, self._members
+        last = result.network.activations[result.network.L]
+
+        def on_epoch(epoch: Epoch, z: NDArray[Any]) -> None:
+            a = np.empty_like(z)
+            last.f(z, a)
+            after(epoch, a)
+
+        def one(k: int, callback: Callable[..., bool]) -> History:
+            return self._train(members[k], self._rngs[k], callback=callback, n_threads=1)
+
+        begun = [each.theta.copy() for each in members]
+        together = Together(members, self.recipe.epochs, self.data.X_test, on_epoch)
+        try:
+            workers = threads_asked(None) or default_threads()
+            result.engine = together.run(one, workers)[0].engine
+        except KeyboardInterrupt:
+            result.interrupted = True
+        finally:
+            trained = [
+                each
+                for each, start in zip(members, begun, strict=True)
+                if not np.array_equal(each.theta, start)
+            ]
+            if trained:
+                hidden = [n * len(trained) for n in self.recipe.hidden]
+                result.network = self._new(hidden, np.random.default_rng(0))
+                join(trained, result.network)
+
+    def _train(self, network: Network, rng: np.random.Generator, **settings: Any) -> History:
         recipe = self.recipe
         common: dict[str, Any] = {
             "epochs": recipe.epochs,
@@ -516,8 +606,9 @@ class Run:
             "optimizer": recipe.optimizer,
             "learning_rate": recipe.learning_rate,
             "engine": recipe.engine,
+            "augment": recipe.distortion,
         }
-        return train(network, self._X, self._Y, seed=self._rng, **(common | settings))
+        return train(network, self._X, self._Y, seed=rng, **(common | settings))
 
     def _keep_best(self) -> None:
         """Keep the parameters if their cost on the rows held back is the least so far."""

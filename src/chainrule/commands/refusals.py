@@ -10,8 +10,6 @@ from typing import Any
 
 import typer
 
-from chainrule.base.validation import nearest
-
 # The parser's base class of errors; which package has it depends on typer's version.
 Refused: type[Exception] = next(
     each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException"
@@ -71,6 +69,8 @@ def refusal(error: Any, command: Any) -> str:
         near = _nearest_option(wanted, command)
         return f"{name} has no option {wanted}{_meant(near)} ({path} --help lists them)"
     if found := re.match("No such command '(.*?)'(?:\\.|$)", message):
+        from chainrule.base.validation import nearest
+
         near = nearest(found[1], command.commands)
         return f"there is no command {found[1]!r}{_meant(near)} ({path} --help lists them)"
     if found := re.match("Missing (argument|option|parameter) '(.*?)'", message):
@@ -103,4 +103,6 @@ def _nearest_option(name: str, command: Any) -> str | None:
     if other in known:
         return other
     begun = [option for option in known if option.startswith(name)]
+    from chainrule.base.validation import nearest
+
     return nearest(name, known) or (begun[0] if len(begun) == 1 else None)

@@ -166,6 +166,15 @@ def _in_words(result: Result) -> Iterator[str]:
             f"These are the parameters of epoch {result.kept_epoch}: of all epochs the least "
             f"cost on the last {result.recipe.validation} training rows, which were held back."
         )
+    recipe = result.recipe
+    if recipe.members > 1:
+        yield (
+            f"This is one network, joined from {recipe.members} that were trained apart, each with "
+            f"{' + '.join(map(str, recipe.hidden)) or 'no'} hidden units: its outputs are the "
+            "geometric mean of theirs."
+        )
+    if recipe.distortion is not None:
+        yield "In every step they learned from training digits that were distorted at random."
     pairs = most_confused(result.answers)[:5]
     for digit, said, times in pairs:
         yield f"{digit} was taken for {said}{' ' if times < len(COUNT) else ', '}{_times(times)}."

@@ -269,26 +269,30 @@ def _prepare() -> None:
         logger.debug("compiled code is not kept: %s cannot be written", cache_folder())
 
 
-def _marker(dtype: np.dtype[Any]) -> Path:
-    """A file that is there when the engine has been compiled for that dtype, whole."""
-    return cache_folder() / f"compiled-{dtype.name}-{_toolchain().hex()[:24]}"
+def _marker(dtype: np.dtype[Any], loop: str) -> Path:
+    """A file that is there when that loop and what it calls have been compiled for that dtype."""
+    return cache_folder() / f"compiled-{loop}-{dtype.name}-{_toolchain().hex()[:24]}"
+
+
+_told: set[np.dtype[Any]] = set()
 
 
 @functools.cache
-def _announce(dtype: np.dtype[Any]) -> None:
-    """Say so if the engine is compiled for that dtype for the first time here."""
+def _announce(dtype: np.dtype[Any], loop: str = "descend") -> None:
+    """Say so, once, if that loop is compiled for that dtype for the first time here."""
     _prepare()
-    if _marker(dtype).exists():
+    if dtype in _told or _marker(dtype, loop).exists():
         return
+    _told.add(dtype)
     if _listeners:
         _listeners[-1]()
     else:
         print(f"chainrule: {COMPILING} ...", file=sys.stderr, flush=True)
 
 
-def _all_compiled(dtype: np.dtype[Any]) -> None:
+def _all_compiled(dtype: np.dtype[Any], loop: str) -> None:
     """Remember that there is nothing more to announce."""
-    marker = _marker(dtype)
+    marker = _marker(dtype, loop)
     with contextlib.suppress(OSError):  # then code is not kept either, as was logged
         if not marker.exists():
             marker.touch()
@@ -466,7 +470,7 @@ def compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any], *, inline: boo
             from numba import njit
             from numba.np.numpy_support import from_dtype
 
-            _announce(dtype)
+            _announce(dtype, fn.__name__)
             _register_helpers(fn, inline)
             dispatcher: Any = njit(**OPTIONS)(fn)
             dispatcher._cache = _cache(fn, arguments)
@@ -474,7 +478,7 @@ def compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any], *, inline: boo
                 dispatcher.compile(numba_types(arguments, from_dtype(dtype)))
             dispatcher.disable_compile()
             _compiled[key] = dispatcher
-            _all_compiled(dtype)
+            _all_compiled(dtype, fn.__name__)
     return _compiled[key]
 
 

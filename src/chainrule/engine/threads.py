@@ -47,12 +47,26 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_process.forget)
 
 
+def _take_control() -> None:
+    """Let this thread set how many threads BLAS has.
+
+    From version 3.8 on, threadpoolctl lets one thread do so, the first that did, and quietly does
+    nothing for others. Ours agree among themselves, by the lock of `_Process`.
+    """
+    from threadpoolctl import OpenBLASController
+
+    clear = getattr(OpenBLASController, "clear_controlling_thread", None)
+    if clear is not None:
+        clear(force=True)
+
+
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread, for the whole process, while any thread is inside."""
     process = _process
     with process.lock:
         if process.blas_users == 0:
+            _take_control()
             process.blas_limit = controller(len(sys.modules)).limit(limits=1)
         process.blas_users += 1
     try:
@@ -61,6 +75,7 @@ def one_blas_thread() -> Iterator[None]:
         with process.lock:
             process.blas_users = max(0, process.blas_users - 1)
             if process.blas_users == 0 and process.blas_limit is not None:
+                _take_control()
                 process.blas_limit.restore_original_limits()
                 process.blas_limit = None
 

@@ -13,7 +13,7 @@ from chainrule.ensembles.parameters import arrange
 from chainrule.ensembles.settings import EnsembleSettings, check_settings
 from chainrule.equations.activations import ACTIVATIONS
 
-BLOCK = 1 << 20  # numbers of the columns that are written out together
+BLOCK = 1 << 18  # numbers of the columns that are written out together
 
 
 class FittedEnsemble:
@@ -137,12 +137,16 @@ class FittedEnsemble:
             at = slice(first, min(first + size, inputs.n))
             z = unit_columns(inputs.take(at), self.layout) @ V
             z += b
-            z = np.ascontiguousarray(z.reshape(len(z), k, -1).transpose(1, 0, 2))
-            for W, bias in above:
-                a = np.empty_like(z)
-                f(z.reshape(-1, z.shape[2]), a.reshape(-1, z.shape[2]))
+            a = np.empty_like(z)
+            f(z, a)
+            a = a.reshape(len(z), k, -1).transpose(1, 0, 2)  # by member
+            for W, bias in above[:-1]:
                 z = np.matmul(a, W)
                 z += bias
+                a = np.empty_like(z)
+                f(z.reshape(-1, z.shape[2]), a.reshape(-1, z.shape[2]))
+            z = np.matmul(a, above[-1][0])
+            z += above[-1][1]
             out[:, at] = z
         if self.loss == "softmax":
             flat = out.reshape(-1, K)

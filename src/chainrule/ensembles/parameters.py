@@ -215,13 +215,15 @@ def starting_values(
     for i in range(k):
         s = view(plan.s[i])
         s[:] = rng.choice([-1.0, 1.0], s.shape) if signs else 1
-    a = [X * view(plan.s[i]).T for i in range(k)] if signs else []
     for i in range(0, k, k if signs else 1):
-        inputs_of = a if signs else [X]
+        inputs_of = [X]
         for l in range(1, L):
             W, b = view(plan.W[i, l]), view(plan.b[i, l])
             W[:] = rng.standard_normal(W.shape)
-            z = [below @ W for below in inputs_of]
+            if l == 1:
+                z = [X @ (view(s) * W) for s in (plan.s if signs else plan.s[i : i + 1])]
+            else:
+                z = [below @ W for below in inputs_of]
             deviation = np.maximum(np.std(np.concatenate(z), axis=0), 1e-6)
             W /= deviation
             z = [one / deviation for one in z]

@@ -114,7 +114,7 @@ def erf(x: Array, out: Array) -> None:
     scipy_erf(x, out)
 
 
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """SplitMix64's finaliser: spreads every bit of x. Steele, Lea and Flood (2014)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -131,9 +131,9 @@ def random_uniform(key: float, step: float, row: float, out: Array) -> None:
     """
     first = int(row) * out.shape[1]
     with np.errstate(over="ignore"):
-        start = _mix(_mix(np.array([int(key)], np.uint64) + GOLDEN) + np.uint64(int(step)))
+        start = mix(mix(np.array([int(key)], np.uint64) + GOLDEN) + np.uint64(int(step)))
         place = np.arange(first + 1, first + out.size + 1, dtype=np.uint64) * GOLDEN
-        bits = _mix(start + place) >> np.uint64(40)
+        bits = mix(start + place) >> np.uint64(40)
     np.multiply(bits.reshape(out.shape), out.dtype.type(2.0**-24), out, casting="unsafe")
 
 
@@ -450,9 +450,9 @@ def random_bits(key: int, step: int, stream: int, out: NDArray[np.uint64]) -> No
     Counter-based as :func:`random_uniform`; a word is enough for four decisions.
     """
     with np.errstate(over="ignore"):
-        start = _mix(_mix(np.array([key], np.uint64) + GOLDEN) + np.uint64(step))
-        start = _mix(start + np.uint64(stream) * GOLDEN)
-        out[:] = _mix(start + np.arange(1, len(out) + 1, dtype=np.uint64) * GOLDEN)
+        start = mix(mix(np.array([key], np.uint64) + GOLDEN) + np.uint64(step))
+        start = mix(start + np.uint64(stream) * GOLDEN)
+        out[:] = mix(start + np.arange(1, len(out) + 1, dtype=np.uint64) * GOLDEN)
 
 
 def drop_by_bits(bits: NDArray[np.uint64], rate: float, out: Array) -> None:

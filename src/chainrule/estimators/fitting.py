@@ -24,10 +24,11 @@ from chainrule.estimators.magnitudes import (
     check_targets,
     check_weights,
 )
-from chainrule.estimators.parameters import Target
+from chainrule.estimators.parameters import Target, new_key
 from chainrule.estimators.prediction import Prediction, norm_layers
 from chainrule.monitoring.callbacks import StateCallback, check_whole, state_callback
 from chainrule.network.network import Network
+from chainrule.training.augmentation import Augmentation
 from chainrule.training.descent import Descent
 from chainrule.training.samples import Samples, blocks_of, deviation_of, warn_if_far
 from chainrule.training.train import begin, choose_engine
@@ -147,6 +148,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
 
         start: tuple[list[Array], list[Array]] | None = None
         if first:
+            self.__dict__.pop("_augment_seed", None)
             self._dtype_name = X.dtype.name
             self._learn_marked(X, weight)
             n_marked = 0 if self._missing is None else len(self._missing[1])
@@ -393,9 +395,14 @@ class MLPBase(CallbackSupportMixin, Prediction):
         optimizer, hyper = self._optimizer()
         engine = choose_engine(self.engine, network, n, m, n_epochs)
         rules = self._rules(target)
+        augmentation = None
+        if self.augment is not None:
+            if not hasattr(self, "_augment_seed"):
+                self._augment_seed = new_key(rng)
+            augmentation = Augmentation(self.augment, self._augment_seed)
         return begin(
             lambda kind: Descent(
-                network, optimizer, hyper, m, kind, rules, n_threads=self.n_threads
+                network, optimizer, hyper, m, kind, rules, self.n_threads, augmentation
             ),
             self.engine,
             engine,

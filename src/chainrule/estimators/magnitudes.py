@@ -85,11 +85,11 @@ def check_inputs(X: Any, scaling: tuple[Array, Array] | None, names: Any, rows: 
         row, column, value = numbers.row[at], numbers.col[at], numbers.data[at]
     else:
         start = 0
-        for rows, block in blocks_of(X):
+        for place, block in blocks_of(X):
             low = block.min(axis=0).astype(np.float64)
             high = block.max(axis=0).astype(np.float64)
             if (np.maximum(high - offset, offset - low) / deviation > most).any():
-                start = rows.start
+                start = place.start
                 break
         else:
             return

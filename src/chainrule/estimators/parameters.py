@@ -79,6 +79,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "ema_decay": [Interval(REAL, 0, 1, closed="left"), None],
     "dropout": [Interval(REAL, 0, 1, closed="left"), list, tuple],
     "input_noise": [Interval(REAL, 0, None, closed="left")],
+    "augment": [callable, None],
     "normalization": [StrOptions(set(NORMALIZATIONS)), kinds.Layer, None],
     "standardize": [StrOptions({"auto"}), "boolean"],
     "missing": [StrOptions({"error", "indicator"})],
@@ -103,6 +104,7 @@ NOT_WITH_LBFGS = {
     "ema_decay": None,
     "dropout": 0.0,
     "input_noise": 0.0,
+    "augment": None,
     "solver_options": None,
 }
 
@@ -182,7 +184,7 @@ class Parameters(BaseEstimator):
         if rng is not None and self._scaling is not None:
             add(kinds.standardize(*self._scaling), n_in)
         if rng is not None and self.input_noise:
-            add(kinds.noise(self.input_noise, _key(rng)), n_in)
+            add(kinds.noise(self.input_noise, new_key(rng)), n_in)
         for n, activation, rate in zip(
             hidden,
             self._per_layer("activation", len(hidden)),
@@ -195,7 +197,7 @@ class Parameters(BaseEstimator):
                 add(kinds.AFFINE, n)
                 add(look_up("normalization", self.normalization, NORMALIZATIONS), n, activation)
             if rng is not None and rate:
-                add(kinds.dropout(rate, _key(rng)), n)
+                add(kinds.dropout(rate, new_key(rng)), n)
         add(kinds.AFFINE, target.n_units, target.activation)
         return Network(
             sizes,
@@ -355,7 +357,8 @@ def _check_number(name: str, value: Any) -> None:
         raise ValueError(f"solver_options: {name!r} must be {what}; got {value!r}")
 
 
-def _key(rng: Any) -> int:
+def new_key(rng: Any) -> int:
+    """A seed for what is counted, drawn from a generator."""
     return int(rng.randint(2**31 - 1))
 
 

@@ -111,6 +111,10 @@ class MLPRegressor(RegressorMixin, MLPBase):
         Probability with which a hidden unit is dropped, one for all layers or one each.
     input_noise : float, default=0.0
         Deviation of normal noise on the (standardised) inputs while training.
+    augment : callable, default=None
+        Changes rows at random before each step of training: (X, random) -> X, as in
+        `chainrule.train`. `chainrule.distortions` has some for images. Rows that are held out stay
+        as they are.
     normalization : {'batch', 'layer'}, Layer or None, default=None
         Normalise what goes into each hidden activation; a Layer that keeps the width, such as
         ``layers.layer_norm(1e-3)`` or your own.
@@ -224,6 +228,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
         ema_decay=None,
         dropout=0.0,
         input_noise=0.0,
+        augment=None,
         normalization=None,
         standardize="auto",
         missing="error",
@@ -274,6 +279,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
         self.ema_decay = ema_decay
         self.dropout = dropout
         self.input_noise = input_noise
+        self.augment = augment
         self.normalization = normalization
         self.standardize = standardize
         self.missing = missing

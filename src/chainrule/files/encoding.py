@@ -22,6 +22,7 @@ from chainrule.equations import activations, initializers, layers, losses, optim
 from chainrule.equations.pieces import changes_of
 from chainrule.files.container import ModelFileError
 from chainrule.monitoring.callbacks import Callback, EarlyStopping, ProgressBar
+from chainrule.training.distortions import ImageDistortion
 
 # By kind: pieces by name, and the functions that make others, by the name that is written.
 TABLES: dict[str, Mapping[str, Any]] = {
@@ -34,12 +35,14 @@ TABLES: dict[str, Mapping[str, Any]] = {
     "initializer": initializers.INITIALIZERS,
     "schedule": schedules.SCHEDULES,
     "layer": {name: layer for name, layer in layers.LAYERS.items() if not layer.made_by},
+    "augmentation": {},
 }
 MAKERS: dict[str, Mapping[str, Callable[..., Any]]] = {
     "activation": activations.MAKERS,
     "loss": losses.MAKERS,
     "schedule": schedules.MAKERS,
     "layer": layers.MAKERS,
+    "augmentation": {"image_distortion": ImageDistortion},
     # Others write files, which loading a model shall never lead to.
     "callback": {"EarlyStopping": EarlyStopping, "ProgressBar": ProgressBar},
 }
@@ -51,6 +54,7 @@ KINDS = {
     schedules.Schedule: "schedule",
     schedules.Plateau: "schedule",
     layers.Layer: "layer",
+    ImageDistortion: "augmentation",
 }
 # Fields that may be other than in the table or as they were made.
 CHANGEABLE = {"layer": {"rate_factors", "decay_factors"}, "optimizer": {"hyper"}}

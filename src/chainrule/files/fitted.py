@@ -123,6 +123,7 @@ ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
     "_rate?": _real,
     "_rng?": lambda x: isinstance(x, np.random.RandomState),
     "_split_seed?": _count(),
+    "_augment_seed?": _count(),
     "_sklearn_output_config?": lambda x: x in ({"transform": "pandas"}, {"transform": "polars"}),
     "_resume?": lambda x: (
         isinstance(x, tuple) and len(x) == 2 and _count()(x[0]) and _list_of(_vector)(x[1])

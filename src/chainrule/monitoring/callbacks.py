@@ -461,10 +461,10 @@ class ProgressBar(Callback):
 def _figures(record: Record) -> str:
     """What the bar says of an epoch."""
     text = f"loss {record['loss']:#.4g}"
-    for name, label in (("validation_score", "score"), ("validation_loss", "validation")):
-        if record.get(name) is not None:
-            return f"{text}  {label} {record[name]:#.4g}"
-    return text
+    loss, score = record.get("validation_loss"), record.get("validation_score")
+    if score is not None and (loss is None or score != -loss):  # else it is the loss once more
+        return f"{text}  score {score:#.4g}"
+    return text if loss is None else f"{text}  validation {loss:#.4g}"
 
 
 def _clock(seconds: float) -> str:

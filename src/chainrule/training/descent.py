@@ -32,6 +32,7 @@ from chainrule.training.arguments import (
     Traits,
     Worker,
 )
+from chainrule.training.augmentation import Augmentation
 from chainrule.training.plan import Plan, make_plan
 from chainrule.training.state import Copies, RunState
 
@@ -98,6 +99,8 @@ class Descent:
         Penalties, clipping, decay, norms, averaging. Default: none of them.
     n_threads : int, optional
         At most so many threads. Default: as for :func:`train`.
+    augmentation : Augmentation, optional
+        Changes the rows of each step. Default: they are learned from as they are.
 
     Attributes
     ----------
@@ -116,6 +119,7 @@ class Descent:
         engine: str,
         rules: Rules | None = None,
         n_threads: int | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.network, self.optimizer, self.m = network, optimizer, m
         self.engine, self.n_threads = engine, n_threads
@@ -132,6 +136,10 @@ class Descent:
         self._pools: dict[int, ScheduledPool] = {}
         self._components, self._run = _executable(network, optimizer, engine, self.rules, fused)
         self._chunk = max(1, int(CHUNK / step_seconds(network, m)))
+        self.augmentation = augmentation
+        self._changed: tuple[Array, Array, Array] | None = None
+        if augmentation is not None:
+            self._chunk = min(self._chunk, augmentation.batches_at_once(m, network.sizes[0]))
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -156,7 +164,14 @@ class Descent:
         """A descent that goes on with the same state in batches of m rows."""
         state = self.state
         new = Descent(
-            self.network, self.optimizer, state.hyper, m, self.engine, self.rules, self.n_threads
+            self.network,
+            self.optimizer,
+            state.hyper,
+            m,
+            self.engine,
+            self.rules,
+            self.n_threads,
+            self.augmentation,
         )
         new.state = state
         return new
@@ -236,6 +251,9 @@ class Descent:
         m: int,
     ) -> float:
         """Take a step for every m rows of the order; returns the sum of costs and penalties."""
+        if self.augmentation is not None:
+            X, Y, weight = self._augmented(self.augmentation, X, Y, weight, order, m)
+            order = np.arange(len(order))
         cut = self._cut(m, Y)
         cut.buffers.penalties[:] = cut.buffers.total[:] = 0
         network, state = self.network, self.state
@@ -262,6 +280,32 @@ class Descent:
             network.constants[:] = cut.constants[0, at]
             network.constants[network.steps_at] = 0  # from here on it predicts
         return float(cut.buffers.total[0] + cut.buffers.penalties.sum())
+
+    def _augmented(
+        self,
+        augmentation: Augmentation,
+        X: Array,
+        Y: Array,
+        weight: Array | None,
+        order: Index,
+        m: int,
+    ) -> tuple[Array, Array, Array | None]:
+        """The rows in this order, changed. Worker threads find them in the same arrays as before.
+
+        The arrays have room for more rows than are used: `order` says which are there.
+        """
+        n = len(order)
+        found = self._changed
+        if found is None or len(found[0]) < n or found[1].shape[1:] != Y.shape[1:]:
+            sizes = [(n, X.shape[1]), (n, *Y.shape[1:]), (n,)]
+            found = self._changed = tuple(np.zeros(size, X.dtype) for size in sizes)  # type: ignore[assignment]
+        assert found is not None
+        found[0][:n] = augmentation.changed(X[order], self.state.t + 1, m)
+        found[1][:n] = Y[order]
+        if weight is None:
+            return found[0], found[1], None
+        found[2][:n] = weight[order]
+        return found
 
     def _cut(self, m: int, Y: Array) -> Cut:
         """How m rows are cut, and their buffers; targets may be fewer than outputs."""

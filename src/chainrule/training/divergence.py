@@ -62,7 +62,10 @@ def explain(
         after = state.copy(into=after)
         state.restore(before)
         w = None if weight is None else weight[rows]
-        fault = _first_non_finite(descent, X[rows], Y[rows], w, after, finite)
+        x = X[rows]
+        if descent.augmentation is not None:
+            x = descent.augmentation.changed(x, state.t + 1, len(rows))
+        fault = _first_non_finite(descent, x, Y[rows], w, after, finite)
         if fault is not None:
             layer, what = fault
             return DivergenceError(

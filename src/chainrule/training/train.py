@@ -22,6 +22,7 @@ from chainrule.engine.config import ENGINES, get_config
 from chainrule.equations.optimizers import OPTIMIZERS, Optimizer
 from chainrule.network.checking import check_optimizer
 from chainrule.network.network import Network
+from chainrule.training.augmentation import Augment, Augmentation
 from chainrule.training.descent import Descent, step_seconds
 from chainrule.training.loop import Epoch, EpochLoop
 from chainrule.training.samples import Samples, check_shuffle, draw_order
@@ -76,6 +77,7 @@ def train(
     seed: int | np.random.Generator | None = None,
     engine: str = "auto",
     n_threads: int | None = None,
+    augment: Augment | None = None,
     callback: Callable[[Network, Epoch], bool | None] | None = None,
 ) -> History:
     """Train a network in place.
@@ -108,6 +110,11 @@ def train(
     n_threads : int, optional
         At most so many threads; the bits do not depend on it. Default: the physical cores, or
         $OMP_NUM_THREADS if that is less. Small steps are always taken by one.
+    augment : callable (X, random) -> array, optional
+        Changes rows at random before each step. X is a copy of whole batches, which it may change
+        and return; ``random.uniform(k)`` and ``random.normal(k)`` give k numbers for each row,
+        which depend on the seed, the step and the row's place in its batch alone. What becomes of
+        a row must not depend on the rows beside it. Ready-made: ``chainrule.distortions``.
     callback : callable (network, epoch) -> bool or None, optional
         Called after each epoch; a true result stops the training.
 
@@ -136,10 +143,21 @@ def train(
     epochs = check_count("epochs", epochs, least=0)
     m = len(X) if batch_size is None else min(check_count("batch_size", batch_size), len(X))
     rng = np.random.default_rng(seed)
+    augmentation = None
+    if augment is not None:
+        augmentation = Augmentation(augment, int(rng.integers(2**31 - 1)))
     history = History(engine=choose_engine(engine, network, len(X), m, epochs))
     try:
         descent = begin(
-            lambda kind: Descent(network, chosen, numbers, m, kind, n_threads=n_threads),
+            lambda kind: Descent(
+                network,
+                chosen,
+                numbers,
+                m,
+                kind,
+                n_threads=n_threads,
+                augmentation=augmentation,
+            ),
             engine,
             history.engine,
         )
