@@ -60,7 +60,7 @@ test-kernels: .venv/test.stamp
 # Its examples and notebooks are executed.
 docs: .venv/docs.stamp
 	@$(PY) scripts/line_links.py --check
-	@$(PY) -m sphinx -b html -j auto -q -W --keep-going docs docs/_build/html $(ARGS)
+	@$(PY) -m sphinx -b html -j auto -q -E -W --keep-going docs docs/_build/html $(ARGS)
 
 lint: .venv/test.stamp
 	@$(PY) scripts/shared_docstrings.py --check

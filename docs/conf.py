@@ -68,6 +68,7 @@ sphinx_gallery_conf = {
     "only_warn_on_example_error": False,
     "abort_on_example_error": True,
     "within_subsection_order": "gallery_style.order",
+    "capture_repr": (),
     "show_memory": False,
     "parallel": 2,
     "show_signature": False,

@@ -36,7 +36,8 @@ def use(gallery_conf: dict[str, Any], fname: str) -> None:
 
 # The examples, in the order in which they are shown: from the article to the production.
 ORDER = [
-    *("digits_article", "lost_class", "digits_modern", "boundary", "input_gradients"),
+    *("trace", "digits_article", "lost_class", "digits_modern", "boundary", "input_gradients"),
+    *("inside", "followed"),
     *("learning_rate", "early_stopping", "imbalance", "quantiles", "variance"),
     *("own_components", "gradcheck", "engines", "stream", "larger_than_memory", "csv_to_onnx"),
 ]

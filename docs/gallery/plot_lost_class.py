@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 
-from chainrule import Network, train
+from chainrule import Network, diagnose, train
 
 X, digit = load_digits(return_X_y=True)
 n = 1437
@@ -49,6 +49,15 @@ left.set(xlabel="digit", ylabel="seed", xticks=range(10), title="share of its ro
 figure.colorbar(image, ax=left, shrink=0.8)
 right.barh(range(8), reached)
 right.set(ylim=(7.5, -0.5), xlim=(0, 1), xlabel="accuracy", yticks=range(8))
+
+# %%
+# ``diagnose`` finds it by itself, says what to do, and draws its evidence.
+
+worst = networks[int(np.argmin(reached))]
+findings = diagnose(worst, X[:n], Y[:n], learning_rate=0.01)
+for finding in findings:
+    print(f"{finding.code}: {finding.message}")
+    print(f"  {finding.advice}")
 
 # %%
 # Dark cells are outputs that are shut, and each costs a digit. With an identity as the output's
