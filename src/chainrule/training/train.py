@@ -173,7 +173,7 @@ class _Training(EpochLoop):
         return draw_order(self.shuffle, len(X), X[0].nbytes, self.descent.m, self.rng), None
 
     def after(self, epoch: Epoch, rates: Array | None) -> bool:
-        """Write it down, and ask the callback."""
+        """Record it, and call the callback."""
         self.history.epochs.append(epoch)
         return self.callback is not None and bool(self.callback(self.descent.network, epoch))
 
@@ -201,7 +201,7 @@ def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> 
 
 
 def begin(make: Callable[[str], Descent], asked: str, chosen: str) -> Descent:
-    """A descent on the engine that was chosen; on NumPy if Numba fails and nobody asked for it.
+    """A descent on the engine that was chosen; on NumPy if Numba fails and was not named.
 
     Parameters
     ----------
@@ -237,7 +237,8 @@ def numbers_of(
 ) -> Array:
     """The optimiser's numbers in its order, ours over its defaults."""
     numbers = dict(optimizer.hyper)
-    for name, value in (dict(given or {}) | _asked(learning_rate)).items():
+    rate = {} if learning_rate is None else {"learning_rate": learning_rate}
+    for name, value in (dict(given or {}) | rate).items():
         if name not in numbers:
             raise ValueError(
                 f"optimizer {optimizer.name!r} has no {name!r}; {suggest(name, numbers)}"
@@ -250,7 +251,3 @@ def numbers_of(
     if numbers["learning_rate"] == 0:
         raise ValueError("learning_rate must be above 0")
     return np.array(list(numbers.values()), np.float64)
-
-
-def _asked(learning_rate: float | None) -> dict[str, float]:
-    return {} if learning_rate is None else {"learning_rate": learning_rate}
