@@ -302,13 +302,13 @@ def _all_compiled(dtype: np.dtype[Any], loop: str) -> None:
 def _compiling(unswitch: int = 50) -> Iterator[None]:
     """One compilation at a time, without Numba's hints on speed, which are for us, not for users.
 
-    In an array expression Numba asks of every array in every turn of the loop whether it is
-    broadcast. LLVM takes these questions out of the loop ("unswitching"), without which it
-    cannot vectorise, but only up to a limit, by default 50, since it takes time. Of vectors it
-    would take four in a turn, as fits long loops; rows of networks are short, and what does not
-    fill a turn goes number by number, so it shall take two. Numba makes many small objects that
-    live as long as the compilation; Python's collector, which would visit them over and over,
-    waits.
+    In an array expression Numba checks in every iteration of the loop, for every array, whether it
+    is broadcast. LLVM moves these checks out of the loop ("unswitching"), without which it cannot
+    vectorise, but only up to a limit, by default 50, since that takes time. It would compute four
+    vectors in one iteration, as fits long loops; rows of networks are short, and what does not
+    fill an iteration goes number by number, so it shall compute two. Numba makes many small
+    objects that live as long as the compilation; Python's collector, which would visit them over
+    and over, waits.
     """
     import gc
     import warnings

@@ -21,7 +21,7 @@ def set_config(*, engine: str | None = None, n_threads: int | None = None) -> No
     ----------
     engine : {"auto", "numpy", "numba"}, optional
         What ``engine="auto"`` means from now on; "auto" is to decide by the amount of work.
-        Before the first call the environment variable CHAINRULE_ENGINE is asked.
+        Before the first call the environment variable CHAINRULE_ENGINE is read.
     n_threads : int, optional
         At most so many threads; 0 for the default, as in :func:`chainrule.train`.
 

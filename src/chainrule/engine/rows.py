@@ -17,7 +17,7 @@ from chainrule.equations import vecmath
 
 @intrinsic
 def _row(typingctx: Any, x: Any, i: Any) -> Any:
-    """Row i of a matrix, whose rows have no gaps even if its type cannot tell; it owns nothing.
+    """Row i of a matrix, whose rows have no gaps even if its type does not say so; it owns nothing.
 
     A loop over numbers that may lie apart is not vectorised.
     """

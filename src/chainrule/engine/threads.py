@@ -23,7 +23,7 @@ from chainrule.base.blas import controller
 from chainrule.base.types import Index
 from chainrule.equations.vecmath import ABORTED, ANNOUNCED, GONE
 
-FIRST_TRIAL, LAST_TRIAL = 8, 64  # so many runs of steps until the other way is tried
+FIRST_TRIAL, LAST_TRIAL = 8, 64  # so many runs of steps until the other choice is tried
 
 
 class _Process:
@@ -148,12 +148,14 @@ class SharingPolicy:
     """Whether workers share the steps or one takes them all, by which was faster of late.
 
     Another process that wants the cores can make workers wait for each other longer than they
-    compute. Now and then the other way is tried, at once if workers were kept from the cores.
+    compute. Now and then the other choice is tried, at once if workers were kept from the cores.
     """
 
     def __init__(self) -> None:
         self.shared = True
-        self._took: dict[bool, deque[float]] = {way: deque(maxlen=3) for way in (True, False)}
+        self._times: dict[bool, deque[float]] = {
+            shared: deque(maxlen=3) for shared in (True, False)
+        }
         self._patience = self._left = FIRST_TRIAL
         self._tries = False
 
@@ -161,11 +163,11 @@ class SharingPolicy:
         """Whether the next steps are to be shared."""
         return self.shared != self._tries
 
-    def note(self, way: bool, seconds: float, working: float) -> None:
+    def note(self, shared: bool, seconds: float, working: float) -> None:
         """Learn from some steps: were they shared, the time of each, how much of it was work."""
-        self._took[way].append(seconds)
+        self._times[shared].append(seconds)
         if self._tries:
-            here, there = self._took[self.shared], self._took[not self.shared]
+            here, there = self._times[self.shared], self._times[not self.shared]
             if there[-1] < 0.95 * sorted(here)[len(here) // 2]:
                 self.shared, self._patience = not self.shared, FIRST_TRIAL
             else:
@@ -173,7 +175,7 @@ class SharingPolicy:
             self._left, self._tries = self._patience, False
             return
         self._left -= 1
-        kept_away = self.shared and working < 0.9 and not self._took[False]
+        kept_away = self.shared and working < 0.9 and not self._times[False]
         self._tries = self._left <= 0 or kept_away
 
 

@@ -106,7 +106,7 @@ class Watch:
         if est.verbose and est.verbose < 2 and (on_terminal() or in_notebook()):
             self.callbacks.insert(0, ProgressBar(epochs))
             self.verbose = 0
-        self.tell: Callable[[Record], bool] = lambda record: False
+        self.epoch_end: Callable[[Record], bool] = lambda record: False
         self.best: Copies | None = None
         if validation is not None:
             self._begin_validation(descent)
@@ -115,7 +115,7 @@ class Watch:
         self.started = time.monotonic()
 
     def _begin_validation(self, descent: Descent) -> None:
-        """Make room for the curves; parameters to go on from are the first candidates for best."""
+        """Prepare the curves; parameters to go on from are the first candidates for best."""
         est, run = self.est, len(self.est.loss_curve_)
         for name in ("validation_loss_curve_", "validation_scores_"):
             curve = getattr(est, name) or []
@@ -219,12 +219,12 @@ class Watch:
         )
         return f"{kind} more than tol={est.tol:f} for {est.n_iter_no_change} consecutive epochs."
 
-    def ask_callbacks(self, descent: Descent, row: dict[str, Any]) -> bool:
+    def call_callbacks(self, descent: Descent, row: dict[str, Any]) -> bool:
         """Call every callback; whether one of them says stop."""
         est = self.est
         if self.callbacks:
             est._store(descent)
-        stop = self.tell(row)
+        stop = self.epoch_end(row)
         context = self.sklearn_context
         if context is not None:
             est._store(descent)
@@ -281,7 +281,7 @@ def run_epochs(
     done = len(est.loss_curve_) if incremental else 0
     est.n_iter_ = 0
     fit = Fit(est, descent, samples, epochs, watch, rates, done, resume)
-    with running(watch.callbacks, est) as watch.tell:
+    with running(watch.callbacks, est) as watch.epoch_end:
         try:
             if fit.run(fit.resumed()) and not incremental:
                 warn_user(
@@ -401,7 +401,7 @@ class Fit(EpochLoop):
             if retry is None:
                 return True
             est._no_improvement_count = 0
-        if watch.ask_callbacks(self.descent, row) or watch.overtime():
+        if watch.call_callbacks(self.descent, row) or watch.overtime():
             return True
         if self.resume is not None:
             self.resume.write_state(est, self.descent, watch, self.rates, self.order, epoch.epoch)

@@ -274,7 +274,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         if trial.solver == "lbfgs":
             raise ValueError("solver='lbfgs' chooses its own steps; there is no rate to find")
         descent, samples, _ = trial._set_up(X, y, sample_weight, None, None, None, False, 1)
-        X, Y, weight = samples.taken()
+        X, Y, weight = samples.counting()
         return find_learning_rate(
             descent.network,
             X.toarray() if sparse.issparse(X) else X,

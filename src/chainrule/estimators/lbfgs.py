@@ -35,7 +35,7 @@ def run_lbfgs(
     from sklearn.utils.optimize import _check_optimize_result
 
     work = descent.network.copy(np.float64)
-    X, Y, weight = samples.taken()
+    X, Y, weight = samples.counting()
     X = (X.toarray() if sparse.issparse(X) else X).astype(np.float64, copy=False)
     Y = Y.astype(np.float64, copy=False)
     n, rules = len(X), descent.rules
@@ -74,12 +74,12 @@ def run_lbfgs(
         row["learning_rate"] = None
         clock[0] = now
         stop = est.early_stopping and watch.out_of_patience()
-        if watch.ask_callbacks(descent, row) or watch.overtime() or stop:
+        if watch.call_callbacks(descent, row) or watch.overtime() or stop:
             raise StopIteration
 
     if est.compat == "sklearn":
         watch.verbose = 0
-    with running(watch.callbacks, est) as watch.tell:
+    with running(watch.callbacks, est) as watch.epoch_end:
         try:
             result = minimize(
                 objective,

@@ -7,7 +7,7 @@ after how many the parameters were reached that were kept.
 A record is one dict an epoch, of plain numbers: "epoch" (from 0), "loss", "validation_loss" and
 "validation_score" (None without a validation set), "learning_rate", "gradient_norm", "seconds".
 When callbacks see it, the estimator's `coefs_`, `intercepts_`, `history_` (all records so far)
-and `n_iter_` are those of that moment. A callback that fails ends the fit with its error.
+and `n_iter_` are those at the end of that epoch. A callback that fails ends the fit with its error.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Callback:
 class StateCallback(Callback):
     """A callback that stores the whole state of a fit, so that the fit can go on from there.
 
-    `fit` asks it at three moments; :class:`chainrule.Resume` is one.
+    `fit` calls it at three points; :class:`chainrule.Resume` is one.
     """
 
     def begin(self, est: Any, rng: Any) -> Any:

@@ -211,7 +211,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _check_sizes(file: IO[bytes]) -> None:
-    """Refuse a ZIP file whose members would take more room than the file itself."""
+    """Refuse a ZIP file whose members would take more memory than the file itself."""
     with zipfile.ZipFile(file) as members:
         if any(member.compress_size != member.file_size for member in members.infolist()):
             raise ValueError("its members are compressed, which those of checkpoints never are")

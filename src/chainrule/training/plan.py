@@ -152,8 +152,8 @@ def _parts(network: Network, tables: Index, slots: int, added: int) -> tuple[Ind
         rows, columns = tables[0, l, 1:].tolist()
         pieces = min(MOST_PARTS, rows * columns // LEAST_NUMBERS) if layer.by_input else 1
         for first, last in itertools.pairwise(cut(rows, pieces)):
-            edges = cut(last - first, -(-(last - first) * columns // longest))
-            finer = [(first + lo, first + hi) for lo, hi in itertools.pairwise(edges)]
+            bounds = cut(last - first, -(-(last - first) * columns // longest))
+            finer = [(first + lo, first + hi) for lo, hi in itertools.pairwise(bounds)]
             for lo, hi in finer if by_slice else [(first, last)]:
                 inputs = (lo, hi) if layer.by_input else (0, network.sizes[l - 1])
                 parts.append(((l, *inputs), *_stretch(tables[:2, l], lo, hi)))

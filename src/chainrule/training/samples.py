@@ -50,7 +50,7 @@ class Samples(NamedTuple):
             return float(self.n)
         return float((self.weight if self.rows is None else self.weight[self.rows]).sum())
 
-    def taken(self) -> tuple[Any, Array, Array | None]:
+    def counting(self) -> tuple[Any, Array, Array | None]:
         """X, Y and weight of the rows that count, copied if they are not all."""
         if self.rows is None:
             return self.X, self.Y, self.weight
@@ -105,7 +105,7 @@ def draw_order(shuffle: bool | str, n: int, row_bytes: int, m: int, rng: Any) ->
 
 
 def blocks_of(X: Array, rows: Index | None = None) -> Iterator[tuple[slice, Array]]:
-    """(places, rows of X) to take together where other numbers are made of them: no copy of X."""
+    """(places, rows of X), 1024 rows at a time, so that sums over X need no copy of it."""
     n = len(X) if rows is None else len(rows)
     for start in range(0, n, 1024):
         at = slice(start, min(start + 1024, n))

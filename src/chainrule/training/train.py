@@ -192,7 +192,7 @@ class _Training(EpochLoop):
         return draw_order(self.shuffle, len(X), X[0].nbytes, self.descent.m, self.rng), None
 
     def after(self, epoch: Epoch, rates: Array | None) -> bool:
-        """Write it down, and ask the callback."""
+        """Record it, and call the callback."""
         self.history.epochs.append(epoch)
         return self.callback is not None and bool(self.callback(self.descent.network, epoch))
 
@@ -256,7 +256,8 @@ def numbers_of(
 ) -> Array:
     """The optimiser's numbers in its order, ours over its defaults."""
     numbers = dict(optimizer.hyper)
-    for name, value in (dict(given or {}) | _asked(learning_rate)).items():
+    rate = {} if learning_rate is None else {"learning_rate": learning_rate}
+    for name, value in (dict(given or {}) | rate).items():
         if name not in numbers:
             raise ValueError(
                 f"optimizer {optimizer.name!r} has no {name!r}; {suggest(name, numbers)}"
@@ -269,7 +270,3 @@ def numbers_of(
     if numbers["learning_rate"] == 0:
         raise ValueError("learning_rate must be above 0")
     return np.array(list(numbers.values()), np.float64)
-
-
-def _asked(learning_rate: float | None) -> dict[str, float]:
-    return {} if learning_rate is None else {"learning_rate": learning_rate}
