@@ -260,6 +260,55 @@ def run(script, folder, *, directory=None):
     return done.stdout.splitlines(), done.stderr
 
 
+EVERY_BIT = """
+import sys
+import numpy as np
+
+sys.path.insert(0, {tests!r})
+from helpers.pieces import like, run
+
+from chainrule.equations import layers
+from chainrule.equations.activations import ACTIVATIONS
+from chainrule.equations.losses import FUSED
+
+for dtype in ("float32", "float64"):
+    rng = np.random.default_rng(0)
+    m, n = 50, 13
+
+    def show(role, fn, *args):
+        for out in run("numba", role, fn, *args):
+            print(role, fn.__name__, dtype, out.tobytes().hex())
+
+    W, b, a, delta, out = (like(rng, shape, dtype) for shape in ((1, n), n, *[(m, n)] * 3))
+    step = 1.0
+    of_batch = np.r_[np.ones(2 * n), 0, np.ones(4 * n), np.full(m, 1 / m)]
+    constants = {{
+        "layer_norm": np.array([step, 1e-5]),
+        "batch_norm": np.r_[step, 1e-5, 0.9, of_batch],
+        "dropout": np.array([step, 0.3, 5.0, 0.0]),
+    }}
+    for name, s in constants.items():
+        show("forward", getattr(layers, name + "_forward"), W, b, s, a, out)
+        show("pullback", getattr(layers, name + "_pullback"), W, b, s, a, delta, out)
+        if name != "dropout":
+            gradient = getattr(layers, name + "_gradient")
+            show("gradient", gradient, W, b, s, a, delta, out[:1], out[0])
+    y = np.eye(n, dtype=dtype)[rng.integers(0, n, m)]
+    show("f", ACTIVATIONS["softmax"].f, a, out)
+    p = run("numba", "f", ACTIVATIONS["softmax"].f, a, out)[1]
+    show("delta", FUSED["cross_entropy", "softmax"].delta, a, p, y, out)
+"""
+
+
+@pytest.mark.compiled
+def test_the_process_that_compiles_gets_the_bits_of_those_that_load(tmp_path):
+    """A helper that is compiled by itself, too, may round differently there."""
+    script = EVERY_BIT.format(tests=str(Path(__file__).parents[1]))
+    compiling, loading = (run(script, tmp_path / "cache")[0] for _ in range(2))
+    for ours, theirs in zip(compiling, loading, strict=True):
+        assert ours == theirs
+
+
 def contents(folder):
     """Every file below a folder, and when it was last written."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}

@@ -143,10 +143,10 @@ def _sources() -> list[Path]:
     They are the modules named here and, found in them, whatever of ours they take from others,
     in which folders ever these stand.
     """
-    from chainrule.engine import formulas, lookups, loops, products, rows, views, work_queue
+    from chainrule.engine import linking, lookups, loops, products, rows, views, work_queue
     from chainrule.equations import backprop, regularizers
 
-    named = (backprop, work_queue, formulas, lookups, loops, products, regularizers, rows, views)
+    named = (backprop, work_queue, linking, lookups, loops, products, regularizers, rows, views)
     found = [sys.modules[__name__], *named]
     for module in found:  # which grows
         for value in vars(module).values():
@@ -436,7 +436,10 @@ def _cfunc(fn: types.FunctionType, signature: Any) -> Any:
     """`numba.cfunc` with our cache."""
     from numba.core.ccallback import CFunc
 
-    code: Any = CFunc(fn, (signature.args, signature.return_type), locals={}, options=dict(OPTIONS))
+    from chainrule.engine.linking import ComponentCompiler
+
+    arguments = signature.args, signature.return_type
+    code: Any = CFunc(fn, arguments, {}, dict(OPTIONS), pipeline_class=ComponentCompiler)
     code._cache = _cache(fn)
     code.compile()
     return code
@@ -470,9 +473,11 @@ def compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any], *, inline: boo
             from numba import njit
             from numba.np.numpy_support import from_dtype
 
+            from chainrule.engine.linking import ComponentCompiler
+
             _announce(dtype, fn.__name__)
             _register_helpers(fn, inline)
-            dispatcher: Any = njit(**OPTIONS)(fn)
+            dispatcher: Any = njit(pipeline_class=ComponentCompiler, **OPTIONS)(fn)
             dispatcher._cache = _cache(fn, arguments)
             with _compiling():
                 dispatcher.compile(numba_types(arguments, from_dtype(dtype)))
