@@ -9,7 +9,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
 
-class OwnCopies(JITCodeLibrary):  # type: ignore[misc]
+class OwnCopies(JITCodeLibrary):
     """Machine code in which calls stay inside.
 
     Numba compiles a function that others call to machine code of its own, and links a copy into
@@ -27,7 +27,7 @@ class OwnCopies(JITCodeLibrary):  # type: ignore[misc]
         super()._finalize_final_module()
 
 
-class ComponentCompiler(Compiler):  # type: ignore[misc]
+class ComponentCompiler(Compiler):
     """Numba's compiler, for what is called by address: its code is an :class:`OwnCopies`."""
 
     def compile_extra(self, func: Any) -> Any:
