@@ -17,6 +17,7 @@ GROUPS = {
     "estimators": "Estimators and pipelines",
     "network": "Networks by hand",
     "training": "Training",
+    "ensembles": "Training",
     "explain": "Seeing inside",
     "equations": "Components",
     "monitoring": "Between epochs",
