@@ -17,6 +17,7 @@ GROUPS = {
     "estimators": "Estimators and pipelines",
     "network": "Networks by hand",
     "training": "Training",
+    "ensembles": "Training",
     "explain": "Seeing inside",
     "equations": "Components",
     "monitoring": "Between epochs",
@@ -53,8 +54,9 @@ def kind_of(found: Any) -> str:
 
 
 def page_name(name: str, found: Any) -> str:
-    """Of its file, and its label: ACTIVATIONS and activations must differ in more than case."""
-    return f"{'table' if kind_of(found) == 'data' else 'api'}-{name}"
+    """Of its file and its label, in which Trace and trace must differ in more than case."""
+    prefix = {"data": "table", "class": "class", "exception": "class"}.get(kind_of(found), "api")
+    return f"{prefix}-{name}"
 
 
 def api_page(name: str, found: Any, home: str) -> str:

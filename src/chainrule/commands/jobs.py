@@ -379,6 +379,8 @@ def train(
 
 def _diagnosed(model: Any, table: Table, rows: NDArray[Any], plan: Plan) -> list[Finding]:
     """What is found in the training; a diagnosis that cannot be made must not cost the model."""
+    if not isinstance(model[-1], tuple(ESTIMATORS.values())):
+        return []  # of ensembles there is no diagnosis
     from chainrule.explain.diagnosing import diagnose
     from chainrule.explain.evidence import MOST_ROWS
 

@@ -80,7 +80,9 @@ def refusal(error: Any, command: Any) -> str:
             f"{name} does not know what to do with {found[1]!r}; put a pattern of files, or a "
             'value with blanks in it, in quotes, such as "*.csv"'
         )
-    if found := re.match("Invalid value for '(.*?)'(?: / '.*?')?: (.*)", message):
+    if found := re.match(
+        r"Invalid value for '(.*?)'(?: / '.*?')?(?: \(env var: .*?\))?: (.*)", message
+    ):
         option = found[1].split(" ")[0]
         return f"{option}: {found[2].replace('Input should be', 'it must be')}"
     if found := re.match("Option '(.*?)' (.*)", message):

@@ -278,10 +278,11 @@ _told: set[np.dtype[Any]] = set()
 
 
 @functools.cache
-def _announce(dtype: np.dtype[Any], loop: str = "descend") -> None:
-    """Say so, once, if that loop is compiled for that dtype for the first time here."""
+def _announce(dtype: np.dtype[Any], loop: str = "*") -> None:
+    """Say so, once, if that loop ("*": any) is compiled for that dtype for the first time here."""
     _prepare()
-    if dtype in _told or _marker(dtype, loop).exists():
+    marker = _marker(dtype, loop)
+    if dtype in _told or any(marker.parent.glob(marker.name)):
         return
     _told.add(dtype)
     if _listeners:
