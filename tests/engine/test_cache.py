@@ -199,7 +199,7 @@ def test_an_edit_of_any_file_that_matters_counts(tmp_path):
 
 def test_the_files_that_matter_are_all_that_know_numba():
     from chainrule.engine.compilation import _sources
-    from chainrule.equations import backprop, regularizers, vecmath
+    from chainrule.equations import backprop, lookups, regularizers, vecmath
 
     knowing = {
         path
@@ -207,7 +207,7 @@ def test_the_files_that_matter_are_all_that_know_numba():
         if re.search(r"^\s*(from|import) (numba|llvmlite)\b", path.read_text("utf-8"), re.MULTILINE)
     }
     assert len(knowing) >= 8
-    also = {Path(module.__file__) for module in (backprop, regularizers, vecmath)}
+    also = {Path(module.__file__) for module in (backprop, lookups, regularizers, vecmath)}
     assert knowing | also == set(_sources())
 
 
