@@ -643,7 +643,7 @@ def test_what_cannot_be_resumed_is_said(folder, run, tmp_path):
     assert (code, "not with --cv" in err) == (2, True)
     (tmp_path / "some.state").write_text("nothing")
     code, _, err = run(*command, "--resume", "some.state")
-    assert (code, err.splitlines()[-1].startswith("chainrule: ")) == (1, True)
+    assert (code, err.splitlines()[-1].startswith("chainrule: --resume: some.state ")) == (2, True)
     assert (tmp_path / "some.state").read_text() == "nothing"
 
 
@@ -800,6 +800,13 @@ def test_values_in_toml(found, value):
 
 def test_no_hidden_layers_can_be_asked_for():
     assert options.value_of("hidden_layer_sizes", "none") == ()
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", "64,,32", ",64"])
+def test_an_option_without_a_value_is_not_taken_for_none(text):
+    with pytest.raises(ValueError, match=r"--hidden-layer-sizes.*(is empty|nothing between)"):
+        options.value_of("hidden_layer_sizes", text)
+    assert options.value_of("hidden_layer_sizes", "64,") == (64,)
 
 
 WRONG = [  # name, as an option, in TOML, what is said behind the name

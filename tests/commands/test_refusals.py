@@ -40,6 +40,8 @@ def run(monkeypatch, capsys, *arguments):
         ("tran", ["there is no command 'tran'; did you mean train?"]),
         ("--versoin", ["did you mean --version?"]),
         ("digits --hidden x", ["--hidden"]),
+        ("digits --learning-rate -1", ["--learning-rate must be", "-1"]),
+        ("evaluate m t.csv --report r.pdf", ["--report: r.pdf must end in .html"]),
     ],
 )
 def test_what_is_not_taken_is_said_in_one_line(arguments, says, monkeypatch, capsys):
@@ -49,6 +51,14 @@ def test_what_is_not_taken_is_said_in_one_line(arguments, says, monkeypatch, cap
     assert err.startswith("chainrule: ")
     assert [part for part in says if part not in err] == []
     assert "\x1b" not in err
+
+
+def test_ctrl_c_before_the_command_line_is_read_is_130(monkeypatch, capsys):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("chainrule.commands.cli.typer.main.get_command", stop)
+    assert run(monkeypatch, capsys, "train", "--help") == (130, "", "")
 
 
 def test_what_is_taken_is_no_refusal(monkeypatch, capsys):

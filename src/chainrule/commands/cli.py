@@ -52,8 +52,9 @@ def main() -> None:
     out, err = Steady(sys.stdout), Steady(sys.stderr)
     sys.stdout, sys.stderr = out, err
     code: Any = DONE
-    command = typer.main.get_command(app)
+    command: Any = None
     try:
+        command = typer.main.get_command(app)
         code = command(prog_name="chainrule", standalone_mode=False) or DONE
     except Refused as error:
         code = BAD_INPUT

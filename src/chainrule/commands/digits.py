@@ -97,7 +97,7 @@ def digits(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, and nothing else, to stdout.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print the last line only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the last line only.")] = False,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace the file of --save if it exists.")
     ] = False,
@@ -177,7 +177,11 @@ def _prepare(recipe: str, seed: int, options: dict[str, Any]) -> tuple[Any, list
         data = job.load()
         return data, [job.Run(each, data, seed) for each in changed]
     except (ValueError, TypeError, MemoryError) as error:
-        fail(str(error) or type(error).__name__, BAD_INPUT)
+        said = str(error) or type(error).__name__
+        name = said.partition(" must be ")[0]
+        if name in options:
+            said = f"--{name.replace('_', '-')}{said.removeprefix(name)}"
+        fail(said, BAD_INPUT)
 
 
 def _check_trace(number: int | None, digits: int, as_json: bool) -> None:

@@ -396,8 +396,8 @@ def _diagnosed(model: Any, table: Table, rows: NDArray[Any], plan: Plan) -> list
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return diagnose(model, *some(rows), **held)
-    except (ValueError, ArithmeticError, MemoryError, KeyboardInterrupt):
-        return []
+    except (TypeError, ValueError, ArithmeticError, MemoryError, KeyboardInterrupt):
+        return []  # a TypeError: an ensemble, which is no single network to be diagnosed
 
 
 def _judged(

@@ -271,7 +271,7 @@ def value_of(name: str, given: str | bool) -> Any:
     Raises
     ------
     ValueError
-        JSON in braces that is none, or commas with nothing between them.
+        An empty text, JSON in braces that is none, or commas with nothing between them.
 
     Examples
     --------
@@ -291,11 +291,13 @@ def value_of(name: str, given: str | bool) -> Any:
         except RecursionError:
             raise ValueError(f"{option(name)}: its brackets are nested too deeply") from None
     if "," in text:
-        parts = [part for part in text.split(",") if part.strip()]
-        if not parts:
-            raise ValueError(f"{option(name)}: there is nothing between the commas")
+        parts = text.removesuffix(",").split(",")  # "64," is one of several, as in Python
+        if not all(part.strip() for part in parts):
+            raise ValueError(f"{option(name)}: there is nothing between two commas: {text}")
         return tuple(value_of(name, part) for part in parts)
-    if text.lower() in ("none", "null", ""):
+    if not text:
+        raise ValueError(f"{option(name)} is empty; give a value, or leave the option out")
+    if text.lower() in ("none", "null"):
         return () if name == "hidden_layer_sizes" else None
     if text.lower() in ("true", "false"):
         return text.lower() == "true"

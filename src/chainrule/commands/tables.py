@@ -263,6 +263,8 @@ def evaluate(
         from chainrule.commands import judging, predicting
 
         if report is not None:
+            if report.suffix.lower() not in (".html", ".htm", ""):  # none: such as /dev/stdout
+                raise ValueError(f"--report: {report} must end in .html")
             check_new([report], force, "--report")
         stored = predicting.open_model(model)
         judged = judging.evaluate_file(

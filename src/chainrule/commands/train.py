@@ -236,6 +236,7 @@ def train(
         with busy(f"reading {data}", quiet):
             from chainrule.commands import ensembles, jobs, preparing
             from chainrule.engine.compilation import CompilationError
+            from chainrule.files.container import ModelFileError
             from chainrule.tables import reading as tables
 
             learnt = tables.learn(
@@ -285,6 +286,8 @@ def train(
             )
     except KeyboardInterrupt:
         fail("stopped before there was anything to keep", INTERRUPTED)
+    except ModelFileError as error:  # of --resume: it is damaged, or no state of a fit
+        fail(f"--resume: {one_line(error)}", BAD_INPUT)
     except (ValueError, MemoryError, CompilationError) as error:
         from chainrule.commands.values import of_options
 
