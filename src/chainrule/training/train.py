@@ -231,7 +231,7 @@ def begin(make: Callable[[str], Trained], asked: str, chosen: str) -> Trained:
     Raises
     ------
     CompilationError
-        A piece of the user's own cannot be compiled; or, where compiled code was asked for by
+        A component of the user's own cannot be compiled; or, where compiled code was asked for by
         name, Numba fails.
     """
     try:
