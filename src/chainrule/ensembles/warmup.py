@@ -35,7 +35,7 @@ def warm_up(
     ----------
     dtypes : sequence of dtype, default both
     components : sequence of Activation, Loss, Layer or Optimizer
-        Of your own, beside all of ours.
+        Components of your own, which are compiled in addition to the built-in ones.
     progress : callable (done, total) -> None, optional
         Called before each function and at the end.
 

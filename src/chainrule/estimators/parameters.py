@@ -110,7 +110,7 @@ NOT_WITH_LBFGS = {
 
 
 class Target(NamedTuple):
-    """How the output layer is made for the target at hand.
+    """How the output layer is made for a given target.
 
     Attributes
     ----------
