@@ -446,10 +446,10 @@ def test_a_fit_that_was_killed_goes_on(own, fitted, data, tmp_path, own_module):
 
 @pytest.mark.once
 def test_functions_inside_functions_say_so_to_pickle(own_module):
-    for piece in (own_module.make_bent(2.0), own_module.make_laplace(0.0)):
+    for component in (own_module.make_bent(2.0), own_module.make_laplace(0.0)):
         with pytest.raises((AttributeError, pickle.PicklingError), match="local object"):
-            pickle.dumps(piece._replace(made_by=()))
-        assert pickle.loads(pickle.dumps(piece)).made_by == piece.made_by
+            pickle.dumps(component._replace(made_by=()))
+        assert pickle.loads(pickle.dumps(component)).made_by == component.made_by
 
 
 @pytest.mark.once

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.pieces import slope
+from helpers.components import slope
 
 import chainrule
 

@@ -15,8 +15,8 @@ import pytest
 import chainrule
 
 SOURCE = Path(chainrule.__file__).parent
-# From the ground up: a room imports from itself and from rooms before it.
-ROOMS = (
+# From the lowest up: a subpackage imports from itself and from those before it.
+SUBPACKAGES = (
     "base",
     "equations",
     "engine",
@@ -31,11 +31,11 @@ ROOMS = (
     "exports",
     "commands",
 )
-# These stand on the first two rooms alone.
+# These stand on the first two subpackages alone.
 APART = ("monitoring", "tables")
 TOP = ("__init__", "__main__")
 
-# By their dotted names below `chainrule`; a room's `__init__` has the room's name.
+# By their dotted names below `chainrule`; the `__init__` of a subpackage has its name.
 MODULES = sorted(
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
     for path in SOURCE.rglob("*.py")
@@ -51,7 +51,7 @@ ESTIMATORS += ("TabularClassifier", "TabularRegressor")
 def imports(module):
     """{imported module of ours, or top-level name: whether only inside functions}."""
     path = SOURCE / module.replace(".", "/")
-    path = path / "__init__.py" if module in ROOMS else path.with_suffix(".py")
+    path = path / "__init__.py" if module in SUBPACKAGES else path.with_suffix(".py")
     found = {}
 
     def visit(node, lazy):
@@ -79,28 +79,33 @@ def ours(module):
     return {name for name in imports(module) if name in MODULES and name != module}
 
 
-def room(module):
-    """The room that a module is in."""
+def subpackage(module):
+    """The subpackage that a module is in."""
     return module.partition(".")[0]
 
 
-def test_every_module_is_in_a_room():
-    assert {room(module) for module in MODULES} == {*ROOMS, *TOP}
-    for module in (*TOP, *ROOMS):
+def test_every_module_is_in_a_subpackage():
+    assert {subpackage(module) for module in MODULES} == {*SUBPACKAGES, *TOP}
+    for module in (*TOP, *SUBPACKAGES):
         assert module in MODULES, f"{module} has no __init__.py"
 
 
 def test_imports_point_one_way():
     for module in set(MODULES) - set(TOP):
-        here = ROOMS.index(room(module))
-        allowed = (*ROOMS[:2], room(module)) if room(module) in APART else ROOMS[: here + 1]
+        here = SUBPACKAGES.index(subpackage(module))
+        allowed = (
+            (*SUBPACKAGES[:2], subpackage(module))
+            if subpackage(module) in APART
+            else SUBPACKAGES[: here + 1]
+        )
         for name in ours(module):
-            assert room(name) in allowed, f"{module} imports {name}"
+            assert subpackage(name) in allowed, f"{module} imports {name}"
         assert "chainrule" not in imports(module), f"{module} imports the package as a whole"
 
 
 def test_imports_form_no_circle():
-    # A room's __init__ is loaded before any module in it; what it imports from its room is public.
+    # The __init__ of a subpackage is loaded before any module in it, and what it imports from there
+    # is public.
     graph = {module: ours(module) for module in set(MODULES) - set(TOP)}
     assert set(TopologicalSorter(graph).static_order()) == set(graph)  # raises CycleError
 
@@ -108,12 +113,12 @@ def test_imports_form_no_circle():
 def test_only_the_engine_knows_numba():
     for module in MODULES:
         knows = {"numba", "llvmlite"} & set(imports(module))
-        assert not knows or room(module) == "engine", f"{module} imports {knows}"
+        assert not knows or subpackage(module) == "engine", f"{module} imports {knows}"
 
 
 def test_the_equations_need_numpy_alone():
     for module in MODULES:
-        if room(module) in ("base", "equations"):
+        if subpackage(module) in ("base", "equations"):
             eager = {name for name, lazy in imports(module).items() if not lazy}
             assert not eager & set(HEAVY), f"{module} imports {eager & set(HEAVY)}"
 
@@ -248,7 +253,7 @@ def test_what_a_component_is_is_said_by_its_entry():
     names = {name for table in tables for name in table}
     found = set()
     for module in MODULES:
-        if room(module) == "equations" or module in (*TOP, *ROOMS):
+        if subpackage(module) == "equations" or module in (*TOP, *SUBPACKAGES):
             continue
         path = (SOURCE / module.replace(".", "/")).with_suffix(".py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -56,7 +56,7 @@ def test_other_threads_compile_too():
 
 
 @pytest.mark.compiled
-def test_a_compilation_is_interrupted_after_the_piece(callback, monkeypatch):
+def test_a_compilation_is_interrupted_after_the_component(callback, monkeypatch):
     from chainrule.engine import compilation
 
     def square(z, a):

@@ -119,7 +119,7 @@ def test_ids_of_nineteen_digits_and_more(run):
 
 
 @pytest.mark.parametrize("rows", [10_000])
-def test_a_first_pass_over_many_pieces_sees_long_decimals_at_the_end(run, rows):
+def test_a_first_pass_over_many_blocks_sees_long_decimals_at_the_end(run, rows):
     ids = pa.array([Decimal(i % 3) for i in range(rows)] + [Decimal(10**25)], pa.decimal128(38, 0))
     pq.write_table(pa.table({"i": ids}), "t.parquet")
     assert read("t.parquet")["i"].iloc[-1] == str(10**25)

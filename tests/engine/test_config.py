@@ -124,10 +124,10 @@ def test_warm_up_compiles_all_that_training_asks_for(monkeypatch):
     assert all(callable(fn) for fn, *_ in ready)
 
 
-def test_warm_up_takes_pieces_of_ones_own(monkeypatch):
+def test_warm_up_takes_components_of_ones_own(monkeypatch):
     compiler = Compiler(monkeypatch)
     own = chainrule.ACTIVATIONS["relu"]._replace(name="own", f=lambda z, a: None)
-    chainrule.warm_up(["float32"], pieces=[own])
+    chainrule.warm_up(["float32"], components=[own])
     assert (own.f, "f", np.dtype("float32")) in compiler.asked
     assert {item[-1] for item in compiler.asked} == {np.dtype("float32")}
 

@@ -1,4 +1,4 @@
-"""The compiled engine: the same numbers as NumPy's, for any network and pieces of one's own."""
+"""The compiled engine: the same numbers as NumPy's, for any network and components of one's own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers.pieces import targets
+from helpers.components import targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -127,7 +127,7 @@ def test_ten_epochs_of_digits_agree(recipe, digits):
     assert costs[-1] < 0.5 * costs[0]
 
 
-# --- pieces of one's own -----------------------------------------------------------------------
+# --- components of one's own ---------------------------------------------------------------------
 
 SLOPE = 0.25
 
@@ -175,7 +175,7 @@ OWN_OPTIMIZER = Optimizer("decaying", decaying, 1, {"learning_rate": 0.01})
 
 @pytest.mark.compiled
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_own_pieces_compile_and_agree(dtype):
+def test_own_components_compile_and_agree(dtype):
     rng = np.random.default_rng(0)
     network = Network((3, 5, 4, 2), **OWN, dtype=dtype, seed=0)
     X, Y = rng.normal(size=(20, 3)), rng.normal(size=(20, 2))
@@ -267,7 +267,9 @@ def test_a_compiler_that_fails_is_an_error_only_where_it_was_asked_for(broken, m
     train(other, X, Y, epochs=2, engine="numpy", seed=0)
     with pytest.raises(chainrule.CompilationError, match=VERSIONS):
         train(network(), X, Y, epochs=2, engine="numba", seed=0)
-    with pytest.raises(chainrule.CompilationError, match=VERSIONS):  # it is not the piece's fault
+    with pytest.raises(
+        chainrule.CompilationError, match=VERSIONS
+    ):  # it is not the component's fault
         train(network(activation=scaled(2)), X, Y, epochs=2, engine="numba", seed=0)
     with pytest.raises(chainrule.CompilationError, match=VERSIONS):
         chainrule.warm_up([np.float32])

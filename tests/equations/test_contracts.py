@@ -1,4 +1,4 @@
-"""What every piece promises, checked over the tables: derivative, engines, shapes, extremes."""
+"""What every component promises, checked over the tables: derivative, engines, shapes, extremes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from helpers.pieces import (
+from helpers.components import (
     COUNTS,
     EVERY_LOSS,
     TOLERANCE,
@@ -332,7 +332,7 @@ def test_nan_passes_through(activation, engine, dtype):
 
 @pytest.mark.parametrize("table", [ACTIVATIONS, LOSSES, OPTIMIZERS, LAYERS])
 def test_tables_go_by_name(table):
-    assert all(name == piece.name for name, piece in table.items())
+    assert all(name == component.name for name, component in table.items())
 
 
 def test_tables_hold_what_was_asked_for():

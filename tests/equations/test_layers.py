@@ -6,8 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers.pieces import close, like, seeds, slope, unchanged
-from helpers.pieces import run as run_piece
+from helpers.components import close, like, seeds, slope, unchanged
+from helpers.components import run as run_component
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -33,7 +33,7 @@ RANDOM = {*dropout(0.5)[1:3], noise(1.0).forward}
 each_mode = pytest.mark.parametrize("t", [0, 7], ids=["predicting", "training"])
 
 
-def pieces_of(layer, rng, dtype, m=5, n_in=4, n_out=3, t=0):
+def components_of(layer, rng, dtype, m=5, n_in=4, n_out=3, t=0):
     """(W, b, s, a, delta) for a layer; it keeps its width unless it is affine."""
     n_out = n_out if layer is AFFINE else n_in
     shape_W, k = layer.shape(n_in, n_out)
@@ -59,9 +59,9 @@ def run(engine, role, fn, W, b, s, a, *rest, share=None):
     elif fn in BATCH_NORM:
         s = with_statistics(s, a.shape[1], share)
         if role != "forward":  # which finds the moments
-            s = run_piece(engine, "forward", BATCH_NORM[0], W, b, s, a, np.empty_like(a))[2]
+            s = run_component(engine, "forward", BATCH_NORM[0], W, b, s, a, np.empty_like(a))[2]
     before = s
-    after = run_piece(engine, role, fn, W, b, s, a, *rest)
+    after = run_component(engine, role, fn, W, b, s, a, *rest)
     after[2] = after[2][: len(constants)]
     if role != "forward":
         np.testing.assert_array_equal(after[2], before[: len(constants)])
@@ -88,10 +88,10 @@ def told(engine, statistics, s, share, a, *delta, cuts=()):
         for i, (first, last) in enumerate(itertools.pairwise([0, *cuts, len(a)])):
             of_block = np.concatenate([s[: len(s) - len(a)], share[first:last, 0]])
             rows = [x[first:last] for x in (a, *rest)]
-            *_, parts[i] = run_piece(
+            *_, parts[i] = run_component(
                 engine, collect, getattr(statistics, collect), of_block, *rows, parts[i]
             )
-        _, s = run_piece(engine, pool, getattr(statistics, pool), parts, s)
+        _, s = run_component(engine, pool, getattr(statistics, pool), parts, s)
     return s
 
 
@@ -108,7 +108,7 @@ def with_step(layer, n, t):
 @each_mode
 @pytest.mark.parametrize("share", [None, np.array([[0.4], [0.1], [0.2], [0.1], [0.2]])])
 def test_gradient_and_pullback_are_the_derivatives(layer, t, share, engine):
-    W, b, s, a, upstream = pieces_of(layer, np.random.default_rng(5), "float64", t=t)
+    W, b, s, a, upstream = components_of(layer, np.random.default_rng(5), "float64", t=t)
 
     def call(engine, role, *rest):
         return run(engine, role, getattr(layer, role), W, b, s, *rest, share=share)
@@ -133,7 +133,7 @@ def test_gradient_and_pullback_are_the_derivatives(layer, t, share, engine):
 @each_mode
 def test_single_precision_is_double_rounded(layer, t, engine):
     """Forward, pullback and gradient in float32 against the same in float64."""
-    double = pieces_of(layer, np.random.default_rng(6), "float32", t=t)
+    double = components_of(layer, np.random.default_rng(6), "float32", t=t)
     W, b, s, a, delta = (x.astype(np.float64) for x in double)
     for role, wide, narrow in (
         ("forward", (W, b, s, a, delta), double[:4] + double[4:]),
@@ -152,7 +152,7 @@ def test_single_precision_is_double_rounded(layer, t, engine):
 def test_engines_agree(layer, dtype, m, n_in, n_out, seed):
     rng = np.random.default_rng(seed)
     n_in = 4 if layer is STANDARDIZE else n_in
-    W, b, s, a, delta = pieces_of(layer, rng, dtype, m, n_in, n_out, t=seed % 3)
+    W, b, s, a, delta = components_of(layer, rng, dtype, m, n_in, n_out, t=seed % 3)
     for role, rest in (
         ("forward", (a, np.empty_like(delta))),
         ("pullback", (a, delta, np.empty_like(a))),
@@ -168,7 +168,7 @@ def test_engines_agree(layer, dtype, m, n_in, n_out, seed):
 @each_mode
 def test_dtype_shape_and_inputs_are_kept(layer, t, engine, dtype):
     """All of the result is written, nothing else is; batch_norm alone keeps averages, in s."""
-    W, b, s, a, delta = pieces_of(layer, np.random.default_rng(0), dtype, t=t)
+    W, b, s, a, delta = components_of(layer, np.random.default_rng(0), dtype, t=t)
     for role, rest, written in (
         ("forward", (a, delta * np.nan), 1),
         ("pullback", (a, delta, a * np.nan), 1),
@@ -190,7 +190,7 @@ def test_finite_at_extremes(layer, engine, dtype):
     for extreme in (np.zeros((3, 4)), np.full((3, 4), -1e4), np.eye(4)[:1], np.eye(4) * 1e4):
         a = extreme.astype(dtype)
         for t in (0, 7):
-            W, b, s, _, delta = pieces_of(
+            W, b, s, _, delta = components_of(
                 layer, np.random.default_rng(0), dtype, len(a), n_out=4, t=t
             )
             with np.errstate(under="ignore", over="raise", invalid="raise", divide="raise"):
@@ -393,7 +393,7 @@ def test_noise_has_its_deviation_and_leaves_predictions_alone(engine, dtype):
 
 def test_layer_norm_by_definition(engine, dtype):
     rng = np.random.default_rng(1)
-    W, b, s, a, _ = pieces_of(layer_norm(0.1), rng, dtype, m=6, n_in=5)
+    W, b, s, a, _ = components_of(layer_norm(0.1), rng, dtype, m=6, n_in=5)
     z = run(engine, "forward", layer_norm().forward, W, b, s, a, np.empty_like(a))[4]
     for row, got in zip(a.astype(np.float64), z, strict=True):
         expected = W[0] * (row - row.mean()) / np.sqrt(row.var() + 0.1) + b
@@ -403,7 +403,7 @@ def test_layer_norm_by_definition(engine, dtype):
 def test_batch_norm_by_definition(engine, dtype):
     rng = np.random.default_rng(1)
     layer = batch_norm(0.1, momentum=0.75)
-    W, b, s, a, _ = pieces_of(layer, rng, dtype, m=6, n_in=5, t=1)
+    W, b, s, a, _ = components_of(layer, rng, dtype, m=6, n_in=5, t=1)
     after = run(engine, "forward", layer.forward, W, b, s, a, np.empty_like(a))
     x = a.astype(np.float64)
     expected = W * (x - x.mean(0)) / np.sqrt(x.var(0) + 0.1) + b
@@ -419,7 +419,7 @@ def test_batch_norm_by_definition(engine, dtype):
 @given(twice=st.integers(0, 4), seed=seeds)
 def test_a_row_of_weight_two_is_that_row_twice(layer, twice, seed):
     """Forward, pullback and gradient, in a batch of five rows and in one of six."""
-    W, b, s, a, delta = pieces_of(layer, np.random.default_rng(seed), "float64", t=1)
+    W, b, s, a, delta = components_of(layer, np.random.default_rng(seed), "float64", t=1)
     if layer.name in ("dropout", "noise"):
         s[0] = 0  # each row has draws of its own
     weight = np.ones((5, 1))
@@ -475,14 +475,14 @@ def test_statistics_do_not_depend_on_how_rows_are_cut(m, cuts, weightless, far, 
 
 
 def test_batch_norm_of_one_row_is_its_shift(engine, dtype):
-    W, b, s, a, _ = pieces_of(batch_norm(), np.random.default_rng(1), dtype, m=1, t=1)
+    W, b, s, a, _ = components_of(batch_norm(), np.random.default_rng(1), dtype, m=1, t=1)
     after = run(engine, "forward", batch_norm().forward, W, b, s, a, np.empty_like(a))
     np.testing.assert_array_equal(after[4][0], b)
     assert np.isfinite(after[2]).all()
 
 
 def test_standardize_by_definition(engine, dtype):
-    W, b, s, a, _ = pieces_of(STANDARDIZE, np.random.default_rng(1), dtype)
+    W, b, s, a, _ = components_of(STANDARDIZE, np.random.default_rng(1), dtype)
     z = run(engine, "forward", STANDARDIZE.forward, W, b, s, a, np.empty_like(a))[4]
     assert close(z, (a - np.array([1.0, -2, 0.5, 3])) / [2.0, 0.25, 1, 7], dtype)
 

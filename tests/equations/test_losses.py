@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from helpers.pieces import (
+from helpers.components import (
     close,
     like,
     run,

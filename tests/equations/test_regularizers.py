@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.pieces import slope
+from helpers.components import slope
 
 from chainrule import DivergenceError, Network
 from chainrule.equations import regularizers

@@ -356,7 +356,7 @@ def test_given_starting_values_are_checked(name):
         classify(**{name: arrays}).fit(X, y)
 
 
-# Own pieces
+# Own components
 
 
 def _square(z, a):

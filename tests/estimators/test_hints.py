@@ -88,7 +88,7 @@ def test_a_pipeline_says_what_was_meant(given, meant):
 
 
 @pytest.mark.parametrize("function", [np.tanh, lambda z: z])
-def test_a_bare_function_is_told_how_to_become_a_piece(function):
+def test_a_bare_function_is_told_how_to_become_a_component(function):
     told = r"a bare function.*chainrule\.Activation\('mine', f, pullback\)"
     for given in (function, [function]):
         with pytest.raises(TypeError, match=told):
@@ -115,7 +115,7 @@ def test_find_learning_rate_of_an_estimator():
         find_learning_rate([2, 1], X, Y)
 
 
-def test_pieces_print_their_names():
+def test_components_print_their_names():
     assert repr(ACTIVATIONS["relu"]) == "Activation('relu')"
     assert repr(losses.huber(0.5)) == "Loss('huber', made by huber(0.5))"
     assert repr(AFFINE) == "Layer('affine')"

@@ -1,4 +1,4 @@
-"""Values in model files: what is written is read again, and every piece of ours can be."""
+"""Values in model files: what is written is read again, and every component of ours can be."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def test_there_and_back(value):
     assert same(there_and_back(value), value)
 
 
-PIECES = [(kind, name) for kind, table in TABLES.items() for name in table]
+COMPONENTS = [(kind, name) for kind, table in TABLES.items() for name in table]
 
 
-@pytest.mark.parametrize(("kind", "name"), PIECES)
-def test_every_piece_by_name_is_itself(kind, name):
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS)
+def test_every_component_by_name_is_itself(kind, name):
     assert there_and_back(TABLES[kind][name]) is TABLES[kind][name]
 
 
@@ -75,7 +75,7 @@ def test_every_piece_by_name_is_itself(kind, name):
         (layers, "layer", layers.Layer),
     ],
 )
-def test_every_function_that_makes_a_piece_is_known(module, kind, result):
+def test_every_function_that_makes_a_component_is_known(module, kind, result):
     """Whoever adds one adds it to the table of the files as well."""
     makers = {
         function
@@ -92,7 +92,7 @@ def test_every_function_that_makes_a_piece_is_known(module, kind, result):
 
 
 @pytest.mark.parametrize(
-    "piece",
+    "component",
     [
         losses.focal(1.0),
         losses.binary_focal(3.0),
@@ -106,13 +106,13 @@ def test_every_function_that_makes_a_piece_is_known(module, kind, result):
         layers.layer_norm(1e-3),
         layers.batch_norm(1e-3, 0.5),
     ],
-    ids=lambda piece: piece.name,
+    ids=lambda component: component.name,
 )
-def test_pieces_that_are_made_are_made_alike(piece):
-    found = there_and_back(piece)
-    assert type(found) is type(piece)
-    assert found.made_by[0] is piece.made_by[0]
-    assert same(found.made_by[1:], piece.made_by[1:])
+def test_components_that_are_made_are_made_alike(component):
+    found = there_and_back(component)
+    assert type(found) is type(component)
+    assert found.made_by[0] is component.made_by[0]
+    assert same(found.made_by[1:], component.made_by[1:])
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ OLDEST = {
     "test_displays": ["test_curves_are_the_history"],
     "test_docs": ["test_links_lead_to_files_headings_and_functions_that_exist"],
     "test_encoding": ["test_there_and_back"],
-    "test_engine": ["test_own_pieces_compile_and_agree"],
+    "test_engine": ["test_own_components_compile_and_agree"],
     "test_estimator_bad_input": ["test_adaptive_goes_with_sgd_alone"],
     "test_estimator_continuing": ["test_partial_fit_learns_from_blocks"],
     "test_estimator_features": ["test_adamw_is_adam_with_decay"],

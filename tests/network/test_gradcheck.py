@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.pieces import targets
+from helpers.components import targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -180,7 +180,7 @@ def test_a_gradient_that_is_a_multiple_is_found(monkeypatch):
     assert result.analytic == pytest.approx(3 * result.numeric)
 
 
-# --- pieces of one's own ---------------------------------------------------------------------
+# --- components of one's own ---------------------------------------------------------------------
 
 
 def cube(z, a):

@@ -187,7 +187,7 @@ MADE = {
     [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network)), Network.copy],
     ids=["deepcopy", "pickle", "copy"],
 )
-def test_clones_have_the_numbers_that_pieces_were_made_with(made, clone):
+def test_clones_have_the_numbers_that_components_were_made_with(made, clone):
     """Their predictions, and what a step does that sees dropout, noise and the loss."""
     network = Network(**{"sizes": (3, 5, 4), "activation": "tanh", "seed": 0} | MADE[made])
     rng = np.random.default_rng(0)
@@ -223,7 +223,7 @@ def test_start_from_given_values():
         assert network.theta.any()
 
 
-# --- pieces of one's own that carry a name of ours ---------------------------------------------
+# --- components of one's own that carry a name of ours -----------------------------------------
 
 
 def test_own_softmax_is_not_taken_for_ours():
@@ -289,7 +289,7 @@ def test_network_refuses(arguments, message):
         Network(**{"sizes": (3, 4, 2)} | arguments)
 
 
-def test_a_piece_of_the_wrong_kind_is_a_type_error():
+def test_a_component_of_the_wrong_kind_is_a_type_error():
     with pytest.raises(TypeError, match="activation is a bare function"):
         Network((3, 4, 2), activation=[np.tanh])
     with pytest.raises(TypeError, match="loss must be a name or Loss"):

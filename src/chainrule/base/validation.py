@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from chainrule.base.types import Array
 
-Piece = TypeVar("Piece")
-# What other libraries and books call our pieces, written as _plain writes it; the first that is
+Component = TypeVar("Component")
+# What other libraries and books call our components, written as _plain writes it; the first that is
 # known counts.
 OTHER_NAMES = {
     "sigmoid": ("logistic",),
@@ -115,7 +115,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def how_to_make(kind: type) -> str:
-    """What to write where a bare function was given instead of a piece."""
+    """What to write where a bare function was given instead of a component."""
     if kind.__name__ == "Activation":
         return (
             "give a name, or chainrule.Activation('mine', f, pullback), where f(z, a) writes the "
@@ -124,15 +124,15 @@ def how_to_make(kind: type) -> str:
     return f"give a name, or chainrule.{kind.__name__}(...), whose help says what it is made of"
 
 
-def look_up(what: str, given: str | Piece, table: Mapping[str, Piece]) -> Piece:
-    """The piece of that name, or the very piece given.
+def look_up(what: str, given: str | Component, table: Mapping[str, Component]) -> Component:
+    """The component of that name, or the very component given.
 
     Raises
     ------
     ValueError
-        No piece of that name; the message suggests the nearest.
+        No component of that name; the message suggests the nearest.
     TypeError
-        Neither a name nor a piece of the table's type.
+        Neither a name nor a component of the table's type.
     """
     if isinstance(given, str):
         if given not in table:

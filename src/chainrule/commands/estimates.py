@@ -25,7 +25,7 @@ UNITLESS = set(NAMES) - {"rmse", "mae", "median_error", "bias"}
 
 
 class Estimate(NamedTuple):
-    """A metric on the rows at hand, and an interval of bootstrap percentiles around it.
+    """A metric on the given rows, and an interval of bootstrap percentiles around it.
 
     Attributes
     ----------

@@ -427,11 +427,11 @@ def _fit(
     last.callbacks = [] if keep is None else [keep]
     if on_epoch is not None:
 
-        def tell(estimator: Any, record: Mapping[str, Any]) -> None:
+        def record_epoch(estimator: Any, record: Mapping[str, Any]) -> None:
             of = f"{part}, {record['part']} networks" if "part" in record else part
             on_epoch(of, record.get("epochs") or estimator.max_iter, record)
 
-        last.callbacks.append(tell)
+        last.callbacks.append(record_epoch)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(table.X.iloc[rows], table.y[rows])

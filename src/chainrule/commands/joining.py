@@ -46,7 +46,7 @@ def join(networks: Sequence[Network], whole: Network) -> None:
 
 
 class Together:
-    """Trains networks beside each other, a thread each, and tells of epochs that all have run.
+    """Trains networks in parallel, a thread each, and reports epochs that all have finished.
 
     Parameters
     ----------

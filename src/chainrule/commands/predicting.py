@@ -190,7 +190,7 @@ class Counts:
                 self.unseen.setdefault(name, Counter()).update(counts)
 
     def notices(self, model: Any) -> list[str]:
-        """What is to be said of levels that training did not have and of cells taken for missing.
+        """Notes on levels that training did not have and on cells read as missing.
 
         It is a sentence for each column.
 

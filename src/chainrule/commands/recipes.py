@@ -79,7 +79,7 @@ def _pixels_and_labels() -> tuple[Numbers, Labels]:
     """(1797, 64) pixels and (1797,) labels.
 
     The file lies inside scikit-learn; importing scikit-learn to read it takes ten times as long
-    as the training. Where a release keeps it elsewhere, `load_digits` is asked.
+    as the training. Where a release keeps it elsewhere, `load_digits` is called.
     """
     package = find_spec("sklearn")
     if package is not None and package.origin is not None:

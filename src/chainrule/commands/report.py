@@ -48,7 +48,7 @@ def last_line(result: Result) -> str:
 
 
 def print_report(results: list[Result], pictures: list[Path], seconds: float) -> None:
-    """All that is said after the training."""
+    """Print the report after the training."""
     from rich.console import Console
     from rich.table import Table
 
@@ -71,7 +71,7 @@ def print_report(results: list[Result], pictures: list[Path], seconds: float) ->
             _say(console, line)
         for line in (*_about_no_answer(result), *_about_the_cause(result)):
             _say(console, line, "yellow")
-        for finding in result.findings:  # the options that help are said with the cause
+        for finding in result.findings:  # each names the options that help
             _say(console, f"Found {finding.code}: {finding.message}", "yellow")
         if result.recipe.name == "article" and result.recipe.hidden:
             _say(console, NO_HIDDEN_LAYER)

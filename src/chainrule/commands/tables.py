@@ -220,7 +220,7 @@ def predict(
 
 
 def _show_rows(counts: Counts) -> None:
-    """Tell, in one line of a terminal, how far it is; what is said later overwrites it."""
+    """Show progress in one line of a terminal, which later output overwrites."""
     print(f"{counts.rows:,} rows\r", end="", file=sys.stderr, flush=True)
 
 

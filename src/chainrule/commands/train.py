@@ -315,7 +315,7 @@ def train(
 def _keeper(
     out: Path, every: int | None, resume: Path | None, folds: int | None, force: bool
 ) -> Resume | None:
-    """What keeps the state of the training, if that is asked for."""
+    """The callback that stores the state of the training, if the options request it."""
     if every is None and resume is None:
         return None
     from chainrule.files.resuming import Resume

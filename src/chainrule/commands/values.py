@@ -1,4 +1,4 @@
-"""Which values a parameter of the model takes, and what is said of a wrong one.
+"""Which values a parameter of the model accepts, and the message for a wrong one.
 
 Messages name the option, or the key in the file of settings, that the user wrote.
 """

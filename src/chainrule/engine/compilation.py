@@ -2,10 +2,10 @@
 
 Numba is imported by the modules of this package alone.
 
-Every piece of a network (a layer's three functions, an activation and its pullback, a loss, an
+Every component of a network (a layer's three functions, an activation and its pullback, a loss, an
 optimiser's step) has a *role*, which fixes its signature. It is compiled once per dtype to a
 plain C function, and its address goes into a table; `descend`, compiled once per dtype, calls
-through these tables. So one compilation serves every depth and every combination of pieces, the
+through these tables. So one compilation serves every depth and every combination of components, the
 user's own included.
 
 Nothing is compiled, and Numba is not imported, before the first :func:`address` or
@@ -53,7 +53,7 @@ class CompilationError(TypeError):
 
 
 class ToolchainError(CompilationError):
-    """Numba fails here on functions of ours too: no piece of the user's own is at fault."""
+    """Numba fails here on functions of ours too: no component of the user's own is at fault."""
 
 
 # What the compiled code depends on beside the functions themselves.
@@ -103,7 +103,7 @@ def _explaining(fn: Any) -> Iterator[None]:
 
 
 def _compiles() -> bool:
-    """Whether a function of ours with most of what pieces are made of can be compiled."""
+    """Whether a function of ours with most of what components are made of can be compiled."""
     from chainrule.equations.activations import ACTIVATIONS
 
     try:

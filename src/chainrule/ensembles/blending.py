@@ -168,7 +168,7 @@ def best_temperature(probabilities: Array, Y: Array, weights: Array) -> float:
 
 @dataclass(frozen=True)
 class EnsemblePart:
-    """An ensemble of networks; `with_bins` says whether it takes piecewise-linear codes."""
+    """An ensemble of networks; `with_bins` says whether it reads piecewise-linear codes."""
 
     fitted: FittedEnsemble
     with_bins: bool

@@ -87,7 +87,7 @@ class InputLayout(NamedTuple):
 
 
 def encoded(inputs: Inputs, layout: InputLayout, dtype: DTypeLike = np.float32) -> Encoded:
-    """Rows and layout as the equations take them."""
+    """Rows and layout in the form that the equations use."""
     return Encoded(
         np.ascontiguousarray(inputs.dense, dtype),
         np.ascontiguousarray(inputs.bins, np.int32),

@@ -125,7 +125,7 @@ class Numbers(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """Buffers that each thread has of its own.
+    """Buffers of one thread.
 
     Attributes
     ----------
@@ -220,7 +220,7 @@ def train_steps(
     end: int,
     validates: int,
 ) -> None:
-    """Take steps of an epoch, and then maybe predict every row by members that never saw it.
+    """Run steps of an epoch; then, if asked, predict each row by members not trained on it.
 
     Parameters
     ----------
@@ -230,11 +230,11 @@ def train_steps(
     plan : Plan
     x : Encoded
     data : Data
-        `outside` is changed if it is asked for.
+        `outside` is written if `validates` is 1.
     schedule : Schedule
     numbers : Numbers
     worker : Worker
-        Of each thread its own.
+        The buffers of this thread; no other thread uses them.
     queue : int64
         The work queue, for `vecmath.claim`.
     before : int
@@ -250,31 +250,32 @@ def train_steps(
     calls = calls_of(components, state.theta)
     net = views_of(state.theta, state, plan)
     n_blocks, n_chunks, phase = len(plan.blocks) - 1, len(plan.chunks) - 1, 0
-    mine = my_chunks = 0  # what this thread did last, a bit for each
+    # The blocks and chunks that this thread processed last, a bit for each.
+    last_blocks = last_chunks = 0
     k = first
     while k < end:
-        # Members that share nothing need not wait for each other: each takes all steps at once.
-        last = k + 1 if plan.shares else end
+        # Members that share nothing need not wait for each other: each runs all its steps at once.
+        stop = k + 1 if plan.shares else end
         done = 0
-        i = claim(queue, phase, n_blocks, -1, mine)
+        i = claim(queue, phase, n_blocks, -1, last_blocks)
         while i < n_blocks:
-            for step in range(k, last):
+            for step in range(k, stop):
                 propagate(calls, net, plan, x, data, schedule, numbers, worker, before, step, i)
                 if not plan.shares:
                     update(state, plan, schedule, numbers, before + step, i)
             done |= 1 << i
-            i = claim(queue, phase, n_blocks, i, mine)
-        mine, done = done, 0
+            i = claim(queue, phase, n_blocks, i, last_blocks)
+        last_blocks, done = done, 0
         phase += 1
         if plan.shares:
-            i = claim(queue, phase, n_chunks, -1, my_chunks)
+            i = claim(queue, phase, n_chunks, -1, last_chunks)
             while i < n_chunks:
                 update(state, plan, schedule, numbers, before + k, i)
                 done |= 1 << i
-                i = claim(queue, phase, n_chunks, i, my_chunks)
-            my_chunks = done
+                i = claim(queue, phase, n_chunks, i, last_chunks)
+            last_chunks = done
             phase += 1
-        k = last
+        k = stop
     if validates:
         net = views_of(state.average, state, plan)
         folds = len(data.fold_starts) - 1
@@ -344,9 +345,9 @@ def propagate(
     k: int,
     block: int,
 ) -> None:
-    """Take the rows of a block of members forward and backward, up to the gradient.
+    """Run the rows of a block of members forward and backward, up to the gradient.
 
-    Layers that the members share take the rows of all of them in one matrix product.
+    Layers that the members share process the rows of all of them in one matrix product.
     """
     first, end = plan.blocks[block], plan.blocks[block + 1]
     L = len(plan.widths) - 1

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from chainrule.base.types import Array, Index
-from chainrule.base.validation import suggest
 from chainrule.engine import compilation, threads
-from chainrule.engine.config import ENGINES, get_config, threads_asked
+from chainrule.engine.config import threads_asked
 from chainrule.ensembles import kernel
 from chainrule.ensembles.inputs import InputLayout
 from chainrule.ensembles.kernel import Components, Data, Numbers, Schedule, State, Worker
@@ -30,6 +29,7 @@ from chainrule.equations.columns import Encoded
 from chainrule.equations.losses import FUSED, LOSSES
 from chainrule.equations.vecmath import ABORTED, ALONE, QUEUE
 from chainrule.training.divergence import DivergenceError
+from chainrule.training.train import decided_engine
 
 DTYPE = np.dtype(np.float32)  # that ensembles train in
 LOOK = 0.2  # seconds between looks for Ctrl-C
@@ -331,14 +331,8 @@ def choose_engine(
     asked: str, layout: InputLayout, settings: EnsembleSettings, outputs: int, n: int
 ) -> str:
     """Which engine trains: the one asked for, or by the amount of work, from shapes alone."""
-    if asked not in ENGINES:
-        raise ValueError(f"unknown engine {asked!r}; {suggest(str(asked), ENGINES)}")
-    if asked == "auto":
-        asked = get_config()["engine"]
-    if asked != "auto":
-        return asked
-    if not compilation.can_compile() or compilation.has_failed():
-        return "numpy"
+    if engine := decided_engine(asked):
+        return engine
     steps = max(1, round(n / settings.batch))
     inner = sum(
         a * b for a, b in zip(settings.hidden, (*settings.hidden[1:], outputs), strict=True)

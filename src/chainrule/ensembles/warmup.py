@@ -24,7 +24,7 @@ from chainrule.training.arguments import ARGUMENTS
 def warm_up(
     dtypes: Sequence[DTypeLike] = (np.float32, np.float64),
     *,
-    pieces: Sequence[Any] = (),
+    components: Sequence[Any] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Compile whatever a network or an ensemble may consist of, so that no training waits for it.
@@ -34,8 +34,8 @@ def warm_up(
     Parameters
     ----------
     dtypes : sequence of dtype, default both
-    pieces : sequence of Activation, Loss, Layer or Optimizer
-        Of your own, beside all of ours.
+    components : sequence of Activation, Loss, Layer or Optimizer
+        Components of your own, which are compiled in addition to the built-in ones.
     progress : callable (done, total) -> None, optional
         Called before each function and at the end.
 
@@ -47,16 +47,16 @@ def warm_up(
     Raises
     ------
     CompilationError
-        A piece of your own cannot be compiled.
+        A component of your own cannot be compiled.
     """
     tables = (ACTIVATIONS, LOSSES, FUSED, LAYERS, OPTIMIZERS)
     wanted: dict[tuple[Any, str], None] = {}
-    every = [*(piece for table in tables for piece in table.values()), *pieces]
-    every += [piece.statistics for piece in every if getattr(piece, "statistics", None)]
-    for piece in every:
-        for field in piece._fields:
-            role = "f_pullback" if field == "pullback" and hasattr(piece, "f") else field
-            fn = getattr(piece, field)
+    every = [*(component for table in tables for component in table.values()), *components]
+    every += [component.statistics for component in every if getattr(component, "statistics", None)]
+    for component in every:
+        for field in component._fields:
+            role = "f_pullback" if field == "pullback" and hasattr(component, "f") else field
+            fn = getattr(component, field)
             if role in ROLES and fn is not None:
                 wanted[fn, role] = None
     for rule in RULES:

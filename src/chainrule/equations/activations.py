@@ -27,8 +27,8 @@ import numpy as np
 
 from chainrule.base.types import Array
 from chainrule.equations import expressions as ex
+from chainrule.equations.components import reduce_component, repr_of_component
 from chainrule.equations.expressions import Expression, Formula
-from chainrule.equations.pieces import reduce_piece, repr_of_piece
 from chainrule.equations.vecmath import (
     copy,
     divide_rows,
@@ -98,10 +98,10 @@ class Activation(NamedTuple):
     glorot: float = 6.0
 
     def __repr__(self) -> str:
-        return repr_of_piece(self)
+        return repr_of_component(self)
 
     def __reduce__(self) -> Any:
-        return reduce_piece(self)
+        return reduce_component(self)
 
     def __deepcopy__(self, memo: Any) -> Activation:
         return self  # nothing in it changes

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.base.types import Array
-from chainrule.equations.pieces import reduce_piece, repr_of_piece
+from chainrule.equations.components import reduce_component, repr_of_component
 
 
 class Initializer(NamedTuple):
@@ -36,10 +36,10 @@ class Initializer(NamedTuple):
     made_by: tuple[Any, ...] = ()
 
     def __repr__(self) -> str:
-        return repr_of_piece(self)
+        return repr_of_component(self)
 
     def __reduce__(self) -> Any:
-        return reduce_piece(self)
+        return reduce_component(self)
 
     def __deepcopy__(self, memo: Any) -> Initializer:
         return self  # nothing in it changes

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.base.types import Array
-from chainrule.equations.pieces import reduce_piece, repr_of_piece
+from chainrule.equations.components import reduce_component, repr_of_component
 from chainrule.equations.vecmath import (
     add_dot,
     add_scaled,
@@ -149,10 +149,10 @@ class Layer(NamedTuple):
     decay_factors: tuple[float, float] = (1.0, 0.0)
 
     def __repr__(self) -> str:
-        return repr_of_piece(self)
+        return repr_of_component(self)
 
     def __reduce__(self) -> Any:
-        return reduce_piece(self)
+        return reduce_component(self)
 
     def __deepcopy__(self, memo: Any) -> Layer:
         return self  # nothing in it changes

@@ -25,9 +25,9 @@ import numpy as np
 from chainrule.base.types import Array
 from chainrule.equations import expressions as ex
 from chainrule.equations.activations import ACTIVATIONS, Activation, ordered
+from chainrule.equations.components import reduce_component, repr_of_component
 from chainrule.equations.domains import ANY_NUMBER, Domain
 from chainrule.equations.expressions import Expression, Formula
-from chainrule.equations.pieces import reduce_piece, repr_of_piece
 from chainrule.equations.vecmath import (
     copy,
     exp,
@@ -101,10 +101,10 @@ class Loss(NamedTuple):
     metric: str = ""
 
     def __repr__(self) -> str:
-        return repr_of_piece(self)
+        return repr_of_component(self)
 
     def __reduce__(self) -> Any:
-        return reduce_piece(self)
+        return reduce_component(self)
 
     def __deepcopy__(self, memo: Any) -> Loss:
         return self  # nothing in it changes

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.base.types import Array
-from chainrule.equations.pieces import reduce_piece, repr_of_piece
+from chainrule.equations.components import reduce_component, repr_of_component
 from chainrule.equations.vecmath import add_scaled, step_by_moments
 
 
@@ -45,10 +45,10 @@ class Optimizer(NamedTuple):
     made_by: tuple[Any, ...] = ()
 
     def __repr__(self) -> str:
-        return repr_of_piece(self)
+        return repr_of_component(self)
 
     def __reduce__(self) -> Any:
-        return reduce_piece(self)
+        return reduce_component(self)
 
     def __deepcopy__(self, memo: Any) -> Optimizer:
         return self  # nothing in it changes

@@ -232,7 +232,7 @@ def one_cycle(peak_at: float = 0.3, start: float = 1 / 25, final: float = 1e-4) 
 
     Notes
     -----
-    Smith and Topin (2019), "Super-convergence". Theirs is piecewise linear; cosine pieces became
+    Smith and Topin (2019), "Super-convergence". Theirs is piecewise linear; cosine segments became
     the common form. `final` is relative to the peak, not to the start.
     """
     _number("peak_at", peak_at, 0, 1)

@@ -423,10 +423,10 @@ def announced_steps(queue: Any, k: int, steps: int) -> int:
 def claim(queue: Any, phase: int, n: int, done: int, preferred: int) -> int:
     """The next of a phase's n items after this thread has done one; n when all items are done.
 
-    Threads that run one piece of code share the items of each of its phases, and none goes on
+    Threads that run the same code share the items of each of its phases, and none goes on
     before the phase is over. A lone thread, as here, does them one after the other. The compiled
-    body deals them out to whoever comes, so that a thread that the system has suspended for a
-    moment holds nobody up unless it has an item in hand.
+    body gives them to whichever thread is free, so that a thread that the system has suspended for
+    a moment delays no other unless it is processing an item.
 
     Parameters
     ----------

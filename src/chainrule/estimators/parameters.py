@@ -1,4 +1,4 @@
-"""Parameters of the estimators: what values they take, and the pieces that they stand for.
+"""Parameters of the estimators: what values they take, and the components that they stand for.
 
 scikit-learn's words (``alpha``, ``solver``, ``learning_rate``) become those of the mathematics
 here.
@@ -110,7 +110,7 @@ NOT_WITH_LBFGS = {
 
 
 class Target(NamedTuple):
-    """How the output layer is made for the target at hand.
+    """How the output layer is made for a given target.
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ class Target(NamedTuple):
 
 
 class Parameters(BaseEstimator):
-    """From an estimator's parameters to the pieces of its network and its descent."""
+    """From an estimator's parameters to the components of its network and its descent."""
 
     def _validate_params(self) -> None:
         """scikit-learn's check, with a hint at what was probably meant."""

@@ -246,7 +246,7 @@ class TabularEnsemble(BaseEstimator):
                 engine=self.engine,
                 n_threads=self._n_threads(),
                 deadline=deadline,
-                callback=self._teller(name),
+                callback=self._epoch_callback(name),
             )
             parts[name] = EnsemblePart(fitted, with_bins)
             self.engine_ = fitted.engine
@@ -257,10 +257,10 @@ class TabularEnsemble(BaseEstimator):
                 break
         return parts
 
-    def _teller(self, part: str) -> Callable[[Mapping[str, Any]], bool]:
-        """What is called after each epoch: keeps the record, and tells the callbacks."""
+    def _epoch_callback(self, part: str) -> Callable[[Mapping[str, Any]], bool]:
+        """A function to call after each epoch: it keeps the record and runs the callbacks."""
 
-        def tell(record: Mapping[str, Any]) -> bool:
+        def after_epoch(record: Mapping[str, Any]) -> bool:
             kept = {"part": part, **record}
             self.history_.append(kept)
             if self.verbose:
@@ -271,7 +271,7 @@ class TabularEnsemble(BaseEstimator):
             stops = [callback(self, kept) for callback in self.callbacks or ()]
             return any(stop is True for stop in stops)
 
-        return tell
+        return after_epoch
 
     def _n_threads(self) -> int | None:
         if self.n_jobs is None or self.n_jobs > 0:

@@ -1,4 +1,4 @@
-"""What is wrong with a training, told from its numbers: `diagnose`."""
+"""Finds what is wrong with a training from its numbers: `diagnose`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def diagnose(
         What :func:`chainrule.train` returned, a list of records, or of losses by epoch. Default:
         the estimator's own.
     learning_rate : float, optional
-        Default: the estimator's. Of a network it is not known, and nothing is said of it without.
+        Default: the estimator's. A network has none; without it, the rate is not judged.
     optimizer : str or Optimizer, optional
         That the rate belongs to. Default: the estimator's; "sgd" for a network.
     batch_size : int, optional
@@ -81,11 +81,11 @@ def diagnose(
     "contradicting-labels", "label-noise", "duplicate-rows", "learning-rate-high",
     "learning-rate-low", "too-few-units", "underfitting", "overfitting".
 
-    At most 4000 rows are looked at. Whether a network fits its rows badly is told by a trial: a
+    At most 4000 rows are looked at. Whether a network fits its rows badly is found by a trial: a
     plain network of 32 units is trained for 600 steps on 70 % of the rows, and judged on the
     others; if these are read clearly better than the model reads the rows that it has learned
-    from, more was attainable. Whether the learning rate is at fault is told by 200 more steps, on
-    a copy, at this rate and others. The trials take a second or so.
+    from, more was attainable. Whether the learning rate is at fault is found by 200 more steps, on
+    a copy, at this rate and others. The trials last about a second.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """What the pictures share: colours, axes, and bars and lines by name.
 
 Colours are of middle lightness, so that they stand out on white and on black, differ in lightness
-among themselves, so that they can be told apart in grey, and are a pair that colour-blind people
+among themselves, so that they can be distinguished in grey, and are a pair that colour-blind people
 see. Text and axes have the colours of Matplotlib's current style.
 """
 

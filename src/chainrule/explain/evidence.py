@@ -1,4 +1,4 @@
-"""What a diagnosis is told from: numbers of a network on the rows that it has learned from.
+"""What a diagnosis is based on: numbers of a network on the rows that it has learned from.
 
 The network is the one that training sees: where an estimator standardises, so does its first layer.
 """

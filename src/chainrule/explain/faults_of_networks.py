@@ -27,8 +27,8 @@ FADED = 0.02  # of layer 1's, how much the last hidden layer still varies
 EXPLODED = 30.0  # times the output's error
 LOST = 0.05  # part of a class's rows that are taken for it
 SHUT = 0.05  # part of a class's rows on which its output is open
-FEWEST_ROWS = 10  # by which a unit may be said to be off, or an input to be constant
-FEW = 5  # rows of a class, of which nothing is said
+FEWEST_ROWS = 10  # fewer do not show that a unit is off or that an input is constant
+FEW = 5  # classes with fewer rows are not judged
 
 
 def rms(values: Array) -> float:

@@ -1,4 +1,4 @@
-"""Faults of the training: its steps, its width, its length, and what it has learned by heart."""
+"""Faults of the training: its steps, its width, its length, and overfitting."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def underfitting(seen: Evidence) -> Iterator[Finding]:
 
 
 def overfitting(seen: Evidence) -> Iterator[Finding]:
-    """Rows that are known by heart: others are read much worse."""
+    """Overfitting: rows held out are predicted much worse than those of the training."""
     what, held, n = _score_name(seen.task), float("nan"), 0
     if seen.validation is not None:
         held, n = _score_on(seen, seen.validation), len(seen.validation.inputs)

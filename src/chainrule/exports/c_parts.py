@@ -1,4 +1,4 @@
-"""Pieces of C that exported models are put together from."""
+"""Parts of C code that exported models are put together from."""
 
 # How operations of formulas are written; F stands for the suffix of functions of that type.
 WORDS = {name: f"{name}F({{}})" for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "erf")}

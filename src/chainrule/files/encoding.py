@@ -1,7 +1,7 @@
 """Values as a model file holds them: JSON that can be read, and arrays beside it.
 
 What JSON has is written as it is. All else is an object with one key that begins with "$", or an
-array that goes to the other member and is named. Pieces of ours, such as ``losses.huber(0.5)``,
+array that goes to the other member and is named. Components of ours, such as ``losses.huber(0.5)``,
 become their name and arguments and are made anew from a table: a file can name what we have and
 nothing else. Of some, a few numbers may be other than in the table; they are written beside the
 name.
@@ -19,12 +19,12 @@ import numpy as np
 
 from chainrule.base.types import Array
 from chainrule.equations import activations, initializers, layers, losses, optimizers, schedules
-from chainrule.equations.pieces import changes_of
+from chainrule.equations.components import changes_of
 from chainrule.files.container import ModelFileError
 from chainrule.monitoring.callbacks import Callback, EarlyStopping, ProgressBar
 from chainrule.training.distortions import ImageDistortion
 
-# By kind: pieces by name, and the functions that make others, by the name that is written.
+# By kind: components by name, and the functions that make others, by the name that is written.
 TABLES: dict[str, Mapping[str, Any]] = {
     "activation": activations.ACTIVATIONS,
     "loss": losses.LOSSES,
@@ -73,7 +73,7 @@ def encode(value: Any, where: str, arrays: dict[str, Array]) -> Any:
     ----------
     value :
         None, bool, numbers, str, lists, tuples, dicts, arrays, scikit-learn's RandomState, and
-        the pieces that a network and its training are made of.
+        the components that a network and its training are made of.
     where : str
         Its name, for arrays and errors.
     arrays : dict of str to array
@@ -105,7 +105,7 @@ def encode(value: Any, where: str, arrays: dict[str, Array]) -> Any:
         return {"$dict": pairs}
     if isinstance(value, np.random.RandomState):
         return _encode_generator(value, where, arrays)
-    return _encode_piece(value, where, arrays)
+    return _encode_component(value, where, arrays)
 
 
 def _encode_scalar(value: Any, where: str, arrays: dict[str, Array]) -> Any:
@@ -142,8 +142,8 @@ def _encode_generator(value: Any, where: str, arrays: dict[str, Array]) -> Any:
     return {"$random_state": [where, int(state["state"]["pos"]), *gauss]}
 
 
-def _encode_piece(value: Any, where: str, arrays: dict[str, Array]) -> Any:
-    """A piece of ours, by its name or by what it is made of."""
+def _encode_component(value: Any, where: str, arrays: dict[str, Array]) -> Any:
+    """A component of ours, by its name or by what it is made of."""
     if isinstance(value, Callback):
         name = type(value).__name__
         if MAKERS["callback"].get(name) is not type(value):
@@ -184,7 +184,7 @@ def _encode_piece(value: Any, where: str, arrays: dict[str, Array]) -> Any:
 
 
 def _made(value: Any, kind: str, name: str, where: str, arrays: dict[str, Array]) -> Any:
-    """A piece that a function of ours made, by that function's arguments and what was changed."""
+    """A component made by a function of ours: that function's arguments and what was changed."""
     changes: dict[str, Any] = {}
     if dataclasses.is_dataclass(value):
         fields = [field.name for field in dataclasses.fields(value) if field.init]
@@ -270,7 +270,7 @@ def decode(node: Any, arrays: dict[str, Array], depth: int = 0) -> Any:
         return np.dtype(kind).type(number)
     if tag == "$random_state":
         return _decode_generator(content, arrays)
-    return _decode_piece(tag[1:], node, arrays, depth)
+    return _decode_component(tag[1:], node, arrays, depth)
 
 
 def check_keys(keys: list[Any]) -> None:
@@ -324,15 +324,15 @@ def _decode_generator(content: Any, arrays: dict[str, Array]) -> Any:
     return made
 
 
-def _decode_piece(kind: str, node: dict[str, Any], arrays: dict[str, Array], depth: int) -> Any:
+def _decode_component(kind: str, node: dict[str, Any], arrays: dict[str, Array], depth: int) -> Any:
     name = node[f"${kind}"]
     if "changes" in node:
         plain = {key: value for key, value in node.items() if key != "changes"}
-        piece = _decode_piece(kind, plain, arrays, depth)
+        component = _decode_component(kind, plain, arrays, depth)
         changes = decode(node["changes"], arrays, depth + 1)
-        if not _changes_allowed(kind, piece, changes):
+        if not _changes_allowed(kind, component, changes):
             raise ModelFileError(f"the changes of the {kind} {name!r} are not what they should be")
-        return piece._replace(**changes)
+        return component._replace(**changes)
     if "arguments" not in node:
         if name not in TABLES.get(kind, {}):
             raise ModelFileError(f"this chainrule has no {kind} {name!r}")
@@ -344,12 +344,12 @@ def _decode_piece(kind: str, node: dict[str, Any], arrays: dict[str, Array], dep
     return make(**arguments) if isinstance(arguments, dict) else make(*arguments)
 
 
-def _changes_allowed(kind: str, piece: Any, changes: Any) -> bool:
-    """Whether changes of a piece are those that files hold: other numbers in some fields."""
+def _changes_allowed(kind: str, component: Any, changes: Any) -> bool:
+    """Whether changes of a component are those that files hold: other numbers in some fields."""
     if not isinstance(changes, dict) or not changes.keys() <= CHANGEABLE.get(kind, set()):
         return False
     for name, value in changes.items():
-        old = getattr(piece, name)
+        old = getattr(component, name)
         if isinstance(old, dict):
             alike = isinstance(value, dict) and list(value) == list(old)
             given = list(value.values()) if alike else []

@@ -218,11 +218,11 @@ class Resume(StateCallback):
         return self.resumed_from_, order
 
     def _compare(self, belongs: dict[str, Any], rates: Any) -> None:
-        told: dict[str, Any] = belongs["parameters"]
-        mine: dict[str, Any] = self._belongs["parameters"]
+        stored: dict[str, Any] = belongs["parameters"]
+        current: dict[str, Any] = self._belongs["parameters"]
         free = {*FREE, *(["max_iter"] if rates.schedule is None or rates.plateau else [])}
-        other = [name for name in mine if name not in free and told.get(name) != mine[name]]
-        if other or set(told) != set(mine):
+        other = [name for name in current if name not in free and stored.get(name) != current[name]]
+        if other or set(stored) != set(current):
             raise self._other(f"its fit has another {other[0] if other else 'set of parameters'}")
         if belongs["data"] != self._belongs["data"]:
             raise self._other("its fit has other data (X, y, weights or validation set)")

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class DerivativeError(ValueError):
-    """A piece of a network disagrees with its derivative or breaks its contract."""
+    """A component of a network disagrees with its derivative or breaks its contract."""
 
 
-# How to write what a piece is made of.
+# How to write what a component is made of.
 CALLS = {
     "f": "write it as f(z, a), which writes the activation of z into a",
     "pullback": "write it as pullback(z, a, delta), which multiplies delta by the derivative",
@@ -44,7 +44,7 @@ _checked: set[tuple[Any, ...]] = set()
 
 
 def _written(name: str, what: str, call: Callable[[], Any], out: Array, kept: list[Array]) -> None:
-    """Call a piece and see that it wrote `out`, all of it, and left the rest alone."""
+    """Call a component and see that it wrote `out`, all of it, and left the rest alone."""
     before = [array.copy() for array in kept]
     try:
         result: Any = call()

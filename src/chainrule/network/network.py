@@ -114,7 +114,7 @@ class Network:
         self.layers = [AFFINE, *(layers if layers is not None else [AFFINE] * self.L)]
         if len(self.layers) != self.L + 1:
             raise ValueError(f"layers has {len(self.layers) - 1} entries for {self.L} layers")
-        self._check_own_pieces()
+        self._check_own_components()
         _check_factors(self.layers)
         self.parameter_tables, n_parameters = self._lay_out()
         self._statistics_table = self._lay_out_statistics()
@@ -130,8 +130,8 @@ class Network:
         """Kind and width of each layer, l = 1 … L."""
         return zip(self.layers[1:], self.sizes[1:], strict=True)
 
-    def _check_own_pieces(self) -> None:
-        """Check the derivatives of pieces that are not ours, once each; tests check ours."""
+    def _check_own_components(self) -> None:
+        """Check the derivatives of components that are not ours, once each; tests check ours."""
         from chainrule.network.checking import check_activation, check_layer, check_loss
 
         for activation, n in zip(self.activations[1:], self.sizes[1:], strict=True):
@@ -487,9 +487,9 @@ class Network:
         )
 
 
-def _our_pair(piece: Any, tables: Iterable[Any], pair: tuple[Any, ...]) -> bool:
+def _our_pair(component: Any, tables: Iterable[Any], pair: tuple[Any, ...]) -> bool:
     """Whether a function and its derivative are ours and belong together."""
-    made = bool(piece.made_by) and piece.made_by[0].__module__.startswith("chainrule.")
+    made = bool(component.made_by) and component.made_by[0].__module__.startswith("chainrule.")
     return made or any(pair == known[1:3] for known in tables)
 
 

@@ -23,7 +23,7 @@ class CellError(ValueError):
     ----------
     column : str
     row : int
-        From 0, in the frame at hand.
+        From 0, in this frame.
     value : str
     """
 

@@ -246,7 +246,7 @@ class Csv:
             if len(table) and not ragged:
                 self._flush(blank, report)
         if ragged:
-            return self._piece_by_row(raw, line, report, columns, blank)
+            return self._split_by_row(raw, line, report, columns, blank)
         where: list[tuple[int, bytes]] = []
 
         def find(i: int) -> tuple[int, str]:
@@ -256,7 +256,7 @@ class Csv:
 
         return Chunk(table, find)
 
-    def _piece_by_row(
+    def _split_by_row(
         self, raw: bytes, line: int, report: Report, columns: list[str] | None, blank: list[Reject]
     ) -> Chunk:
         """The same, where some row is wrong."""

@@ -62,7 +62,7 @@ def findings(
     task : "classification", "regression" or None, default None
         None: see :func:`chainrule.tables.columns.task_of`.
     columns : list of Column or None, default None
-        What :func:`chainrule.tables.columns.kinds_of` gives; None: it is asked.
+        What :func:`chainrule.tables.columns.kinds_of` gives; None: it is called.
     marks : dict of str to collections.Counter, optional
         By column, the texts that were taken for missing when the table was read.
 

@@ -275,7 +275,7 @@ def unseen(levels: NDArray[Any], known: Collection[str]) -> Counter[str]:
 
 
 def unseen_in_words(column: str, counts: Counter[str], known: Collection[str], missing: str) -> str:
-    """What is to be said of a column's levels that training did not have.
+    """A message about levels of a column that training did not have.
 
     Parameters
     ----------

@@ -528,4 +528,4 @@ def raise_it(reject: Reject) -> None:
 
 
 def _ignore(reject: Reject) -> None:
-    """The second pass tells of it."""
+    """Do nothing; the second pass reports the row."""

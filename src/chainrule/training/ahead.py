@@ -33,7 +33,7 @@ compilation.compiled(kernel.descend, ARGUMENTS, dtype(sys.argv[1]))
 def compiling_descend(dtype: np.dtype[Any]) -> Iterator[None]:
     """Meanwhile another process compiles `kernel.descend` into the cache, if it is not there.
 
-    If that fails, nothing is lost: whoever needs it compiles it.
+    If that fails, nothing is lost: the code that needs it compiles it.
     """
     import subprocess
 

@@ -478,7 +478,8 @@ def _executable(
 def step_seconds(network: Network, m: int) -> float:
     """A rough estimate, from shapes alone, of the seconds that a step takes in NumPy.
 
-    Rather too low than too high on a core of today, so that nobody waits for a compiler in vain.
+    It is rather too low than too high on a core of today, so that no training waits for a
+    compilation that does not pay.
     """
     per_layer, per_number, per_flop = 10e-6, 0.5e-9, 1 / 80e9
     size = network.dtype.itemsize / 4

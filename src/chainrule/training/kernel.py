@@ -127,13 +127,13 @@ def descend(
     passes = 2 * len(plan.stages) - 3  # up through the stages, and back from the last
     clips = rules.clip_value > 0 or rules.clip_norm > 0
     phases = passes + 1 + 2 * int(clips) + int(rules.max_norm > 0)
-    my_blocks = my_chunks = 0  # what this thread did last, a bit for each
+    last_blocks = last_chunks = 0  # what this thread processed last, a bit for each
     k, end = first, announced_steps(queue, first, steps)
     while k < end:
         step = begin_step(schedule, data, worker, k, m, k == end - 1)
         phase = k * phases
         for number in range(passes):
-            my_blocks = propagate(
+            last_blocks = propagate(
                 net,
                 calls,
                 blocks,
@@ -147,10 +147,10 @@ def descend(
                 number,
                 queue,
                 phase,
-                my_blocks,
+                last_blocks,
             )
             phase += 1
-        my_chunks = update_parameters(
+        last_chunks = update_parameters(
             net,
             calls,
             blocks,
@@ -166,13 +166,13 @@ def descend(
             clips,
             queue,
             phase,
-            my_chunks,
+            last_chunks,
         )
         phase += 1
         if clips:
             clip(calls, state, rules, queue, phase)
             step_after_clipping(
-                calls, parts, plan, traits, worker, rules, step, queue, phase + 1, my_chunks
+                calls, parts, plan, traits, worker, rules, step, queue, phase + 1, last_chunks
             )
             phase += 2
         if rules.max_norm > 0:

@@ -88,8 +88,8 @@ class Plan(NamedTuple):
 
 def cut(n: int, most: int) -> list[int]:
     """0, …, n in at most `most` nearly equal steps, at least one."""
-    pieces = max(1, min(most, n))
-    return [n * i // pieces for i in range(pieces + 1)]
+    parts = max(1, min(most, n))
+    return [n * i // parts for i in range(parts + 1)]
 
 
 def make_plan(network: Network, m: int, slots: int, worth_cutting: bool) -> Plan:
@@ -150,8 +150,8 @@ def _parts(network: Network, tables: Index, slots: int, added: int) -> tuple[Ind
     owned = [0]
     for l, layer in enumerate(network.layers[1:], start=1):
         rows, columns = tables[0, l, 1:].tolist()
-        pieces = min(MOST_PARTS, rows * columns // LEAST_NUMBERS) if layer.by_input else 1
-        for first, last in itertools.pairwise(cut(rows, pieces)):
+        count = min(MOST_PARTS, rows * columns // LEAST_NUMBERS) if layer.by_input else 1
+        for first, last in itertools.pairwise(cut(rows, count)):
             bounds = cut(last - first, -(-(last - first) * columns // longest))
             finer = [(first + lo, first + hi) for lo, hi in itertools.pairwise(bounds)]
             for lo, hi in finer if by_slice else [(first, last)]:

@@ -197,6 +197,23 @@ class _Training(EpochLoop):
         return self.callback is not None and bool(self.callback(self.descent.network, epoch))
 
 
+def decided_engine(asked: str) -> str | None:
+    """The engine if the argument, the configuration or the installation decides it, else None.
+
+    Raises
+    ------
+    ValueError
+        `asked` is not the name of an engine.
+    """
+    if asked not in ENGINES:
+        raise ValueError(f"unknown engine {asked!r}; {suggest(str(asked), ENGINES)}")
+    if asked == "auto":
+        asked = get_config()["engine"]
+    if asked != "auto":
+        return asked
+    return None if compilation.can_compile() and not compilation.has_failed() else "numpy"
+
+
 def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> str:
     """Which engine runs: the one asked for, or by the amount of work.
 
@@ -207,14 +224,8 @@ def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> 
     n, m, epochs : int
         Rows, rows in a batch, epochs.
     """
-    if asked not in ENGINES:
-        raise ValueError(f"unknown engine {asked!r}; {suggest(str(asked), ENGINES)}")
-    if asked == "auto":
-        asked = get_config()["engine"]
-    if asked != "auto":
-        return asked
-    if not compilation.can_compile() or compilation.has_failed():
-        return "numpy"
+    if engine := decided_engine(asked):
+        return engine
     seconds = epochs * math.ceil(n / m) * step_seconds(network, m)
     return "numba" if seconds > WORTH_COMPILING else "numpy"
 
@@ -231,7 +242,7 @@ def begin(make: Callable[[str], Trained], asked: str, chosen: str) -> Trained:
     Raises
     ------
     CompilationError
-        A piece of the user's own cannot be compiled; or, where compiled code was asked for by
+        A component of the user's own cannot be compiled; or, where compiled code was asked for by
         name, Numba fails.
     """
     try:

@@ -12,21 +12,23 @@ from typing import Any
 import numpy as np
 
 
-def repr_of_piece(piece: Any) -> str:
+def repr_of_component(component: Any) -> str:
     """Its name, and who made it from what; the functions in it say nothing to a reader."""
-    kind = type(piece).__name__
-    if not piece.made_by or piece.made_by[0].__name__.startswith("_"):
-        return f"{kind}({piece.name!r})"
-    maker, *arguments = piece.made_by
-    return f"{kind}({piece.name!r}, made by {maker.__name__}({', '.join(map(repr, arguments))}))"
+    kind = type(component).__name__
+    if not component.made_by or component.made_by[0].__name__.startswith("_"):
+        return f"{kind}({component.name!r})"
+    maker, *arguments = component.made_by
+    return (
+        f"{kind}({component.name!r}, made by {maker.__name__}({', '.join(map(repr, arguments))}))"
+    )
 
 
-def reduce_piece(piece: Any) -> tuple[Any, tuple[Any, ...]]:
-    """What pickle needs of a piece: who made it, from what, and the changes; or else its parts."""
-    if not piece.made_by:
-        return type(piece), tuple(piece)
-    maker, *arguments = piece.made_by
-    changes = changes_of(piece, maker(*arguments))
+def reduce_component(component: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What pickle needs: the function that made it, its arguments, and changes; or all fields."""
+    if not component.made_by:
+        return type(component), tuple(component)
+    maker, *arguments = component.made_by
+    changes = changes_of(component, maker(*arguments))
     if changes:
         return changed, (maker, tuple(arguments), changes)
     return maker, tuple(arguments)
@@ -37,11 +39,11 @@ def changed(maker: Any, arguments: tuple[Any, ...], changes: dict[str, Any]) -> 
     return maker(*arguments)._replace(**changes)
 
 
-def changes_of(piece: Any, original: Any) -> dict[str, Any]:
-    """The fields of a piece whose values are not those of the original, and their values."""
+def changes_of(component: Any, original: Any) -> dict[str, Any]:
+    """The fields of a component whose values are not those of the original, and their values."""
     return {
         name: value
-        for name, value, old in zip(piece._fields, piece, original, strict=True)
+        for name, value, old in zip(component._fields, component, original, strict=True)
         if not _same(value, old)
     }
 

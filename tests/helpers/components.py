@@ -1,6 +1,6 @@
-"""What the contract tests share: running a piece in either engine, and what to compare with.
+"""What the contract tests share: running a component in either engine, and what to compare with.
 
-A piece is run compiled as the engine runs it, by its address, so that it is the very machine
+A component is run compiled as the engine runs it, by its address, so that it is the very machine
 code that trains.
 """
 
@@ -78,7 +78,7 @@ CALLS = {name.removeprefix("_call_"): fn for name, fn in globals().items() if na
 
 
 def run(engine, role, fn, *args):
-    """Call a piece in either engine; the arguments are copied, the copies returned."""
+    """Call a component in either engine; the arguments are copied, the copies returned."""
     copies = [np.array(arg, order="C") if isinstance(arg, np.ndarray) else arg for arg in args]
     if engine == "numpy":
         fn(*copies)
