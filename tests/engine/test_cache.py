@@ -265,7 +265,7 @@ import sys
 import numpy as np
 
 sys.path.insert(0, {tests!r})
-from helpers.pieces import like, run
+from helpers.components import like, run
 
 from chainrule.equations import layers
 from chainrule.equations.activations import ACTIVATIONS
