@@ -91,6 +91,14 @@ def test_export_says_what_to_do(trained):
     assert not (folder / "m.c").exists()
 
 
+def test_trace_says_that_it_takes_one_network(trained):
+    folder, _ = trained
+    code, out, err = call("trace", folder / "m.chainrule", folder / "p.csv")
+    assert (code, out) == (2, "")
+    assert "m.chainrule holds a TabularClassifier; trace takes a model of one network" in err
+    assert len(err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -89,6 +89,12 @@ def test_predictions_end_quietly_when_nobody_reads_on(where):
     assert done.stderr.startswith("chainrule: standard output cannot be written: No space left")
 
 
+def test_a_pipe_that_has_a_name_is_read_once(where):
+    done = shell(where, "predict m.chainrule <(sleep 0.2; cat t.csv)")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 81
+
+
 @pytest.mark.parametrize("target", ["device", "pipe", "link"])
 def test_outputs_that_are_no_files_are_not_replaced(target, where, tmp_path):
     before = os.stat("/dev/null")

@@ -351,6 +351,7 @@ def table_blocks(
     query: str | None,
 ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
     """(typed, as they came) blocks of a table that has the columns needed."""
+    from chainrule.tables.files import is_read_once
     from chainrule.tables.reading import blocks
 
     wanted = {**stored.needed, **more}
@@ -360,7 +361,7 @@ def table_blocks(
         if name in formats and formats[name].type != type:
             del formats[name]
     types: dict[str, str] = {name: type for name, type in wanted.items() if type is not None}
-    if source != "-":  # with a type for every column, the table is read once, not twice
+    if not is_read_once(source):  # with a type for every column, the table is read once, not twice
         head = blocks(source, rows=1, types="text", rejects=lambda reject: None, **where)
         names = list(next(head))
         head.close()  # type: ignore[attr-defined]

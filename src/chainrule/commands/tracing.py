@@ -67,7 +67,14 @@ def trace(
         X, y = judging.rows_with_target(
             stored, data, row, rows, target=target, table=table, query=query
         )
-        traced = tracing.trace(stored.estimator, X, y)
+        try:
+            traced = tracing.trace(stored.estimator, X, y)
+        except TypeError:
+            last = getattr(stored.estimator, "steps", [("", stored.estimator)])[-1][1]
+            raise ValueError(
+                f"{model} holds a {type(last).__name__}; trace takes a model of one network, such "
+                "as train makes with --model network"
+            ) from None
         if output is not None:
             with whole_file(output) as file:
                 file.write(written(traced, output).encode("utf-8", "replace"))

@@ -186,6 +186,11 @@ class Files:
             return self._keep(pipe, name, start)
 
 
+def is_read_once(source: Source) -> bool:
+    """Whether a source cannot be read a second time: standard input, or a pipe."""
+    return any(path is None or path.is_fifo() for _, path in _find(source))
+
+
 def _find(source: Source) -> list[tuple[str, Path | None]]:
     """(as written, where) of each file; (… , None) for standard input."""
     if not isinstance(source, str | os.PathLike):
