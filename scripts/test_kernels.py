@@ -1,7 +1,6 @@
-"""Run what promises equal bits with other kernels of OpenBLAS than those the processor gets.
+"""Run what promises equal bits, the tests marked `bits`, with six kinds of OpenBLAS's kernels.
 
-The tests are those marked `bits`; `make test` runs them with the processor's own kernels. Of names
-that OpenBLAS takes for the same kernels one is run. Arguments go to pytest.
+Of names that OpenBLAS takes for the same kernels one is run. Arguments go to pytest.
 """
 
 from __future__ import annotations
@@ -22,11 +21,9 @@ print(sorted({str(found.get("architecture")) for found in threadpool_info()}))
 """
 
 
-def run(arguments: list[str], kernels: str | None) -> subprocess.CompletedProcess[str]:
-    """Run Python with kernels of a name, or with those that OpenBLAS chooses by itself."""
-    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_CORETYPE"}
-    if kernels:
-        environment["OPENBLAS_CORETYPE"] = kernels
+def run(arguments: list[str], kernels: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with the kernels of a name."""
+    environment = os.environ | {"OPENBLAS_CORETYPE": kernels}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -48,9 +45,11 @@ def main() -> int:
     ]
     command = ["-m", "pytest", "-n", "0", "-q", "-m", "bits", *files, *sys.argv[1:]]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        taken = list(pool.map(lambda name: run(["-c", TAKEN], name).stdout, (None, *KERNELS)))
-        names = [name for i, name in enumerate(KERNELS, start=1) if taken.index(taken[i]) == i]
-        print(f"Kernels: {', '.join(names)}; the others are these or the processor's own.")
+        taken = list(pool.map(lambda name: run(["-c", TAKEN], name).stdout, KERNELS))
+        names = [name for i, name in enumerate(KERNELS) if taken.index(taken[i]) == i]
+        for name, kernels in zip(KERNELS, taken, strict=True):
+            if name not in names:
+                print(f"{name} is {KERNELS[taken.index(kernels)]} here.")
         failed = 0
         for name, done in zip(names, pool.map(lambda name: run(command, name), names), strict=True):
             print(f"Tests of equal bits, {name}:\n{done.stdout}", flush=True)
