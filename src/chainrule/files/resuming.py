@@ -236,8 +236,8 @@ class Resume(StateCallback):
             "interrupted",
         )
 
-    def _other(self, what: str) -> ValueError:
-        return ValueError(
+    def _other(self, what: str) -> ModelFileError:
+        return ModelFileError(
             f"{os.fspath(self.path)} belongs to another fit: {what}. Remove it, or give Resume "
             "another path, to start afresh"
         )
