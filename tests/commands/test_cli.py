@@ -327,8 +327,8 @@ def test_options_reach_the_run(run):
         (["--init", "he_norm"], "did you mean 'he_normal'"),
         (["--engine", "nunba"], "did you mean 'numba'"),
         (["--dtype", "float16"], "float32 or float64"),
-        (["--learning-rate", "-1"], "learning_rate"),
-        (["--learning-rate", "nan"], "learning_rate"),
+        (["--learning-rate", "-1"], "--learning-rate must be"),
+        (["--learning-rate", "nan"], "--learning-rate must be"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
