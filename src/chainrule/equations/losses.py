@@ -486,7 +486,7 @@ LOSSES = {
             squared_error,
             squared_error_delta,
             rescaled=located,
-            metric="half the squared error",
+            metric="½ squared error",
         ),
         Loss(
             "cross_entropy",
