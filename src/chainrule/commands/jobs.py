@@ -380,7 +380,7 @@ def train(
 def _diagnosed(model: Any, table: Table, rows: NDArray[Any], plan: Plan) -> list[Finding]:
     """What is found in the training; a diagnosis that cannot be made must not cost the model."""
     if not isinstance(model[-1], tuple(ESTIMATORS.values())):
-        return []  # of ensembles there is no diagnosis
+        return []  # an ensemble, which is no single network
     from chainrule.explain.diagnosing import diagnose
     from chainrule.explain.evidence import MOST_ROWS
 
@@ -396,8 +396,8 @@ def _diagnosed(model: Any, table: Table, rows: NDArray[Any], plan: Plan) -> list
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return diagnose(model, *some(rows), **held)
-    except (TypeError, ValueError, ArithmeticError, MemoryError, KeyboardInterrupt):
-        return []  # a TypeError: an ensemble, which is no single network to be diagnosed
+    except (ValueError, ArithmeticError, MemoryError, KeyboardInterrupt):
+        return []
 
 
 def _judged(
