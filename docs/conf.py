@@ -80,8 +80,8 @@ sphinx_gallery_conf = {
     "min_reported_time": 1,
     "download_all_examples": False,
 }
-# It warns of blanks in the whole path. Links hold what is below this folder alone, where no name has
-# one (or else the warning ends the build).
+# It warns of blanks in the whole path. Links hold what is below this folder alone; if a name there
+# has one, the warning ends the build.
 if not any(" " in each.name for each in (HERE / "gallery").iterdir()):
     logging.getLogger("sphinx.sphinx-gallery").addFilter(
         lambda record: not str(record.msg).startswith("Example file name(s) with spaces found")
