@@ -30,7 +30,7 @@ def test_the_wheel_holds_every_module_and_the_mark_of_types(unpacked: Path) -> N
     assert {path.relative_to(package) for path in package.rglob("*") if path.is_file()} == expected
     (metadata,) = unpacked.glob("*.dist-info")
     assert "Requires-Python: >=3.11" in (metadata / "METADATA").read_text()
-    assert "chainrule = chainrule.commands.cli:main" in (metadata / "entry_points.txt").read_text()
+    assert "chainrule = chainrule.__main__:main" in (metadata / "entry_points.txt").read_text()
 
 
 def test_the_wheel_runs_without_the_checkout(unpacked: Path) -> None:

@@ -2,10 +2,16 @@
 
 import sys
 
-if __name__ == "__main__":
-    try:
-        from chainrule.commands.cli import main
 
-        main()
-    except KeyboardInterrupt:  # while modules are still being loaded
+def main() -> None:
+    """Run the command line; Ctrl-C while its modules are being loaded ends it with 130."""
+    try:
+        from chainrule.commands import cli
+
+        cli.main()
+    except KeyboardInterrupt:
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -443,6 +443,23 @@ def test_ctrl_c_reports_what_was_learnt_and_ends_with_130(tmp_path):
     assert sorted(p.name for p in (tmp_path / "chainrule-digits").iterdir()) == PICTURES
 
 
+def test_ctrl_c_while_modules_are_loaded_ends_with_130_and_no_traceback():
+    script = (
+        "import sys\n"
+        "from chainrule.__main__ import main\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'chainrule.commands.cli':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_a_reader_that_leaves_early_causes_no_traceback(tmp_path):
     command, options = python("digits", "--epochs", "40", cwd=tmp_path)
     with subprocess.Popen(command, **options) as process:

@@ -43,7 +43,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; the entry point of ``chainrule``."""
+    """Run the command line."""
     postpone_imports()
     occupy_closed_descriptors()
     for stream in (sys.stdout, sys.stderr):
