@@ -9,9 +9,10 @@ import pytest
 from helpers.ensembles import SETTINGS, table
 
 from chainrule.ensembles.fitting import FittedEnsemble, fit_ensemble
-from chainrule.ensembles.gradcheck import gradcheck
-from chainrule.ensembles.inputs import unit_columns
-from chainrule.ensembles.loop import costs
+from chainrule.ensembles.gradcheck import _gathered, gradcheck, locate
+from chainrule.ensembles.inputs import encoded, unit_columns
+from chainrule.ensembles.loop import Loop, costs
+from chainrule.ensembles.parameters import arrange, starting_values
 from chainrule.training.divergence import DivergenceError
 
 
@@ -55,6 +56,66 @@ def test_a_wrong_gradient_is_found(monkeypatch):
     check = gradcheck(inputs, layout, y, None, folds, SETTINGS._replace(batch=12), loss="squared")
     assert not check
     assert (check.layer, check.kind, check.index[1]) == (0, "s", 3)
+
+
+def schedules(t, T, settings):
+    """Rate, dropout and decay of step t of T, from 0, by their definitions in the settings."""
+    warm, half = settings.warm_up * T, T / 2
+    rate = (t + 1) / (warm + 1) if t < warm else 0.5 * (1 + np.cos(np.pi * (t - warm) / (T - warm)))
+    late = 1.0 if t < half else 0.5 * (1 + np.cos(np.pi * (t - half) / half))
+    return settings.learning_rate * rate, settings.dropout * late, settings.decay * late
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("sharing", ["layers", "none"])
+def test_steps_are_those_of_adam_with_decoupled_decay_and_a_running_average(sharing):
+    inputs, layout, y, _, folds = table()
+    settings = SETTINGS._replace(
+        sharing=sharing, epochs=10, decay=0.3, ema=0.9, warm_up=0.1, dropout=0.0
+    )
+    arrangement = arrange(layout, settings, 1, 30)
+    rng = np.random.default_rng(0)
+    theta = starting_values(inputs, layout, settings, arrangement, rng, np.float64)
+    loop = Loop(
+        encoded(inputs, layout, np.float64),
+        y.astype(np.float64),
+        np.ones(120),
+        folds,
+        settings,
+        arrangement,
+        theta,
+        loss="squared",
+        seed=0,
+        key=1,
+        engine="numpy",
+    )
+    T = 40
+    assert loop.steps * settings.epochs == T
+    # By kind: factors on the rate and on the decay.
+    of_s = (1.0, 0.0) if sharing == "layers" else (0.6, 6.0)
+    factors = np.array(
+        [
+            of_s if kind == "s" else (0.1, 0.0) if kind == "b" else (n_in[l] ** -0.5, 1.0)
+            for n_in in [{1: layout.columns, 2: 8, 3: 6}]
+            for l, kind, _ in (locate(loop.plan, p) for p in range(len(theta)))
+        ]
+    )
+    m, v, average = np.zeros_like(theta), np.zeros_like(theta), theta.copy()
+    expected = theta.copy()
+    for t in range(T):
+        if t % loop.steps == 0:
+            loop.order(t // loop.steps)
+        loop.run(t // loop.steps, t % loop.steps, t % loop.steps + 1, False)
+        nabla = _gathered(loop.plan, loop.state.nabla, len(theta))
+        rate, _, decay = schedules(t, T, settings)
+        m = 0.9 * m + 0.1 * nabla
+        v = 0.95 * v + 0.05 * nabla**2
+        by = rate * factors[:, 0]
+        expected *= 1 - by * decay * factors[:, 1]
+        expected -= by * (m / (1 - 0.9 ** (t + 1))) / (np.sqrt(v / (1 - 0.95 ** (t + 1))) + 1e-8)
+        average = expected.copy() if t == 0 else 0.9 * average + 0.1 * expected
+        np.testing.assert_allclose(loop.state.theta, expected, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(loop.state.average, average, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.compiled
