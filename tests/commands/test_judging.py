@@ -69,6 +69,9 @@ def test_importance_is_by_how_much_more_is_erred():
         assert found[name].value == pytest.approx(size, rel=0.1)
         assert found[name].low < size < found[name].high
     assert found["c"] == (0, 0, 0)
+    noisy = truth + np.random.default_rng(0).normal(size=len(truth))  # errs without shuffling too
+    (unused,) = importances(Sum(), X, noisy, "c")
+    assert unused.increase == (0, 0, 0)
     again = {each.column: each.increase for each in importances(Sum(), X, truth, "cab", seed=3)}
     assert again == found
     assert importances(Sum(), X, truth, [f"x{j}" for j in range(201)]) == []

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from chainrule.ensembles.blending import (
+    RESAMPLES,
     bagged_weights,
     best_temperature,
     deal_folds,
@@ -83,6 +84,22 @@ def test_the_weights_of_few_rows_are_drawn_together_and_those_of_many_are_not():
     # 1 / 1 to 1 / 1.44 are the best weights of independent errors.
     assert found[0] == pytest.approx(1 / (1 + 1 / 1.44), abs=0.05)
     assert spread[2000] < spread[20]
+
+
+@pytest.mark.parametrize("loss", ["squared", "softmax"])
+def test_weights_of_resamples_are_those_of_rows_written_out_as_often_as_drawn(loss):
+    rng = np.random.default_rng(0)
+    n, K = 40, 3
+    Y = np.eye(K)[rng.integers(0, K, n)]
+    parts = [rng.dirichlet(np.ones(K), n) + 0.5 * Y for _ in range(3)]
+    weights = rng.uniform(0.5, 2, n)
+    found = bagged_weights(parts, Y, loss, weights, np.random.RandomState(7))
+    again = np.random.RandomState(7)
+    each = []
+    for _ in range(RESAMPLES):
+        rows = again.randint(n, size=n)
+        each.append(greedy_weights([p[rows] for p in parts], Y[rows], loss, weights[rows])[0])
+    np.testing.assert_allclose(found, np.mean(each, axis=0), atol=1e-12)
 
 
 @given(st.floats(0.5, 2), st.integers(0, 99))
