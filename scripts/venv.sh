@@ -100,7 +100,7 @@ pip_lock() {
     progress "$log" &
     watcher=$!
     result=0
-    "$venv/bin/python" -m pip --disable-pip-version-check --no-color install --progress-bar off --no-compile \
+    "$venv/bin/python" -m pip --disable-pip-version-check --no-color install --progress-bar off \
         --only-binary :all: -c "$lock" "$@" >"$log" 2>&1 || result=$?
     kill "$watcher" 2>/dev/null || :
     wait "$watcher" 2>/dev/null || :
