@@ -61,9 +61,9 @@ def _tried(seen: Evidence, network: Network, factors: tuple[float, ...]) -> dict
 def _too_high(seen: Evidence) -> Iterator[Finding]:
     """At smaller rates the cost falls, from where the network is or from a new start."""
     assert seen.rate is not None
-    starts = []
+    starts = []  # (network, in words, whether its cost must fall below what it is)
     if seen.finite:
-        starts.append((seen.network, "with it 200 more steps"))
+        starts.append((seen.network, "with it 200 more steps", True))
     new = seen.network.copy()
     again = Network(
         new.sizes,
@@ -74,13 +74,13 @@ def _too_high(seen: Evidence) -> Iterator[Finding]:
         dtype=new.dtype,
         seed=0,
     )
-    starts.append((again, "from a new start 200 steps with it"))
-    for network, how in starts:
+    starts.append((again, "from a new start 200 steps with it", False))
+    for network, how, is_trained in starts:
         before = network.cost(seen.X, seen.Y)
         tried = _tried(seen, network, (1.0, 0.1, 0.01, 0.001))
         best = min(tried, key=lambda rate: tried[rate])
         after = tried[seen.rate]
-        limit = before if how.startswith("with") else math.inf
+        limit = before if is_trained else math.inf
         if best < seen.rate and tried[best] < 0.7 * min(after, limit):
             seen.memory["rate"] = "high"
             yield Finding(
