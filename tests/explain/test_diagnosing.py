@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from types import SimpleNamespace
 
 import matplotlib
 
@@ -39,6 +40,7 @@ from chainrule import (
     train,
 )
 from chainrule.explain.diagnosing import CODES
+from chainrule.explain.faults_of_training import trivial_cost
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -278,6 +280,20 @@ def test_nothing_is_found_in_a_healthy_network(make):
     found = make()
     assert found == []
     assert str(found) == "nothing found"
+
+
+def test_the_cost_of_a_constant_output_is_that_of_the_mean_target():
+    rng = np.random.default_rng(0)
+    Y = one_hot(rng.integers(0, 3, 60), 3)
+    p = Y.mean(axis=0)
+    for loss, expected in (
+        ("squared_error", 0.5 * ((Y - p) ** 2).sum(axis=1).mean()),
+        ("cross_entropy", -(p * np.log(p)).sum()),
+        ("binary_cross_entropy", -(p * np.log(p) + (1 - p) * np.log(1 - p)).sum()),
+        ("focal", -((1 - p) ** 2 * p * np.log(p)).sum()),
+    ):
+        seen = SimpleNamespace(network=Network((2, 3), loss=loss, seed=0), Y=Y)
+        assert trivial_cost(seen) == pytest.approx(expected, rel=1e-12), loss
 
 
 @pytest.mark.parametrize("rows", [1, 3, 9])

@@ -290,17 +290,17 @@ def _task(seen: Viewed, y: Any, rows: NDArray[np.int64]) -> Task:
         if not isinstance(known, list) and np.ndim(y) < 2 and len(array) == len(rows):
             labels = np.searchsorted(known, array).astype(np.int64)
     elif last is None:
-        labels = _labels_of_rows(B, seen.network.loss.name)
+        labels = _labels_of_rows(B, seen.network.loss.target)
     count = 0 if labels is None else max(B.shape[1], 2)
     return Task(A, B, labels, count)
 
 
-def _labels_of_rows(Y: Array, loss: str) -> NDArray[np.int64] | None:
+def _labels_of_rows(Y: Array, target: str) -> NDArray[np.int64] | None:
     """Classes, if the targets are rows of 0 and 1 that stand for one class each."""
     if not np.isin(Y, (0, 1)).all():
         return None
     if Y.shape[1] == 1:
-        binary = loss.startswith("binary") and len(np.unique(Y)) == 2
+        binary = target == "labels" and len(np.unique(Y)) == 2
         labels: NDArray[np.int64] = Y[:, 0].astype(np.int64)
         return labels if binary else None
     if (Y.sum(axis=1) != 1).any():

@@ -22,17 +22,16 @@ GAP = 0.1  # between the scores in training and on rows held out
 
 
 def trivial_cost(seen: Evidence) -> float:
-    """Mean cost of the one output that suits all rows best, about; for comparison."""
-    network, Y = seen.network, seen.Y
-    mean = Y.mean(axis=0, keepdims=True).repeat(len(Y), axis=0).astype(network.dtype)
-    name = network.loss.name
-    if name == "cross_entropy":
-        p = np.clip(mean, 1e-12, 1)
-        return float(-(Y * np.log(p)).sum(axis=1).mean())
-    if name == "binary_cross_entropy":
-        p = np.clip(mean, 1e-12, 1 - 1e-12)
-        return float(-(Y * np.log(p) + (1 - Y) * np.log(1 - p)).sum(axis=1).mean())
-    return float(0.5 * ((Y - mean) ** 2).sum(axis=1).mean())
+    """Mean cost of the mean target as the output for all rows; for comparison."""
+    loss, dtype = seen.network.loss, seen.network.dtype
+    a = seen.Y.mean(axis=0, keepdims=True).repeat(len(seen.Y), axis=0).astype(np.float64)
+    z = a
+    if loss.target != "numbers":  # z of softmax and of the logistic function
+        p = np.clip(a, 1e-12, 1 - 1e-12)
+        z = np.log(p) if loss.target == "classes" else np.log(p / (1 - p))
+    costs = np.empty(len(seen.Y), dtype)
+    loss.cost(z.astype(dtype), a.astype(dtype), seen.Y.astype(dtype), costs)
+    return float(costs.mean())
 
 
 def learning_rate(seen: Evidence) -> Iterator[Finding]:
