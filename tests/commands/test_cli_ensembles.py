@@ -99,6 +99,25 @@ def test_trace_says_that_it_takes_one_network(trained):
     assert len(err.strip().splitlines()) == 1
 
 
+def test_the_texts_for_missing_values_are_kept_with_the_model(tmp_path):
+    rng = np.random.default_rng(0)
+    kind = rng.choice(["NA", "EU", "?"], 120)
+    y = np.where(kind == "NA", 5.0, 0.0) + rng.normal(size=120)
+    pd.DataFrame({"kind": kind, "x": rng.normal(size=120), "y": y}).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    code, _, err = call(
+        *("train", tmp_path / "t.csv", "--target", "y", "--missing", "?", "--model", "fast"),
+        *("--engine", "numpy", "-o", tmp_path / "m.chainrule", "-q"),
+    )
+    assert code == 0, err
+    model = chainrule.load(tmp_path / "m.chainrule")
+    given = pd.DataFrame({"kind": ["NA", "EU", "?", None], "x": 0.0})
+    american, european, *unknown = model.predict(given)
+    assert american > european + 3  # NA is a level
+    assert unknown[0] == unknown[1]  # and ? is none
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

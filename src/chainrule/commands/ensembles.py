@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chainrule.commands.jobs import class_weights
-from chainrule.commands.options import option, parameters
+from chainrule.commands.jobs import checked
+from chainrule.commands.options import option
 from chainrule.commands.preparing import Table
-from chainrule.commands.values import check_numbers, check_value
 from chainrule.estimators.tabular import tabular_pipeline
 from chainrule.estimators.tabular_classifier import TabularClassifier
 from chainrule.estimators.tabular_regressor import TabularRegressor
@@ -41,18 +40,13 @@ def make(
         raise ValueError(f"--model is network, tabular or fast, not {model!r}")
     classes = table.task == "classification"
     estimator = TabularClassifier if classes else TabularRegressor
-    chosen: dict[str, Any] = {}
-    for name, value in given.items():
-        called = written.get(name, option(name))
+    for name in given:
         if name not in TAKEN:
+            called = written.get(name, option(name))
             raise ValueError(f"{called} is a setting of a plain network; give --model network")
-        if table.task not in parameters()[name].tasks:
-            raise ValueError(f"{called} goes with {parameters()[name].tasks[0]}")
-        check_value(name, value, estimator._parameter_constraints[name], written.get(name))
-        chosen[name] = value
-    if isinstance(chosen.get("class_weight"), Mapping):
-        check_numbers("class_weight", chosen["class_weight"], written.get("class_weight"))
-        chosen["class_weight"] = class_weights(table, chosen["class_weight"], written)
+    chosen = checked(table, given, written, estimator)
     return tabular_pipeline(
-        estimator(PRESETS[model], random_state=seed, **chosen), kinds=table.kinds
+        estimator(PRESETS[model], random_state=seed, **chosen),
+        kinds=table.kinds,
+        missing_texts=table.missing_texts,
     )

@@ -181,18 +181,8 @@ def make(
     ValueError
         A parameter is wrong, or goes with the other task.
     """
-    given, written = dict(given), written or {}
-    for name, value in given.items():
-        tasks = parameters()[name].tasks
-        called = written.get(name, option(name))
-        if table.task not in tasks:
-            raise ValueError(f"{called} goes with {tasks[0]}; this is {table.task}")
-        known_values = ESTIMATORS[table.task]._parameter_constraints[name]
-        check_value(name, value, known_values, written.get(name))
-        if isinstance(value, Mapping):
-            check_numbers(name, value, written.get(name))
-    if isinstance(given.get("class_weight"), Mapping):
-        given["class_weight"] = class_weights(table, given["class_weight"], written)
+    written = written or {}
+    given = checked(table, given, written, ESTIMATORS[table.task])
     fewest = min(len(rows) for rows, _ in plan.parts)
     fraction = given.get("validation_fraction", 0.1)
     needed = max(2, len(np.unique(table.y)) if table.task == "classification" else 2)
@@ -239,6 +229,38 @@ def make(
                 "each (--no-early-stopping holds out none)"
             )
     return model
+
+
+def checked(
+    table: Table, given: Mapping[str, Any], written: Mapping[str, str], estimator: Any
+) -> dict[str, Any]:
+    """Parameters as an estimator takes them: class weights by labels, not by their texts.
+
+    Parameters
+    ----------
+    table : Table
+    given : dict of str to anything
+    written : dict of str to str
+        What the user wrote for a parameter, where that is no option.
+    estimator : class
+
+    Raises
+    ------
+    ValueError
+        A parameter is wrong, or goes with the other task.
+    """
+    given = dict(given)
+    for name, value in given.items():
+        tasks = parameters()[name].tasks
+        called = written.get(name, option(name))
+        if table.task not in tasks:
+            raise ValueError(f"{called} goes with {tasks[0]}; this is {table.task}")
+        check_value(name, value, estimator._parameter_constraints[name], written.get(name))
+        if isinstance(value, Mapping):
+            check_numbers(name, value, written.get(name))
+    if isinstance(given.get("class_weight"), Mapping):
+        given["class_weight"] = class_weights(table, given["class_weight"], written)
+    return given
 
 
 def class_weights(
@@ -451,7 +473,12 @@ def _with_baselines(model: Any, table: Table, rows: NDArray[Any]) -> dict[str, A
     """The model, and beside it a trivial and a linear one behind the same preprocessing."""
     steps = model.steps[:-1]
     if model.steps[-2][0] == "clean":  # the model encodes columns itself; these cannot
-        linear = tabular_pipeline(_linear(table), kinds=table.kinds, max_levels=table.max_levels)
+        linear = tabular_pipeline(
+            _linear(table),
+            kinds=table.kinds,
+            max_levels=table.max_levels,
+            missing_texts=table.missing_texts,
+        )
         steps = linear[:-1].fit(table.X.iloc[rows]).steps
     Z = Pipeline(steps).transform(table.X.iloc[rows])
     models = {"trivial": _trivial(table), "linear": _linear(table)}
