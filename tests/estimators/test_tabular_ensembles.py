@@ -117,6 +117,22 @@ def test_unseen_levels_and_holes_are_no_errors(classifier):
     np.testing.assert_allclose(chances.sum(axis=1), 1)
 
 
+@pytest.mark.parametrize("value", [1e308, 1e-320])
+def test_weights_that_cannot_be_summed_are_named(value):
+    X, y, z = table(40)
+    weight = np.ones(40)
+    weight[:] = 1e-323 if value < 1 else 1.0
+    weight[9] = value
+    size = "small" if value < 1 else "large"
+    if value > 1:
+        weight[10] = value
+    with pytest.raises(ValueError, match=rf"sample_weight is .* in row 9, .* too {size}"):
+        TabularRegressor(**QUICK).fit(X, z, sample_weight=weight)
+    of_class = dict.fromkeys(np.unique(y).tolist(), weight[9])
+    with pytest.raises(ValueError, match=rf"the weight of class and row is .* too {size}"):
+        TabularClassifier(**QUICK, class_weight=of_class).fit(X, y)
+
+
 def test_columns_have_the_names_and_the_order_of_training(classifier):
     X, _, _ = table(4)
     with pytest.raises(ValueError, match="same order"):

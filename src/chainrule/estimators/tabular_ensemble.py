@@ -44,6 +44,7 @@ from chainrule.ensembles.fitting import fit_ensemble
 from chainrule.ensembles.inputs import Inputs
 from chainrule.ensembles.one_row import one_row
 from chainrule.ensembles.settings import EnsembleSettings
+from chainrule.estimators.magnitudes import check_weights
 from chainrule.estimators.raw_columns import ColumnReader
 from chainrule.tables.cells import as_frame
 
@@ -350,8 +351,10 @@ class TabularEnsemble(BaseEstimator):
             weight = _check_sample_weight(sample_weight, like, dtype=np.float64)
             if np.any(weight < 0):
                 raise ValueError(f"sample_weight is negative in row {int(np.argmax(weight < 0))}")
+            check_weights("sample_weight", weight)
         weight = self._row_weights(y, weight)
-        if not weight.sum() > 0:
+        check_weights("the weight of class and row", weight)
+        if not weight.any():
             raise ValueError("the weights of the samples sum to 0: there is nothing to fit")
         return weight
 
