@@ -572,7 +572,7 @@ def test_ctrl_c_keeps_what_was_learnt(folder, tmp_path):
         "def loud(silent):\n"
         f"    log = pathlib.Path({str(log)!r})\n"
         "    yield lambda part, most, record: log.write_text('.' * record['epoch'])\n"
-        "train._progress = loud\n"
+        "train.progress = loud\n"
         "from chainrule.commands.cli import main\n"
         "sys.argv = ['chainrule', *sys.argv[1:]]\n"
         "main()\n"
