@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import chainrule
-from chainrule.commands import recipes
+from chainrule.commands import recipes, runs
 from chainrule.commands.cli import app
 from chainrule.commands.report import FREQUENCY, _times
 from chainrule.engine import compilation
@@ -54,13 +54,13 @@ def test_default_run_prints_the_articles_lines_and_draws(run, tmp_path):
     code, out, err = run("digits")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    result = recipes.Run(recipes.ARTICLE, recipes.load(), 0)()
+    result = runs.Run(recipes.ARTICLE, recipes.load(), 0)()
     for line, record in zip(lines[:20], result.epochs, strict=True):
         epoch, correct, accuracy = LINE.fullmatch(line).groups()
         assert (int(epoch), int(correct)) == (record.epoch, record.correct)
         assert float(accuracy) == round(record.correct / 360, 4)
     assert f"article, seed 0: {result.correct}/360  accuracy = {round(result.accuracy, 4)}" in lines
-    digit, said, times = recipes.most_confused(result.confusion)[0]
+    digit, said, times = runs.most_confused(result.confusion)[0]
     assert f"{digit} was taken for {said} {_times(times)}." in lines
     assert re.search(r"^Trained in \d+\.\d\d s; \d+\.\d s in all\.$", out, re.MULTILINE)
     assert "Pictures in chainrule-digits: samples.png, curves.png, confusion.png" in out
@@ -70,7 +70,7 @@ def test_default_run_prints_the_articles_lines_and_draws(run, tmp_path):
 def test_confusion_matrix_is_printed_whole(run):
     _, out, _ = run("digits", "--epochs", 2, "--seed", 3)
     rows = re.findall(r"^(\d) ((?: +[\d·]+){10}) +(\d+)/(\d+)\s*$", out, re.MULTILINE)
-    result = recipes.Run(recipes.ARTICLE._replace(epochs=2), recipes.load(), 3)()
+    result = runs.Run(recipes.ARTICLE._replace(epochs=2), recipes.load(), 3)()
     counts = [[int(cell.replace("·", "0")) for cell in row[1].split()] for row in rows]
     np.testing.assert_array_equal(counts, result.confusion)
     assert [int(row[2]) for row in rows] == result.confusion.diagonal().tolist()
@@ -109,7 +109,7 @@ def test_a_terminal_gets_a_bar_with_the_accuracy_and_colour(tmp_path):
     os.close(master)
     assert process.returncode == 0
     text = seen.decode()
-    last = recipes.Run(recipes.ARTICLE._replace(epochs=3), recipes.load(), 0)().epochs[-1]
+    last = runs.Run(recipes.ARTICLE._replace(epochs=3), recipes.load(), 0)().epochs[-1]
     assert f"3 of 3 epochs  accuracy {last.accuracy:.4f}" in text
     assert f"Epoch 2: {last.correct}/360" in text
     assert re.search(r"\x1b\[[\d;]*48;5;", text)  # a coloured background
@@ -130,7 +130,7 @@ def test_json_is_one_object_of_the_promised_form(run, tmp_path):
         "seconds",
         "pictures",
     }
-    result = recipes.Run(recipes.ARTICLE._replace(epochs=3), recipes.load(), 7)()
+    result = runs.Run(recipes.ARTICLE._replace(epochs=3), recipes.load(), 7)()
     assert (seen["recipe"], seen["seed"]) == ("article", 7)
     assert seen["parameters"]["sizes"] == [64, 100, 10]
     assert seen["parameters"]["count"] == 7510
@@ -248,7 +248,7 @@ def test_save_keeps_the_network(run, tmp_path):
     assert out.endswith("Network in kept/net.chainrule\n")
     network = chainrule.load(tmp_path / "kept" / "net.chainrule")
     data = recipes.load()
-    expected = recipes.Run(recipes.ARTICLE._replace(epochs=2), data, 0)().network
+    expected = runs.Run(recipes.ARTICLE._replace(epochs=2), data, 0)().network
     np.testing.assert_array_equal(network.predict(data.X_test), expected.predict(data.X_test))
 
 
@@ -475,8 +475,8 @@ def test_help_and_the_default_run_load_nothing_heavy():
         "from chainrule.commands.cli import app\n"
         "heavy = {'numpy', 'rich.progress', 'matplotlib', 'sklearn', 'numba', 'scipy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
-        "from chainrule.commands import recipes\n"
-        "recipes.Run(recipes.ARTICLE, recipes.load(), 0)()\n"
+        "from chainrule.commands import recipes, runs\n"
+        "runs.Run(recipes.ARTICLE, recipes.load(), 0)()\n"
         "heavy -= {'numpy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )

@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from chainrule import Network
-from chainrule.commands import joining, recipes
+from chainrule.commands import joining, recipes, runs
 from chainrule.commands.joining import join
 
 # Right answers out of 360 after the 20 epochs of the article's own code, per-sample loop and all,
@@ -35,7 +35,7 @@ def data():
 @pytest.fixture(scope="module")
 def article_runs(data):
     """Sixty runs of the article's recipe."""
-    return [recipes.Run(recipes.ARTICLE, data, seed)() for seed in range(60)]
+    return [runs.Run(recipes.ARTICLE, data, seed)() for seed in range(60)]
 
 
 def test_data_are_scikit_learns_split_and_standardised_as_there(data):
@@ -85,7 +85,7 @@ def test_article_recipe_is_the_articles():
 
 def test_closest_to_one_is_not_the_largest():
     outputs = [[0.0, 1.1, 3.0], [0.4, 0.0, 0.3], [0.0, 0.0, 0.0]]
-    np.testing.assert_array_equal(recipes.closest_to_one(outputs), [1, 0, 0])
+    np.testing.assert_array_equal(runs.closest_to_one(outputs), [1, 0, 0])
 
 
 def test_final_accuracies_are_distributed_as_the_articles(article_runs):
@@ -111,7 +111,7 @@ def test_final_accuracies_are_distributed_as_the_articles(article_runs):
 def test_the_distribution_tells_other_recipes_from_the_articles(data, changes, seeds):
     theirs = np.array(ARTICLES_OWN.split(), int)
     recipe = recipes.ARTICLE._replace(**changes)
-    others = [recipes.Run(recipe, data, seed)().correct for seed in range(60, 60 + seeds)]
+    others = [runs.Run(recipe, data, seed)().correct for seed in range(60, 60 + seeds)]
     assert ks_2samp(others, theirs).pvalue < 1e-3
 
 
@@ -135,12 +135,12 @@ def test_shut_outputs_are_shut_on_their_own_digit(article_runs, data):
 
 
 def test_an_output_that_is_shut_can_open_again(data):
-    run = recipes.Run(recipes.ARTICLE, data, 0)
+    run = runs.Run(recipes.ARTICLE, data, 0)
     shut = []
 
     def look(record):
         network = run.result.network
-        shut.append(recipes.shut_outputs(network, data.X_train, data.y_train))
+        shut.append(runs.shut_outputs(network, data.X_train, data.y_train))
 
     result = run(look)
     assert shut[3] == [7]
@@ -160,17 +160,17 @@ def test_rows_without_an_open_output_have_no_answer(article_runs, data):
     np.testing.assert_array_equal(result.answers[:, 10], result.no_answer)
     np.testing.assert_array_equal(result.answers.sum(axis=1), result.confusion.sum(axis=1))
     assert result.answers[:, :10].trace() == 293 - 10
-    assert (0, 0, 10) not in recipes.most_confused(result.answers)
+    assert (0, 0, 10) not in runs.most_confused(result.answers)
 
 
 def test_only_a_relu_leaves_rows_without_an_answer():
     network = Network((64, 10), output_activation="identity", init="zeros")
-    assert not recipes.no_answer(network, np.zeros((3, 10))).any()
+    assert not runs.no_answer(network, np.zeros((3, 10))).any()
 
 
 def test_no_hidden_layer_reads_more_than_one(data):
     """As the report, the help and the README say."""
-    assert recipes.Run(recipes.ARTICLE._replace(hidden=()), data, 0)().correct == 323
+    assert runs.Run(recipes.ARTICLE._replace(hidden=()), data, 0)().correct == 323
 
 
 THREE = (100, 100, 100)
@@ -214,7 +214,7 @@ THREE = (100, 100, 100)
     ids=str,
 )
 def test_each_cause_gets_the_advice_that_fits_it(data, changes, name, evidence, advice):
-    found = recipes.Run(recipes.override(recipes.ARTICLE, **changes), data, 0)().cause
+    found = runs.Run(recipes.override(recipes.ARTICLE, **changes), data, 0)().cause
     assert found.name == name
     assert evidence in found.what
     assert advice in found.advice
@@ -223,7 +223,7 @@ def test_each_cause_gets_the_advice_that_fits_it(data, changes, name, evidence, 
 
 @pytest.mark.parametrize("seed", [4, 16])
 def test_shut_outputs_of_the_articles_recipe_may_try_another_seed(data, seed):
-    found = recipes.Run(recipes.ARTICLE, data, seed)().cause
+    found = runs.Run(recipes.ARTICLE, data, seed)().cause
     assert found.name == "shut outputs"
     assert "another --seed" in found.advice
 
@@ -248,22 +248,22 @@ def test_shut_outputs_of_the_articles_recipe_may_try_another_seed(data, seed):
 def test_the_advice_helps(data, changes, cure):
     ill = recipes.override(recipes.ARTICLE, **changes)
     seed = 0 if changes else 4
-    assert recipes.Run(ill, data, seed)().accuracy < 0.83
-    assert recipes.Run(recipes.override(ill, **cure), data, seed)().accuracy > 0.83
+    assert runs.Run(ill, data, seed)().accuracy < 0.83
+    assert runs.Run(recipes.override(ill, **cure), data, seed)().accuracy > 0.83
 
 
 def test_a_run_that_reads_well_has_no_cause(article_runs, data):
     assert article_runs[0].cause is None
-    assert recipes.Run(recipes.MODERN, data, 0)().cause is None
+    assert runs.Run(recipes.MODERN, data, 0)().cause is None
 
 
 def test_an_output_without_relu_is_never_called_shut(data):
     network = Network((64, 10), output_activation="identity", init="zeros")
-    assert recipes.shut_outputs(network, data.X_train, data.y_train) == []
+    assert runs.shut_outputs(network, data.X_train, data.y_train) == []
 
 
 def test_modern_recipe_reads_at_least_92_percent(data):
-    results = [recipes.Run(recipes.MODERN, data, seed)() for seed in range(10)]
+    results = [runs.Run(recipes.MODERN, data, seed)() for seed in range(10)]
     assert np.mean([result.accuracy for result in results]) >= 0.92
     for result in results:
         assert result.network.activations[2].name == "softmax"
@@ -273,7 +273,7 @@ def test_modern_recipe_reads_at_least_92_percent(data):
 @pytest.fixture(scope="module")
 def best_in_short(data):
     """A run of the best recipe with fewer members and epochs."""
-    run = recipes.Run(recipes.BEST._replace(members=2, epochs=15, engine="numpy"), data, 0)
+    run = runs.Run(recipes.BEST._replace(members=2, epochs=15, engine="numpy"), data, 0)
     return run, run()
 
 
@@ -311,14 +311,14 @@ def test_best_recipe_is_the_same_in_any_number_of_threads_and_sees_no_test_row(d
     other = data._replace(images_test=data.images_test[::-1], y_test=data.y_test * 0)
     thetas = []
     for workers, digits in ((1, data), (3, other)):
-        monkeypatch.setattr(recipes, "default_threads", lambda workers=workers: workers)
-        thetas.append(recipes.Run(recipe, digits, 5)().network.theta.tobytes())
+        monkeypatch.setattr(runs, "default_threads", lambda workers=workers: workers)
+        thetas.append(runs.Run(recipe, digits, 5)().network.theta.tobytes())
     assert thetas[0] == thetas[1]
 
 
 def test_ctrl_c_joins_the_networks_that_were_trained(data, monkeypatch):
     """It reaches the main thread, which waits for the others."""
-    monkeypatch.setattr(recipes, "default_threads", lambda: 1)
+    monkeypatch.setattr(runs, "default_threads", lambda: 1)
     recipe = recipes.BEST._replace(members=3, epochs=40, engine="numpy")
 
     class Interrupted(joining.Together):
@@ -328,8 +328,8 @@ def test_ctrl_c_joins_the_networks_that_were_trained(data, monkeypatch):
                 assert self._stopped.wait(30)
             return super()._after(k, network, epoch)
 
-    monkeypatch.setattr(recipes, "Together", Interrupted)
-    result = recipes.Run(recipe, data, 0)()
+    monkeypatch.setattr(runs, "Together", Interrupted)
+    result = runs.Run(recipe, data, 0)()
     assert result.interrupted
     assert result.network.sizes == (64, 400, 10)
     assert result.accuracy > 0.9
@@ -339,7 +339,7 @@ def test_parameters_kept_are_those_of_least_cost_on_the_rows_held_back(data):
     recipe = recipes.MODERN._replace(epochs=12, learning_rate=0.01)
     n = 1437 - recipe.validation
     costs, thetas = [], []
-    run = recipes.Run(recipe, data, 1)
+    run = runs.Run(recipe, data, 1)
     clipped = np.clip(data.X_train[n:], -recipe.clip, recipe.clip)
     held = np.eye(10)[data.y_train[n:]]
 
@@ -358,8 +358,8 @@ def test_rows_held_back_are_not_trained_on(data):
     n = 1437 - recipe.validation
     X = data.X_train.copy()
     X[n:] = -X[n:]
-    ours = recipes.Run(recipe, data, 0)().network.theta
-    other = recipes.Run(recipe, data._replace(X_train=X), 0)().network.theta
+    ours = runs.Run(recipe, data, 0)().network.theta
+    other = runs.Run(recipe, data._replace(X_train=X), 0)().network.theta
     np.testing.assert_array_equal(ours, other)
 
 
@@ -367,21 +367,21 @@ def test_clip_bounds_what_the_network_sees(data):
     X = data.X_train.copy()
     X[X > 1.5] = 99
     recipe = recipes.ARTICLE._replace(clip=1.5, epochs=1)
-    ours = recipes.Run(recipe, data, 0)().network.theta
-    other = recipes.Run(recipe, data._replace(X_train=X), 0)().network.theta
+    ours = runs.Run(recipe, data, 0)().network.theta
+    other = runs.Run(recipe, data._replace(X_train=X), 0)().network.theta
     np.testing.assert_array_equal(ours, other)
 
 
 def test_same_seed_same_run_other_seed_another(data):
     recipe = recipes.ARTICLE._replace(epochs=2)
-    one, same, other = (recipes.Run(recipe, data, seed)().network.theta for seed in (5, 5, 6))
+    one, same, other = (runs.Run(recipe, data, seed)().network.theta for seed in (5, 5, 6))
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 1e-3
 
 
 def test_records_and_result_agree(data):
     records = []
-    result = recipes.Run(recipes.ARTICLE._replace(epochs=3), data, 0)(records.append)
+    result = runs.Run(recipes.ARTICLE._replace(epochs=3), data, 0)(records.append)
     assert records == result.epochs
     assert [record.epoch for record in records] == [0, 1, 2]
     last = records[-1]
@@ -395,14 +395,14 @@ def test_records_and_result_agree(data):
 def test_most_confused():
     counts = np.diag(np.full(10, 30))
     counts[8, 1], counts[3, 5], counts[2, 7] = 5, 1, 6
-    assert recipes.most_confused(counts) == [(2, 7, 6), (8, 1, 5)]
-    assert recipes.most_confused(counts, least=1)[-1] == (3, 5, 1)
+    assert runs.most_confused(counts) == [(2, 7, 6), (8, 1, 5)]
+    assert runs.most_confused(counts, least=1)[-1] == (3, 5, 1)
 
 
 def test_override_brings_the_losss_link_and_the_optimisers_rate(data):
     changed = recipes.override(recipes.ARTICLE, loss="binary_cross_entropy", optimizer="adam")
     assert changed.learning_rate == 0.001
-    network = recipes.Run(changed, data, 0).result.network
+    network = runs.Run(changed, data, 0).result.network
     assert network.activations[2].name == "logistic"
     assert (
         recipes.override(recipes.ARTICLE, optimizer="adam", learning_rate=0.5).learning_rate == 0.5
@@ -432,14 +432,14 @@ def test_override_brings_the_losss_link_and_the_optimisers_rate(data):
 )
 def test_bad_recipes_are_refused_before_training(data, changes):
     with pytest.raises(ValueError, match=r".{20}"):
-        recipes.Run(recipes.ARTICLE._replace(**changes), data, 0)
+        runs.Run(recipes.ARTICLE._replace(**changes), data, 0)
 
 
 def test_divergence_is_reported_and_the_network_kept_finite(data):
     recipe = recipes.override(
         recipes.MODERN, loss="squared_error", optimizer="sgd", learning_rate=10.0
     )
-    result = recipes.Run(recipe, data, 0)()
+    result = runs.Run(recipe, data, 0)()
     assert result.failure is not None
     assert (result.failure.epoch, result.failure.layer) == (0, 2)
     assert np.isfinite(result.network.theta).all()
@@ -451,8 +451,8 @@ def test_ctrl_c_keeps_what_was_learnt(data):
         if record.epoch == 2:
             raise KeyboardInterrupt
 
-    whole = recipes.Run(recipes.ARTICLE._replace(epochs=3), data, 0)()
-    result = recipes.Run(recipes.ARTICLE, data, 0)(interrupt)
+    whole = runs.Run(recipes.ARTICLE._replace(epochs=3), data, 0)()
+    result = runs.Run(recipes.ARTICLE, data, 0)(interrupt)
     assert result.interrupted
     assert [record.epoch for record in result.epochs] == [0, 1, 2]
     np.testing.assert_array_equal(result.network.theta, whole.network.theta)

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from chainrule.commands import plotting, recipes
+from chainrule.commands import plotting, recipes, runs
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def results(data):
-    return [recipes.Run(r._replace(epochs=2), data, 4)() for r in recipes.BOTH]
+    return [runs.Run(r._replace(epochs=2), data, 4)() for r in recipes.BOTH]
 
 
 NAMES = ["samples.png", "curves.png", "confusion.png", "mistakes.png", "weights.png"]
@@ -98,7 +98,7 @@ def test_curves_draw_every_epoch_of_every_run(results):
 
 
 def test_curves_of_a_run_without_an_epoch_are_empty(data):
-    run = recipes.Run(recipes.ARTICLE, data, 0)
+    run = runs.Run(recipes.ARTICLE, data, 0)
     run._conclude()
     left, right = plotting.curves([run.result]).axes
     assert not left.lines
@@ -139,8 +139,8 @@ def test_too_many_mistakes_are_sampled_over_all_digits(data, results):
 
 
 def test_a_run_without_mistakes_has_an_empty_page(data, results):
-    perfect = recipes.Result(results[0].recipe, 0, results[0].network, said=data.y_test.copy())
-    perfect.confusion = recipes.confusion_matrix(data.y_test, perfect.said)
+    perfect = runs.Result(results[0].recipe, 0, results[0].network, said=data.y_test.copy())
+    perfect.confusion = runs.confusion_matrix(data.y_test, perfect.said)
     figure = plotting.mistakes(data, [perfect])
     assert not figure.axes
     assert any("0 wrong" in text for text in texts(figure))
@@ -170,7 +170,7 @@ def test_weights_are_those_of_the_units_that_lead_to_each_digit(results):
     ],
 )
 def test_weights_of_any_depth(data, hidden, images, words):
-    result = recipes.Run(recipes.ARTICLE._replace(hidden=hidden, epochs=1), data, 0)()
+    result = runs.Run(recipes.ARTICLE._replace(hidden=hidden, epochs=1), data, 0)()
     figure = plotting.weights([result])
     shown = sum(
         np.isfinite(np.asarray(row.get_array(), float)).all(axis=0).sum() // 8
@@ -181,7 +181,7 @@ def test_weights_of_any_depth(data, hidden, images, words):
 
 
 def test_rows_without_an_answer_have_a_column_and_a_dash(data):
-    result = recipes.Run(recipes.ARTICLE, data, 4)()
+    result = runs.Run(recipes.ARTICLE, data, 4)()
     figure = plotting.confusion([result])
     panel, bars = figure.axes
     assert [label.get_text() for label in panel.get_xticklabels()][-1] == "–"
@@ -198,7 +198,7 @@ def test_rows_without_an_answer_have_a_column_and_a_dash(data):
 
 def test_pictures_leave_no_large_part_empty(data):
     """No blank margin of more than an eighth of the width or height."""
-    result = recipes.Run(recipes.ARTICLE, data, 0)()
+    result = runs.Run(recipes.ARTICLE, data, 0)()
     for figure in (plotting.confusion([result]), plotting.curves([result]), plotting.samples(data)):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -11,7 +11,7 @@ from sklearn.datasets import load_iris
 from typer.testing import CliRunner
 
 import chainrule
-from chainrule.commands import recipes
+from chainrule.commands import recipes, runs
 from chainrule.commands.cli import app
 
 
@@ -101,7 +101,7 @@ def test_a_row_without_a_true_value(run, tmp_path):
 def test_a_digit(run):
     code, out, err = run("digits", "--epochs", 2, "--trace", 5)
     assert (code, err) == (0, "")
-    run_ = recipes.Run(recipes.ARTICLE._replace(epochs=2), recipes.load(), 0)
+    run_ = runs.Run(recipes.ARTICLE._replace(epochs=2), recipes.load(), 0)
     run_()
     assert str(run_.trace(5)) in out
     assert re.search(r"^Test digit 5, a \d, article:$", out, re.M)

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from chainrule.commands import recipes
+from chainrule.commands import recipes, runs
 from chainrule.training import kernel
 
 EQUATIONS = ("forward", "output_error", "backward", "layer_gradient")
@@ -31,7 +31,7 @@ def test_each_equation_is_called_for_each_batch_of_digits(recipe, monkeypatch):
         monkeypatch.setattr(kernel, name, counted(name, getattr(kernel, name)))
     chosen = recipes.override(recipes.RECIPES[recipe], epochs=2)
     data = recipes.load()
-    run = recipes.Run(chosen, data, 0)
+    run = runs.Run(chosen, data, 0)
     run()
     rows = len(data.y_train) - (len(data.y_train) // 5 if recipe == "modern" else 0)
     assert len(run.result.epochs) == 2

@@ -18,7 +18,7 @@ from chainrule.commands.tables import bad_input, check_new
 from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
 if TYPE_CHECKING:
-    from chainrule.commands.recipes import Record, Result, Run
+    from chainrule.commands.runs import Record, Result, Run
 
 ABOUT_DIGITS = (
     "Learn to read handwritten digits; draw what came of it.\n\n"
@@ -165,17 +165,18 @@ def digits(
 def _prepare(recipe: str, seed: int, options: dict[str, Any]) -> tuple[Any, list[Run]]:
     """The data, and the run or runs that were asked for; bad input ends it here."""
     from chainrule.base.validation import look_up
-    from chainrule.commands import recipes as job
+    from chainrule.commands import recipes
+    from chainrule.commands.runs import Run
 
     try:
         if recipe == "both":
-            chosen = list(job.BOTH)
+            chosen = list(recipes.BOTH)
         else:
-            names = job.RECIPES | {"both": job.ARTICLE}
+            names = recipes.RECIPES | {"both": recipes.ARTICLE}
             chosen = [look_up("recipe", recipe, names)]
-        changed = [job.override(each, **options) for each in chosen]
-        data = job.load()
-        return data, [job.Run(each, data, seed) for each in changed]
+        changed = [recipes.override(each, **options) for each in chosen]
+        data = recipes.load()
+        return data, [Run(each, data, seed) for each in changed]
     except (ValueError, TypeError, MemoryError) as error:
         said = str(error) or type(error).__name__
         name = said.partition(" must be ")[0]
