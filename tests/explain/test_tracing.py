@@ -410,6 +410,65 @@ def test_data_that_do_not_fit_an_estimator():
         trace([([[1e200]], [0.0]), ([[1e200]], [0.0])], [[1e200]], [[0.0]])
 
 
+def with_entry(value):
+    A = X.astype(np.result_type(X, value))
+    A[3, 1] = value
+    return A
+
+
+@pytest.mark.parametrize("take", [trace, chainrule.diagnose])
+@pytest.mark.parametrize(
+    "model",
+    [
+        MLPClassifier(**QUICK),
+        SklearnClassifier(**QUICK),
+        MLPRegressor(**QUICK),
+        make_pipeline(StandardScaler(), MLPClassifier(**QUICK)),
+    ],
+    ids=["ours", "sklearn", "regressor", "pipeline"],
+)
+def test_rows_that_an_estimator_does_not_take_are_named_in_a_line(model, take):
+    model.fit(X, y)
+    if hasattr(model, "steps"):  # the scaler takes NaN, and refuses infinity itself
+        not_a_number = "X, as the last step gets it, holds nan in row 3, column 1"
+        infinite = "Input X contains infinity"
+    else:
+        not_a_number, infinite = (f"X holds {what} in row 3, column 1" for what in ("nan", "inf"))
+    for rows, message in (
+        (with_entry(np.nan), not_a_number),
+        (with_entry(np.inf), infinite),
+        (with_entry(1j), "X holds complex numbers"),
+        (None, "Expected 2D array, got scalar array"),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            take(model, rows, y)
+        assert "\n" not in str(error.value)
+
+
+def test_infinity_is_named_where_missing_values_are_taken():
+    model = MLPClassifier(**QUICK, missing="indicator").fit(with_entry(np.nan), y)
+    rows = with_entry(np.nan)
+    rows[5, 2] = -np.inf
+    with pytest.raises(ValueError, match="X holds -inf in row 5, column 2;"):
+        trace(model, rows, y)
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, SklearnClassifier])
+def test_the_columns_of_y_are_those_that_the_model_was_fitted_with(kind):
+    model = kind(**QUICK).fit(X, y)
+    for two in (np.column_stack([y, y]), np.eye(2, dtype=int)[y % 2]):
+        with pytest.raises(ValueError, match="y has 2 columns; the model was fitted with one"):
+            trace(model, X, two)
+    labels = np.column_stack([y > 0, y > 1]).astype(int)
+    for wrong, found in ((y, "1 column"), (labels[:, [0, 1, 1]], "3 columns")):
+        with pytest.raises(ValueError, match=f"y has {found}; the model was fitted with 2"):
+            trace(kind(**QUICK).fit(X, labels), X, wrong)
+    both = np.column_stack([y, y > 1])
+    if kind is MLPClassifier:
+        with pytest.raises(ValueError, match="y has 1 column; the model was fitted with 2"):
+            trace(kind(**QUICK).fit(X, both), X, y)
+
+
 def test_the_model_is_left_as_it_was():
     model = MLPRegressor(**QUICK).fit(Xd, yd)
     before = [array.copy() for array in (*model.coefs_, *model.intercepts_)]

@@ -6,7 +6,8 @@ as arrays. The model itself is never changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -250,22 +251,25 @@ def _what(model: Any, last: Any) -> str:
 def _of_estimator(model: Any, X: Any, y: Any) -> Viewed:
     last = check_fitted_mlp(model)
     ours = hasattr(last, "_design")
-    X, y, names = _through_steps(model, _as_rows(model, X), y)
+    with _in_one_line():
+        X, y, names = _through_steps(model, _as_rows(model, X), y)
     if y is not None:
         y = _as_column(last, y)
     from sklearn.utils.validation import validate_data
 
+    with _in_one_line(X, "X" if last is model else "X, as the last step gets it,"):
+        if ours:
+            checked = last._validate(X)
+        else:
+            checked = validate_data(last, X, accept_sparse=["csr", "csc"], reset=False)
+    dense = checked.toarray() if hasattr(checked, "toarray") else checked
     if ours:
         network = detached(last._network())
-        checked = last._validate(X)
-        dense = checked.toarray() if hasattr(checked, "toarray") else checked
         rows = np.ascontiguousarray(last._fill(dense), network.dtype)
         Y = None if y is None else _encode_ours(last, y)
         optimizer, numbers = _optimizer_of_ours(last)
     else:
         network = _network_of_sklearn(last)
-        checked = validate_data(last, X, accept_sparse=["csr", "csc"], reset=False)
-        dense = checked.toarray() if hasattr(checked, "toarray") else checked
         rows = np.ascontiguousarray(dense, network.dtype)
         Y = None if y is None else _encode_sklearn(last, y)
         optimizer, numbers = _optimizer_of_sklearn(last)
@@ -287,6 +291,51 @@ def _of_estimator(model: Any, X: Any, y: Any) -> Viewed:
         type(last).__name__,
         last,
     )
+
+
+@contextmanager
+def _in_one_line(rows: Any = None, name: str = "X") -> Iterator[None]:
+    """Shorten scikit-learn's errors about rows to one line, which names the row and the column.
+
+    Parameters
+    ----------
+    rows : array-like, data frame or sparse matrix, optional
+        What is checked. Default: unknown, so that no place in it can be named.
+    name : str, default "X"
+        For messages.
+
+    Raises
+    ------
+    ValueError
+    """
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        if text.startswith("Complex data not supported"):
+            raise ValueError("X holds complex numbers; give real ones") from None
+        if text.startswith("Input X contains"):
+            _check_finite(rows, name, nan_too="NaN" in text.splitlines()[0])
+        if "\n" in text:
+            raise ValueError(" ".join(text.split())) from None
+        raise
+
+
+def _check_finite(given: Any, name: str, nan_too: bool) -> None:
+    """Name the first entry that is infinite, or NaN if that counts, if there are only numbers.
+
+    Raises
+    ------
+    ValueError
+    """
+    try:
+        rows = np.array(given.toarray() if hasattr(given, "toarray") else given, np.float64)
+    except (TypeError, ValueError):
+        return
+    if rows.ndim == 2:
+        if not nan_too:
+            rows[np.isnan(rows)] = 0
+        check_matrix(rows, rows.shape[1], name, rows.dtype)
 
 
 def _as_rows(model: Any, X: Any) -> Any:
@@ -331,10 +380,20 @@ def _as_column(last: Any, y: Any) -> Any:
     array = np.asarray(y)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if hasattr(last, "classes_") and array.ndim == 1 and not isinstance(last.classes_, list):
+    if hasattr(last, "classes_") and array.ndim in (1, 2):
+        several = last._label_binarizer.y_type_.startswith(("multilabel", "multiclass-multi"))
+        columns = 1 if array.ndim == 1 else array.shape[1]
+        expected = len(last.classes_) if several else 1
+        if columns != expected:
+            raise ValueError(
+                f"y has {columns} column{'s' * (columns != 1)}; the model was fitted with "
+                f"{expected if several else 'one'}"
+            )
+        if several:
+            return array
         known = np.asarray(last.classes_)
         strange = [label for label in array.tolist() if label not in known.tolist()]
-        if strange and not str(last._label_binarizer.y_type_).startswith("multilabel"):
+        if strange:
             shown = ", ".join(repr(one) for one in known[:10].tolist())
             raise ValueError(
                 f"y has the class {strange[0]!r}, which the model does not know; it knows {shown}"
