@@ -19,6 +19,7 @@ from typer.testing import CliRunner  # noqa: E402
 from chainrule import tabular_pipeline  # noqa: E402
 from chainrule.commands.cli import app  # noqa: E402
 from chainrule.tables import TableError, read  # noqa: E402
+from chainrule.tables.columns import nearly_read  # noqa: E402
 from chainrule.tables.reading import learn  # noqa: E402
 from chainrule.tables.types import ColumnType, Reading  # noqa: E402
 
@@ -53,6 +54,7 @@ AMOUNTS = {
     "comma €": ["€ 1.234,50", "-5 €", "(5,00 €)", "€ -5", "7€", "1.000,00 €"],
     "thousands USD": ["1,234.50 USD", "-5 USD", "(5.00 USD)", "USD -5", "7 usd", "USD 1,000"],
     "thousands CHF": ["CHF 1'234.50", "CHF -5", "-5 CHF", "5- CHF", "7 CHF", "CHF 1'000"],
+    "thousands ₹": ["₹12,34,567.50", "-₹5", "(₹5)", "₹-5", "₹ 7", "₹1,000"],
     "number £": ["£1234.50", "\u2212£5", "£(5)", "-5£", "7", "1000"],
 }
 
@@ -62,12 +64,23 @@ def test_money(style):
     cells = AMOUNTS[style]
     if style == "thousands CHF":
         cells = [cell.replace("5- CHF", "-5 CHF") for cell in cells]
-    assert column(cells).tolist() == [1234.5, -5, -5, -5, 7, 1000]
+    first = 1234567.5 if style == "thousands ₹" else 1234.5
+    assert column(cells).tolist() == [first, -5, -5, -5, 7, 1000]
     assert learn("c.csv").reading.formats["a"] == ColumnType("number", style)
     frame = pd.DataFrame({"a": cells, "y": list("pqpqpq")})
     from chainrule.tables.cells import as_numbers, spelling
 
-    assert as_numbers(frame["a"], spelling(frame["a"])).tolist() == [1234.5, -5, -5, -5, 7, 1000]
+    assert as_numbers(frame["a"], spelling(frame["a"])).tolist() == [first, -5, -5, -5, 7, 1000]
+
+
+def test_marks_of_thousands_without_a_unit():
+    cells = ["12,34,567.5", "1,000", "7"]
+    assert column(cells).tolist() == [1234567.5, 1000, 7]
+    for mark in " '\u2019\u00a0\u202f":
+        assert column([f"1{mark}234{mark}567.5", "7"]).tolist() == [1234567.5, 7]
+        assert column([f"1{mark}234{mark}567,5", "7,5"]).tolist() == [1234567.5, 7.5]
+    for cells in (["12,34,56", "1,2"], ["0,12,345", "1.5"], ["12,34,5678", "1.5"]):
+        assert column(cells).tolist() == cells
 
 
 def test_percent():
@@ -96,6 +109,8 @@ CLOCKS = {
     "Jan 28, 2024, 21:05:07": 0,
     "Sun, 28 Jan 2024 21:05:07 GMT": 0,
     "2024/1/28 21:05:07": 0,
+    "20240128T210507": 0,
+    "20240128T220507.25+0100": 250000,
 }
 
 
@@ -279,6 +294,28 @@ def test_what_was_taken_for_missing_is_said():
     code, _, err = run("train", "t.csv", "-t", "y", *QUICK, "--missing", "?", "--missing", "abc")
     assert code == 0
     assert "not read" not in err
+
+
+@pytest.mark.parametrize(
+    ("write_moment", "expected"),
+    [
+        (lambda s: s.ctime(), "look like dates of an unknown format"),
+        (lambda s: f"{s:%d. Dezember %Y}", "look like dates of an unknown format"),
+        (lambda s: f"{s:[%d/%b/%Y:%H:%M:%S +0000]}", "look like dates of an unknown format"),
+        (lambda s: f"{s:%G-W%V-%u}", "look like dates of an unknown format"),
+        (lambda s: f"{s:%H:%M:%S}", "look like times of day or durations"),
+        (lambda s: f"{s.day} days {s:%H:%M}", "look like times of day or durations"),
+        (lambda s: f"{s.hour}_{s:%M%S}.5", "are not read as numbers"),
+    ],
+)
+def test_what_is_not_read_is_said(write_moment, expected):
+    rng = np.random.default_rng(0)
+    moments = [MOMENT + dt.timedelta(seconds=int(s)) for s in rng.integers(0, 3e7, 60)]
+    cells = [write_moment(moment) for moment in moments]
+    (found,) = nearly_read(pd.Series(cells))
+    assert expected in found[0]
+    for cells in (["B-2024-0013", "B-2024-0014"], ["Room 12", "Room 13"], ["a1b2", "c3d4"]):
+        assert not [each for each in nearly_read(pd.Series(cells * 20)) if "look like" in each[0]]
 
 
 def test_options_that_make_no_sense():

@@ -22,6 +22,15 @@ _ID_NAME = re.compile(
     r"|(?:^|[_\s.-])(?:id|uuid|key)$"
 )
 
+# A date of any kind: 1-2-24; 24. December 2024; 2024-W05-1.
+_LIKE_DATES = (
+    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
+    r"|\b\d{1,2}\b\W*[^\W\d]{3,}\W.*\b(?:19|20)\d{2}\b"
+    r"|\b[^\W\d]{3,}\W+\d{1,2}\b.*\b(?:19|20)\d{2}\b"
+    r"|\b(?:19|20)\d{2}-?W\d{2}"
+)
+_LIKE_CLOCKS = r"\b\d{1,3}:[0-5]\d\b"
+
 
 class Column(NamedTuple):
     """A column of a table.
@@ -258,19 +267,28 @@ def nearly_read(cells: pd.Series) -> list[tuple[str, str]]:
                 "correct or empty these cells, or name them with --missing",
             )
         ]
-    dated = texts.iloc[:100].str.contains(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}").mean()
-    if dated > 0.9:
+    some = texts.iloc[:100]
+    if some.str.contains(_LIKE_DATES).mean() > 0.9:
         return [
             (
                 f"its cells, such as {shown(texts.iloc[0])}, look like dates of an unknown format",
-                "say which with --date-format COLUMN=FORMAT",
+                "say which with --date-format COLUMN=FORMAT, or write 2024-12-31",
             )
         ]
-    amounts = texts.iloc[:100].str.fullmatch(r"[^\d\s]{0,4}\s?[\d.,'\s]*\d\s?[^\d]{0,6}").mean()
+    if some.str.contains(_LIKE_CLOCKS).mean() > 0.9:
+        return [
+            (
+                f"its cells, such as {shown(texts.iloc[0])}, look like times of day or durations, "
+                "which are not read",
+                "write them as numbers, of seconds for example",
+            )
+        ]
+    amounts = some.str.fullmatch(r"[^\d\s]{0,4}\s?[\d.,'’_\s]*\d\s?[^\d]{0,6}").mean()
     if amounts > 0.9 and texts.nunique() > 0.5 * len(texts) > 10:
         return [
             (
-                f"its cells, such as {shown(texts.iloc[0])}, are not read as numbers",
+                f"its cells, such as {shown((others if len(others) else texts).iloc[0])}, "
+                "are not read as numbers",
                 "write bare numbers if they are some",
             )
         ]

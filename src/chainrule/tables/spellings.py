@@ -29,9 +29,12 @@ MARKS = (
 )
 NUMBERS = ("number", "comma", "thousands")
 # These can be read in one way only; which of day and month comes first has to be learnt.
-_PLAIN_DATES = ("iso", "zoned", "year first", "named month", "named month first")
+_PLAIN_DATES = ("iso", "zoned", "compact", "year first", "named month", "named month first")
 DATES = (*_PLAIN_DATES, "day first", "month first")
 
+# What marks thousands whichever the decimal sign is: blanks and apostrophes.
+_GROUPING = r" '\x{2019}\x{a0}\x{202f}"
+_LAKHS = r"[1-9]\d?(?:,\d{2})+,\d{3}"  # 12,34,567: marked as in India
 _SPACE = r"[\s\x{a0}\x{202f}]*"
 _MONTHS = (
     "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
@@ -47,6 +50,8 @@ _NAMED = rf"(?P<m>(?i:{_MONTHS}))\.?"
 _PATTERNS = {
     "iso": r"^(?P<y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})" + _CLOCK + ")?$",
     "zoned": r"^(?P<y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})" + _CLOCK + _ZONE + ")$",
+    "compact": r"^(?P<y>\d{4})(?P<m>\d{2})(?P<d>\d{2})T(?P<H>\d{2}):?(?P<M>\d{2})"
+    r"(?::?(?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?(?P<p>)" + _ZONE + "?$",
     "year first": r"^(?P<y>\d{4})[/.](?P<m>\d{1,2})[/.](?P<d>\d{1,2})" + _CLOCK + _ZONE + "?)?$",
     "day first": r"^(?P<d>\d{1,2})[/.-](?P<m>\d{1,2})[/.-](?P<y>\d{4})" + _CLOCK + _ZONE + "?)?$",
     "month first": r"^(?P<m>\d{1,2})[/.-](?P<d>\d{1,2})[/.-](?P<y>\d{4})" + _CLOCK + _ZONE + "?)?$",
@@ -56,13 +61,13 @@ _PATTERNS = {
     + _CLOCK
     + _ZONE
     + "?)?$",
-    "comma": r"^[+-]?(?:[1-9]\d{0,2}(?:[. '\x{a0}\x{202f}]\d{3})+|\d+)?(?:,\d+)?$",
-    "thousands": r"^[+-]?(?:[1-9]\d{0,2}(?:[, '\x{a0}\x{202f}]\d{3})+|\d+)(?:\.\d+)?$",
+    "comma": rf"^[+-]?(?:[1-9]\d{{0,2}}(?:[.{_GROUPING}]\d{{3}})+|\d+)?(?:,\d+)?$",
+    "thousands": rf"^[+-]?(?:[1-9]\d{{0,2}}(?:[,{_GROUPING}]\d{{3}})+|{_LAKHS}|\d+)(?:\.\d+)?$",
 }
 # Thousands are marked beyond doubt where the decimal sign is a point.
 _SURELY_THOUSANDS = (
-    r"^[+-]?[1-9]\d{0,2}(?:(?:,\d{3})+\.\d+|(?:,\d{3}){2,}"
-    r"|(?:[ '\x{a0}\x{202f}]\d{3})+(?:\.\d+)?)$"
+    r"^[+-]?(?:[1-9]\d{0,2}(?:(?:,\d{3})+\.\d+|(?:,\d{3}){2,}"
+    rf"|(?:[{_GROUPING}]\d{{3}})+(?:\.\d+)?)|{_LAKHS}(?:\.\d+)?)$"
 )
 
 _CODES = (
@@ -75,7 +80,7 @@ _UNIT = (
 )
 _WITH_UNIT = (
     rf"^[(+\-\x{{2212}}]*(?P<before>{_UNIT})?{_SPACE}[(+\-\x{{2212}}]*"
-    rf"[\d.,][\d.,'\s\x{{a0}}\x{{202f}}]*(?P<behind>{_UNIT})?[)\-\x{{2212}}]*$"
+    rf"[\d.,][\d.,\s{_GROUPING}]*(?P<behind>{_UNIT})?[)\-\x{{2212}}]*$"
 )
 _POINT_UNITS = ("$", "US$", "CA$", "C$", "AU$", "A$", "£", "¥", "₹", "USD", "GBP", "JPY", "INR")
 SHARES = ("%", "‰")  # a number without the sign would be another one
@@ -102,6 +107,7 @@ def in_words(type: str, style: str) -> str:
         if style.startswith("%"):
             return f"a date of the format {style}"
         example = {
+            "compact": "20241231T2359",
             "year first": "2024/12/31",
             "day first": "31/12/2024",
             "month first": "12/31/2024",
@@ -219,7 +225,7 @@ def comma(cells: pa.StringArray) -> pa.Array:
 
     if not fits(cells, _PATTERNS["comma"]):
         raise MisfitError
-    plain = pc.replace_substring_regex(cells, r"[. '\x{a0}\x{202f}]", "")
+    plain = pc.replace_substring_regex(cells, f"[.{_GROUPING}]", "")
     return number(pc.replace_substring(plain, ",", "."))
 
 
@@ -234,7 +240,7 @@ def thousands(cells: pa.StringArray) -> pa.Array:
 
     if not fits(cells, _PATTERNS["thousands"]):
         return number(cells)
-    return number(pc.replace_substring_regex(cells, r"[, '\x{a0}\x{202f}]", ""))
+    return number(pc.replace_substring_regex(cells, f"[,{_GROUPING}]", ""))
 
 
 def strict(style: str) -> Callable[[pa.StringArray], pa.Array]:
@@ -258,7 +264,7 @@ def _amount(cells: pa.StringArray, base: str, unit: str) -> pa.Array:
     cells = bare(cells, unit)
     if base == "number":
         sure = pc.match_substring_regex(cells, _SURELY_THOUSANDS)
-        plain = pc.replace_substring_regex(cells, r"[, '\x{a0}\x{202f}]", "")
+        plain = pc.replace_substring_regex(cells, f"[,{_GROUPING}]", "")
         cells = pc.if_else(sure, plain, cells)
     return read(cells)
 
