@@ -94,6 +94,16 @@ def test_a_regression_in_large_units():
     assert cross_val_score(model, X, 1e6 + 1e4 * z, cv=3).mean() > 0.5
 
 
+@pytest.mark.parametrize("cells", [(1e300, -1e300), (np.inf, 1.0), (0.0, -np.inf)])
+def test_a_column_that_has_no_scale_is_named(cells):
+    X, y, _ = table(60)
+    X["size"] = np.where(np.arange(60) % 3, *cells)
+    with pytest.raises(ValueError, match=r"column 'size' has no scale: [24]0 of 60 cells are"):
+        tabular_pipeline(**QUICK).fit(X, y)
+    X["size"] = np.where(np.arange(60) % 5, 1.0 * np.arange(60), cells[0])  # fewer than a quarter
+    assert np.isfinite(tabular_pipeline(**QUICK).fit(X, y).predict_proba(X)).all()
+
+
 def test_unknown_levels_and_holes_where_there_were_none_are_no_errors(fitted):
     X, _, _ = table(5)
     X["colour"] = ["mauve", "red", None, "", "  "]

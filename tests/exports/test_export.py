@@ -290,6 +290,19 @@ def test_no_row_of_the_sample_is_written(tmp_path):
         assert not re.search(r"1\d\d\d\.56789", (tmp_path / f"m.{suffix}").read_text())
 
 
+@pytest.mark.parametrize("large", [1e40, 1e90])
+def test_numbers_beyond_float32_keep_their_scale(large, tmp_path):
+    """What a file checks itself with is drawn at the scale of the columns."""
+    X = np.random.default_rng(0).normal(size=(60, 2)) * (1, large)
+    model = make_pipeline(StandardScaler(), MLPClassifier((3,), max_iter=20, random_state=0))
+    exports.fit(model, X, X[:, 1] > 0)
+    for suffix in ("py", "c", "mjs"):
+        assert export(model, tmp_path / f"m.{suffix}", sample=X) < 1e-5
+    module = {"__name__": "m"}
+    exec((tmp_path / "m.py").read_text(), module)
+    np.testing.assert_allclose(module["predict_proba"](X), model.predict_proba(X), atol=1e-5)
+
+
 def unexportable():
     X, y = exports.numbers(), np.arange(60) % 2
     frame = exports.table()[["mass", "year"]].fillna(0.0)

@@ -218,7 +218,7 @@ def _written(
     except FileExistsError:
         fail(f"{path} is there already; --force replaces it", BAD_INPUT)
     except DisagreementError as error:
-        fail(str(error), FAILED)
+        fail(str(error).replace("dtype='float64'", "--double"), FAILED)
     except (ValueError, ImportError) as error:
         fail(" ".join(str(error).split()), BAD_INPUT)
     except OSError as error:

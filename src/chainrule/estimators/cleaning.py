@@ -120,6 +120,12 @@ class TableCleaner(
         Returns
         -------
         pandas.DataFrame
+
+        Raises
+        ------
+        ValueError
+            There are no rows or no columns to learn from, a kind is unknown, or a column holds
+            so many infinite numbers that it has no scale.
         """
         frame = self._with_holes(as_frame(X))
         if not len(frame):
@@ -143,7 +149,9 @@ class TableCleaner(
         if any(style.startswith("comma") for style in self.spellings_.values()):
             self.spellings_ = self._spellings(frame, comma_seen=True)
         self._learn_levels(frame)
-        return self.transform(frame)
+        cleaned = self.transform(frame)
+        _check_infinite(cleaned)
+        return cleaned
 
     def _spellings(self, frame: pd.DataFrame, comma_seen: bool = False) -> dict[str, str]:
         """How each column of text spells its numbers or dates."""
@@ -316,6 +324,22 @@ class TableCleaner(
         tags = super().__sklearn_tags__()
         tags.input_tags.string = tags.input_tags.categorical = tags.input_tags.allow_nan = True
         return tags
+
+
+def _check_infinite(frame: pd.DataFrame) -> None:
+    """Raise ValueError where so many numbers are infinite that a quartile is."""
+    for name, column in frame.items():
+        if column.dtype.kind != "f":
+            continue
+        numbers = column.to_numpy()
+        for sign in (-1, 1):
+            infinite = numbers == sign * np.inf
+            if 4 * infinite.sum() >= (~np.isnan(numbers)).sum() > 0:
+                raise ValueError(
+                    f"column {name!r} has no scale: {int(infinite.sum()):,} of {len(numbers):,} "
+                    f"cells are {'above' if sign > 0 else 'below'} {sign * LARGEST:g}. Divide "
+                    "the column by a power of ten, or leave such cells empty"
+                )
 
 
 def _truths(column: pd.Series, missing_texts: Sequence[str] | None) -> NDArray[np.float64]:

@@ -475,7 +475,10 @@ def _drawn_column(program: Program, j: int, n: int, rng: Any) -> list[Any]:
         first = feature.ops[0] if feature.ops else ("none",)
         if feature.column == j and first[0] == "scale" and first[2] != 0:
             centre, width = first[1] - first[3] / first[2], 1 / abs(first[2])
-    values = (centre + width * rng.normal(size=n)).astype(np.float32).astype(float).tolist()
+    drawn = centre + width * rng.normal(size=n)
+    with np.errstate(over="ignore"):
+        short = drawn.astype(np.float32)
+    values = np.where(np.isfinite(short), short, drawn).tolist()
     if column.missing:
         values = [None if u < 0.1 else v for u, v in zip(rng.random(n), values, strict=True)]
     return list(values)
