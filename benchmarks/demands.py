@@ -105,11 +105,11 @@ def of_steps(rows: Rows) -> Iterator[Demand]:
             yield Demand(name, text, f"{gain:.2f}", gain >= least)
 
 
-def of_pieces(rows: Rows) -> Iterator[Demand]:
-    """No piece and no regulariser costs half a step more."""
+def of_components(rows: Rows) -> Iterator[Demand]:
+    """No component and no regulariser costs half a step more."""
     plain = {row["what"]: row["median"] for row in rows if row["who"] == "plain"}
     for what in ("activation", "cost", "regulariser"):
-        base = plain.get("regulariser" if what == "regulariser" else "piece")
+        base = plain.get("regulariser" if what == "regulariser" else "component")
         some = [row for row in rows if row["what"] == what and row["who"] != "plain"]
         if base and some:
             worst = max(some, key=lambda row: row["median"])
@@ -170,7 +170,7 @@ def of_startup(rows: Rows) -> Iterator[Demand]:
 
 DEMANDS = {
     "steps": of_steps,
-    "pieces": of_pieces,
+    "components": of_components,
     "predict": of_predict,
     "scaling": of_scaling,
     "startup": of_startup,

@@ -104,16 +104,16 @@ def print_scaling(rows: list[Row]) -> None:
             print(f"\nMapping {row['who']}, once: {number(row['median'])} s for each GB of X")
 
 
-def print_pieces(rows: list[Row]) -> None:
-    print("\nA step with each piece in turn, and over the plain one's\n")
+def print_components(rows: list[Row]) -> None:
+    print("\nA step with each component in turn, and over the plain one's\n")
     plain = {row["what"]: row["median"] for row in rows if row["who"] == "plain"}
     lines = []
     for row in rows:
-        base = plain.get("regulariser" if row["what"] == "regulariser" else "piece")
+        base = plain.get("regulariser" if row["what"] == "regulariser" else "component")
         ratio = f"{row['median'] / base:.2f}" if base else ""
         spread = f"{number(row['q1'])} – {number(row['q3'])}"
         lines.append([f"{row['what']} {row['who']}", number(row["median"]), spread, ratio])
-    print(table(["piece", "µs", "quartiles", "× plain"], lines))
+    print(table(["component", "µs", "quartiles", "× plain"], lines))
 
 
 def print_predict(rows: list[Row]) -> None:
@@ -167,7 +167,7 @@ def print_quality_time(rows: list[Row]) -> None:
 PRINTERS = {
     "steps": print_steps,
     "scaling": print_scaling,
-    "pieces": print_pieces,
+    "components": print_components,
     "predict": print_predict,
     "startup": print_startup,
     "quality_time": print_quality_time,

@@ -213,7 +213,7 @@ def test_a_plan_covers_everything_once(m, cut_small):
     assert (seen == 1).all()
     # A part's slices cover just that part, and where the state lies does not depend on m.
     for i, (W, b) in enumerate(zip(*cut.parts, strict=True)):
-        mine = cut.slices[0, cut.owned[i] : cut.owned[i + 1]]
+        mine = cut.slices[0, cut.part_slices[i] : cut.part_slices[i + 1]]
         assert mine[0, 0] == W[0]
         assert mine[:, 2].sum() == W[1] * W[2] + b[1] * b[2]
     np.testing.assert_array_equal(cut.slices, plan.make_plan(network, 8, 2, False).slices)

@@ -169,12 +169,12 @@ def parameters() -> dict[str, Parameter]:
                 continue
             kind, about = described[parameter]
             if parameter in found:
-                mine = found[parameter]
-                same = mine.default if parameter != "loss" else None
-                found[parameter] = mine._replace(tasks=(*mine.tasks, task), default=same)
+                known = found[parameter]
+                same = known.default if parameter != "loss" else None
+                found[parameter] = known._replace(tasks=(*known.tasks, task), default=same)
             else:
-                mine = Parameter(parameter, default, kind, ABOUT.get(parameter, about), (task,))
-                found[parameter] = mine._replace(default=TABLE_DEFAULTS.get(parameter, default))
+                known = Parameter(parameter, default, kind, ABOUT.get(parameter, about), (task,))
+                found[parameter] = known._replace(default=TABLE_DEFAULTS.get(parameter, default))
     return found
 
 

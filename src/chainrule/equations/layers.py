@@ -17,7 +17,7 @@ delta = ∂C/∂z:
 
 If a kind has constants, s[0] is the step t, counted from 1, while training, and 0 when predicting.
 While training, two kinds find something about the batch behind their constants: one that draws
-random numbers finds the row of the batch that is a's first; one that has `Statistics` finds room
+random numbers finds the row of the batch that is a's first; one that has `Statistics` finds space
 for them, and what each row of a counts for in a mean over the batch, (m,): 1/m, or by weight.
 
 The arithmetic keeps to NumPy that Numba compiles. Only the last arguments change.
@@ -68,7 +68,7 @@ class Statistics(NamedTuple):
     Attributes
     ----------
     size : callable (n_out) -> int
-        How many statistics there are; there is room for them in s, behind the constants.
+        How many statistics there are; they have their place in s, behind the constants.
     collect : callable (s, a, part)
         Before `forward`: writes the statistics of these rows into part, (size,) float64.
     pool : callable (parts, s)

@@ -127,7 +127,7 @@ class TableCleaner(
             There are no rows or no columns to learn from, a kind is unknown, or a column holds
             so many infinite numbers that it has no scale.
         """
-        frame = self._with_holes(as_frame(X))
+        frame = self._without_missing_texts(as_frame(X))
         if not len(frame):
             raise ValueError("the table has no rows to learn from")
         given = dict(self.kinds or {})
@@ -213,7 +213,7 @@ class TableCleaner(
         check_is_fitted(self, "kinds_")
         import pandas as pd
 
-        frame = self._with_holes(as_frame(X))
+        frame = self._without_missing_texts(as_frame(X))
         used = self._used()
         absent = [name for name in used if name not in frame]
         if absent:
@@ -234,7 +234,7 @@ class TableCleaner(
             warn_user("; ".join(said), UnseenLevelWarning)
         return cleaned
 
-    def _with_holes(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def _without_missing_texts(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The frame, texts that say that they are missing gone from columns of text."""
         from pandas.api import types
 
@@ -269,7 +269,7 @@ class TableCleaner(
             text have no levels that are known.
         """
         check_is_fitted(self, "kinds_")
-        frame = self._with_holes(as_frame(X))
+        frame = self._without_missing_texts(as_frame(X))
         counts = {
             name: unseen(self._levels(frame[name]), known)
             for name, known in getattr(self, "levels_", {}).items()

@@ -437,7 +437,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
             if network.W[l].shape != np.shape(W):
                 raise ValueError(
                     f"the network has a layer of shape {np.shape(W)} where the parameters and "
-                    f"data now ask for {network.W[l].shape}; fit anew, with warm_start=False"
+                    f"data now need {network.W[l].shape}; fit anew, with warm_start=False"
                 )
             network.W[l][...] = W
             network.b[l][...] = b

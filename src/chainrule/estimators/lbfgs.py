@@ -64,7 +64,7 @@ def run_lbfgs(
     est.n_iter_ = 0
 
     def iteration(intermediate_result: Any) -> None:
-        with np.errstate(over="ignore"):  # float32 has less room; checked at the end
+        with np.errstate(over="ignore"):  # float32 overflows earlier; checked at the end
             descent.network.theta[:] = intermediate_result.x
             descent.nabla[:] = all_rows.nabla
         est.n_iter_ += 1

@@ -13,7 +13,7 @@ from scipy import sparse
 from chainrule.base.types import Array, Index
 from chainrule.training.samples import blocks_of
 
-ROOM = 1e4  # by which sums of weights keep away from the ends of a type of numbers
+MARGIN = 1e4  # by which sums of weights keep away from the ends of a type of numbers
 
 
 def check_weights(name: str, weight: Array | None) -> None:
@@ -30,7 +30,7 @@ def check_weights(name: str, weight: Array | None) -> None:
         return
     with np.errstate(over="ignore"):
         total = float(weight.sum(dtype=np.float64))
-    if float(np.finfo(weight.dtype).tiny) * ROOM <= total <= _most(weight.dtype):
+    if float(np.finfo(weight.dtype).tiny) * MARGIN <= total <= _most(weight.dtype):
         return
     row = int(weight.argmax())
     raise ValueError(
@@ -121,7 +121,7 @@ def check_targets(y: Any, Y: Array, rows: Any, standardised: bool) -> None:
     """
     given = np.asarray(y, np.float64).reshape(len(Y), -1)
     most = _most(Y.dtype)
-    if not (np.abs(given) <= most).all():  # predictions have to have room as well
+    if not (np.abs(given) <= most).all():  # predictions must not overflow either
         row, target = map(int, np.argwhere(~(np.abs(given) <= most))[0])
         raise ValueError(
             f"y is {given[row, target]:g} in row {_row(row, rows)}, too large for predictions in "
@@ -162,7 +162,7 @@ def largest_of(X: Any, Y: Array, order: Index) -> str:
 
 
 def _most(dtype: Any) -> float:
-    return float(np.finfo(dtype).max) / ROOM
+    return float(np.finfo(dtype).max) / MARGIN
 
 
 def _row(row: Any, rows: Any) -> int:

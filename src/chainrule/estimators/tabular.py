@@ -38,8 +38,8 @@ def tabular_pipeline(
 ) -> Pipeline:
     """Make a scikit-learn Pipeline that learns from a raw data frame.
 
-    Numbers are scaled robustly, outliers squashed smoothly into ±30, holes filled with the mean
-    and marked in a column of their own; categories become a column a level, "missing" among
+    Numbers are scaled robustly, outliers squashed smoothly into ±30, missing ones filled with the
+    mean and marked in a column of their own; categories become a column a level, "missing" among
     them, and a level never seen in `fit` is none of them (`predict` warns of such, and counts
     their rows); dates become years, seconds and positions on circles of months, days, hours and
     weekdays; free text, and categories of more levels than `max_levels`, become `text_columns`

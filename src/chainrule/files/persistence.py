@@ -436,7 +436,7 @@ def _put_together(kind: str, ours: list[Any], written: bytes | None) -> Any:
             return f"{MARK}{value.removeprefix(TEXT_MARK)}"
         number = int(value.removeprefix(MARK))
         if not 0 <= number < len(ours):
-            raise ModelFileError(f"the pipeline asks for estimator {number}")
+            raise ModelFileError(f"the pipeline names estimator {number}")
         unused.discard(number)
         return ours[number]
 

@@ -268,7 +268,7 @@ def read_transformers(data: bytes) -> Any:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             context = LoadContext(src=archive, protocol=schema["protocol"])
             tree = get_tree(schema, context, trusted=types)
-            # skops.io.loads asks a node once for every way that leads to it: in a file made for
+            # skops.io.loads calls a node once for every way that leads to it: in a file made for
             # that there are more than anyone can wait for.
             for node in _nodes(tree):
                 if not node.is_self_safe():

@@ -98,7 +98,7 @@ class Csv:
             return found
         if _parted_by_blanks(lines):
             raise TableError(
-                f"{self.file.name}: its columns are parted by blanks, which may stand inside a "
+                f"{self.file.name}: its columns are separated by spaces, which may stand inside a "
                 "text too; part them with commas or tabs, such as with pandas: read_csv(file, "
                 r"sep=r'\s+').to_csv(other, index=False)"
             )

@@ -339,7 +339,7 @@ def nearly(text: str, known: Collection[str]) -> tuple[str, str] | None:
 
 
 def _without_blanks(text: str) -> str:
-    """Without blanks, and without signs that take no room, such as soft hyphens."""
+    """Without blanks, and without signs that take no space, such as soft hyphens."""
     return "".join(c for c in text if not c.isspace() and unicodedata.category(c) != "Cf")
 
 

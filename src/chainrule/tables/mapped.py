@@ -228,7 +228,7 @@ class _Array:
             self._write_header(file)
 
     def _write_header(self, file: Any) -> None:
-        # NumPy leaves room in it for any number of rows.
+        # NumPy leaves space in it for any number of rows.
         about = {"descr": self.kind.str, "fortran_order": False, "shape": (self.n, *self.shape)}
         np.lib.format.write_array_header_1_0(file, about)
 

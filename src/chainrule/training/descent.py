@@ -292,7 +292,7 @@ class Descent:
     ) -> tuple[Array, Array, Array | None]:
         """The rows in this order, changed. Worker threads find them in the same arrays as before.
 
-        The arrays have room for more rows than are used: `order` says which are there.
+        The arrays hold more rows than are used: `order` says which are there.
         """
         n = len(order)
         found = self._changed

@@ -312,7 +312,7 @@ def update_parameters(
             if decays:
                 decay(calls, parts, plan, traits, rules, step, i)
             if not clips:
-                first, end = plan.owned[i], plan.owned[i + 1]
+                first, end = plan.part_slices[i], plan.part_slices[i + 1]
                 update_slices(calls, parts, plan, traits, worker, rules, step, first, end)
         done |= 1 << chunk
         chunk = claim(queue, phase, n, chunk, preferred)
@@ -346,7 +346,7 @@ def part_gradient(
             net, l, parts.W[i], parts.b[i], s, a, delta, parts.nabla_W[i], parts.nabla_b[i]
         )
     else:
-        for j in range(plan.owned[i], plan.owned[i + 1]):
+        for j in range(plan.part_slices[i], plan.part_slices[i + 1]):
             for block in range(1, len(plan.W_blocks)):
                 start = block * len(state.theta) + plan.slices[0, j, 0]
                 add(state.nabla[start : start + plan.slices[0, j, 2]], parts.nabla[j])
@@ -424,7 +424,7 @@ def step_after_clipping(
     n = len(plan.chunks) - 1
     chunk = claim(queue, phase, n, -1, preferred)
     while chunk < n:
-        first, end = plan.owned[plan.chunks[chunk]], plan.owned[plan.chunks[chunk + 1]]
+        first, end = plan.part_slices[plan.chunks[chunk]], plan.part_slices[plan.chunks[chunk + 1]]
         update_slices(calls, parts, plan, traits, worker, rules, step, first, end)
         chunk = claim(queue, phase, n, chunk, preferred)
 

@@ -55,7 +55,7 @@ class Plan(NamedTuple):
     groups : (S,) int64
         The group of parameters that each slice belongs to: of layer l, W is group 2 l and b is
         group 2 l + 1. A slice of W may go on into b if both learn at one rate.
-    owned : (G + 1,) int64
+    part_slices : (G + 1,) int64
         First slice of each part, and S.
     chunks : (H + 1,) int64
         First part of each chunk, at most MOST_ITEMS, and G; a thread claims a chunk at a time.
@@ -78,7 +78,7 @@ class Plan(NamedTuple):
     parts: Index
     slices: Index
     groups: Index
-    owned: Index
+    part_slices: Index
     chunks: Index
     constants: Index
     W_blocks: Index
@@ -147,7 +147,7 @@ def _parts(network: Network, tables: Index, slots: int, added: int) -> tuple[Ind
     longest = LONG_SLICE if network.theta.size <= SMALL else SLICE
     parts: list[tuple[tuple[int, ...], ...]] = []
     slices: list[tuple[int, int, int]] = []
-    owned = [0]
+    part_slices = [0]
     for l, layer in enumerate(network.layers[1:], start=1):
         rows, columns = tables[0, l, 1:].tolist()
         count = min(MOST_PARTS, rows * columns // LEAST_NUMBERS) if layer.by_input else 1
@@ -167,9 +167,9 @@ def _parts(network: Network, tables: Index, slots: int, added: int) -> tuple[Ind
                 if of_b > 0:
                     slices.append((b[0], of_b, 2 * l + 1))
                 if by_slice:
-                    owned.append(len(slices))
+                    part_slices.append(len(slices))
             if not by_slice:
-                owned.append(len(slices))
+                part_slices.append(len(slices))
     at, sizes, groups = np.array(slices, np.int64).reshape(-1, 3).T
     ones = np.ones_like(sizes)
     both = [[at, ones, sizes], [at * slots, ones * slots, sizes]]
@@ -179,7 +179,7 @@ def _parts(network: Network, tables: Index, slots: int, added: int) -> tuple[Ind
         of_parts[1:],
         np.ascontiguousarray(np.array(both, np.int64).transpose(0, 2, 1)),
         np.ascontiguousarray(groups),
-        np.array(owned, np.int64),
+        np.array(part_slices, np.int64),
         np.array(cut(len(parts), 2 * added if by_slice else MOST_ITEMS), np.int64),
     )
 

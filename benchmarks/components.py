@@ -1,4 +1,4 @@
-"""What each piece costs beside the plain step: (64, 100, 10), batch 200, float32, compiled.
+"""What each component costs beside the plain step: (64, 100, 10), batch 200, float32, compiled.
 
 Activations, costs, optimisers and kinds of layer take the place of the plain network's ReLU,
 squared error, descent and affine layer, one at a time. Regularisers are switched on in
@@ -37,7 +37,7 @@ def networks() -> Iterator[tuple[str, str, dict[str, Any], str]]:
     """(what, name, arguments of Network, optimiser)."""
     import chainrule
 
-    yield "piece", PLAIN, {}, "sgd"
+    yield "component", PLAIN, {}, "sgd"
     for name in chainrule.ACTIVATIONS:
         if name != "relu":
             yield "activation", name, {"activation": name}, "sgd"
