@@ -260,6 +260,33 @@ def test_rows_of_no_weight_are_left_out(task):
     )
 
 
+def test_what_cannot_be_learnt_from_is_named():
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    y = (X[:, 0] > 0).astype(int)
+    model = TabularClassifier(**QUICK)
+    for one_value in (np.ones((60, 2)), np.full((60, 2), np.nan)):
+        with pytest.raises(ValueError, match="no column left to learn from"):
+            model.fit(one_value, y)
+    X[7, 2] = np.inf
+    with pytest.raises(ValueError, match=r"infinity .*\nThe first is in row 7, column 2"):
+        model.fit(X, y)
+    X[7, 2] = 0
+    with pytest.raises(ValueError, match=r"infinity .*\nThe first is in row 4, column 1"):
+        model.fit(X, y).predict(np.where(np.arange(15).reshape(5, 3) == 13, -np.inf, 1.0))
+    frame = pd.DataFrame(X, columns=["size", "n", "x"])
+    for learner in (TabularClassifier(kinds={"sise": "numeric"}), tabular_pipeline()):
+        if not isinstance(learner, TabularClassifier):
+            learner.set_params(clean__kinds={"sise": "numeric"})
+        with pytest.raises(ValueError, match=r"column 'sise', .* did you mean 'size'"):
+            learner.fit(frame, y)
+    with pytest.raises(TypeError, match=r"callbacks\[1\] must be a function .*; got 3"):
+        TabularClassifier(callbacks=[print, 3]).fit(X, y)
+    for learner in (model, chainrule.MLPClassifier(tol=9, n_iter_no_change=1, engine="numpy")):
+        learner.set_params(class_weight={5: 2})
+        with pytest.warns(UserWarning, match=r"names class 5, which is not in y"):
+            learner.fit(X, y)
+
+
 def test_weights_of_classes():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 2))

@@ -6,8 +6,7 @@ is added is keyword-only and comes after.
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,9 +23,10 @@ from sklearn.utils.multiclass import (
 )
 
 from chainrule.base.types import Array
-from chainrule.base.validation import check_target, look_up, warn_user
+from chainrule.base.validation import check_target, look_up
 from chainrule.equations.activations import ACTIVATIONS
 from chainrule.equations.losses import LOSSES, Loss
+from chainrule.estimators.class_weights import weights_of_classes
 from chainrule.estimators.fitting import MLPBase, with_callbacks
 from chainrule.estimators.multioutput import (
     ColumnsBinarizer,
@@ -41,12 +41,6 @@ CLASS_LOSSES: dict[str, dict[str, Loss]] = {}
 for _loss in LOSSES.values():
     if _loss.target != "numbers":
         CLASS_LOSSES.setdefault(_loss.known_as or _loss.name, {})[_loss.target] = _loss
-
-
-def listed_classes(classes: Iterable[Any]) -> str:
-    """The first few, for a message."""
-    names = [repr(label) for label in classes]
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 class MLPClassifier(ClassifierMixin, MLPBase):
@@ -506,44 +500,11 @@ class MLPClassifier(ClassifierMixin, MLPBase):
                 "partial_fit a dict of weights"
             )
         if isinstance(self.class_weight, dict) and y.ndim == 1:
-            known = self.classes_
-            of_class: Array = self._weights_of_classes()[np.searchsorted(known, y)]
+            by_class = weights_of_classes(self.class_weight, self.classes_).astype(self._dtype)
+            of_class: Array = by_class[np.searchsorted(self.classes_, y)]
         else:
             of_class = compute_sample_weight(self.class_weight, y).astype(self._dtype)
         return of_class if weight is None else weight * of_class
-
-    def _weights_of_classes(self) -> Array:
-        """The weight of each class; a class without one has 1.
-
-        A dict may hold classes that these rows lack, as a fold of a cross-validation does.
-        """
-        classes: list[Any] = np.asarray(self.classes_).tolist()
-        known = {label: i for i, label in enumerate(classes)}
-        weights: Array = np.ones(len(known), self._dtype)
-        without, strange = set(known), []
-        for label, value in self.class_weight.items():
-            if not isinstance(value, numbers.Real) or not 0 <= float(value) < np.inf:
-                raise ValueError(
-                    f"class_weight of class {label!r} is {value!r}; it must be a finite number >= 0"
-                )
-            if label in known:
-                weights[known[label]] = value
-                without.discard(classes[known[label]])
-            elif isinstance(label, str) != isinstance(next(iter(known)), str):
-                kind = "text" if isinstance(label, str) else "no text"
-                raise ValueError(
-                    f"class_weight names class {label!r}, which is {kind}, unlike the classes of "
-                    f"y: {listed_classes(known)}"
-                )
-            else:
-                strange.append(label)
-        if strange and without:
-            warn_user(
-                f"class_weight names class {strange[0]!r}, which is not in y, and gives no weight "
-                f"to {sorted(without)[0]!r}, which counts 1; the classes are "
-                f"{listed_classes(known)}"
-            )
-        return weights
 
     def _output_scale(self) -> tuple[Any, None]:
         return 0.0, None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from chainrule.base.validation import warn_user
+from chainrule.base.validation import nearest, warn_user
 from chainrule.tables.cells import (
     CellError,
     as_dates,
@@ -134,6 +134,13 @@ class TableCleaner(
         for name, kind in given.items():
             if kind not in KINDS:
                 raise ValueError(f"kinds[{name!r}] must be one of {', '.join(KINDS)}; got {kind!r}")
+            if name not in frame:
+                near = nearest(str(name), map(str, frame))
+                raise ValueError(
+                    f"kinds names column {name!r}, which is not in X; "
+                    + (f"did you mean {near!r}? " if near else "")
+                    + f"there are {listed(list(frame))}"
+                )
         unknown = [name for name in frame if name not in given]
         gone = self.missing_texts
         found = {column.name: column.kind for column in kinds_of(frame[unknown], None, gone)}

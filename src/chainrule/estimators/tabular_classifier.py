@@ -15,6 +15,7 @@ from chainrule.base.types import Array
 from chainrule.base.validation import check_target
 from chainrule.engine.threads import one_blas_thread
 from chainrule.ensembles.conformal import class_sets
+from chainrule.estimators.class_weights import weights_of_classes
 from chainrule.estimators.tabular_ensemble import CONSTRAINTS, TabularEnsemble
 
 
@@ -162,14 +163,7 @@ class TabularClassifier(ClassifierMixin, TabularEnsemble):
         labels = self._labels(y)
         given = self.class_weight
         if isinstance(given, dict):
-            known = self.classes_.tolist()
-            for label, value in given.items():
-                if not isinstance(value, int | float | np.number) or not 0 <= value < np.inf:
-                    raise ValueError(
-                        f"class_weight of class {label!r} is {value!r}; it must be a finite "
-                        "number >= 0"
-                    )
-            of_class = np.array([float(given.get(label, 1)) for label in known])
+            of_class = weights_of_classes(given, self.classes_)
         else:
             of_class = compute_class_weight(given, classes=self.classes_, y=labels)
         weighted: Array = weight * of_class[np.searchsorted(self.classes_, labels)]

@@ -163,6 +163,11 @@ class TabularEnsemble(BaseEstimator):
             )
         table = self._check_table(X, reset=True)
         check_consistent_length(table, y)
+        for i, callback in enumerate(self.callbacks or ()):
+            if not callable(callback):
+                raise TypeError(
+                    f"callbacks[{i}] must be a function f(estimator, record); got {callback!r}"
+                )
         Y, order = self._learn_target(y)
         weight = self._check_weight(table, y, sample_weight)
         rows = np.flatnonzero(weight > 0)
@@ -219,6 +224,10 @@ class TabularEnsemble(BaseEstimator):
         settings = settings_of(self._task, self.preset, n, n_folds)
         parts: dict[str, EnsemblePart | LinearPart] = {}
         smooth_inputs, smooth_layout = without_bins(inputs), self._encoder.layout(False)
+        if smooth_layout.dense + sum(smooth_layout.levels) == 0:
+            raise ValueError(
+                "there is no column left to learn from: each column of X has one value only"
+            )
         if n <= MOST_LINEAR_ROWS and smooth_layout.dense + sum(smooth_layout.levels) <= (
             MOST_LINEAR_COLUMNS
         ):
@@ -318,9 +327,18 @@ class TabularEnsemble(BaseEstimator):
         if not reset:
             numeric = not is_frame if reader is None else reader.cleaner is None
         if numeric:
-            return validate_data(
-                self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=reset
-            )
+            try:
+                return validate_data(
+                    self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=reset
+                )
+            except ValueError as error:
+                if "contains infinity" not in str(error):
+                    raise
+                row, column = np.argwhere(np.isinf(np.asarray(X, np.float64)))[0]
+                raise ValueError(
+                    f"{error}\nThe first is in row {row}, column {column}. Give NaN for a number "
+                    "that is not known, or a finite number"
+                ) from None
         named = is_frame and (hasattr(X, "columns") or hasattr(X, "column_names"))
         if not named:
             X = np.asarray(X)
