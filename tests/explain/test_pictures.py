@@ -52,8 +52,8 @@ def recorded():
 @pytest.mark.parametrize(
     "name",
     [
-        *("animation", "diagnosing", "displays_of_inputs", "displays_of_networks"),
-        *("displays_of_training", "recording", "summarizing", "tracing"),
+        *("animation", "diagnosing", "displays_of_equations", "displays_of_inputs"),
+        *("displays_of_networks", "displays_of_training", "recording", "summarizing", "tracing"),
     ],
 )
 def test_examples_in_docstrings_give_what_they_say(name):
@@ -144,6 +144,62 @@ def test_the_network_is_drawn_with_its_weights():
     assert {"0", "1", "2", "inputs", "outputs"} <= set(said)
 
 
+def blocks_of(display):
+    return [np.asarray(part.values) for part in display.parts if not isinstance(part, str)]
+
+
+@pytest.mark.parametrize(
+    ("activation", "output", "loss"),
+    [("tanh", None, "cross_entropy"), ("relu", "tanh", "squared_error"), ("elu", None, "huber")],
+)
+def test_the_matrices_of_an_equation_give_what_it_says(activation, output, loss):
+    rng = np.random.default_rng(3)
+    net = Network(
+        (3, 4, 5, 2), activation=activation, output_activation=output, loss=loss, seed=rng
+    )
+    t = trace(net, rng.normal(size=(6, 3)), np.eye(2)[[0, 1, 1, 0, 1, 0]])
+    of = chainrule.EquationDisplay.from_trace
+    for l in (1, 2, 3):
+        below, W, b, z, a = blocks_of(of(t, "forward", layer=l))
+        np.testing.assert_allclose(below @ W + b, z, atol=1e-14)
+        np.testing.assert_array_equal(a, t.a[l])
+        nabla, delta = blocks_of(of(t, "BP3", layer=l))
+        np.testing.assert_allclose(delta.sum(axis=0)[None], nabla, atol=1e-14)
+        nabla, below_T, delta = blocks_of(of(t, "BP4", layer=l))
+        np.testing.assert_allclose(below_T @ delta, nabla, atol=1e-14)
+    for l in (1, 2):
+        delta, above, W_T, slope = blocks_of(of(t, "BP2", layer=l))
+        np.testing.assert_allclose(above @ W_T * slope, delta, atol=1e-14)
+    display = drawn(of(t, "BP1"))
+    delta, *rest = blocks_of(display)
+    signs = [part for part in display.parts if isinstance(part, str)]
+    made = rest[0] - rest[1] if "−" in signs else rest[0] * rest[1]
+    np.testing.assert_allclose(made / 6, delta, atol=1e-14)
+    assert signs[-1] == "/ 6"
+    said = [text.get_text() for text in display.ax_.texts]
+    assert {"δ³", "6 × 2", f"{delta[0, 0]:.3g}".replace("-", "−")} <= set(said)
+    plt.close("all")
+
+
+def test_an_equation_that_is_not_there_is_named():
+    t = trace([([[0.5], [1.0]], [0.0])], [1.0, 2.0], [0.0])
+    of = chainrule.EquationDisplay.from_trace
+    for equation, layer, message in (
+        ("BP5", None, "one of forward, BP1, BP2, BP3, BP4; got 'BP5'"),
+        ("BP2", None, "a network of one layer has no BP2"),
+        ("BP4", 2, "BP4 is of layer 1; got layer=2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            of(t, equation, layer=layer)
+    kinds = [chainrule.LAYERS[name] for name in ("affine", "dropout", "affine")]
+    net = Network((2, 2, 2, 1), layers=kinds, seed=0)
+    t = trace(net, [1.0, 2.0], [0.0])
+    with pytest.raises(ValueError, match="layer 2 is dropout, which is no matrix product"):
+        of(t, "forward", layer=2)
+    with pytest.raises(ValueError, match="W must have rows and columns"):
+        chainrule.EquationDisplay([("W", [1.0, 2.0])])
+
+
 def test_the_recorder_keeps_what_the_equations_say(recorded):
     recorder = recorded.callbacks[0]
     assert recorder.epochs_.tolist() == list(range(30))
@@ -197,6 +253,26 @@ def test_the_recorder_keeps_to_its_part_of_the_time(monkeypatch):
     assert 2 <= len(recorder.epochs_) <= 0.1 * 100 + 2
     assert recorder.epochs_[0] == 0
     assert look.__name__ == "_look"
+
+
+def test_the_recorder_spreads_what_it_may_take_of_a_short_fit(monkeypatch):
+    """A reading of the clock takes half a millisecond here; a look has three of them."""
+    now = [0.0]
+
+    def tick():
+        now[0] += 0.0005
+        return now[0]
+
+    monkeypatch.setattr(time, "perf_counter", tick)
+    recorder = Recorder(*moons, snapshots=9)
+    MLPClassifier(**SMALL | {"max_iter": 120}, callbacks=[recorder]).fit(*moons)
+    epochs = recorder.epochs_
+    assert epochs[:10].tolist() == list(range(10))
+    assert (np.diff(epochs[11:-1]) >= 2).all()
+    assert (epochs[11:] / epochs[10:-1] < 1.25).all()
+    assert (epochs[-1], recorder.snapshots_[0][0], recorder.snapshots_[-1][0]) == (119, 0, 119)
+    assert len(recorder.snapshots_) == 9
+    assert recorder._spent < 0.04
 
 
 def test_networks_are_recorded_between_the_epochs_of_train():

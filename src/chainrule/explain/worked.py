@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -154,13 +154,14 @@ def _input(t: Numbers) -> Step:
     )
 
 
-def _is_affine(t: Numbers, l: int) -> bool:
+def is_affine(t: Numbers, l: int) -> bool:
+    """Whether layer l is a matrix product."""
     return t.network.layers[l].name == "affine"
 
 
 def _weighted(t: Numbers, l: int) -> Step:
     layer, below, W, b = t.network.layers[l], t.a[l - 1], t.W[l], t.b[l]
-    if not _is_affine(t, l):
+    if not is_affine(t, l):
         formula = _said(layer.forward, f"z = {layer.name}(a)")
         name = f"layer {l}, {layer.name}"
         return _step(name, f"z{sup(l)}", l, "forward", formula, t.z[l])
@@ -235,18 +236,46 @@ def _cost(t: Numbers) -> Step:
     return Step(f"cost, {loss.name}", "C", t.L, "cost", formula, t.cost, tuple(lines), complete)
 
 
-def _output_error(t: Numbers) -> Step:
-    """BP1, whose formula says whether the loss and the output activation are taken together."""
+class OutputError(NamedTuple):
+    """What BP1 puts together.
+
+    Attributes
+    ----------
+    derivative : (m, n_L) array
+        ∂C/∂a^L, or ∂C/∂z^L if `fused`, of each row's cost.
+    slope : (m, n_L) array or None
+        σ′(z^L); None if an output depends on more than its own z, or if `fused`.
+    is_difference : bool
+        Whether the derivative is a^L − y.
+    fused : bool
+        Whether the loss and the output activation are taken together.
+    """
+
+    derivative: Array
+    slope: Array | None
+    is_difference: bool
+    fused: bool
+
+
+def error_of_output(t: Numbers) -> OutputError:
+    """What BP1 puts together, in the numbers of a trace."""
     network, L, y = t.network, t.L, t.y
-    z, a, delta = t.z[L], t.a[L], t.delta[L]
+    z, a = t.z[L], t.a[L]
     assert z is not None
-    assert delta is not None
-    derivative: Array = np.empty_like(delta)
+    derivative: Array = np.empty_like(a)
     with np.errstate(all="ignore"):
         network.loss.delta(z, a, y, derivative)
     difference = a.shape == y.shape and np.allclose(derivative, a - y, rtol=1e-9, atol=1e-12)
-    slope = None if network.loss.fused else slopes(network, L, z, a)
-    top = sup(L)
+    fused = bool(network.loss.fused)
+    return OutputError(derivative, None if fused else slopes(network, L, z, a), difference, fused)
+
+
+def _output_error(t: Numbers) -> Step:
+    """BP1, whose formula says whether the loss and the output activation are taken together."""
+    network, L, y, a = t.network, t.L, t.y, t.a[t.L]
+    derivative, slope, difference, _ = error_of_output(t)
+    delta, top = t.delta[L], sup(L)
+    assert delta is not None
     over = f" / {t.m}" if t.m > 1 else ""
 
     def right(index: tuple[int, ...]) -> str:
@@ -282,7 +311,7 @@ def _backward(t: Numbers, l: int) -> Step:
     slope = slopes(t.network, l, z, a)
     here, there = sup(l), sup(l + 1)
     name = f"error of layer {l}"
-    if not _is_affine(t, l + 1):
+    if not is_affine(t, l + 1):
         kind = t.network.layers[l + 1]
         said = _said(kind.pullback, f"∂C/∂a{here} through {kind.name}")
         formula = f"{said}; δ{here} = ∂C/∂a{here} ⊙ σ′(z{here})"
@@ -322,7 +351,7 @@ def _gradient_of_weights(t: Numbers, l: int) -> Step:
     delta, below, here = t.delta[l], t.a[l - 1], sup(l)
     assert delta is not None
     name, symbol = f"gradient of W{here}", f"∇W{here}"
-    if not _is_affine(t, l):
+    if not is_affine(t, l):
         kind = t.network.layers[l]
         said = _said(kind.gradient, f"∂C/∂W{here} of {kind.name}")
         return _step(name, symbol, l, "BP4", said, t.nabla_W[l])
