@@ -330,10 +330,11 @@ class NetworkDisplay:
         from matplotlib.collections import LineCollection
         from matplotlib.colors import to_rgb
 
-        ax = new_axes(ax)
-        self.ax_, self.figure_ = ax, ax.figure
         most = 16
         widths = [len(self.weights[0]), *(W.shape[1] for W in self.weights)]
+        tallest = min(max(widths), most) + (max(widths) > most)
+        ax = new_axes(ax, figsize=(6.4, 1.3 + 0.27 * max(tallest, 2)))
+        self.ax_, self.figure_ = ax, ax.figure
         places = []
         for k, n in enumerate(widths):
             shown = min(n, most)
@@ -357,13 +358,13 @@ class NetworkDisplay:
             x, y = zip(*column, strict=True)
             ax.scatter(x, y, s=110, color=GREY, zorder=3, edgecolors="white", linewidths=0.8)
             if widths[k] > most:
-                low = min(y) - 0.9
+                low = min(y) - 1
                 ax.annotate(f"{most} of {widths[k]}", (k, low), ha="center", fontsize="small")
         for names, k, side in ((self.input_names, 0, "right"), (self.output_names, -1, "left")):
             for name, (x0, y0) in zip(names, places[k], strict=False):
                 shift = -8 if side == "right" else 8
                 ax.annotate(
-                    plain_text(name)[:20],
+                    plain_text(name if len(name) <= 20 else f"{name[:19]}…"),
                     (x0, y0),
                     xytext=(shift, 0),
                     textcoords="offset points",
@@ -373,7 +374,7 @@ class NetworkDisplay:
                 )
         last = len(widths) - 1
         titles = ["inputs", *(f"layer {k}" for k in range(1, last)), "outputs"]
-        top = max(len(column) for column in places) / 2 + 0.3
+        top = max(len(column) for column in places) / 2 + 0.15
         for k, title in enumerate(titles):
             ax.annotate(title, (k, top), ha="center", fontsize="small")
         for stroke, colour, text, left in (
@@ -387,6 +388,6 @@ class NetworkDisplay:
                 color=colour,
                 ha="center",
             )
-        ax.set(xlim=(-0.6, last + 0.6), ylim=(-top - 1, top + 0.6), title="The network's weights")
+        ax.set(xlim=(-0.6, last + 0.6), ylim=(-top - 0.8, top + 0.5), title="The network's weights")
         ax.set_axis_off()
         return self
