@@ -27,3 +27,6 @@ chainrule.DecisionBoundaryDisplay.from_estimator(model, X, y)
 # last one, the gradient vanishes.
 
 chainrule.GradientFlowDisplay.from_estimator(model)
+
+# %%
+# The same as a film: ``chainrule.animate(model, "moons.gif", X=X, y=y)``, or .mp4, or .html.

@@ -45,7 +45,8 @@ def recorded():
     """A classifier of two inputs with the record of its training."""
     recorder = Recorder(*moons, budget=None, snapshots=6)
     with pytest.warns(match="Maximum iterations"):
-        model = MLPClassifier(**SMALL | {"max_iter": 30}, callbacks=[recorder]).fit(*moons)
+        options = SMALL | {"max_iter": 30, "standardize": False}
+        model = MLPClassifier(**options, callbacks=[recorder]).fit(*moons)
     return model
 
 
@@ -215,6 +216,25 @@ def test_the_recorder_keeps_what_the_equations_say(recorded):
         np.testing.assert_allclose(W[l], recorded.coefs_[l], rtol=1e-6)
         np.testing.assert_allclose(b[l], recorded.intercepts_[l], rtol=1e-6)
     assert 4 <= len(recorder.snapshots_) <= 7
+
+
+@pytest.mark.parametrize("options", [{}, {"normalization": "layer", "dropout": 0.2}])
+def test_units_of_inputs_and_target_do_not_show_where_they_are_standardised(options):
+    A = moons[0]
+    target = A[:, 0] * A[:, 1] + 0.1
+    found = []
+    for X_given, y_given in ((A, target), (50 * A + 700, 1000 * target - 30)):
+        recorder = Recorder(X_given, y_given, budget=None)
+        model = chainrule.MLPRegressor(**SMALL | options, callbacks=[recorder]).fit(
+            X_given, y_given
+        )
+        landscape = chainrule.LossLandscapeDisplay.from_estimator(model, X_given, y_given, points=3)
+        found.append((recorder, landscape.costs))
+    (one, costs), (other, same_costs) = found
+    assert one.gradient_.shape == (6, 5 if options else 3)
+    np.testing.assert_allclose(other.gradient_, one.gradient_, rtol=1e-6)
+    np.testing.assert_allclose(other.mean_, one.mean_, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(same_costs, costs, rtol=1e-6)
 
 
 def test_the_recorder_changes_nothing_and_is_bounded():

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.explain.drawing import DASHES, bare, colours, new_axes, plain_text
-from chainrule.explain.models import view
+from chainrule.explain.models import as_trained, view
 from chainrule.explain.recording import Recorder, network_at, recorder_of
 
 GRID = 120  # points a side
@@ -284,8 +284,9 @@ def _rgb(colour: Any) -> Any:
 class LossLandscapeDisplay:
     """The cost around the parameters, along two directions.
 
-    The directions are drawn, and scaled unit by unit to the weights: Li et al. (2018). Make one
-    with :meth:`from_estimator`.
+    The directions are drawn, and scaled unit by unit to the weights: Li et al. (2018). The cost is
+    that of the training: where an estimator standardises, inputs and target are standardised. Make
+    one with :meth:`from_estimator`.
 
     Parameters
     ----------
@@ -345,7 +346,7 @@ class LossLandscapeDisplay:
         assert seen.Y is not None
         rng = np.random.default_rng(seed)
         rows = np.sort(rng.permutation(len(seen.X))[:MOST_ROWS])
-        A, B, network = seen.X[rows], seen.Y[rows], seen.network
+        network, A, B = as_trained(seen, rows)
         center = network.theta.copy()
         directions = []
         for _ in range(2):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from chainrule.base.types import Array
 from chainrule.equations import backprop
-from chainrule.explain.models import Viewed, last_step, view
+from chainrule.explain.models import Viewed, as_trained, last_step, view
 from chainrule.explain.trials import Task, held_out_score, score_of
 from chainrule.network.network import Network
 
@@ -204,7 +204,7 @@ def gather(
     assert seen.Y is not None
     n = len(seen.X)
     rows = _some(n)
-    network, A, B = _as_trained(seen, model, X, y, rows)
+    network, A, B = as_trained(seen, rows)
     task = _task(seen, y, rows)
     validation = None
     if X_val is not None:
@@ -257,25 +257,6 @@ def _some(n: int) -> NDArray[np.int64]:
         return np.arange(n)
     chosen = np.random.default_rng(SEED).choice(n, MOST_ROWS, replace=False)
     return np.sort(chosen)
-
-
-def _as_trained(
-    seen: Viewed, model: Any, X: Any, y: Any, rows: NDArray[np.int64]
-) -> tuple[Network, Array, Array]:
-    """The network that training sees, and its rows."""
-    last = seen.estimator
-    assert seen.Y is not None
-    A, B = seen.X[rows], seen.Y[rows]
-    if last is None or not hasattr(last, "_design"):
-        return seen.network, A, B
-    network = last._design(A.shape[1], last._target(), np.random.RandomState(SEED))
-    given = last.coefs_, last.intercepts_
-    last._load(network, *given, *given)
-    last._load_norms(network)
-    if getattr(last, "_y_scale", None) is not None and last._output_scale()[1] is not None:
-        mean, deviation = last._y_scale
-        B = ((B - mean) / deviation).astype(network.dtype)
-    return network, A, np.ascontiguousarray(B)
 
 
 def _task(seen: Viewed, y: Any, rows: NDArray[np.int64]) -> Task:

@@ -175,6 +175,32 @@ def model_network(model: Any) -> tuple[Network, str]:
     return network, type(last).__name__
 
 
+def as_trained(seen: Viewed, rows: Array) -> tuple[Network, Array, Array]:
+    """(the network that training sees, some rows, their targets).
+
+    Where an estimator standardises, so does the first layer of this network, and the targets are
+    standardised as in training; in the network that predicts both are part of the weights.
+    """
+    last = seen.estimator
+    assert seen.Y is not None
+    A, B = seen.X[rows], seen.Y[rows]
+    if last is None or not hasattr(last, "_design"):
+        return seen.network, A, B
+    network = last._design(A.shape[1], last._target(), np.random.RandomState(0))
+    load_as_trained(network, last)
+    if getattr(last, "_y_scale", None) is not None and last._output_scale()[1] is not None:
+        mean, deviation = last._y_scale
+        B = ((B - mean) / deviation).astype(network.dtype)
+    return network, A, np.ascontiguousarray(B)
+
+
+def load_as_trained(network: Network, estimator: Any) -> None:
+    """Put the parameters of one of our estimators into the network that training sees."""
+    given = estimator.coefs_, estimator.intercepts_
+    estimator._load(network, *given, *given)
+    estimator._load_norms(network)
+
+
 def _of_network(network: Network, X: Any, y: Any, kind: str) -> Viewed:
     n_in, n_targets = network.sizes[0], network.n_targets
     X = np.asarray(X)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from chainrule.base.types import Array
 from chainrule.equations import backprop
-from chainrule.explain.models import detached, view
+from chainrule.explain.models import as_trained, detached, load_as_trained, view
 from chainrule.explain.worked import slopes
 from chainrule.monitoring.callbacks import Callback, Record, check_whole
 from chainrule.network.network import Network
@@ -26,7 +26,8 @@ class Recorder(Callback):
     """Keep activations' moments, gradients by layer and weights of some epochs of a fit.
 
     It looks at some of the rows through the network as it predicts; the training is not changed by
-    it. Epochs are skipped where looking would take more than its part of the time, and thinned out
+    it. Moments and gradients are those that training sees: where an estimator standardises its inputs
+    and its target, of these. Epochs are skipped where looking would take more than its part of the time, and thinned out
     where there are more than it may keep, so that cost and memory are bounded. The first epoch and
     the last are always kept.
 
@@ -98,7 +99,7 @@ class Recorder(Callback):
     def _forget(self) -> None:
         self._kept = {"epochs": [], "looks": [], "weights": []}
         self._stride = 1
-        self._rows: Any = None
+        self._seen: Any = None
         self._spent = 0.0
         self._started = time.perf_counter()
         self._last: Any = None
@@ -144,21 +145,28 @@ class Recorder(Callback):
         return epoch % self._stride != 0 or self._spent > allowed
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_last": None, "_rows": None}
+        return self.__dict__ | {"_last": None, "_seen": None}
 
     def _look(self, model: Any, epoch: int) -> None:
         started = time.perf_counter()
-        if self._rows is None:
+        if self._seen is None:
             try:
                 seen = view(model, *self._chosen())
             except ValueError as error:
                 raise ValueError(f"Recorder: its X and y do not fit: {error}") from None
-            assert seen.Y is not None
-            self._rows = seen.X, seen.Y
-        network = model if isinstance(model, Network) else model._network()
+            self._seen = as_trained(seen, np.arange(len(seen.X)))
+        network, A, B = self._seen
+        if isinstance(model, Network):
+            network = predicting = model
+            layers = list(range(1, network.L + 1))
+        else:
+            load_as_trained(network, model)
+            predicting = model._network()
+            # Those of the network that predicts: it neither standardises nor drops.
+            layers = [l for l in range(1, network.L + 1) if network.W[l].size]
         self._kept["epochs"].append(epoch)
-        self._kept["looks"].append(_numbers_of(network, *self._rows))
-        self._kept["weights"].append((epoch, *_weights_of(network)))
+        self._kept["looks"].append(_numbers_of(network, A, B, layers))
+        self._kept["weights"].append((epoch, *_weights_of(predicting)))
         self._thin()
         self._spent += time.perf_counter() - started
 
@@ -229,8 +237,8 @@ class Recorder(Callback):
         return list(self._kept["weights"])
 
 
-def _numbers_of(network: Network, X: Array, Y: Array) -> tuple[list[float], ...]:
-    """(means, deviations, off, flat, gradients) by layer, from layer 1."""
+def _numbers_of(network: Network, X: Array, Y: Array, layers: list[int]) -> tuple[list[float], ...]:
+    """(means, deviations, off, flat, gradients) of some layers."""
     net, batch = network.bind(len(X))
     batch.a[0][:] = X
     nabla = np.zeros_like(network.theta)
@@ -241,7 +249,7 @@ def _numbers_of(network: Network, X: Array, Y: Array) -> tuple[list[float], ...]
         backprop.backward(net, batch)
         backprop.gradient(net, batch, nabla_W, nabla_b)
         found: tuple[list[float], ...] = ([], [], [], [], [])
-        for l in range(1, network.L + 1):
+        for l in layers:
             a = batch.a[l]
             slope = slopes(network, l, batch.z[l], a)
             largest = 0.0 if slope is None else float(np.abs(slope).max(initial=0))
