@@ -41,7 +41,7 @@ chainrule.ImportanceDisplay.from_estimator(model, X_test, y_test)
 PartialDependenceDisplay.from_estimator(model, X_train, ["proline", "alcohol"], target=0)
 
 # %%
-# The cost in the plane of two directions through the parameters. The network is at the cross, at the
-# bottom of a valley.
+# The cost in the plane of two directions through the parameters. The network is at the cross, at
+# the bottom of a valley.
 
 chainrule.LossLandscapeDisplay.from_estimator(model, X_train, y_train, span=0.6, points=31)

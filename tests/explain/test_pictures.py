@@ -44,8 +44,8 @@ def close_figures():
 def recorded():
     """A classifier of two inputs with the record of its training."""
     recorder = Recorder(*moons, budget=None, snapshots=6)
+    options = SMALL | {"max_iter": 30, "standardize": False}
     with pytest.warns(match="Maximum iterations"):
-        options = SMALL | {"max_iter": 30, "standardize": False}
         model = MLPClassifier(**options, callbacks=[recorder]).fit(*moons)
     return model
 

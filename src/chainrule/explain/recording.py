@@ -26,8 +26,10 @@ class Recorder(Callback):
     """Keep activations' moments, gradients by layer and weights of some epochs of a fit.
 
     It looks at some of the rows through the network as it predicts; the training is not changed by
-    it. Moments and gradients are those that training sees: where an estimator standardises its inputs
-    and its target, of these. Epochs are skipped where looking would take more than its part of the time, and thinned out
+    it. Moments and gradients are those that training sees: where an estimator standardises its
+    inputs and its target, of these.
+
+    Epochs are skipped where looking would take more than its part of the time, and thinned out
     where there are more than it may keep, so that cost and memory are bounded. The first epoch and
     the last are always kept.
 
