@@ -170,7 +170,8 @@ class Recorder(Callback):
         self._kept["looks"].append(_numbers_of(network, A, B, layers))
         self._kept["weights"].append((epoch, *_weights_of(predicting)))
         self._thin()
-        self._spent += time.perf_counter() - started
+        if len(self._kept["epochs"]) > 1:  # the first look is always taken
+            self._spent += time.perf_counter() - started
 
     def _chosen(self) -> tuple[Any, Any]:
         """The rows that are looked at, the same each time."""
