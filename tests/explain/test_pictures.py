@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import pickle
+import shutil
 import time
 
 import matplotlib
@@ -15,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, make_moons
 from sklearn.exceptions import NotFittedError
@@ -179,6 +181,26 @@ def test_the_matrices_of_an_equation_give_what_it_says(activation, output, loss)
     assert signs[-1] == "/ 6"
     said = [text.get_text() for text in display.ax_.texts]
     assert {"δ³", "6 × 2", f"{delta[0, 0]:.3g}".replace("-", "−")} <= set(said)
+    plt.close("all")
+
+
+def test_numbers_that_are_not_finite_are_named_before_anything_is_drawn():
+    net = Network((2, 4, 1), seed=0)
+    net.theta[:] = 1e150
+    rows, targets = moons[0] * 1e200, moons[1][:, np.newaxis]
+    with pytest.raises(ValueError, match=r"^the cost is not a finite number anywhere"):
+        chainrule.LossLandscapeDisplay.from_estimator(net, rows, targets, points=3)
+    with pytest.raises(ValueError, match=r"^activations of layer 1 are not finite"):
+        chainrule.ActivationsDisplay.from_estimator(net, rows)
+    assert not plt.get_fignums()
+
+
+def test_importance_of_columns_of_a_sparse_matrix():
+    A = sparse.csr_matrix(X)
+    model = MLPClassifier(**SMALL).fit(A, y)
+    display = chainrule.ImportanceDisplay.from_estimator(model, A, y, n_repeats=2)
+    dense = chainrule.ImportanceDisplay.from_estimator(model, X, y, n_repeats=2)
+    np.testing.assert_array_equal(display.falls, dense.falls)
     plt.close("all")
 
 
@@ -377,8 +399,10 @@ def test_importance_of_columns():
     assert average[-1] > average[0] + 0.5
 
 
-@pytest.mark.parametrize("suffix", ["gif", "html"])
+@pytest.mark.parametrize("suffix", ["gif", "html", "mp4"])
 def test_a_training_as_a_film(suffix, recorded, tmp_path):
+    if suffix == "mp4" and not shutil.which("ffmpeg"):
+        pytest.skip("ffmpeg is not there")
     path = chainrule.animate(recorded, tmp_path / f"film.{suffix}", X=moons[0], y=moons[1])
     assert path.is_file()
     if suffix == "gif":
@@ -386,17 +410,21 @@ def test_a_training_as_a_film(suffix, recorded, tmp_path):
 
         with Image.open(path) as film:
             assert film.n_frames == len(recorded.callbacks[0].snapshots_)
+    elif suffix == "mp4":
+        assert path.read_bytes()[4:8] == b"ftyp"
     else:
         assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert [p.name for p in tmp_path.iterdir()] == [f"film.{suffix}"]
 
 
-def test_films_that_cannot_be_made_leave_nothing(recorded, tmp_path):
+def test_films_that_cannot_be_made_leave_nothing(recorded, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))  # without ffmpeg
     for name, options, message in (
         ("film.avi", {"shape": (1, 2)}, "must end in .gif, .mp4, .html"),
         ("film.gif", {}, "give X and y"),
         ("film.gif", {"shape": (3, 3)}, "9 pixels; the network has 2 inputs"),
         ("film.gif", {"shape": (1, 2), "seconds": 0}, "seconds must be above 0"),
+        ("film.mp4", {"shape": (1, 2)}, "an .mp4 needs ffmpeg, which is not there; write a .gif"),
     ):
         with pytest.raises(ValueError, match=message):
             chainrule.animate(recorded, tmp_path / name, **options)
@@ -405,6 +433,8 @@ def test_films_that_cannot_be_made_leave_nothing(recorded, tmp_path):
         chainrule.animate(model, tmp_path / "film.gif", shape=(2, 2))
     with pytest.raises(ValueError, match="no record of the training"):
         chainrule.GradientFlowDisplay.from_estimator(model)
+    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere"):
+        chainrule.animate(recorded, tmp_path / "nowhere" / "film.gif", shape=(1, 2))
     assert list(tmp_path.iterdir()) == []
 
 

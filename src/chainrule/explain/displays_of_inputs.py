@@ -196,6 +196,7 @@ class ImportanceDisplay:
         """
         from sklearn.inspection import permutation_importance
 
+        X = X.toarray() if hasattr(X, "toarray") else X  # columns are shuffled one by one
         found = permutation_importance(
             estimator, X, y, n_repeats=n_repeats, random_state=seed, **options
         )

@@ -222,6 +222,12 @@ class ActivationsDisplay:
         layers = [l for l in range(1, network.L) if network.activations[l].name != "identity"]
         if not layers:
             raise ValueError("there is no hidden layer whose activations could be drawn")
+        for l in layers:
+            if not np.isfinite(batch.a[l]).all():
+                raise ValueError(
+                    f"activations of layer {l} are not finite numbers: its parameters, or the "
+                    "inputs, are too large"
+                )
         found = [slopes(network, l, batch.z[l], batch.a[l]) for l in layers]
         derivative = [
             np.ones_like(batch.a[l]) if one is None else one

@@ -339,6 +339,11 @@ class LossLandscapeDisplay:
             Of the directions.
         ax : matplotlib Axes, optional
             Default: new ones.
+
+        Raises
+        ------
+        ValueError
+            A number does not fit, or no cost is finite.
         """
         if not (0 < span < np.inf and points >= 3):
             raise ValueError(f"span must be above 0 and points 3 or more; got {span}, {points}")
@@ -365,6 +370,11 @@ class LossLandscapeDisplay:
                 network.theta[:] = center + t * directions[0] + s * directions[1]
                 with np.errstate(all="ignore"):
                     costs[i, j] = network.cost(A, B)
+        if not np.isfinite(costs).any():
+            raise ValueError(
+                "the cost is not a finite number anywhere around the network: its parameters, or "
+                "the inputs, are too large"
+            )
         return cls(steps, costs).plot(ax)
 
     def plot(self, ax: Any = None) -> LossLandscapeDisplay:
