@@ -433,7 +433,7 @@ def test_films_that_cannot_be_made_leave_nothing(recorded, tmp_path, monkeypatch
         chainrule.animate(model, tmp_path / "film.gif", shape=(2, 2))
     with pytest.raises(ValueError, match="no record of the training"):
         chainrule.GradientFlowDisplay.from_estimator(model)
-    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         chainrule.animate(recorded, tmp_path / "nowhere" / "film.gif", shape=(1, 2))
     assert list(tmp_path.iterdir()) == []
 
