@@ -34,7 +34,7 @@ class Block(NamedTuple):
 
 
 class EquationDisplay:
-    """One equation of a trace, its matrices side by side with their numbers.
+    """Show one equation of a trace, its matrices side by side with their numbers.
 
     The colours of each matrix go from its largest number below 0, dark, to the largest above 0,
     light. Make one with :meth:`from_trace`.
@@ -196,13 +196,13 @@ def _draw_block(ax: Any, block: Block, left: float) -> None:
 
 
 def _short(x: float) -> str:
-    """A number that fits into a cell."""
+    """Return a number that fits into a cell."""
     text = number(float(f"{x:.3g}"))
     return text if len(text) <= 7 else f"{x:.0e}".replace("-", "−")
 
 
 def _column(values: Any) -> Any:
-    """A vector as a row, which is how it is added to each row."""
+    """Return a vector as a row, which is how it is added to each row."""
     return np.asarray(values)[np.newaxis]
 
 

@@ -26,7 +26,7 @@ ABOVE, BELOW = "#d6704d", "#4393c3"  # weights, which differ in dashes too
 
 
 class WeightsDisplay:
-    """Weights of the first layer, as an image for each unit, or by the columns' names.
+    """Show the weights of the first layer, as an image for each unit, or by the columns' names.
 
     Make one with :meth:`from_estimator`.
 
@@ -129,7 +129,7 @@ class WeightsDisplay:
 
 
 def tiles(W: Array, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Images of the units beside each other, with a gap of NaN."""
+    """Return images of the units beside each other, with a gap of NaN."""
     height, width = shape
     n = W.shape[1]
     columns = min(n, math.ceil(math.sqrt(1.5 * n)))
@@ -143,7 +143,7 @@ def tiles(W: Array, shape: tuple[int, int]) -> NDArray[np.float64]:
 
 
 def input_scale(model: Any, n: int) -> NDArray[np.float64]:
-    """Standard deviations by which an estimator divides its inputs; else 1, (n,)."""
+    """Return the standard deviations by which an estimator divides its inputs; else 1, (n,)."""
     scaling = getattr(last_step(model), "_scaling", None)
     if scaling is None or len(scaling[1]) != n:
         return np.ones(n)
@@ -151,7 +151,7 @@ def input_scale(model: Any, n: int) -> NDArray[np.float64]:
 
 
 def _names_of(model: Any, n: int) -> list[str] | None:
-    """The names of a model's inputs, if it knows so many."""
+    """Return the names of a model's inputs, if it knows so many."""
     last = last_step(model)
     names = [str(name) for name in getattr(last, "feature_names_in_", ())]
     if not names and hasattr(model, "steps") and len(model.steps) > 1:
@@ -163,7 +163,7 @@ def _names_of(model: Any, n: int) -> list[str] | None:
 
 
 class ActivationsDisplay:
-    """How the activations of each layer are distributed, and which units are off or at an end.
+    """Show how the activations of each layer are distributed, and which units are off or flat.
 
     Make one with :meth:`from_estimator`.
 
@@ -272,7 +272,7 @@ class ActivationsDisplay:
 
 
 class NetworkDisplay:
-    """The network drawn, its units as circles and its weights as lines.
+    """Draw the network, its units as circles and its weights as lines.
 
     Colours and dashes say the sign, widths the size. Make one with :meth:`from_estimator`.
 

@@ -16,7 +16,7 @@ MOST_ROWS = 500  # whose cost is taken
 
 
 class GradientFlowDisplay:
-    """Gradient of each layer's weights over the training.
+    """Show the gradient of each layer's weights over the training.
 
     Make one with :meth:`from_estimator` or :meth:`from_history`.
 
@@ -106,7 +106,7 @@ class GradientFlowDisplay:
 
 
 class DecisionBoundaryDisplay:
-    """What a classifier of two inputs says over the plane, at some epochs.
+    """Show what a classifier of two inputs says over the plane, at some epochs.
 
     Make one with :meth:`from_estimator`.
 
@@ -174,7 +174,7 @@ class DecisionBoundaryDisplay:
 
     @classmethod
     def of_snapshots(cls, estimator: Any, X: Any, y: Any, most: int) -> DecisionBoundaryDisplay:
-        """The maps of some epochs, not drawn yet."""
+        """Return the maps of some epochs, not drawn yet."""
         seen = view(estimator, X, y)
         network, A = seen.network, seen.X
         if network.sizes[0] != 2:
@@ -263,7 +263,7 @@ class DecisionBoundaryDisplay:
 
 
 def _class_map(outputs: Any) -> NDArray[np.float64]:
-    """Class, and half of how sure: 0 at a tie, 1 where there is no doubt."""
+    """Return the class, and half of how sure: 0 at a tie, 1 where there is no doubt."""
     out = np.asarray(outputs, np.float64)
     if out.shape[1] == 1:
         p = np.clip(out[:, 0], 0, 1)
@@ -282,7 +282,7 @@ def _rgb(colour: Any) -> Any:
 
 
 class LossLandscapeDisplay:
-    """The cost around the parameters, along two directions.
+    """Show the cost around the parameters, along two directions.
 
     The directions are drawn, and scaled unit by unit to the weights: Li et al. (2018). The cost is
     that of the training: where an estimator standardises, inputs and target are standardised. Make

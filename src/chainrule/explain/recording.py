@@ -39,7 +39,7 @@ class Recorder(Callback):
     Parameters
     ----------
     X, y : array-likes
-        Rows as the estimator (or the network) takes them; of these at most `rows`, and one in 25,
+        Rows as the estimator (or the network) accepts them; of these at most `rows`, and one in 25,
         are looked at.
     rows : int, default 256
     budget : float or None, default 0.04
@@ -174,7 +174,7 @@ class Recorder(Callback):
             self._spent += time.perf_counter() - started
 
     def _chosen(self) -> tuple[Any, Any]:
-        """The rows that are looked at, the same each time."""
+        """Return the rows that are looked at, the same each time."""
         n = self.X.shape[0] if hasattr(self.X, "shape") else len(np.asarray(self.X))
         m = len(np.asarray(self.y))
         if n != m:
@@ -241,7 +241,7 @@ class Recorder(Callback):
 
 
 def _numbers_of(network: Network, X: Array, Y: Array, layers: list[int]) -> tuple[list[float], ...]:
-    """(means, deviations, off, flat, gradients) of some layers."""
+    """Return (means, deviations, off, flat, gradients) of some layers."""
     net, batch = network.bind(len(X))
     batch.a[0][:] = X
     nabla = np.zeros_like(network.theta)
@@ -277,7 +277,7 @@ def _weights_of(network: Network) -> tuple[list[Array], list[Array]]:
 
 
 def recorder_of(model: Any) -> Recorder:
-    """The recorder among an estimator's callbacks.
+    """Return the recorder among an estimator's callbacks.
 
     Raises
     ------
@@ -302,7 +302,7 @@ def recorder_of(model: Any) -> Recorder:
 
 
 def network_at(network: Network, snapshot: tuple[int, list[Array], list[Array]]) -> Network:
-    """The network with the parameters of a snapshot."""
+    """Return the network with the parameters of a snapshot."""
     copy = detached(network)
     for l, (W, b) in enumerate(zip(snapshot[1], snapshot[2], strict=True), start=1):
         copy.W[l][...], copy.b[l][...] = W, b
