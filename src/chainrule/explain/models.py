@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chainrule.base.types import Array
 from chainrule.base.validation import check_matrix, check_pair, check_target, one_hot
@@ -175,7 +176,7 @@ def model_network(model: Any) -> tuple[Network, str]:
     return network, type(last).__name__
 
 
-def as_trained(seen: Viewed, rows: Array) -> tuple[Network, Array, Array]:
+def as_trained(seen: Viewed, rows: NDArray[np.signedinteger[Any]]) -> tuple[Network, Array, Array]:
     """Return (the network that training sees, some rows, their targets).
 
     Where an estimator standardises, so does the first layer of this network, and the targets are
