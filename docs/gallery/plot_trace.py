@@ -19,10 +19,15 @@ print(t)
 chainrule.EquationDisplay.from_trace(t, "forward", layer=1)
 
 # %%
-# BP1, the error of the output, and BP2, by which it goes back. The second hidden unit is off: its
-# derivative is 0, and nothing passes it.
+# BP1, the error of the output:
 
-chainrule.EquationDisplay.from_trace(t, "BP1")  # sphinx_gallery_thumbnail_number = 2
+# sphinx_gallery_thumbnail_number = 2
+chainrule.EquationDisplay.from_trace(t, "BP1")
+
+# %%
+# BP2, by which it goes back. The second hidden unit is off: its derivative is 0, and nothing passes
+# it.
+
 chainrule.EquationDisplay.from_trace(t, "BP2")
 
 # %%
