@@ -345,6 +345,14 @@ def test_rows_that_do_not_fit_end_the_fit_in_a_line():
             MLPClassifier(**SMALL, callbacks=[Recorder(*rows)]).fit(X, y)
 
 
+def test_the_legend_of_a_boundary_has_the_names_of_the_classes():
+    labels = np.array(["$no", "yes"])[moons[1]]
+    model = MLPClassifier(**SMALL).fit(moons[0], labels)
+    display = drawn(chainrule.DecisionBoundaryDisplay.from_estimator(model, moons[0], labels))
+    (legend,) = display.figure_.legends
+    assert [text.get_text() for text in legend.get_texts()] == [r"\$no", "yes"]
+
+
 def test_the_boundary_at_several_epochs(recorded):
     display = drawn(chainrule.DecisionBoundaryDisplay.from_estimator(recorded, *moons))
     assert len(display.axes_) == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,10 @@ class DecisionBoundaryDisplay:
     epochs : list of int or None
     rows, labels : (m, 2), (m,) arrays
         Rows that are drawn as points.
+    names : list of str
+        Of the two inputs.
+    class_names : sequence of str, optional
+        Default: the numbers of the classes.
 
     Attributes
     ----------
@@ -147,7 +152,9 @@ class DecisionBoundaryDisplay:
         rows: Any,
         labels: Any,
         names: list[str],
+        class_names: Sequence[str] = (),
     ) -> None:
+        self.class_names = [str(name) for name in class_names]
         self.x, self.y, self.maps, self.epochs = x, y, maps, epochs
         self.rows, self.labels, self.names = np.asarray(rows), np.asarray(labels), names
 
@@ -195,7 +202,9 @@ class DecisionBoundaryDisplay:
         maps = [_class_map(each.predict(grid)).reshape(GRID, GRID) for _, each in networks]
         labels = _class_map(seen.Y).astype(int)
         names = seen.input_names
-        return cls(axes[0], axes[1], maps, [epoch for epoch, _ in networks], A, labels, names)
+        known = getattr(seen.estimator, "classes_", ())
+        epochs = [epoch for epoch, _ in networks]
+        return cls(axes[0], axes[1], maps, epochs, A, labels, names, known)
 
     def plot(self, ax: Any = None) -> DecisionBoundaryDisplay:
         """Draw a panel for each epoch.
@@ -214,7 +223,7 @@ class DecisionBoundaryDisplay:
             _, grid = plt.subplots(
                 1,
                 n,
-                figsize=(3.1 * n + 0.4, 3.3),
+                figsize=(3.1 * n + 1, 3.3),
                 layout="constrained",
                 squeeze=False,
                 sharey=True,
@@ -225,6 +234,11 @@ class DecisionBoundaryDisplay:
         for each in self.axes_[1:]:
             each.set_ylabel("")
         self.ax_, self.figure_ = self.axes_[-1], self.axes_[-1].figure
+        if ax is None:
+            handles, labels = self.ax_.get_legend_handles_labels()
+            self.figure_.legend(
+                handles, labels, loc="outside right upper", frameon=False, title="class"
+            )
         return self
 
     def draw(self, ax: Any, k: int) -> None:
@@ -253,6 +267,7 @@ class DecisionBoundaryDisplay:
                 marker=markers[j % len(markers)],
                 edgecolors="white",
                 linewidths=0.5,
+                label=plain_text(self.class_names[j] if j < len(self.class_names) else str(j)),
             )
         epoch = self.epochs[k]
         ax.set(
