@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_site"))
 sys.path.insert(0, str(HERE.parent / "src"))
-os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.pop("MPLBACKEND", None)  # or the pages that are executed would show no figures
 
 from chainrule import __version__  # noqa: E402
 
@@ -51,6 +51,8 @@ myst_url_schemes = {
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
+nb_code_prompt_show = "The code of this figure"
+nb_code_prompt_hide = "Hide the code"
 
 # MathJax comes from a package: nothing is fetched, neither to build nor to read.
 mathjax_path = "mathjax/tex-chtml.js"

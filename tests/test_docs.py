@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -189,3 +190,37 @@ def test_formulas_survive_markdown(page: Path) -> None:
     formulas = re.findall(r"\$([^$]*)\$", prose)
     assert prose.count("$") % 2 == 0
     assert [f for f in formulas if "\n" in f or "|" in f or re.search(r"\\[^A-Za-z]", f)] == []
+
+
+def _cells(page: Path) -> list[str]:
+    """The code that a page or a notebook executes when the documentation is built."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        found = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    else:
+        found = re.findall(r"^```\{code-cell\}[^\n]*\n(.*?)^```", text, flags=re.S | re.M)
+        options = re.compile(r"\A(---\n(?:[^\n]*\n)*?---\n|(?::[^\n]*\n)+)")
+        found = [options.sub("", cell) for cell in found]
+    return [re.sub(r"^%.*\n", "", cell, flags=re.M) for cell in found]
+
+
+EXECUTED = [page for page in (*PAGES, *sorted(ROOT.glob("docs/notebooks/*.ipynb"))) if _cells(page)]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("page", EXECUTED, ids=_name)
+def test_cells_run(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In order, in one process, and without a word about anything that went wrong."""
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("agg")
+    names: dict[str, object] = {"__name__": page.stem}
+    for number, cell in enumerate(_cells(page), start=1):
+        exec(compile(cell, f"{_name(page)}, cell {number}", "exec"), names)
+    plt.close("all")
+    assert capsys.readouterr().err == ""
+
+
+def test_the_pages_with_figures_are_executed() -> None:
+    assert {page.stem for page in EXECUTED} >= {"derivation", "derivation-further", "digits"}

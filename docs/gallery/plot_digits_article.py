@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 
-from chainrule import Network, train
+from chainrule import Network, WeightsDisplay, train
 
 # %%
 # The first 1437 digits are learnt, the other 360 are kept for the test. The outputs are compared
@@ -45,10 +45,7 @@ middle.plot(right, color="C1")
 middle.set(xlabel="epoch", ylabel="accuracy on the test digits", ylim=(0, 1))
 
 # %%
-# What the first twelve hidden units look at: their weights, as images. The starting values are all
-# positive, which leaves its mark.
+# What the first hidden units look at: their weights, as images, dark below 0 and light above. The
+# starting values are all positive, which leaves its mark.
 
-figure, axes = plt.subplots(2, 6, figsize=(7, 2.6))
-for unit, each in enumerate(axes.flat):
-    each.imshow(network.W[1][:, unit].reshape(8, 8), cmap="gray")
-    each.set(xticks=[], yticks=[], title=f"unit {unit}")
+WeightsDisplay.from_estimator(network, shape=(8, 8))

@@ -24,6 +24,7 @@ for weight in (None, "balanced"):
     PrecisionRecallDisplay.from_estimator(
         model, X_test, y_test, ax=axes, name=f"class_weight={weight!r}"
     )
+axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
 
 # %%
 # The curves say what the weights do and do not: they move the threshold, and hardly improve the

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 
-from chainrule import Network, train
+from chainrule import InputGradientDisplay, Network, train
 
 X, digit = load_digits(return_X_y=True)
 X = X / 16
@@ -48,3 +48,9 @@ x, step = X[rows[1]], 1e-5
 up, down = x + step * np.eye(64), x - step * np.eye(64)
 slopes = (network.forward(up).z[2][:, 3] - network.forward(down).z[2][:, 3]) / (2 * step)
 print(f"largest difference: {np.abs(slopes - by_pixel(x, 3).ravel()).max():.1e}")
+
+# %%
+# ``InputGradientDisplay`` does the same for any model and draws image and derivative beside each
+# other.
+
+InputGradientDisplay.from_estimator(network, X[rows[2]], output=4)

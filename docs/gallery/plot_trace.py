@@ -5,9 +5,6 @@ Backpropagation with all its numbers
 ``trace`` takes a network of any kind, here plain arrays, and puts the numbers into the equations.
 """
 
-import matplotlib.pyplot as plt
-import numpy as np
-
 import chainrule
 
 W1, b1 = [[0.5, 0.3], [0.25, -0.4]], [0.2, 0.1]
@@ -16,17 +13,24 @@ t = chainrule.trace([(W1, b1), (W2, b2)], [1.0, 2.0], [1.0, 0.0], activation="re
 print(t)
 
 # %%
-# The same numbers as arrays, by layer: what goes forward, and what comes back.
+# Each equation as a picture, its matrices side by side. Light cells are above 0, dark ones below.
+# The way forward, through the first layer:
 
-largest = max(np.abs(each).max() for each in (*t.a, *t.delta[1:]))
-figure, axes = plt.subplots(2, 3, figsize=(6, 2.6))
-for l in range(3):
-    for row, (name, values) in enumerate((("a", t.a), ("δ", t.delta))):
-        each = axes[row, l]
-        if row and not l:
-            each.axis("off")
-            continue
-        each.imshow(values[l], cmap="PuOr", vmin=-largest, vmax=largest)
-        for j, value in enumerate(values[l][0]):
-            each.text(j, 0, f"{value:.3g}", ha="center", va="center")
-        each.set(xticks=[], yticks=[], title=f"{name}[{l}]")
+chainrule.EquationDisplay.from_trace(t, "forward", layer=1)
+
+# %%
+# BP1, the error of the output:
+
+# sphinx_gallery_thumbnail_number = 2
+chainrule.EquationDisplay.from_trace(t, "BP1")
+
+# %%
+# BP2, by which it goes back. The second hidden unit is off: its derivative is 0, and nothing passes
+# it.
+
+chainrule.EquationDisplay.from_trace(t, "BP2")
+
+# %%
+# BP4, the gradient of the weights of the first layer:
+
+chainrule.EquationDisplay.from_trace(t, "BP4", layer=1)

@@ -35,6 +35,7 @@ _HOMES = {
     "DivergenceError": "training.divergence",
     "EarlyStopping": "monitoring.callbacks",
     "Epoch": "training.loop",
+    "EquationDisplay": "explain.displays_of_equations",
     "Finding": "explain.findings",
     "GradientCheck": "network.gradcheck",
     "GradientFlowDisplay": "explain.displays_of_training",
@@ -124,6 +125,7 @@ __all__ = [
     "DivergenceError",
     "EarlyStopping",
     "Epoch",
+    "EquationDisplay",
     "Finding",
     "GradientCheck",
     "GradientFlowDisplay",
@@ -230,6 +232,7 @@ if TYPE_CHECKING:
     from chainrule.estimators.tabular_regressor import TabularRegressor
     from chainrule.explain.animation import animate
     from chainrule.explain.diagnosing import diagnose
+    from chainrule.explain.displays_of_equations import EquationDisplay
     from chainrule.explain.displays_of_inputs import ImportanceDisplay, InputGradientDisplay
     from chainrule.explain.displays_of_networks import (
         ActivationsDisplay,

@@ -233,7 +233,7 @@ def test_findings_are_said_in_a_line_each(run):
 def test_numbers_of_the_frequency_are_the_same_everywhere():
     root = Path(__file__).parents[2]
     for text in (
-        (root / "README.md").read_text(encoding="utf-8"),
+        (root / "docs/digits.md").read_text(encoding="utf-8"),
         (root / "docs/derivation.md").read_text(encoding="utf-8"),
         FREQUENCY,
     ):

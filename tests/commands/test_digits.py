@@ -169,7 +169,7 @@ def test_only_a_relu_leaves_rows_without_an_answer():
 
 
 def test_no_hidden_layer_reads_more_than_one(data):
-    """As the report, the help and the README say."""
+    """As the report, the help and the documentation say."""
     assert runs.Run(recipes.ARTICLE._replace(hidden=()), data, 0)().correct == 323
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import pickle
+import shutil
 import time
 
 import matplotlib
@@ -15,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, make_moons
 from sklearn.exceptions import NotFittedError
@@ -44,16 +46,17 @@ def close_figures():
 def recorded():
     """A classifier of two inputs with the record of its training."""
     recorder = Recorder(*moons, budget=None, snapshots=6)
+    options = SMALL | {"max_iter": 30, "standardize": False}
     with pytest.warns(match="Maximum iterations"):
-        model = MLPClassifier(**SMALL | {"max_iter": 30}, callbacks=[recorder]).fit(*moons)
+        model = MLPClassifier(**options, callbacks=[recorder]).fit(*moons)
     return model
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        *("animation", "diagnosing", "displays_of_inputs", "displays_of_networks"),
-        *("displays_of_training", "recording", "summarizing", "tracing"),
+        *("animation", "diagnosing", "displays_of_equations", "displays_of_inputs"),
+        *("displays_of_networks", "displays_of_training", "recording", "summarizing", "tracing"),
     ],
 )
 def test_examples_in_docstrings_give_what_they_say(name):
@@ -144,6 +147,82 @@ def test_the_network_is_drawn_with_its_weights():
     assert {"0", "1", "2", "inputs", "outputs"} <= set(said)
 
 
+def blocks_of(display):
+    return [np.asarray(part.values) for part in display.parts if not isinstance(part, str)]
+
+
+@pytest.mark.parametrize(
+    ("activation", "output", "loss"),
+    [("tanh", None, "cross_entropy"), ("relu", "tanh", "squared_error"), ("elu", None, "huber")],
+)
+def test_the_matrices_of_an_equation_give_what_it_says(activation, output, loss):
+    rng = np.random.default_rng(3)
+    net = Network(
+        (3, 4, 5, 2), activation=activation, output_activation=output, loss=loss, seed=rng
+    )
+    t = trace(net, rng.normal(size=(6, 3)), np.eye(2)[[0, 1, 1, 0, 1, 0]])
+    of = chainrule.EquationDisplay.from_trace
+    for l in (1, 2, 3):
+        below, W, b, z, a = blocks_of(of(t, "forward", layer=l))
+        np.testing.assert_allclose(below @ W + b, z, atol=1e-14)
+        np.testing.assert_array_equal(a, t.a[l])
+        nabla, delta = blocks_of(of(t, "BP3", layer=l))
+        np.testing.assert_allclose(delta.sum(axis=0)[None], nabla, atol=1e-14)
+        nabla, below_T, delta = blocks_of(of(t, "BP4", layer=l))
+        np.testing.assert_allclose(below_T @ delta, nabla, atol=1e-14)
+    for l in (1, 2):
+        delta, above, W_T, slope = blocks_of(of(t, "BP2", layer=l))
+        np.testing.assert_allclose(above @ W_T * slope, delta, atol=1e-14)
+    display = drawn(of(t, "BP1"))
+    delta, *rest = blocks_of(display)
+    signs = [part for part in display.parts if isinstance(part, str)]
+    made = rest[0] - rest[1] if "−" in signs else rest[0] * rest[1]
+    np.testing.assert_allclose(made / 6, delta, atol=1e-14)
+    assert signs[-1] == "/ 6"
+    said = [text.get_text() for text in display.ax_.texts]
+    assert {"δ³", "6 × 2", f"{delta[0, 0]:.3g}".replace("-", "−")} <= set(said)
+    plt.close("all")
+
+
+def test_numbers_that_are_not_finite_are_named_before_anything_is_drawn():
+    net = Network((2, 4, 1), seed=0)
+    net.theta[:] = 1e150
+    rows, targets = moons[0] * 1e200, moons[1][:, np.newaxis]
+    with pytest.raises(ValueError, match=r"^the cost is not a finite number anywhere"):
+        chainrule.LossLandscapeDisplay.from_estimator(net, rows, targets, points=3)
+    with pytest.raises(ValueError, match=r"^activations of layer 1 are not finite"):
+        chainrule.ActivationsDisplay.from_estimator(net, rows)
+    assert not plt.get_fignums()
+
+
+def test_importance_of_columns_of_a_sparse_matrix():
+    A = sparse.csr_matrix(X)
+    model = MLPClassifier(**SMALL).fit(A, y)
+    display = chainrule.ImportanceDisplay.from_estimator(model, A, y, n_repeats=2)
+    dense = chainrule.ImportanceDisplay.from_estimator(model, X, y, n_repeats=2)
+    np.testing.assert_array_equal(display.falls, dense.falls)
+    plt.close("all")
+
+
+def test_an_equation_that_is_not_there_is_named():
+    t = trace([([[0.5], [1.0]], [0.0])], [1.0, 2.0], [0.0])
+    of = chainrule.EquationDisplay.from_trace
+    for equation, layer, message in (
+        ("BP5", None, "one of forward, BP1, BP2, BP3, BP4; got 'BP5'"),
+        ("BP2", None, "a network of one layer has no BP2"),
+        ("BP4", 2, "BP4 is of layer 1; got layer=2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            of(t, equation, layer=layer)
+    kinds = [chainrule.LAYERS[name] for name in ("affine", "dropout", "affine")]
+    net = Network((2, 2, 2, 1), layers=kinds, seed=0)
+    t = trace(net, [1.0, 2.0], [0.0])
+    with pytest.raises(ValueError, match="layer 2 is dropout, which is no matrix product"):
+        of(t, "forward", layer=2)
+    with pytest.raises(ValueError, match="W must have rows and columns"):
+        chainrule.EquationDisplay([("W", [1.0, 2.0])])
+
+
 def test_the_recorder_keeps_what_the_equations_say(recorded):
     recorder = recorded.callbacks[0]
     assert recorder.epochs_.tolist() == list(range(30))
@@ -159,6 +238,25 @@ def test_the_recorder_keeps_what_the_equations_say(recorded):
         np.testing.assert_allclose(W[l], recorded.coefs_[l], rtol=1e-6)
         np.testing.assert_allclose(b[l], recorded.intercepts_[l], rtol=1e-6)
     assert 4 <= len(recorder.snapshots_) <= 7
+
+
+@pytest.mark.parametrize("options", [{}, {"normalization": "layer", "dropout": 0.2}])
+def test_units_of_inputs_and_target_do_not_show_where_they_are_standardised(options):
+    A = moons[0]
+    target = A[:, 0] * A[:, 1] + 0.1
+    found = []
+    for X_given, y_given in ((A, target), (50 * A + 700, 1000 * target - 30)):
+        recorder = Recorder(X_given, y_given, budget=None)
+        model = chainrule.MLPRegressor(**SMALL | options, callbacks=[recorder]).fit(
+            X_given, y_given
+        )
+        landscape = chainrule.LossLandscapeDisplay.from_estimator(model, X_given, y_given, points=3)
+        found.append((recorder, landscape.costs))
+    (one, costs), (other, same_costs) = found
+    assert one.gradient_.shape == (6, 5 if options else 3)
+    np.testing.assert_allclose(other.gradient_, one.gradient_, rtol=1e-6)
+    np.testing.assert_allclose(other.mean_, one.mean_, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(same_costs, costs, rtol=1e-6)
 
 
 def test_the_recorder_changes_nothing_and_is_bounded():
@@ -199,6 +297,26 @@ def test_the_recorder_keeps_to_its_part_of_the_time(monkeypatch):
     assert look.__name__ == "_look"
 
 
+def test_the_recorder_spreads_what_it_may_take_of_a_short_fit(monkeypatch):
+    """A reading of the clock takes half a millisecond here; a look has three of them."""
+    now = [0.0]
+
+    def tick():
+        now[0] += 0.0005
+        return now[0]
+
+    monkeypatch.setattr(time, "perf_counter", tick)
+    recorder = Recorder(*moons, snapshots=9)
+    MLPClassifier(**SMALL | {"max_iter": 120}, callbacks=[recorder]).fit(*moons)
+    epochs = recorder.epochs_
+    assert epochs[:10].tolist() == list(range(10))
+    assert (np.diff(epochs[11:-1]) >= 2).all()
+    assert (epochs[11:] / epochs[10:-1] < 1.25).all()
+    assert (epochs[-1], recorder.snapshots_[0][0], recorder.snapshots_[-1][0]) == (119, 0, 119)
+    assert len(recorder.snapshots_) == 9
+    assert recorder._spent < 0.04
+
+
 def test_networks_are_recorded_between_the_epochs_of_train():
     rng = np.random.default_rng(0)
     A = rng.normal(size=(50, 3))
@@ -225,6 +343,14 @@ def test_rows_that_do_not_fit_end_the_fit_in_a_line():
     for rows, message in (((X[:, :2], y), "do not fit"), ((X, y[:9]), "150 rows and y has 9")):
         with pytest.raises(ValueError, match=f"^Recorder: .*{message}"):
             MLPClassifier(**SMALL, callbacks=[Recorder(*rows)]).fit(X, y)
+
+
+def test_the_legend_of_a_boundary_has_the_names_of_the_classes():
+    labels = np.array(["$no", "yes"])[moons[1]]
+    model = MLPClassifier(**SMALL).fit(moons[0], labels)
+    display = drawn(chainrule.DecisionBoundaryDisplay.from_estimator(model, moons[0], labels))
+    (legend,) = display.figure_.legends
+    assert [text.get_text() for text in legend.get_texts()] == [r"\$no", "yes"]
 
 
 def test_the_boundary_at_several_epochs(recorded):
@@ -281,8 +407,10 @@ def test_importance_of_columns():
     assert average[-1] > average[0] + 0.5
 
 
-@pytest.mark.parametrize("suffix", ["gif", "html"])
+@pytest.mark.parametrize("suffix", ["gif", "html", "mp4"])
 def test_a_training_as_a_film(suffix, recorded, tmp_path):
+    if suffix == "mp4" and not shutil.which("ffmpeg"):
+        pytest.skip("ffmpeg is not there")
     path = chainrule.animate(recorded, tmp_path / f"film.{suffix}", X=moons[0], y=moons[1])
     assert path.is_file()
     if suffix == "gif":
@@ -290,17 +418,21 @@ def test_a_training_as_a_film(suffix, recorded, tmp_path):
 
         with Image.open(path) as film:
             assert film.n_frames == len(recorded.callbacks[0].snapshots_)
+    elif suffix == "mp4":
+        assert path.read_bytes()[4:8] == b"ftyp"
     else:
         assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert [p.name for p in tmp_path.iterdir()] == [f"film.{suffix}"]
 
 
-def test_films_that_cannot_be_made_leave_nothing(recorded, tmp_path):
+def test_films_that_cannot_be_made_leave_nothing(recorded, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))  # without ffmpeg
     for name, options, message in (
         ("film.avi", {"shape": (1, 2)}, "must end in .gif, .mp4, .html"),
         ("film.gif", {}, "give X and y"),
         ("film.gif", {"shape": (3, 3)}, "9 pixels; the network has 2 inputs"),
         ("film.gif", {"shape": (1, 2), "seconds": 0}, "seconds must be above 0"),
+        ("film.mp4", {"shape": (1, 2)}, "an .mp4 needs ffmpeg, which is not there; write a .gif"),
     ):
         with pytest.raises(ValueError, match=message):
             chainrule.animate(recorded, tmp_path / name, **options)
@@ -309,6 +441,8 @@ def test_films_that_cannot_be_made_leave_nothing(recorded, tmp_path):
         chainrule.animate(model, tmp_path / "film.gif", shape=(2, 2))
     with pytest.raises(ValueError, match="no record of the training"):
         chainrule.GradientFlowDisplay.from_estimator(model)
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
+        chainrule.animate(recorded, tmp_path / "nowhere" / "film.gif", shape=(1, 2))
     assert list(tmp_path.iterdir()) == []
 
 

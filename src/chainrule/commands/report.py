@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from chainrule.commands.runs import Record, Result
 
 
-# Of 200 runs each; the README and the derivation have the same numbers.
+# Of 200 runs each; docs/digits.md and the derivation have the same numbers.
 FREQUENCY = (
     "This is common: of 200 runs of the article's own code 39.5 % ended below 0.83 (mean 0.810, "
     "standard deviation 0.131), of 200 of ours 41.5 % (0.799, 0.146)."

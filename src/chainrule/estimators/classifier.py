@@ -429,7 +429,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         return None if out else y
 
     def _encode(self, y: Any) -> Array:
-        """Rows of 0 and 1, smoothed if asked."""
+        """Rows of 0 and 1, smoothed by `label_smoothing`."""
         Y = self._indicators(y)
         if self.label_smoothing:
             K: Any = Y.shape[1] if self._multiclass() else 2
@@ -440,7 +440,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         return np.ascontiguousarray(Y)
 
     def _indicators(self, y: Any) -> Array:
-        """Rows of 0 and 1; scikit-learn's way takes many times their memory, so not of all rows."""
+        """Rows of 0 and 1; scikit-learn's way needs many times their memory, so not of all rows."""
         known: Any = self.classes_
         K = len(known)
         if y.ndim == 1 and y.dtype.kind == known.dtype.kind:

@@ -131,7 +131,7 @@ class Watch:
             est.best_iteration_ = est.best_iteration_ or run
 
     def say(self, text: str) -> None:
-        """Print, if lines are asked for."""
+        """Print a line, if `verbose` is set."""
         if self.verbose:
             print(text)
 

@@ -49,7 +49,7 @@ __all__ = ["MLPBase", "Validation", "with_callbacks"]
 
 
 class Validation(NamedTuple):
-    """Rows held out: y as given, for scores, and Y as the loss takes it."""
+    """Rows held out: y as given, for scores, and Y as the loss accepts it."""
 
     X: Any
     y: Any
@@ -117,7 +117,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         epochs: int,
         resume: StateCallback | None = None,
     ) -> tuple[Descent, Samples, Validation | None]:
-        """Check everything; the descent, and samples and validation set as it takes them."""
+        """Check everything; return the descent, its samples and its validation set."""
         self._check_combination()
         check_whole("n_epochs", epochs)
         if self.early_stopping and incremental:
@@ -502,7 +502,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         return same
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled: parameters and history; the optimiser's state only if asked for."""
+        """Return what is pickled: parameters and history; the optimiser's state only on request."""
         state = dict(super().__getstate__())
         state.pop("_made", None)
         if not self.keep_optimizer_state:

@@ -61,7 +61,7 @@ def check_deviations(deviation: Array, dtype: Any, names: Any) -> None:
 
 
 def check_inputs(X: Any, scaling: tuple[Array, Array] | None, names: Any, rows: Any) -> None:
-    """Raise ValueError for an input whose square overflows, as the network takes it.
+    """Raise ValueError for an input whose square overflows, as the network accepts it.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def check_targets(y: Any, Y: Array, rows: Any, standardised: bool) -> None:
     y : array of n rows
         As the user gave it.
     Y : (n, targets) array
-        As the network takes it.
+        As the network accepts it.
     rows : (n,) int64 or None
         As for :func:`check_inputs`.
     standardised : bool

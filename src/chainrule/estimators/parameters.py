@@ -1,4 +1,4 @@
-"""Parameters of the estimators: what values they take, and the components that they stand for.
+"""Parameters of the estimators: what values they accept, and the components that they stand for.
 
 scikit-learn's words (``alpha``, ``solver``, ``learning_rate``) become those of the mathematics
 here.

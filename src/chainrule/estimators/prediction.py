@@ -298,7 +298,7 @@ class Prediction(TransformerMixin, Parameters):
         return costs * target.cost_scale, outputs
 
     def __sklearn_tags__(self) -> Any:
-        """scikit-learn's tags: sparse input; NaN if it was asked for."""
+        """scikit-learn's tags: sparse input; NaN if `missing` allows it."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.input_tags.allow_nan = self.missing == "indicator"

@@ -28,7 +28,7 @@ from chainrule.estimators.parameters import CONSTRAINTS, REAL, Target
 from chainrule.training.samples import deviation_of as deviation_of_columns
 
 REGRESSION_LOSSES = {loss.name for loss in LOSSES.values() if loss.target == "numbers"}
-# Where scikit-learn takes sums over the targets: in the gradient alone, or in the loss as well.
+# Where scikit-learn sums over the targets: in the gradient alone, or in the loss as well.
 SLIPS_OF_SKLEARN = {"squared_error": "gradient", "poisson": "both"}
 
 

@@ -51,7 +51,7 @@ def tabular_pipeline(
         "classification" is an `MLPClassifier`, "regression" an `MLPRegressor`; both hold out a
         tenth of the rows, stop when the loss on them has not fallen for 20 epochs, and put the
         best epoch's parameters back; 500 epochs at most, batches of 32, steps of 0.002, dropout
-        of 0.1. A `TabularClassifier` or `TabularRegressor` takes the cleaned columns as they are:
+        of 0.1. A `TabularClassifier` or `TabularRegressor` accepts the cleaned columns as they are:
         they have an encoding of their own.
     kinds : dict of str to str, default=None
         Kinds of columns that you know better, by name; see `TableCleaner`.

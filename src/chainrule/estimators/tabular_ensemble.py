@@ -1,8 +1,8 @@
 """What `TabularClassifier` and `TabularRegressor` share: from a raw table to a blend of models.
 
 Two small ensembles of networks and a linear model are fitted to the same cross-fitted rows and
-blended. The networks of the first ("step") take piecewise-linear codes of the numbers, which let
-them make steps, as trees do; those of the second ("smooth") take the numbers alone.
+blended. The networks of the first ("step") use piecewise-linear codes of the numbers, which let
+them make steps, as trees do; those of the second ("smooth") use the numbers alone.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class TabularEnsemble(BaseEstimator):
     # Of each task: what stands in for y.
 
     def _learn_target(self, y: Any) -> tuple[Array, NDArray[Any]]:
-        """Y (n, K) as the loss takes it, and what rows are dealt out to folds by, (n,)."""
+        """Y (n, K) as the loss accepts it, and what rows are dealt out to folds by, (n,)."""
         raise NotImplementedError
 
     def _level_targets(self, Y: Array) -> Array:
@@ -314,7 +314,7 @@ class TabularEnsemble(BaseEstimator):
         wide = getattr(X, "shape", (0, 0))
         if len(wide) == 2 and wide[1] > MOST_COLUMNS:
             raise ValueError(
-                f"X has {wide[1]:,} columns; {type(self).__name__} takes at most "
+                f"X has {wide[1]:,} columns; {type(self).__name__} accepts at most "
                 f"{MOST_COLUMNS:,}. Choose some, for example with "
                 "sklearn.feature_selection.SelectKBest, or use MLPClassifier or MLPRegressor"
             )

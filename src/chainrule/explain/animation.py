@@ -50,7 +50,10 @@ def animate(
     Raises
     ------
     ValueError
-        There is no record, it is not said what to show, or the file's name has another ending.
+        There is no record, it is not said what to show, the file's name has another ending, or
+        ffmpeg is not there.
+    FileNotFoundError
+        There is no such folder.
 
     Examples
     --------
@@ -72,6 +75,8 @@ def animate(
         raise ValueError("give X and y, for the decision boundary, or shape, for the weights")
     if not 0 < seconds < np.inf:
         raise ValueError(f"seconds must be above 0; got {seconds!r}")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{target}: there is no folder {target.parent}")
     kept = recorder_of(model).snapshots_
     from matplotlib import animation as moving
     from matplotlib.figure import Figure

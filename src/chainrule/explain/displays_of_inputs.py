@@ -1,6 +1,6 @@
 """Pictures of what the inputs do: gradients over an image, and how much each column counts.
 
-Partial dependence is drawn by `sklearn.inspection.PartialDependenceDisplay`, which takes our
+Partial dependence is drawn by `sklearn.inspection.PartialDependenceDisplay`, which accepts our
 estimators and pipelines as they are.
 """
 
@@ -18,7 +18,7 @@ from chainrule.explain.models import view
 
 
 class InputGradientDisplay:
-    """How what goes into an output unit, z^L, changes with each pixel, beside the image.
+    """Show how what goes into an output unit, z^L, changes with each pixel, beside the image.
 
     z^L is taken, not a^L, because softmax is flat where it is sure. Where an estimator standardises
     its inputs, the gradient is for a standard deviation of each pixel.
@@ -139,7 +139,7 @@ def _gradient(network: Any, X: Any, unit: int) -> NDArray[np.float64]:
 
 
 class ImportanceDisplay:
-    """By how much the score falls where a column is shuffled.
+    """Show by how much the score falls if a column is shuffled.
 
     Make one with :meth:`from_estimator`.
 
@@ -186,7 +186,7 @@ class ImportanceDisplay:
         estimator : estimator or Pipeline
             Fitted; any of scikit-learn's form.
         X, y : array-likes
-            Rows held out, as `score` takes them.
+            Rows held out, as `score` accepts them.
         n_repeats : int, default 5
         seed : int, default 0
         ax : matplotlib Axes, optional
@@ -196,6 +196,7 @@ class ImportanceDisplay:
         """
         from sklearn.inspection import permutation_importance
 
+        X = X.toarray() if hasattr(X, "toarray") else X  # columns are shuffled one by one
         found = permutation_importance(
             estimator, X, y, n_repeats=n_repeats, random_state=seed, **options
         )

@@ -26,7 +26,7 @@ ABOVE, BELOW = "#d6704d", "#4393c3"  # weights, which differ in dashes too
 
 
 class WeightsDisplay:
-    """Weights of the first layer, as an image for each unit, or by the columns' names.
+    """Show the weights of the first layer, as an image for each unit, or by the columns' names.
 
     Make one with :meth:`from_estimator`.
 
@@ -129,7 +129,7 @@ class WeightsDisplay:
 
 
 def tiles(W: Array, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Images of the units beside each other, with a gap of NaN."""
+    """Return images of the units beside each other, with a gap of NaN."""
     height, width = shape
     n = W.shape[1]
     columns = min(n, math.ceil(math.sqrt(1.5 * n)))
@@ -143,7 +143,7 @@ def tiles(W: Array, shape: tuple[int, int]) -> NDArray[np.float64]:
 
 
 def input_scale(model: Any, n: int) -> NDArray[np.float64]:
-    """Standard deviations by which an estimator divides its inputs; else 1, (n,)."""
+    """Return the standard deviations by which an estimator divides its inputs; else 1, (n,)."""
     scaling = getattr(last_step(model), "_scaling", None)
     if scaling is None or len(scaling[1]) != n:
         return np.ones(n)
@@ -151,7 +151,7 @@ def input_scale(model: Any, n: int) -> NDArray[np.float64]:
 
 
 def _names_of(model: Any, n: int) -> list[str] | None:
-    """The names of a model's inputs, if it knows so many."""
+    """Return the names of a model's inputs, if it knows so many."""
     last = last_step(model)
     names = [str(name) for name in getattr(last, "feature_names_in_", ())]
     if not names and hasattr(model, "steps") and len(model.steps) > 1:
@@ -163,7 +163,7 @@ def _names_of(model: Any, n: int) -> list[str] | None:
 
 
 class ActivationsDisplay:
-    """How the activations of each layer are distributed, and which units are off or at an end.
+    """Show how the activations of each layer are distributed, and which units are off or flat.
 
     Make one with :meth:`from_estimator`.
 
@@ -222,6 +222,12 @@ class ActivationsDisplay:
         layers = [l for l in range(1, network.L) if network.activations[l].name != "identity"]
         if not layers:
             raise ValueError("there is no hidden layer whose activations could be drawn")
+        for l in layers:
+            if not np.isfinite(batch.a[l]).all():
+                raise ValueError(
+                    f"activations of layer {l} are not finite numbers: its parameters, or the "
+                    "inputs, are too large"
+                )
         found = [slopes(network, l, batch.z[l], batch.a[l]) for l in layers]
         derivative = [
             np.ones_like(batch.a[l]) if one is None else one
@@ -266,7 +272,7 @@ class ActivationsDisplay:
 
 
 class NetworkDisplay:
-    """The network drawn, its units as circles and its weights as lines.
+    """Draw the network, its units as circles and its weights as lines.
 
     Colours and dashes say the sign, widths the size. Make one with :meth:`from_estimator`.
 
@@ -330,10 +336,11 @@ class NetworkDisplay:
         from matplotlib.collections import LineCollection
         from matplotlib.colors import to_rgb
 
-        ax = new_axes(ax)
-        self.ax_, self.figure_ = ax, ax.figure
         most = 16
         widths = [len(self.weights[0]), *(W.shape[1] for W in self.weights)]
+        tallest = min(max(widths), most) + (max(widths) > most)
+        ax = new_axes(ax, figsize=(6.4, 1.3 + 0.27 * max(tallest, 2)))
+        self.ax_, self.figure_ = ax, ax.figure
         places = []
         for k, n in enumerate(widths):
             shown = min(n, most)
@@ -357,13 +364,13 @@ class NetworkDisplay:
             x, y = zip(*column, strict=True)
             ax.scatter(x, y, s=110, color=GREY, zorder=3, edgecolors="white", linewidths=0.8)
             if widths[k] > most:
-                low = min(y) - 0.9
+                low = min(y) - 1
                 ax.annotate(f"{most} of {widths[k]}", (k, low), ha="center", fontsize="small")
         for names, k, side in ((self.input_names, 0, "right"), (self.output_names, -1, "left")):
             for name, (x0, y0) in zip(names, places[k], strict=False):
                 shift = -8 if side == "right" else 8
                 ax.annotate(
-                    plain_text(name)[:20],
+                    plain_text(name if len(name) <= 20 else f"{name[:19]}…"),
                     (x0, y0),
                     xytext=(shift, 0),
                     textcoords="offset points",
@@ -373,7 +380,7 @@ class NetworkDisplay:
                 )
         last = len(widths) - 1
         titles = ["inputs", *(f"layer {k}" for k in range(1, last)), "outputs"]
-        top = max(len(column) for column in places) / 2 + 0.3
+        top = max(len(column) for column in places) / 2 + 0.15
         for k, title in enumerate(titles):
             ax.annotate(title, (k, top), ha="center", fontsize="small")
         for stroke, colour, text, left in (
@@ -387,6 +394,6 @@ class NetworkDisplay:
                 color=colour,
                 ha="center",
             )
-        ax.set(xlim=(-0.6, last + 0.6), ylim=(-top - 1, top + 0.6), title="The network's weights")
+        ax.set(xlim=(-0.6, last + 0.6), ylim=(-top - 0.8, top + 0.5), title="The network's weights")
         ax.set_axis_off()
         return self

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.explain.drawing import DASHES, bare, colours, new_axes, plain_text
-from chainrule.explain.models import view
+from chainrule.explain.models import as_trained, view
 from chainrule.explain.recording import Recorder, network_at, recorder_of
 
 GRID = 120  # points a side
@@ -16,7 +17,7 @@ MOST_ROWS = 500  # whose cost is taken
 
 
 class GradientFlowDisplay:
-    """Gradient of each layer's weights over the training.
+    """Show the gradient of each layer's weights over the training.
 
     Make one with :meth:`from_estimator` or :meth:`from_history`.
 
@@ -106,7 +107,7 @@ class GradientFlowDisplay:
 
 
 class DecisionBoundaryDisplay:
-    """What a classifier of two inputs says over the plane, at some epochs.
+    """Show what a classifier of two inputs says over the plane, at some epochs.
 
     Make one with :meth:`from_estimator`.
 
@@ -119,6 +120,10 @@ class DecisionBoundaryDisplay:
     epochs : list of int or None
     rows, labels : (m, 2), (m,) arrays
         Rows that are drawn as points.
+    names : list of str
+        Of the two inputs.
+    class_names : sequence of str, optional
+        Default: the numbers of the classes.
 
     Attributes
     ----------
@@ -147,7 +152,9 @@ class DecisionBoundaryDisplay:
         rows: Any,
         labels: Any,
         names: list[str],
+        class_names: Sequence[str] = (),
     ) -> None:
+        self.class_names = [str(name) for name in class_names]
         self.x, self.y, self.maps, self.epochs = x, y, maps, epochs
         self.rows, self.labels, self.names = np.asarray(rows), np.asarray(labels), names
 
@@ -174,7 +181,7 @@ class DecisionBoundaryDisplay:
 
     @classmethod
     def of_snapshots(cls, estimator: Any, X: Any, y: Any, most: int) -> DecisionBoundaryDisplay:
-        """The maps of some epochs, not drawn yet."""
+        """Return the maps of some epochs, not drawn yet."""
         seen = view(estimator, X, y)
         network, A = seen.network, seen.X
         if network.sizes[0] != 2:
@@ -195,7 +202,9 @@ class DecisionBoundaryDisplay:
         maps = [_class_map(each.predict(grid)).reshape(GRID, GRID) for _, each in networks]
         labels = _class_map(seen.Y).astype(int)
         names = seen.input_names
-        return cls(axes[0], axes[1], maps, [epoch for epoch, _ in networks], A, labels, names)
+        known = getattr(seen.estimator, "classes_", ())
+        epochs = [epoch for epoch, _ in networks]
+        return cls(axes[0], axes[1], maps, epochs, A, labels, names, known)
 
     def plot(self, ax: Any = None) -> DecisionBoundaryDisplay:
         """Draw a panel for each epoch.
@@ -214,7 +223,7 @@ class DecisionBoundaryDisplay:
             _, grid = plt.subplots(
                 1,
                 n,
-                figsize=(3.1 * n + 0.4, 3.3),
+                figsize=(3.1 * n + 1, 3.3),
                 layout="constrained",
                 squeeze=False,
                 sharey=True,
@@ -225,6 +234,11 @@ class DecisionBoundaryDisplay:
         for each in self.axes_[1:]:
             each.set_ylabel("")
         self.ax_, self.figure_ = self.axes_[-1], self.axes_[-1].figure
+        if ax is None:
+            handles, labels = self.ax_.get_legend_handles_labels()
+            self.figure_.legend(
+                handles, labels, loc="outside right upper", frameon=False, title="class"
+            )
         return self
 
     def draw(self, ax: Any, k: int) -> None:
@@ -253,6 +267,7 @@ class DecisionBoundaryDisplay:
                 marker=markers[j % len(markers)],
                 edgecolors="white",
                 linewidths=0.5,
+                label=plain_text(self.class_names[j] if j < len(self.class_names) else str(j)),
             )
         epoch = self.epochs[k]
         ax.set(
@@ -263,7 +278,7 @@ class DecisionBoundaryDisplay:
 
 
 def _class_map(outputs: Any) -> NDArray[np.float64]:
-    """Class, and half of how sure: 0 at a tie, 1 where there is no doubt."""
+    """Return the class, and half of how sure: 0 at a tie, 1 where there is no doubt."""
     out = np.asarray(outputs, np.float64)
     if out.shape[1] == 1:
         p = np.clip(out[:, 0], 0, 1)
@@ -282,10 +297,11 @@ def _rgb(colour: Any) -> Any:
 
 
 class LossLandscapeDisplay:
-    """The cost around the parameters, along two directions.
+    """Show the cost around the parameters, along two directions.
 
-    The directions are drawn, and scaled unit by unit to the weights: Li et al. (2018). Make one
-    with :meth:`from_estimator`.
+    The directions are drawn, and scaled unit by unit to the weights: Li et al. (2018). The cost is
+    that of the training: where an estimator standardises, inputs and target are standardised. Make
+    one with :meth:`from_estimator`.
 
     Parameters
     ----------
@@ -338,6 +354,11 @@ class LossLandscapeDisplay:
             Of the directions.
         ax : matplotlib Axes, optional
             Default: new ones.
+
+        Raises
+        ------
+        ValueError
+            A number does not fit, or no cost is finite.
         """
         if not (0 < span < np.inf and points >= 3):
             raise ValueError(f"span must be above 0 and points 3 or more; got {span}, {points}")
@@ -345,7 +366,7 @@ class LossLandscapeDisplay:
         assert seen.Y is not None
         rng = np.random.default_rng(seed)
         rows = np.sort(rng.permutation(len(seen.X))[:MOST_ROWS])
-        A, B, network = seen.X[rows], seen.Y[rows], seen.network
+        network, A, B = as_trained(seen, rows)
         center = network.theta.copy()
         directions = []
         for _ in range(2):
@@ -364,6 +385,11 @@ class LossLandscapeDisplay:
                 network.theta[:] = center + t * directions[0] + s * directions[1]
                 with np.errstate(all="ignore"):
                     costs[i, j] = network.cost(A, B)
+        if not np.isfinite(costs).any():
+            raise ValueError(
+                "the cost is not a finite number anywhere around the network: its parameters, or "
+                "the inputs, are too large"
+            )
         return cls(steps, costs).plot(ax)
 
     def plot(self, ax: Any = None) -> LossLandscapeDisplay:

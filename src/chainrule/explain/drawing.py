@@ -46,7 +46,7 @@ class Picture(NamedTuple):
 
 
 def new_axes(ax: Any, **options: Any) -> Any:
-    """The axes given, or new ones in a new figure."""
+    """Return the axes given, or new ones in a new figure."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
@@ -62,13 +62,13 @@ def bare(ax: Any, sides: Sequence[str] = ("top", "right")) -> None:
 
 
 def plain_text(text: str) -> str:
-    """A text from the data in which Matplotlib finds no mathematics."""
+    """Return a text from the data in which Matplotlib finds no mathematics."""
     shown = "".join(sign if sign.isprintable() else "·" for sign in str(text))
     return shown.replace("\\", "\\\\").replace("$", r"\$") if "$" in shown else shown
 
 
 def colours(n: int) -> list[Any]:
-    """Colours for n lines, from dark to light."""
+    """Return colours for n lines, from dark to light."""
     import matplotlib
 
     if n <= 2:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from chainrule.base.types import Array
 from chainrule.equations import backprop
-from chainrule.explain.models import Viewed, last_step, view
+from chainrule.explain.models import Viewed, as_trained, last_step, view
 from chainrule.explain.trials import Task, held_out_score, score_of
 from chainrule.network.network import Network
 
@@ -32,7 +32,7 @@ class Evidence:
     network : Network
         As training sees it.
     X, Y : (m, n_0), (m, n_targets) arrays
-        Rows, as the network takes them; of many, some that are drawn.
+        Rows, as the network accepts them; of many rows, some that are drawn at random.
     given : (n, k) array or None
         All rows as the user has them, if they are numbers.
     task : Task
@@ -173,7 +173,7 @@ class Evidence:
 
 
 def margin(task: Task) -> float:
-    """By how much scores differ that are clearly different."""
+    """Return by how much scores differ that are clearly different."""
     if task.labels is None:
         return 0.1
     m = max(1, int(0.3 * len(task.labels)))
@@ -204,7 +204,7 @@ def gather(
     assert seen.Y is not None
     n = len(seen.X)
     rows = _some(n)
-    network, A, B = _as_trained(seen, model, X, y, rows)
+    network, A, B = as_trained(seen, rows)
     task = _task(seen, y, rows)
     validation = None
     if X_val is not None:
@@ -252,34 +252,15 @@ def gather(
 
 
 def _some(n: int) -> NDArray[np.int64]:
-    """Which rows are looked at."""
+    """Return which rows are looked at."""
     if n <= MOST_ROWS:
         return np.arange(n)
     chosen = np.random.default_rng(SEED).choice(n, MOST_ROWS, replace=False)
     return np.sort(chosen)
 
 
-def _as_trained(
-    seen: Viewed, model: Any, X: Any, y: Any, rows: NDArray[np.int64]
-) -> tuple[Network, Array, Array]:
-    """The network that training sees, and its rows."""
-    last = seen.estimator
-    assert seen.Y is not None
-    A, B = seen.X[rows], seen.Y[rows]
-    if last is None or not hasattr(last, "_design"):
-        return seen.network, A, B
-    network = last._design(A.shape[1], last._target(), np.random.RandomState(SEED))
-    given = last.coefs_, last.intercepts_
-    last._load(network, *given, *given)
-    last._load_norms(network)
-    if getattr(last, "_y_scale", None) is not None and last._output_scale()[1] is not None:
-        mean, deviation = last._y_scale
-        B = ((B - mean) / deviation).astype(network.dtype)
-    return network, A, np.ascontiguousarray(B)
-
-
 def _task(seen: Viewed, y: Any, rows: NDArray[np.int64]) -> Task:
-    """What the rows are: standardised inputs, and classes or numbers."""
+    """Return what the rows are: standardised inputs, and classes or numbers."""
     assert seen.Y is not None
     A, B = seen.X[rows].astype(np.float64), seen.Y[rows].astype(np.float64)
     labels = None
@@ -296,7 +277,7 @@ def _task(seen: Viewed, y: Any, rows: NDArray[np.int64]) -> Task:
 
 
 def _labels_of_rows(Y: Array, target: str) -> NDArray[np.int64] | None:
-    """Classes, if the targets are rows of 0 and 1 that stand for one class each."""
+    """Return the classes, if the targets are rows of 0 and 1 that stand for one class each."""
     if not np.isin(Y, (0, 1)).all():
         return None
     if Y.shape[1] == 1:
@@ -310,7 +291,7 @@ def _labels_of_rows(Y: Array, target: str) -> NDArray[np.int64] | None:
 
 
 def _numbers(X: Any) -> NDArray[np.float64] | None:
-    """All rows as numbers, if they are."""
+    """Return all rows as numbers, if they are."""
     if hasattr(X, "toarray"):
         return None
     try:
@@ -321,7 +302,7 @@ def _numbers(X: Any) -> NDArray[np.float64] | None:
 
 
 def _curves(estimator: Any, history: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(losses, validation losses) by epoch."""
+    """Return (losses, validation losses) by epoch."""
     nothing: NDArray[np.float64] = np.zeros(0)
     if history is None and estimator is not None:
         history = getattr(estimator, "history_", None) or getattr(estimator, "loss_curve_", None)
@@ -362,5 +343,5 @@ def _batch(estimator: Any, batch_size: int | None, n: int) -> int:
 
 
 def step_of(model: Any) -> str:
-    """What the model's class is called in code."""
+    """Return what the model's class is called in code."""
     return type(last_step(model)).__name__

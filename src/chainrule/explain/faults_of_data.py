@@ -84,7 +84,7 @@ def unscaled_inputs(seen: Evidence) -> Iterator[Finding]:
 
 
 def _most_common(column: NDArray[np.float64]) -> float:
-    """Part of the rows that hold the most common value."""
+    """Return the part of the rows that hold the most common value."""
     _, counts = np.unique(column, return_counts=True)
     return float(counts.max() / len(column))
 
@@ -146,7 +146,7 @@ def _leave_out_code(given: Any, which: NDArray[np.int64]) -> str:
 
 
 def _groups(A: NDArray[np.float64]) -> NDArray[np.int64]:
-    """A number for each row; equal rows have the same."""
+    """Return a number for each row; equal rows have the same."""
     _, group = np.unique(np.ascontiguousarray(A), axis=0, return_inverse=True)
     found: NDArray[np.int64] = group.reshape(-1)
     return found
@@ -238,7 +238,7 @@ def label_noise(seen: Evidence) -> Iterator[Finding]:
 
 
 def _neighbours(A: NDArray[np.float64], k: int) -> NDArray[np.int64]:
-    """The k nearest other rows of each."""
+    """Return the k nearest other rows of each."""
     squares = (A**2).sum(axis=1)
     found = np.empty((len(A), k), np.int64)
     for start in range(0, len(A), 256):
@@ -250,7 +250,7 @@ def _neighbours(A: NDArray[np.float64], k: int) -> NDArray[np.int64]:
 
 
 def _majority(votes: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(most frequent class, how often) in each row."""
+    """Return (most frequent class, how often) in each row."""
     counts = np.stack([(votes == j).sum(axis=1) for j in range(n)], axis=1)
     most: NDArray[np.int64] = counts.argmax(axis=1)
     return most, counts.max(axis=1)

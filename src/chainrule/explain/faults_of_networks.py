@@ -32,13 +32,13 @@ FEW = 5  # classes with fewer rows are not judged
 
 
 def rms(values: Array) -> float:
-    """Root of the mean square."""
+    """Return the root of the mean square."""
     with np.errstate(all="ignore"):
         return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
 
 
 def alike_units(W: Array) -> tuple[int, float]:
-    """(how many units have the weights of another one, the largest difference among all)."""
+    """Return (how many units have the weights of another one, the largest difference among all)."""
     scale = max(float(np.abs(W).max()), ALIKE)
     spread = float(np.ptp(W, axis=1).max())
     rounded = np.round(W / (ALIKE * scale))
@@ -47,18 +47,18 @@ def alike_units(W: Array) -> tuple[int, float]:
 
 
 def dead_units(a: Array, slope: Array) -> NDArray[np.bool_]:
-    """Units that are off on every row: no error passes back through them."""
+    """Return units that are off on every row: no error passes back through them."""
     dead: NDArray[np.bool_] = (slope == 0).all(axis=0) & (np.ptp(a, axis=0) == 0)
     return dead
 
 
 def shut_outputs(is_open: NDArray[np.bool_], labels: NDArray[np.int64]) -> list[int]:
-    """Outputs that are open on at most one in twenty of the rows of their own class."""
+    """Return outputs that are open on at most one in twenty of the rows of their own class."""
     return [j for j in np.unique(labels).tolist() if is_open[labels == j, j].mean() <= SHUT]
 
 
 def code_of(seen: Evidence, **parameters: object) -> str:
-    """The code that changes parameters: of an estimator, or of a network."""
+    """Return the code that changes parameters: of an estimator, or of a network."""
     said = ", ".join(f"{name}={value!r}" for name, value in parameters.items())
     if seen.estimator is None:
         return f"net = chainrule.Network({tuple(seen.network.sizes)}, {said})"
@@ -66,7 +66,7 @@ def code_of(seen: Evidence, **parameters: object) -> str:
 
 
 def rate_code(seen: Evidence, rate: float) -> str:
-    """The code that changes the learning rate."""
+    """Return the code that changes the learning rate."""
     if seen.estimator is None:
         return f"chainrule.train(net, X, Y, learning_rate={rate:.3g})"
     return f"model.set_params(learning_rate_init={rate:.3g}).fit(X, y)"
@@ -191,7 +191,7 @@ def saturated_units(seen: Evidence) -> Iterator[Finding]:
 
 
 def errors_by_layer(seen: Evidence) -> list[float]:
-    """Root mean square of δ of each hidden layer, and of the last one."""
+    """Return the root mean square of δ of each hidden layer, and of the last one."""
     return [rms(seen.batch.delta[l]) for l in [*seen.hidden, seen.network.L]]
 
 

@@ -22,7 +22,7 @@ GAP = 0.1  # between the scores in training and on rows held out
 
 
 def trivial_cost(seen: Evidence) -> float:
-    """Mean cost of the mean target as the output for all rows; for comparison."""
+    """Return the mean cost of the mean target as the output for all rows; for comparison."""
     loss, dtype = seen.network.loss, seen.network.dtype
     a = seen.Y.mean(axis=0, keepdims=True).repeat(len(seen.Y), axis=0).astype(np.float64)
     z = a
@@ -46,7 +46,7 @@ def learning_rate(seen: Evidence) -> Iterator[Finding]:
 
 
 def _tried(seen: Evidence, network: Network, factors: tuple[float, ...]) -> dict[float, float]:
-    """Cost after 200 steps from these parameters, by learning rate."""
+    """Return the cost after 200 steps from these parameters, by learning rate."""
     assert seen.rate is not None
     costs = {}
     for factor in factors:
@@ -309,7 +309,7 @@ def overfitting(seen: Evidence) -> Iterator[Finding]:
 
 
 def _score_on(seen: Evidence, held: Task) -> float:
-    """Accuracy or R² on rows held out, of what the network that predicts makes of them."""
+    """Return accuracy or R² on rows held out, of what the network that predicts makes of them."""
     outputs = held.outputs
     assert outputs is not None
     if held.labels is None:

@@ -97,12 +97,12 @@ class Diagnosis(list[Finding]):
 
 
 def percent(share: float) -> str:
-    """A share in words of per cent; small ones are not said to be 0."""
+    """Return a share in words of per cent; small ones are not said to be 0."""
     return f"{100 * share:.0f} %" if share >= 0.01 or share == 0 else "less than 1 %"
 
 
 def listed(names: Sequence[Any], most: int = 5) -> str:
-    """a, b and c; of many the first."""
+    """Return "a, b and c"; of many the first."""
     shown = [str(name) for name in names[:most]]
     if len(names) > most:
         return f"{', '.join(shown)} and {len(names) - most} more"
@@ -110,5 +110,5 @@ def listed(names: Sequence[Any], most: int = 5) -> str:
 
 
 def times(x: float) -> str:
-    """How many times, without an exponent where it can be avoided."""
+    """Return how many times, without an exponent where it can be avoided."""
     return f"{x:,.0f}" if 10 <= x < 1e7 else f"{x:.2g}"

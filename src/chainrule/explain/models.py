@@ -1,4 +1,4 @@
-"""From any model, and rows as its user has them, to a network and the matrices that it takes.
+"""From any model, and rows as its user has them, to a network and the matrices that it accepts.
 
 A network, an estimator of ours or of scikit-learn's, a pipeline that ends in one, or weights given
 as arrays. The model itself is never changed.
@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chainrule.base.types import Array
 from chainrule.base.validation import check_matrix, check_pair, check_target, one_hot
 from chainrule.equations.optimizers import ADAM_AS_IN_SKLEARN, OPTIMIZERS, Optimizer
 from chainrule.network.network import Network
 
-TAKEN = (
+ACCEPTED = (
     "a Network, a fitted MLPClassifier or MLPRegressor (chainrule's or scikit-learn's), a Pipeline "
     "that ends in one, or a list of (W, b) pairs"
 )
@@ -34,12 +35,12 @@ class Viewed(NamedTuple):
     Attributes
     ----------
     network : Network
-        A copy, as it predicts: dropout and noise are off, batch normalisation takes its running
+        A copy, as it predicts: dropout and noise are off, batch normalisation uses its running
         averages, and what an estimator standardises is part of the first and last weights.
     X : (m, n_0) array
-        Rows as the network takes them.
+        Rows as the network accepts them.
     Y : (m, n_targets) array or None
-        Targets as the loss takes them; None if there were none.
+        Targets as the loss accepts them; None if there were none.
     optimizer : Optimizer
         The estimator's own, or plain gradient descent.
     hyper : dict of str to float
@@ -78,9 +79,9 @@ def view(
     ----------
     model : Network, estimator, Pipeline, or list of (W, b) pairs
     X : (m, n_features) array-like, data frame or sparse matrix; or one row of n_features numbers
-        As the model's own `predict` takes it: a pipeline's steps are applied.
+        As the model's own `predict` accepts it: a pipeline's steps are applied.
     y : array-like, optional
-        As the model's own `fit` takes it: labels or numbers. A network takes (m, n_targets), or
+        As the model's own `fit` accepts it: labels or numbers. A network accepts (m, n_targets), or
         numbers of classes, from 0.
     activation, output_activation, loss : optional
         For weights given as arrays, as for :class:`chainrule.Network`.
@@ -109,7 +110,7 @@ def view(
 
 
 def network_of_arrays(pairs: Sequence[Any], **options: Any) -> Network:
-    """A network from its weights: W (n_in, n_out) and b (n_out,) of each layer.
+    """Return a network from its weights: W (n_in, n_out) and b (n_out,) of each layer.
 
     Raises
     ------
@@ -149,7 +150,7 @@ def network_of_arrays(pairs: Sequence[Any], **options: Any) -> Network:
 
 
 def detached(network: Network) -> Network:
-    """A copy with parameters of its own, also of one that borrows an estimator's arrays."""
+    """Return a copy with parameters of its own, also of one that borrows an estimator's arrays."""
     copy = network.copy()
     for l in range(1, network.L + 1):
         copy.W[l][...], copy.b[l][...] = network.W[l], network.b[l]
@@ -157,7 +158,7 @@ def detached(network: Network) -> Network:
 
 
 def model_network(model: Any) -> tuple[Network, str]:
-    """(a copy of the network that predicts, what the model is called).
+    """Return (a copy of the network that predicts, what the model is called).
 
     Raises
     ------
@@ -173,6 +174,32 @@ def model_network(model: Any) -> tuple[Network, str]:
     last = check_fitted_mlp(model)
     network = detached(last._network()) if hasattr(last, "_design") else _network_of_sklearn(last)
     return network, type(last).__name__
+
+
+def as_trained(seen: Viewed, rows: NDArray[np.signedinteger[Any]]) -> tuple[Network, Array, Array]:
+    """Return (the network that training sees, some rows, their targets).
+
+    Where an estimator standardises, so does the first layer of this network, and the targets are
+    standardised as in training; in the network that predicts both are part of the weights.
+    """
+    last = seen.estimator
+    assert seen.Y is not None
+    A, B = seen.X[rows], seen.Y[rows]
+    if last is None or not hasattr(last, "_design"):
+        return seen.network, A, B
+    network = last._design(A.shape[1], last._target(), np.random.RandomState(0))
+    load_as_trained(network, last)
+    if getattr(last, "_y_scale", None) is not None and last._output_scale()[1] is not None:
+        mean, deviation = last._y_scale
+        B = ((B - mean) / deviation).astype(network.dtype)
+    return network, A, np.ascontiguousarray(B)
+
+
+def load_as_trained(network: Network, estimator: Any) -> None:
+    """Put the parameters of one of our estimators into the network that training sees."""
+    given = estimator.coefs_, estimator.intercepts_
+    estimator._load(network, *given, *given)
+    estimator._load_norms(network)
 
 
 def _of_network(network: Network, X: Any, y: Any, kind: str) -> Viewed:
@@ -202,7 +229,7 @@ def _of_network(network: Network, X: Any, y: Any, kind: str) -> Viewed:
 
 
 def _targets(y: Any, m: int, n_targets: int) -> Any:
-    """Targets of a network as (m, n_targets): rows of numbers, or numbers of classes."""
+    """Return targets of a network as (m, n_targets): rows of numbers, or numbers of classes."""
     array = np.asarray(y)
     if array.ndim == 0:
         array = array[np.newaxis]
@@ -215,7 +242,7 @@ def _targets(y: Any, m: int, n_targets: int) -> Any:
 
 
 def last_step(model: Any) -> Any:
-    """The estimator at the end of a pipeline or search; the model itself if it is neither."""
+    """Return the estimator at the end of a pipeline or search, or the model itself."""
     for name in ("best_estimator_", "regressor_"):
         if hasattr(model, name):
             return last_step(getattr(model, name))
@@ -223,7 +250,7 @@ def last_step(model: Any) -> Any:
 
 
 def check_fitted_mlp(model: Any) -> Any:
-    """The MLP at the end of a model.
+    """Return the MLP at the end of a model.
 
     Raises
     ------
@@ -234,7 +261,7 @@ def check_fitted_mlp(model: Any) -> Any:
     """
     last = last_step(model)
     if not hasattr(last, "hidden_layer_sizes") or not hasattr(last, "fit"):
-        raise TypeError(f"model must be {TAKEN}; got {_what(model, last)}")
+        raise TypeError(f"model must be {ACCEPTED}; got {_what(model, last)}")
     if not hasattr(last, "coefs_"):
         from sklearn.exceptions import NotFittedError
 
@@ -339,7 +366,7 @@ def _check_finite(given: Any, name: str, nan_too: bool) -> None:
 
 
 def _as_rows(model: Any, X: Any) -> Any:
-    """One row as a table of one row; all else as it is."""
+    """Return one row as a table of one row; all else as it is."""
     if hasattr(X, "to_frame") and hasattr(X, "index") and getattr(X, "ndim", 0) == 1:
         return X.to_frame().T.infer_objects()
     if getattr(X, "ndim", None) != 2 and np.ndim(X) == 1 and not hasattr(X, "columns"):
@@ -348,7 +375,7 @@ def _as_rows(model: Any, X: Any) -> Any:
 
 
 def _through_steps(model: Any, X: Any, y: Any) -> tuple[Any, Any, list[str]]:
-    """(rows after the steps before the last, the target of the last, names of its columns)."""
+    """Return (rows after the steps before the last, its target, names of its columns)."""
     if hasattr(model, "best_estimator_"):
         return _through_steps(model.best_estimator_, X, y)
     if hasattr(model, "regressor_"):
@@ -373,7 +400,7 @@ def _through_steps(model: Any, X: Any, y: Any) -> tuple[Any, Any, list[str]]:
 
 
 def _as_column(last: Any, y: Any) -> Any:
-    """The target as the estimator takes it; one label or number is that of one row."""
+    """Return the target as the estimator accepts it; one label or number is that of one row."""
     if isinstance(y, str) or np.ndim(y) == 0:
         y = [y]
     y = check_target(y, not hasattr(last, "classes_"))
@@ -403,7 +430,7 @@ def _as_column(last: Any, y: Any) -> Any:
 
 
 def _encode_ours(last: Any, y: Any) -> Array:
-    """Y in the units of the network that predicts: standardised only if its outputs are."""
+    """Return Y in the units of the network that predicts: standardised only if its outputs are."""
     if hasattr(last, "classes_") or last._output_scale()[1] is None:
         encoded: Array = last._encode(y)
         return encoded
@@ -418,7 +445,7 @@ def _optimizer_of_ours(last: Any) -> tuple[Optimizer, dict[str, float]]:
 
 
 def _network_of_sklearn(last: Any) -> Network:
-    """The network of a fitted MLP of scikit-learn's."""
+    """Return the network of a fitted MLP of scikit-learn's."""
     output = last.out_activation_
     loss = SKLEARN_LOSSES.get(last.loss, {}).get(output, last.loss)
     return Network(
@@ -450,7 +477,7 @@ def _optimizer_of_sklearn(last: Any) -> tuple[Optimizer, dict[str, float]]:
 
 
 def _output_names(last: Any, network: Network) -> list[str]:
-    """What each output unit stands for."""
+    """Return what each output unit stands for."""
     n = network.sizes[-1]
     classes = getattr(last, "classes_", None)
     if isinstance(classes, list):  # several targets
@@ -465,7 +492,7 @@ def _output_names(last: Any, network: Network) -> list[str]:
 def numbers_given(
     optimizer: Optimizer, numbers: Mapping[str, float], learning_rate: float | None
 ) -> Array:
-    """An optimiser's numbers in its order, with another learning rate if one is given."""
+    """Return an optimiser's numbers in its order, with another learning rate if one is given."""
     from chainrule.training.train import numbers_of
 
     return numbers_of(optimizer, learning_rate, numbers)

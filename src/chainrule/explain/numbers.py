@@ -19,7 +19,7 @@ from chainrule.network.predictor import check_outputs
 
 
 def clean(text: str) -> str:
-    """A text from the data without signs that could steer a terminal."""
+    """Return a text from the data without signs that could steer a terminal."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
@@ -127,5 +127,5 @@ class Numbers(ShownAsText):
 
 
 def _present(arrays: Any) -> list[Any]:
-    """Arrays by layer; None where there are no numbers, and at 0."""
+    """Return arrays by layer; None where there are no numbers, and at 0."""
     return [None, *(array.copy() if array.size else None for array in list(arrays)[1:])]

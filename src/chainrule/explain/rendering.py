@@ -48,7 +48,7 @@ body { margin: 0; background: #fff; } @media (prefers-color-scheme: dark) { body
 
 
 def html_page(t: Numbers) -> str:
-    """A page of its own."""
+    """Return a page of its own."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -59,7 +59,7 @@ def html_page(t: Numbers) -> str:
 
 
 def html_fragment(t: Numbers) -> str:
-    """What goes into a page, or a notebook's cell."""
+    """Return what goes into a page, or a notebook's cell."""
     parts = [
         f'<div class="chainrule-trace"><style>{STYLE}</style>',
         "<h1>Backpropagation, worked out</h1>",
@@ -82,7 +82,7 @@ def _html(text: str) -> str:
 
 
 def _formula(text: str) -> str:
-    """A formula with its small letters lowered and exponents raised."""
+    """Return a formula with its small letters lowered and exponents raised."""
     shown = re.sub(r"_([a-z](?![a-z])|rows)", r"<sub>\1</sub>", _html(text))
     return re.sub(r"\^\{(.*?)\}|\^([a-z0-9])", r"<sup>\1\2</sup>", shown)
 
@@ -103,7 +103,7 @@ def _section(step: Step) -> str:
 
 
 def _table(step: Step) -> str:
-    """The value as a matrix, if it is one that fits."""
+    """Return the value as a matrix, if it is one that fits."""
     value = np.asarray(step.value)
     if value.ndim != 2 or any(np.greater(value.shape, MOST_CELLS)):
         return ""
@@ -119,7 +119,7 @@ def _table(step: Step) -> str:
 
 
 def latex(t: Numbers) -> str:
-    """LaTeX for a document that loads amsmath."""
+    """Return LaTeX for a document that loads amsmath."""
     return "\n".join(_latex_lines(t)) + "\n"
 
 
@@ -232,7 +232,7 @@ FUNCTIONS = {"exp", "log", "tanh", "cosh", "max", "min"}
 
 
 def as_latex_text(text: str) -> str:
-    """A text, escaped; superscripts within it become mathematics."""
+    """Return a text, escaped; superscripts within it become mathematics."""
     return "".join(
         f"$^{{{RAISED[sign]}}}$" if sign in RAISED else SPECIAL.get(sign, sign)
         for sign in clean(text)
@@ -240,7 +240,7 @@ def as_latex_text(text: str) -> str:
 
 
 def as_latex(formula: str) -> str:
-    """A formula or a line of numbers as LaTeX mathematics; braces that do not pair are escaped."""
+    """Return a formula or a line of numbers as LaTeX; braces that do not pair are escaped."""
     formula = clean(formula)
     braces = _pair(formula)
     parts = PARTS.findall(formula)
@@ -266,7 +266,7 @@ def as_latex(formula: str) -> str:
 
 
 def _word(word: str, called: bool = True) -> str:
-    """A name of a function, or a word of a sentence."""
+    """Return a name of a function, or a word of a sentence."""
     if len(word) == 1:
         return word
     if word in FUNCTIONS:

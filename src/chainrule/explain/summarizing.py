@@ -113,7 +113,7 @@ class Summary(ShownAsText):
         )
 
     def svg(self) -> str:
-        """The network drawn, units as circles; of wide layers some, and how many there are."""
+        """Return the network drawn, with some of the units of wide layers and their number."""
         width, height, gap = 110, 230, 8
         drawn = [layer for layer in self.layers if layer.shape or layer.layer == 0]
         parts, places = [], []
@@ -167,7 +167,7 @@ def _cells(layer: LayerSummary) -> tuple[str, ...]:
 
 
 def size(n: int) -> str:
-    """Bytes in words."""
+    """Return a number of bytes in words."""
     for unit in ("bytes", "kB", "MB"):
         if n < 1000:
             return f"{n:.3g} {unit}"

@@ -19,7 +19,7 @@ class Trace(Numbers):
     ----------
     a, z, delta : lists of arrays by layer
         a^l, z^l and δ^l = ∂C/∂z^l, (m, n_l). Entry 0 belongs to the input: a[0] is what the
-        network takes, z[0] and delta[0] are None. δ is already divided by m.
+        network receives, z[0] and delta[0] are None. δ is already divided by m.
     nabla_W, nabla_b : lists of arrays by layer
         ∂C/∂W^l and ∂C/∂b^l. Entry 0, and layers without parameters, are None.
     W, b : lists of arrays by layer
@@ -27,7 +27,7 @@ class Trace(Numbers):
     new_W, new_b : lists of arrays by layer
         Parameters after the step.
     y : (m, n_targets) array
-        Targets as the loss takes them.
+        Targets as the loss accepts them.
     costs : (m,) array
         Cost of each row.
     cost, new_cost : float
@@ -44,7 +44,7 @@ class Trace(Numbers):
     """
 
     def steps(self) -> Iterator[Step]:
-        """Each equation in turn: the input, forward, the cost, BP1 to BP4, the update.
+        """Yield each equation in turn: the input, forward, the cost, BP1 to BP4, the update.
 
         Yields
         ------
@@ -64,7 +64,7 @@ class Trace(Numbers):
         return f"<Trace of {rows} through {self.sizes}: cost {self.cost:.6g}>"
 
     def to_html(self) -> str:
-        """The worked example as one page of HTML that needs nothing else.
+        """Return the worked example as one page of HTML that needs nothing else.
 
         Returns
         -------
@@ -81,7 +81,7 @@ class Trace(Numbers):
         return html_fragment(self)
 
     def to_latex(self) -> str:
-        """The worked example as LaTeX, to be put into a document that loads amsmath.
+        """Return the worked example as LaTeX, to be put into a document that loads amsmath.
 
         Returns
         -------
@@ -113,9 +113,9 @@ def trace(
         a pipeline that ends in one; or the weights of each layer as arrays, W^l (n_{l-1}, n_l) and
         b^l (n_l,). It is not changed.
     X : (m, n_features) array-like or data frame, or one row
-        As the model's own `predict` takes it; the steps of a pipeline are applied.
+        As the model's own `predict` accepts it; the steps of a pipeline are applied.
     y : (m,) or (m, n_targets) array-like, or one label or number
-        As the model's own `fit` takes it: labels, numbers, several targets. A network takes
+        As the model's own `fit` accepts it: labels, numbers, several targets. A network accepts
         (m, n_targets), or numbers of classes, which become rows of 0 and 1.
     optimizer : str or Optimizer, optional
         Of the update. Default: the estimator's own; "sgd" for a network, for arrays and for an
@@ -140,7 +140,7 @@ def trace(
 
     Notes
     -----
-    The network is the one that predicts: dropout and noise are off, batch normalisation takes its
+    The network is the one that predicts: dropout and noise are off, batch normalisation uses its
     running averages, and W^1 and W^L are `coefs_`, in which the standardisation of inputs and
     target is folded. So the cost of a regression is in the units of y, and a sum over the targets.
     The update is the first step of the optimiser, from empty memory, on the gradient of the cost

@@ -29,7 +29,7 @@ class Task(NamedTuple):
     Attributes
     ----------
     inputs : (m, k) float64
-        As the network takes them.
+        As the network accepts them.
     targets : (m, n_targets) float64
     labels : (m,) int64 or None
         Classes, from 0; None for numbers and for several targets.
@@ -46,7 +46,7 @@ class Task(NamedTuple):
 
 
 def standardized(A: NDArray[np.float64], like: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Columns with the mean and deviation of others taken off; constant ones become 0."""
+    """Return the columns, standardised as others are; constant ones become 0."""
     mean, deviation = like.mean(axis=0), like.std(axis=0)
     varies = deviation > 1e-12 * np.maximum(1, np.abs(mean))
     scaled = np.where(varies, (A - mean) / np.where(varies, deviation, 1), 0)
@@ -54,7 +54,7 @@ def standardized(A: NDArray[np.float64], like: NDArray[np.float64]) -> NDArray[n
 
 
 def score_of(outputs: Array, task: Task) -> float:
-    """Mean R² over the targets."""
+    """Return the mean R² over the targets."""
     Y = task.targets
     spread = ((Y - Y.mean(axis=0)) ** 2).sum(axis=0)
     if outputs.shape != Y.shape or not (spread > 0).any():
@@ -66,7 +66,7 @@ def score_of(outputs: Array, task: Task) -> float:
 
 
 def held_out_score(task: Task, hidden: tuple[int, ...]) -> float:
-    """Accuracy or R² on rows held out, of a plain network that is trained on the others.
+    """Return accuracy or R² on rows held out, of a plain network that is trained on the others.
 
     Of two, one of tanh and one of ReLU, the better one counts.
 
@@ -139,7 +139,7 @@ def cost_after(
     batch_size: int,
     steps: int = 200,
 ) -> float:
-    """Cost of a copy after some more steps at a learning rate; infinity if it diverges."""
+    """Return the cost of a copy after some more steps at a rate; infinity if it diverges."""
     if len(X) > MOST:
         rows = np.random.default_rng(0).permutation(len(X))[:MOST]
         X, Y = X[rows], Y[rows]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,30 +25,30 @@ PLAIN_LOSSES = ("squared_error", "cross_entropy", "binary_cross_entropy")
 
 
 def sup(l: int) -> str:
-    """A layer's number as it stands on a letter."""
+    """Return a layer's number as it stands on a letter."""
     return str(l).translate(SUPER)
 
 
 def number(x: float) -> str:
-    """A number in four figures, with a true minus sign."""
+    """Return a number in four figures, with a true minus sign."""
     value = float(x)
     text = f"{value:.4g}" if value else "0"
     return text.replace("-", "−")
 
 
 def factor(x: float) -> str:
-    """A number within a product or after a sign."""
+    """Return a number within a product or after a sign."""
     text = number(x)
     return f"({text})" if text.startswith("−") else text
 
 
 def entry(symbol: str, index: tuple[int, ...]) -> str:
-    """An entry as Python finds it, such as z¹[0, 2]."""
+    """Return an entry as Python finds it, such as z¹[0, 2]."""
     return f"{symbol}[{', '.join(map(str, index))}]"
 
 
 def chosen(value: Array) -> tuple[list[tuple[int, ...]], bool]:
-    """(indices that are worked out, whether these are all)."""
+    """Return (indices that are worked out, whether these are all)."""
     if value.size <= IN_FULL:
         return list(np.ndindex(value.shape)), True
     order = np.argsort(-np.abs(value), axis=None, kind="stable")[:LARGEST]
@@ -56,12 +56,12 @@ def chosen(value: Array) -> tuple[list[tuple[int, ...]], bool]:
 
 
 def sum_of_products(x: Array, y: Array) -> str:
-    """Σ x y, term by term; of many the largest, and the sum of the rest."""
+    """Return Σ x y, term by term; of many the largest, and the sum of the rest."""
     return _sum(x * y, lambda i, first: f"{number(x[i]) if first else factor(x[i])}·{factor(y[i])}")
 
 
 def plain_sum(x: Array) -> str:
-    """Σ x, term by term; of many the largest, and the sum of the rest."""
+    """Return Σ x, term by term; of many the largest, and the sum of the rest."""
     return _sum(x, lambda i, first: number(x[i]) if first else factor(x[i]))
 
 
@@ -76,13 +76,13 @@ def _sum(values: Array, term: Callable[[int, bool], str]) -> str:
 
 
 def _said(function: Any, otherwise: str) -> str:
-    """The first line of a function's docstring, which is its formula."""
+    """Return the first line of a function's docstring, which is its formula."""
     lines = (getattr(function, "__doc__", None) or "").strip().splitlines()
     return lines[0].rstrip(".").strip() if lines else otherwise
 
 
 def slopes(network: Network, l: int, z: Array, a: Array) -> Array | None:
-    """σ′(z^l), entry by entry; None if an output depends on more than its own z."""
+    """Return σ′(z^l), entry by entry; None if an output depends on more than its own z."""
     pullback = network.activations[l].pullback
     ones: Array = np.ones_like(z)
     probe: Array = np.random.default_rng(0).uniform(0.5, 1.5, z.shape).astype(z.dtype)
@@ -95,7 +95,7 @@ def slopes(network: Network, l: int, z: Array, a: Array) -> Array | None:
 
 
 def steps_of(t: Numbers) -> Iterator[Step]:
-    """Each equation of a trace in turn."""
+    """Yield each equation of a trace in turn."""
     yield _input(t)
     for l in range(1, t.L + 1):
         yield _weighted(t, l)
@@ -154,13 +154,14 @@ def _input(t: Numbers) -> Step:
     )
 
 
-def _is_affine(t: Numbers, l: int) -> bool:
+def is_affine(t: Numbers, l: int) -> bool:
+    """Whether layer l is a matrix product."""
     return t.network.layers[l].name == "affine"
 
 
 def _weighted(t: Numbers, l: int) -> Step:
     layer, below, W, b = t.network.layers[l], t.a[l - 1], t.W[l], t.b[l]
-    if not _is_affine(t, l):
+    if not is_affine(t, l):
         formula = _said(layer.forward, f"z = {layer.name}(a)")
         name = f"layer {l}, {layer.name}"
         return _step(name, f"z{sup(l)}", l, "forward", formula, t.z[l])
@@ -235,18 +236,46 @@ def _cost(t: Numbers) -> Step:
     return Step(f"cost, {loss.name}", "C", t.L, "cost", formula, t.cost, tuple(lines), complete)
 
 
-def _output_error(t: Numbers) -> Step:
-    """BP1, whose formula says whether the loss and the output activation are taken together."""
+class OutputError(NamedTuple):
+    """What BP1 puts together.
+
+    Attributes
+    ----------
+    derivative : (m, n_L) array
+        ∂C/∂a^L, or ∂C/∂z^L if `fused`, of each row's cost.
+    slope : (m, n_L) array or None
+        σ′(z^L); None if an output depends on more than its own z, or if `fused`.
+    is_difference : bool
+        Whether the derivative is a^L − y.
+    fused : bool
+        Whether the loss and the output activation are taken together.
+    """
+
+    derivative: Array
+    slope: Array | None
+    is_difference: bool
+    fused: bool
+
+
+def error_of_output(t: Numbers) -> OutputError:
+    """Return what BP1 puts together, in the numbers of a trace."""
     network, L, y = t.network, t.L, t.y
-    z, a, delta = t.z[L], t.a[L], t.delta[L]
+    z, a = t.z[L], t.a[L]
     assert z is not None
-    assert delta is not None
-    derivative: Array = np.empty_like(delta)
+    derivative: Array = np.empty_like(a)
     with np.errstate(all="ignore"):
         network.loss.delta(z, a, y, derivative)
     difference = a.shape == y.shape and np.allclose(derivative, a - y, rtol=1e-9, atol=1e-12)
-    slope = None if network.loss.fused else slopes(network, L, z, a)
-    top = sup(L)
+    fused = bool(network.loss.fused)
+    return OutputError(derivative, None if fused else slopes(network, L, z, a), difference, fused)
+
+
+def _output_error(t: Numbers) -> Step:
+    """BP1, whose formula says whether the loss and the output activation are taken together."""
+    network, L, y, a = t.network, t.L, t.y, t.a[t.L]
+    derivative, slope, difference, _ = error_of_output(t)
+    delta, top = t.delta[L], sup(L)
+    assert delta is not None
     over = f" / {t.m}" if t.m > 1 else ""
 
     def right(index: tuple[int, ...]) -> str:
@@ -282,7 +311,7 @@ def _backward(t: Numbers, l: int) -> Step:
     slope = slopes(t.network, l, z, a)
     here, there = sup(l), sup(l + 1)
     name = f"error of layer {l}"
-    if not _is_affine(t, l + 1):
+    if not is_affine(t, l + 1):
         kind = t.network.layers[l + 1]
         said = _said(kind.pullback, f"∂C/∂a{here} through {kind.name}")
         formula = f"{said}; δ{here} = ∂C/∂a{here} ⊙ σ′(z{here})"
@@ -322,7 +351,7 @@ def _gradient_of_weights(t: Numbers, l: int) -> Step:
     delta, below, here = t.delta[l], t.a[l - 1], sup(l)
     assert delta is not None
     name, symbol = f"gradient of W{here}", f"∇W{here}"
-    if not _is_affine(t, l):
+    if not is_affine(t, l):
         kind = t.network.layers[l]
         said = _said(kind.gradient, f"∂C/∂W{here} of {kind.name}")
         return _step(name, symbol, l, "BP4", said, t.nabla_W[l])
@@ -359,7 +388,7 @@ def _update(t: Numbers, l: int, kind: str) -> Step:
 
 
 def headline(t: Numbers) -> str:
-    """What was traced, in a line."""
+    """Return what was traced, in a line."""
     activations = ", ".join(activation.name for activation in t.network.activations[1:])
     rows = "1 row" if t.m == 1 else f"{t.m:,} rows"
     return (
@@ -369,7 +398,7 @@ def headline(t: Numbers) -> str:
 
 
 def outputs_line(t: Numbers) -> str:
-    """Which output unit stands for what; empty if they have numbers alone."""
+    """Return which output unit stands for what; empty if they have numbers alone."""
     names = t.output_names
     if len(names) != t.sizes[-1] or names == [str(j) for j in range(len(names))]:
         return ""
@@ -379,7 +408,7 @@ def outputs_line(t: Numbers) -> str:
 
 
 def last_lines(t: Numbers) -> list[str]:
-    """What the step came to."""
+    """Return what the step came to."""
     if not math.isfinite(t.new_cost):
         return [f"The step is too large: the cost goes from {number(t.cost)} to {t.new_cost}."]
     verb = "falls" if t.new_cost < t.cost else "rises" if t.new_cost > t.cost else "stays"
@@ -399,7 +428,7 @@ TITLES = {
 
 
 def as_text(t: Numbers) -> str:
-    """The whole worked example in plain text."""
+    """Return the whole worked example in plain text."""
     lines = [clean(headline(t))]
     if outputs_line(t):
         lines.append(clean(outputs_line(t)))
