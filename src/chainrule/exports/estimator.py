@@ -129,7 +129,7 @@ def _output(model: Any, steps: list[Step]) -> dict[str, Any]:
     """Add the steps from the network's outputs to the model's values, and say what they are."""
     numbers = {"n_targets": 1, "n_levels": 1, "deviations": False}
     if hasattr(model, "classes_"):
-        classes = [_plain(label) for label in np.asarray(model.classes_)]
+        classes = [plain_label(label) for label in np.asarray(model.classes_)]
         binarizer = model._label_binarizer
         several = binarizer.y_type_ == "multilabel-indicator"
         if len(classes) == 1 and not several:
@@ -182,8 +182,18 @@ def _keep(steps: list[Step], units: list[int], what: str) -> None:
             )
 
 
-def _plain(label: Any) -> str | int:
-    """A class label as a plain text or whole number."""
+def plain_label(label: Any) -> str | int:
+    """A class label as a plain text or whole number.
+
+    Parameters
+    ----------
+    label : anything
+
+    Raises
+    ------
+    ExportError
+        It is neither.
+    """
     if isinstance(label, str):
         return str(label)
     try:

@@ -150,14 +150,17 @@ def _run(graph: Graph, program: Program, run: Run, x: str, dtype: Any) -> str:
 
     for name, parameters in run.ops:
         p = [np.asarray(values, np.float64) for values in parameters]
-        if name == "days":  # single precision would not do for these
+        if name == "days":
             x = graph.add("Mul", x, constant([1 / 86400]))
+        elif name == "total_seconds":
+            x, dtype = _cast(graph, x, dtype, FLOAT), FLOAT
         elif name in CALENDAR:
-            x = _cast(graph, date_part(graph, name, x), dtype, FLOAT)
-            dtype = FLOAT
+            x = date_part(graph, name, x)
         elif name in ("sine", "cosine"):
             turns = graph.add("Mul", x, constant(2 * np.pi / p[0]))
-            x = graph.add("Sin" if name == "sine" else "Cos", turns)
+            if name == "cosine":  # runtimes know no cosine in double precision
+                turns = graph.add("Add", turns, constant([np.pi / 2]))
+            x = graph.add("Sin", turns)
         elif name == "scale":
             # What rounding takes from the centre is given back to the shift.
             centre = p[0].astype(dtype).astype(np.float64)
@@ -186,8 +189,6 @@ def date_part(graph: Graph, part: str, x: str) -> str:
 
     By Gregorian periods of 400 years, counted from the first of March.
     """
-    if part == "total_seconds":
-        return x
 
     def constant(value: float) -> str:
         return graph.constant(np.array([value], np.float64))
