@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isnan
 from typing import Any
 
 import numpy as np
@@ -43,6 +42,7 @@ from chainrule.exports.text import (
     check_whole,
     identifier,
     number,
+    numbers,
     text_of_number,
     wrapped,
 )
@@ -196,9 +196,9 @@ class _Writer:
         if kind == "int":
             items = [str(int(v)) for v in flat]
         elif kind == "real" and self.real == "float":
-            items = [f"{number(v, 'float32')}f" for v in flat]
+            items = [f"{digits}f" for digits in numbers(flat, "float32")]
         else:
-            items = ["0" if isnan(v) else number(v) for v in flat]
+            items = ["0" if digits == "nan" else digits for digits in numbers(flat)]
         items = items or ["0"]  # C has no empty arrays
         return f"\nstatic const {kind} {name}[{len(items)}] = {{\n{wrapped(items)}\n}};\n"
 
@@ -437,8 +437,9 @@ class _Writer:
             gone = ", g"
         codes = "".join(f", row{table.column}" for table in self.program.tables if table.row_of)
         more = ""
-        if isinstance(self.program.steps[0], Blend):
-            more = f", u[{widest}], v[{widest}]"
+        kinds = {type(step) for step in self.program.all_steps}
+        if Blend in kinds:
+            more = f", u[{widest}]" + (f", v[{widest}]" if Blocks in kinds else "")
         lines = [
             f"real a[{widest}], z[{widest}]{more};",
             f"int i{gone}{codes};",

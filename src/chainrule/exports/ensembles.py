@@ -84,7 +84,9 @@ def read_ensemble(
     encoder, blend = model._encoder, model._blend
     numbers, codes = _cells(model._reader, features, names, cleaner)
     dense, levels = _dense(encoder, numbers, codes), _levels(encoder, codes)
-    bins = _bins(encoder, numbers)
+    used = [part for name, part in blend.parts.items() if blend.weights[name] > 0]
+    with_bins = any(isinstance(part, EnsemblePart) and part.with_bins for part in used)
+    bins = _bins(encoder, numbers) if with_bins else []
     given = FirstLayer([*dense, *levels, *bins], names)
     parts = []
     for name, part in blend.parts.items():
@@ -224,10 +226,10 @@ def _networks(part: EnsemblePart, given: FirstLayer) -> Part:
         ([W for W, _ in of_members], [b for _, b in of_members])
         for of_members in zip(*map(fitted.effective, range(k)), strict=True)
     ]
-    V, b = (np.concatenate(each, axis=-1) for each in layers[0])
+    first, bias = (np.concatenate(each, axis=-1) for each in layers[0])
     ends = [layout.dense, layout.dense + sum(layout.bins)]
-    dense, bins, levels = np.split(V, ends)
-    steps: list[Step] = [given.affine(np.concatenate([dense, levels, bins]), b)]
+    dense, bins, levels = np.split(first, ends)
+    steps: list[Step] = [given.affine(np.concatenate([dense, levels, bins]), bias)]
     activation = ACTIVATIONS[fitted.settings.activation]
     for W, b in layers[1:]:
         steps += [

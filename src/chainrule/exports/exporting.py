@@ -68,8 +68,8 @@ def export(
 
     Parameters
     ----------
-    model : MLPClassifier, MLPRegressor or Pipeline that ends in one
-        Fitted.
+    model : MLPClassifier, MLPRegressor, TabularClassifier, TabularRegressor or a Pipeline
+        Fitted; a pipeline ends in one of the others.
     path : str or path
     format : {'onnx', 'c', 'js', 'python'}, optional
         Default: by the suffix of `path`: .onnx, .c, .js or .mjs, .py.

@@ -26,7 +26,16 @@ from chainrule.exports.steps import (
     Step,
     unknown_step,
 )
-from chainrule.exports.text import check_whole, js_value, number, text_of_number, wrapped
+from chainrule.exports.text import (
+    LITERAL,
+    check_whole,
+    js_value,
+    number,
+    numbers,
+    packed,
+    text_of_number,
+    wrapped,
+)
 
 # How operations of formulas are written, and functions that JavaScript does not have.
 WORDS = {name: f"Math.{name}({{}})" for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh")}
@@ -73,6 +82,17 @@ function softmax(z, n) {
 """
 
 HELPERS = {"erf": ERF, "logistic": LOGISTIC, "softmax": SOFTMAX, "softplus": SOFTPLUS}
+
+PACKED = """
+/** Many numbers of so many bytes each, little-endian, in base 64. */
+function packed(text, size) {
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const view = new DataView(bytes.buffer);
+  const number = size === 4 ? view.getFloat32 : view.getFloat64;
+  const at = (_, i) => number.call(view, i * size, true);
+  return Float64Array.from({ length: bytes.length / size }, at);
+}
+"""
 
 AFFINE = """
 /** a W + b; W row by row. */
@@ -344,7 +364,8 @@ def write_js(program: Program, rows: list[list[Any]], values: Any) -> str:
         ]
     if any(column.level for column in program.columns):
         out.append(LEVEL)
-    out += [_functions(program), READ, _features(program), _forward(program), _predict(program)]
+    body = "".join([_features(program), _forward(program), _predict(program)])
+    out += [_functions(program), PACKED if "packed(`" in body else "", READ, body]
     out.append(_examples(rows, values, proba))
     return "".join(out)
 
@@ -363,8 +384,14 @@ def _list(items: Any) -> str:
 
 
 def _numbers(values: Any, dtype: str = "float64") -> str:
-    flat = np.asarray(values, float).ravel()
-    return _list("NaN" if np.isnan(v) else number(v, dtype) for v in flat)
+    return _list("NaN" if digits == "nan" else digits for digits in numbers(values, dtype))
+
+
+def _array(values: Any, dtype: str) -> str:
+    """A Float64Array."""
+    if np.size(values) <= LITERAL:
+        return f"new Float64Array({_numbers(values, dtype)})"
+    return f"packed(`\n{packed(values, dtype)}`, {np.dtype(dtype).itemsize})"
 
 
 def _functions(program: Program) -> str:
@@ -405,7 +432,7 @@ def _features(program: Program) -> str:
         )
         for table in program.tables:
             column = program.columns[table.column]
-            values = ", ".join(_numbers(each, program.dtype) for each in table.values.T)
+            values = ", ".join(_array(each, program.dtype) for each in table.values.T)
             out.append(
                 f"  {{ column: {table.column}, acceptsUnknown: {js_value(column.unknown)},\n"
                 f"    keys: {_list(js_value(key) for key in column.keys)},\n"
@@ -433,8 +460,7 @@ class _Writer:
         self.body: list[str] = []
 
     def constant(self, name: str, values: Any, dtype: str | None = None) -> None:
-        text = _numbers(values, dtype or self.dtype)
-        self.constants.append(f"const {name} = new Float64Array({text});\n")
+        self.constants.append(f"const {name} = {_array(values, dtype or self.dtype)};\n")
 
     def chain(self, steps: list[Step], given: str = "a") -> None:
         """Add the statements of steps from the features in `given` to values in a."""
@@ -447,7 +473,7 @@ class _Writer:
                 self.constant(f"b{k}", step.b)
                 body.append(f"a = affine({given}, W{k}, b{k});")
                 if any(table.row_of for table in self.program.tables) and step.rows:
-                    rows = ", ".join(_numbers(each, self.dtype) for each in step.rows)
+                    rows = ", ".join(_array(each, self.dtype) for each in step.rows)
                     self.constants.append(f"const rows{k} = [{rows}];\n")
                     body.append(f"a = addRows(a, codes, rows{k});")
                 given = "a"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from chainrule.exports.steps import (
     Step,
     unknown_step,
 )
-from chainrule.exports.text import number, text_of_number, wrapped
+from chainrule.exports.text import LITERAL, number, numbers, packed, text_of_number, wrapped
 
 # How operations of formulas are written, and functions that NumPy does not have.
 WORDS = {name: f"np.{name}({{}})" for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh")}
@@ -50,8 +49,6 @@ def blocks(a, W, b):
     a = a.reshape(len(a), len(W), -1).transpose(1, 0, 2)
     return (a @ W + b[:, np.newaxis]).transpose(1, 0, 2).reshape(a.shape[1], -1)
 """
-
-LITERAL = 2000  # Python takes long, and much memory, to read more numbers than this in one list
 
 PACKED = '''
 
@@ -344,7 +341,7 @@ def write_python(program: Program, rows: list[list[Any]], values: Any) -> str:
             _examples(rows, values, proba),
         ]
     )
-    packed = 'packed("""' in body
+    is_packed = 'packed("""' in body
     levels = any(column.level for column in program.columns)
     head = HEAD.format(
         summary=program.summary,
@@ -352,7 +349,7 @@ def write_python(program: Program, rows: list[list[Any]], values: Any) -> str:
         imports="".join(
             f"import {name}\n"
             for name, needed in {
-                "base64": packed,
+                "base64": is_packed,
                 "math": True,
                 "re": levels,
                 "unicodedata": levels,
@@ -374,7 +371,7 @@ def write_python(program: Program, rows: list[list[Any]], values: Any) -> str:
     )
     if proba:
         head += f"CLASSES = np.array({_list(ascii(label) for label in program.classes)})\n"
-    return head + (PACKED + "\n\n" if packed else "") + body
+    return head + (PACKED + "\n\n" if is_packed else "") + body
 
 
 def _list(items: Any) -> str:
@@ -389,14 +386,13 @@ def _array(values: Any, dtype: str) -> str:
         return f"np.zeros({values.shape}, {dtype!r})"
     shape = f".reshape({', '.join(map(str, values.shape))})" if values.ndim > 1 else ""
     if values.size > LITERAL:
-        data = base64.encodebytes(values.astype("<f4" if dtype == "float32" else "<f8").tobytes())
-        return f'packed("""\n{data.decode()}""", {dtype!r}){shape}'
-    flat = wrapped(number(v, dtype) for v in values.ravel())
+        return f'packed("""\n{packed(values, dtype)}""", {dtype!r}){shape}'
+    flat = wrapped(numbers(values, dtype))
     return f"np.array([\n{flat},\n], {dtype!r}){shape}"
 
 
 def _floats(values: Any) -> str:
-    return _list("np.nan" if np.isnan(v) else number(v) for v in np.asarray(values, float).ravel())
+    return _list("np.nan" if digits == "nan" else digits for digits in numbers(values))
 
 
 def _features(program: Program) -> str:

@@ -512,7 +512,7 @@ class Program:
 
     def leave_out_unused(self) -> None:
         """Leave out the columns that no feature is made from."""
-        used = sorted({each.column for each in (*self.numbers, *self.tables)})
+        used = sorted({f.column for f in self.numbers} | {table.column for table in self.tables})
         place = {old: new for new, old in enumerate(used)}
         self.columns = [self.columns[j] for j in used]
         self.numbers = [f._replace(column=place[f.column]) for f in self.numbers]
