@@ -223,10 +223,7 @@ COMPARED = {
     # other things of the same name: kinds of columns, operations of formulas, a range's step
     *((f"commands.{name}", "constant") for name in ("doctor", "evaluation_text", "preparing")),
     *(("exports.columns", "constant"), ("tables.findings", "constant")),
-    *(
-        (f"exports.{name}", "softmax")
-        for name in ("c", "estimator", "graph", "js", "python", "steps")
-    ),
+    *((f"exports.{name}", "softmax") for name in ("ensembles", "estimator", "python")),
     *((f"exports.{name}", "cosine") for name in ("c", "graph")),
     ("files.trusted", "step"),
     # an ensemble's loss, "softmax" or "squared", and its part "step"

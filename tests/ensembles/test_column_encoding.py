@@ -206,3 +206,20 @@ def test_infinite_and_unseen_cells_are_within_the_bounds():
     assert inputs.levels.max() == -1
     assert inputs.bins[:, 0].tolist() == [7, 0, 0]
     assert inputs.fractions[:, 0].tolist() == [1, 0, 0]
+
+
+def test_what_rounding_makes_of_one_number_is_in_one_bin():
+    angles = 2 * np.pi * np.arange(7) / 7
+    exact = np.repeat([1.0, *np.cos(angles[1:4])], 30)  # cos(x) = cos(2π - x)
+    rounded = np.repeat(np.cos(angles)[[0, 6, 5, 4]], 30)
+    assert (exact != rounded).any()
+    both = np.concatenate([exact, rounded])
+    columns = Columns(np.stack([both, 1e9 + both, 1e-9 * both], axis=1), np.empty((240, 0), int))
+    schema = Schema((), np.zeros(3, bool), np.zeros(3, bool))
+    Y, weights, folds = both[:, None], np.ones(240), np.arange(240) % 2
+    encoder, inputs = learn_encoder(columns, schema, Y, weights, folds, 16)
+    for scale, edges in zip((1, 1, 1e-9), encoder.edges, strict=True):
+        assert len(edges) >= 4
+        assert np.diff(edges).min() > 1e-6 * scale
+    same = inputs.bins[:120] + inputs.fractions[:120] - inputs.bins[120:] - inputs.fractions[120:]
+    assert np.abs(same).max() < 1e-6

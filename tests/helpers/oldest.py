@@ -43,6 +43,7 @@ OLDEST = {
     ],
     "test_export_activations": ["test_an_activation_of_ones_own_is_exported_by_its_formula"],
     "test_export_command": ["test_says_what_was_written_and_how_well_it_agrees"],
+    "test_export_ensembles": ["test_python_files_agree"],
     "test_export_levels": ["test_a_sample_of_polars_agrees"],
     "test_export_onnx": [
         "test_graphs_of_every_kind_agree",

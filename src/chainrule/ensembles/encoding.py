@@ -45,6 +45,7 @@ COMMON = 0.25  # share of the rows from which on a level is common
 COMMON_VALUE, RARE_VALUE, ONLY_VALUE, BIN_VALUE = 1.0, 1.664, 2.0, 2.0  # what stands for 1
 MANY_LEVELS = 9  # from so many levels on, means of the target are taken by level
 PRIOR_ROWS = 10.0  # a above: rows of the mean of all rows that are added to those of a level
+NEAREST = 1e-12  # parts of q, or of their size, that edges of bins are apart at least
 MOST_BINS = 20_000  # of all columns together
 SAMPLE = 100_000  # rows from which medians and quantiles are taken
 BLOCK = 1 << 16  # rows that are encoded at a time
@@ -377,6 +378,9 @@ def _learn_numbers(numbers: Array, scaled: Array, n_bins: int) -> tuple[Array, A
             factor[j] = 2 / max(filled.max() - filled.min(), 1e-30)
         if not scaled[j] and n_bins >= 2:
             found = np.unique(np.quantile(there, np.linspace(0, 1, n_bins + 1)))
+            size = np.maximum(np.abs(found[1:]), 1 / factor[j] if factor[j] else 0)
+            apart = np.diff(found) > NEAREST * size
+            found = found[np.concatenate([[True], apart])]
             if len(found) >= 3:
                 edges[j] = found
     return median, factor, edges

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isnan
 from typing import Any
 
 import numpy as np
@@ -23,13 +22,19 @@ from chainrule.exports.steps import (
     DEVIATION,
     Activate,
     Affine,
+    Blend,
+    Blocks,
     Certain,
+    Clip,
     Complement,
     Deviations,
     LayerNorm,
+    Lookup,
     Ordered,
     Program,
     Rescale,
+    Softmax,
+    Step,
     unknown_step,
 )
 from chainrule.exports.text import (
@@ -37,6 +42,7 @@ from chainrule.exports.text import (
     check_whole,
     identifier,
     number,
+    numbers,
     text_of_number,
     wrapped,
 )
@@ -49,6 +55,8 @@ _PARTS = {
     "minute": "i",
     "second": "s",
     "weekday": "w",
+    "day_of_year": "n",
+    "hours": "u",
 }
 
 
@@ -159,16 +167,16 @@ class _Writer:
         p = self.program
         exact = {column.level is None for column in p.columns if column.text}
         out = [*([SAME] if True in exact else []), *([SAME_LEVEL] if False in exact else [])]
-        if p.calendar - {"sine", "cosine", "total_seconds"}:
+        if p.calendar & set(_PARTS):
             out.append(DATES)
         out += [HELPERS[name] for name in sorted(p.operations & set(HELPERS))]
         for name, formula in p.activations.items():
             inside = written(formula, WORDS, self.in_formula)
             out.append(f"\nstatic real {name}(real z)\n{{\n    return {inside};\n}}\n")
         out.append(AFFINE)
-        if any(isinstance(step, LayerNorm) for step in p.steps):
+        if any(isinstance(step, LayerNorm) for step in p.all_steps):
             out.append(LAYER_NORM)
-        if any(isinstance(step, Ordered) for step in p.steps):
+        if any(isinstance(step, Ordered) for step in p.all_steps):
             out.append(ORDERED)
         return self._typed("".join(out))
 
@@ -188,39 +196,104 @@ class _Writer:
         if kind == "int":
             items = [str(int(v)) for v in flat]
         elif kind == "real" and self.real == "float":
-            items = [f"{number(v, 'float32')}f" for v in flat]
+            items = [f"{digits}f" for digits in numbers(flat, "float32")]
         else:
-            items = ["0" if isnan(v) else number(v) for v in flat]
+            items = ["0" if digits == "nan" else digits for digits in numbers(flat)]
         items = items or ["0"]  # C has no empty arrays
         return f"\nstatic const {kind} {name}[{len(items)}] = {{\n{wrapped(items)}\n}};\n"
 
     def forward(self) -> tuple[list[str], list[str], int]:
-        """Statements from features in a to values in v, the arrays they use, the widest layer."""
-        arrays, body, k = [], [], 0
-        n = widest = len(self.program.numbers)
-        here, there = "a", "z"
-        for step in self.program.steps:
+        """Statements from features in a to values in out, the arrays they use, the widest layer."""
+        self.body: list[str] = []
+        self.arrays: list[str] = []
+        self.widest = n = max(self.program.n_features, 1)
+        self.layers = 0
+        here, n = self.chain(self.program.steps, "a", n, ["z", "a"])
+        if here != "out":
+            self.body += [f"for (i = 0; i < {n}; i++)", f"    out[i] = {here}[i];"]
+        return self.body, self.arrays, self.widest
+
+    def chain(self, steps: list[Step], here: str, n: int, buffers: list[str]) -> tuple[str, int]:
+        """Add the statements of steps from n numbers in `here`.
+
+        Parameters
+        ----------
+        steps : list of Step
+        here : str
+        n : int
+        buffers : list of str
+            Where results go, in turns.
+
+        Returns
+        -------
+        here : str
+            Where the result is.
+        n : int
+            How many numbers it has.
+        """
+        body, arrays = self.body, self.arrays
+        for step in steps:
+            k = self.layers
+            if isinstance(step, Affine | Blocks | Blend):
+                there, buffers = buffers[0], buffers[::-1]
             if isinstance(step, Affine):
-                k, m = k + 1, len(step.b)
+                k = self.layers = k + 1
+                n, m = step.W.shape
                 arrays += [self.array(f"W{k}", step.W), self.array(f"b{k}", step.b)]
                 body.append(f"affine({here}, {n}, W{k}, b{k}, {m}, {there});")
-                if k == 1:
-                    for j, table in self.program.tables.items():
-                        arrays.append(self.array(f"rows{j}", table))
+                for table, rows in zip(self.program.tables, step.rows, strict=bool(step.rows)):
+                    if table.row_of and step.rows:
+                        name = f"rows{k}_{table.column}"
+                        arrays.append(self.array(name, rows))
                         body += [
                             f"for (i = 0; i < {m}; i++)",
-                            f"    {there}[i] += rows{j}[(long)code{j} * {m} + i];",
+                            f"    {there}[i] += {name}[(long)row{table.column} * {m} + i];",
                         ]
-                here, there, n, widest = there, here, m, max(widest, m)
+                here, n = there, m
+            elif isinstance(step, Blocks):
+                k = self.layers = k + 1
+                groups, n_in, m = step.W.shape
+                arrays += [self.array(f"W{k}", step.W), self.array(f"b{k}", step.b)]
+                body += [
+                    f"for (i = 0; i < {groups}; i++)",
+                    f"    affine({here} + i * {n_in}, {n_in}, W{k} + i * {n_in * m}L, "
+                    f"b{k} + i * {m}, {m}, {there} + i * {m});",
+                ]
+                here, n = there, groups * m
+            elif isinstance(step, Blend):
+                body += [f"for (i = 0; i < {step.n}; i++)", f"    {there}[i] = 0;"]
+                for part in step.parts:
+                    found, _ = self.chain(part.steps, here, n, ["u", "v"])
+                    name = f"weights{self.layers}"
+                    arrays.append(self.array(name, part.weights))
+                    size = len(part.weights) * step.n
+                    body += [
+                        f"for (i = 0; i < {size}; i++)",
+                        f"    {there}[i % {step.n}] += {name}[i / {step.n}] * {found}[i];",
+                    ]
+                here, n = there, step.n
             elif isinstance(step, LayerNorm):
                 arrays += [self.array(f"scale{k}", step.scale), self.array(f"shift{k}", step.shift)]
                 epsilon = number(step.epsilon)
                 body.append(f"layer_norm({here}, {n}, scale{k}, shift{k}, (real){epsilon});")
-            elif isinstance(step, Activate) and step.formula.operation == "softmax":
-                body.append(f"softmax({here}, {n});")
+            elif isinstance(step, Softmax):
+                if n == step.n:
+                    body.append(f"softmax({here}, {n});")
+                else:
+                    body += [
+                        f"for (i = 0; i < {n}; i += {step.n})",
+                        f"    softmax({here} + i, {step.n});",
+                    ]
             elif isinstance(step, Activate):
                 own = self.program.name_of(step)
                 body += [f"for (i = 0; i < {n}; i++)", f"    {here}[i] = {own}({here}[i]);"]
+            elif isinstance(step, Clip):
+                arrays += [self.array(f"low{k}", step.low), self.array(f"high{k}", step.high)]
+                body += [
+                    f"for (i = 0; i < {n}; i++)",
+                    f"    {here}[i] = {here}[i] < low{k}[i] ? low{k}[i]",
+                    f"        : {here}[i] > high{k}[i] ? high{k}[i] : {here}[i];",
+                ]
             elif isinstance(step, Ordered):
                 body.append(f"ordered({here}, {n}, {step.n});")
             elif isinstance(step, Rescale):
@@ -247,9 +320,8 @@ class _Writer:
                 here = "out"
             else:
                 raise unknown_step(step, "C")
-        if here != "out":
-            body += [f"for (i = 0; i < {n}; i++)", f"    out[i] = {here}[i];"]
-        return body, arrays, widest
+            self.widest = max(self.widest, n)
+        return here, n
 
     def features(self, arrays: list[str]) -> list[str]:
         """Statements that check the columns and write the features into a; adds its arrays."""
@@ -281,6 +353,8 @@ class _Writer:
                 u, v, w = (f"{label}_{q}[i]" for q in range(3))
                 if name == "scale":
                     lines.append(f"v = (v - {u}) * {v} + {w};")
+                elif name == "days":
+                    lines.append("v = v / 86400;")
                 elif name == "total_seconds":
                     lines.append("v = (float)v;")
                 elif name in _PARTS:
@@ -303,12 +377,12 @@ class _Writer:
                 f"    a[at{r}[i]] = (real)v;",
                 "}",
             ]
-        for j in p.tables:
-            out += self._lookup(j, arrays)
+        for table in p.tables:
+            out += self._lookup(table, arrays)
         return out
 
-    def _lookup(self, j: int, arrays: list[str]) -> list[str]:
-        column = self.program.columns[j]
+    def _lookup(self, table: Lookup, arrays: list[str]) -> list[str]:
+        j, column = table.column, self.program.columns[table.column]
         n = m = len(column.keys)
         found = []
         if column.text:
@@ -332,6 +406,13 @@ class _Writer:
                 f"            i = {n + 1};",
             ]
         refuse = [] if column.unknown else [f"if (i == {n})", f"    return {-1 - j};"]
+        use = []
+        if table.row_of:
+            arrays.append(self.array(f"row_of{j}", table.row_of, "int"))
+            use.append(f"row{j} = row_of{j}[i];")
+        for q, values in enumerate(table.values.T):
+            arrays.append(self.array(f"values{j}_{q}", values))
+            use.append(f"a[{table.at + q}] = values{j}_{q}[i];")
         return [
             f"if ({absent}) {{",
             f"    i = {n + 1};",
@@ -342,7 +423,7 @@ class _Writer:
             *(f"    {line}" for line in found),
             "}",
             *refuse,
-            f"code{j} = i;",
+            *use,
         ]
 
     def core(self, body: list[str], widest: int) -> str:
@@ -354,9 +435,13 @@ class _Writer:
             body_of = f"no_value[{len(texts)}] = {{\n{wrapped(texts)}\n}};\n"
             arrays.insert(0, f"\nstatic const char *const {body_of}")
             gone = ", g"
-        codes = "".join(f", code{j}" for j in self.program.tables)
+        codes = "".join(f", row{table.column}" for table in self.program.tables if table.row_of)
+        more = ""
+        kinds = {type(step) for step in self.program.all_steps}
+        if Blend in kinds:
+            more = f", u[{widest}]" + (f", v[{widest}]" if Blocks in kinds else "")
         lines = [
-            f"real a[{widest}], z[{widest}];",
+            f"real a[{widest}], z[{widest}]{more};",
             f"int i{gone}{codes};",
             "",
             *features,

@@ -28,7 +28,7 @@ static void affine(const real *a, int n, const real *W, const real *b, int m, re
     for (j = 0; j < m; j++)
         z[j] = b[j];
     for (i = 0; i < n; i++)
-        for (j = 0; j < m; j++)
+        for (j = 0; j < m && a[i] != 0; j++)
             z[j] += a[i] * W[(long)i * m + j];
 }
 """
@@ -142,12 +142,14 @@ static double date_part(double seconds, char part)
     double days = floor(seconds / 86400), rest = floor(seconds) - days * 86400;
     double era = floor((days + 719468) / 146097), day = days + 719468 - era * 146097;
     double year = floor((day - floor(day / 1460) + floor(day / 36524) - floor(day / 146096)) / 365);
-    double month;
+    double month, before;
 
     if (part == 'w')
         return fmod(fmod(days + 3, 7) + 7, 7) + 1;
     if (part == 'h')
         return floor(rest / 3600);
+    if (part == 'u')
+        return (seconds - days * 86400) / 3600;
     if (part == 'i')
         return fmod(floor(rest / 60), 60);
     if (part == 's')
@@ -158,6 +160,11 @@ static double date_part(double seconds, char part)
         return day - floor((153 * month + 2) / 5) + 1;
     if (part == 'm')
         return month < 10 ? month + 3 : month - 9;
-    return year + 400 * era + (month >= 10);
+    year = year + 400 * era + (month >= 10);
+    if (part == 'y')
+        return year;
+    before = year - 1; /* 'n': the day of the year */
+    return days + 719163 - 365 * before - floor(before / 4) + floor(before / 100)
+        - floor(before / 400);
 }
 """

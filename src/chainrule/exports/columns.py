@@ -15,6 +15,7 @@ from sklearn import compose, feature_selection, impute, pipeline, preprocessing
 
 from chainrule.estimators.fitting import MLPBase
 from chainrule.estimators.tabular_ensemble import TabularEnsemble
+from chainrule.exports.ensembles import read_ensemble
 from chainrule.exports.estimator import read_estimator
 from chainrule.exports.steps import (
     CALENDAR,
@@ -43,7 +44,7 @@ def read_model(model: Any) -> Program:
 
     Parameters
     ----------
-    model : MLPClassifier, MLPRegressor or sklearn.pipeline.Pipeline
+    model : MLPClassifier, MLPRegressor, TabularClassifier, TabularRegressor or a Pipeline
 
     Returns
     -------
@@ -55,24 +56,22 @@ def read_model(model: Any) -> Program:
         A step that has no equivalent outside; the message names it.
     """
     *before, (_, last) = steps_of(model)
-    if isinstance(last, TabularEnsemble):
+    if not isinstance(last, MLPBase | TabularEnsemble):
         raise ExportError(
-            f"a {type(last).__name__} cannot be exported; keep it with chainrule.save and predict "
-            "with chainrule, or export a plain network, such as tabular_pipeline() gives"
+            f"{type(last).__name__} cannot be exported; chainrule exports its own estimators and "
+            "pipelines that end in one"
         )
-    if not isinstance(last, MLPBase):
-        raise ExportError(
-            f"{type(last).__name__} cannot be exported; chainrule exports its own MLPClassifier "
-            "and MLPRegressor, and pipelines that end in one"
-        )
-    if not hasattr(last, "coefs_"):
+    if not hasattr(last, "coefs_") and not hasattr(last, "oof_prediction_"):
         raise ExportError("the model is not fitted yet; call fit first")
     names = column_names(model)
     features: list[Feature] = [Raw(j) for j in range(len(names))]
     for _, step in before:
         features = transformed(step, features, names)
-    program = read_estimator(last, features, names)
     cleaner = cleaner_of(model)
+    if isinstance(last, TabularEnsemble):
+        program = read_ensemble(last, features, names, cleaner)
+    else:
+        program = read_estimator(last, features, names)
     if cleaner is not None:
         types = getattr(cleaner, "level_types_", {})  # files of an earlier state lack them
         for column in program.columns:
@@ -84,6 +83,8 @@ def read_model(model: Any) -> Program:
         hasattr(step, "feature_names_in_") for _, step in [("", model), *before]
     ):
         program.leave_out_unused()
+    if not program.columns:
+        raise ExportError("the model uses none of its columns; there is nothing to export")
     return program
 
 
@@ -96,9 +97,10 @@ def steps_of(model: Any) -> list[tuple[str, Any]]:
 
 def cleaner_of(model: Any) -> Any:
     """The step that gives each column of a table its kind, or None."""
-    return next(
-        (step for _, step in steps_of(model) if type(step).__name__ == "TableCleaner"), None
-    )
+    steps = [step for _, step in steps_of(model)]
+    found = next((step for step in steps if type(step).__name__ == "TableCleaner"), None)
+    reader = getattr(steps[-1], "_reader", None)  # an ensemble cleans what no step before it has
+    return reader.cleaner if found is None and len(steps) == 1 and reader is not None else found
 
 
 def column_names(model: Any) -> Names:

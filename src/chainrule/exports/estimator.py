@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from math import isnan
 from typing import Any
 
 import numpy as np
 
-from chainrule.base.types import Array
 from chainrule.equations import activations, layers
 from chainrule.equations.expressions import deviation_of, formula_of
 from chainrule.estimators.multioutput import grouped_softmax
+from chainrule.exports.first_layer import FirstLayer
 from chainrule.exports.steps import (
-    CALENDAR,
     Activate,
     Affine,
     Certain,
-    Column,
     Complement,
     Deviations,
     ExportError,
     Feature,
-    Key,
     LayerNorm,
     Numeric,
     Ordered,
     Program,
     Rescale,
+    Softmax,
     Step,
     Table,
     apply,
@@ -75,85 +72,11 @@ def read_estimator(model: Any, features: list[Feature], names: list[str]) -> Pro
             apply(feature, ("scale", float(c), float(1 / d), 0.0))
             for feature, c, d in zip(inputs, offset, deviation, strict=True)
         ]
-    columns = _columns(inputs, names)
+    given = FirstLayer(inputs, names)
     first = steps[0]
     assert isinstance(first, Affine)
-    looked_up: dict[int, list[tuple[Table, Array]]] = {}
-    for at, feature in enumerate(inputs):
-        if isinstance(feature, Table):
-            looked_up.setdefault(feature.column, []).append((feature, first.W[at]))
-    places = [at for at, feature in enumerate(inputs) if isinstance(feature, Numeric)]
-    steps[0] = Affine(first.W[places], first.b)
-    program = Program(
-        columns,
-        [feature for feature in inputs if isinstance(feature, Numeric)],
-        {j: _contributions(columns[j], parts) for j, parts in sorted(looked_up.items())},
-        steps,
-        **_output(model, steps),
-        dtype=model._dtype.name,
-    )
-    for step in program.steps:
-        for part in step:
-            if isinstance(part, np.ndarray) and not np.isfinite(part).all():
-                raise ExportError("the model's parameters are not all finite; fit it anew")
-    return program
-
-
-def _columns(inputs: list[Numeric | Table], names: list[str]) -> list[Column]:
-    """What the columns must hold for these features."""
-    columns = [Column(name) for name in names]
-    kinds: dict[int, set[str]] = {}
-    known: dict[int, tuple[Key, ...]] = {}
-    for feature in inputs:
-        column = columns[feature.column]
-        column.missing &= feature.missing is not None and not isnan(feature.missing)
-        kind = "number"
-        if isinstance(feature, Numeric) and feature.ops and feature.ops[0][0] in CALENDAR:
-            kind = "date"
-        if isinstance(feature, Table):
-            column.none |= feature.none
-            column.unknown &= feature.unknown is not None and not isnan(feature.unknown)
-            strange = [key for key in feature.keys if isnan(feature.values.get(key, feature.usual))]
-            if strange:
-                raise ExportError(
-                    f"column {column.name!r}: the category {strange[0]!r} becomes a missing "
-                    "value that nothing fills; add a SimpleImputer after the encoder"
-                )
-            if feature.keys != known.get(feature.column):
-                column.keys = list(dict.fromkeys([*column.keys, *feature.keys]))
-                known[feature.column] = feature.keys
-            kind = "text" if any(isinstance(key, str) for key in feature.keys) else "number"
-        kinds.setdefault(feature.column, set()).add(kind)
-    for j, found in kinds.items():
-        if len(found) > 1:
-            uses = " and as a ".join(sorted(found))
-            raise ExportError(
-                f"column {columns[j].name!r} is taken as a {uses}; give each use its own column"
-            )
-        kind = found.pop()
-        columns[j].text, columns[j].date = kind == "text", kind == "date"
-    return columns
-
-
-def _contributions(column: Column, parts: list[tuple[Table, Array]]) -> Array:
-    """What a column's looked-up features add to z, by key, if unknown, if missing.
-
-    For one-hot features these are rows of the weights: nothing is multiplied with zeros.
-    """
-    row = {key: k for k, key in enumerate(column.keys)}
-    n = len(row)
-    total = np.zeros((n + 2, len(parts[0][1])))
-    for table, weights in parts:
-        total += table.usual * weights
-        others: dict[int, float | None] = {row[key]: value for key, value in table.values.items()}
-        others |= {n: table.unknown, n + 1: table.missing}
-        if len(table.keys) != n:  # keys of another table of this column's
-            own = set(table.keys)
-            others |= {k: table.unknown for key, k in row.items() if key not in own}
-        for k, value in others.items():
-            if value is not None and not isnan(value):  # else it is never looked up
-                total[k] += (value - table.usual) * weights
-    return total
+    steps[0] = given.affine(first.W, first.b)
+    return given.program(steps, model._dtype.name, **_output(model, steps))
 
 
 def network_steps(network: Network) -> list[Step]:
@@ -188,8 +111,17 @@ def network_steps(network: Network) -> list[Step]:
                 formula = formula_of(activation)
             except ValueError as error:
                 raise ExportError(str(error)) from error
-            if formula.operation != "z":
-                steps.append(Activate(activation.name, formula))
+            last = formula.operation == "softmax"
+            inner = formula.parts[0] if last else formula
+            if "softmax" in inner.operations:
+                raise ExportError(
+                    f"the formula of the activation {activation.name!r} does more after softmax, "
+                    "which cannot be exported"
+                )
+            if inner.operation != "z":
+                steps.append(Activate(activation.name, inner))
+            if last:
+                steps.append(Softmax(len(b)))
     return steps
 
 
@@ -197,7 +129,7 @@ def _output(model: Any, steps: list[Step]) -> dict[str, Any]:
     """Add the steps from the network's outputs to the model's values, and say what they are."""
     numbers = {"n_targets": 1, "n_levels": 1, "deviations": False}
     if hasattr(model, "classes_"):
-        classes = [_plain(label) for label in np.asarray(model.classes_)]
+        classes = [plain_label(label) for label in np.asarray(model.classes_)]
         binarizer = model._label_binarizer
         several = binarizer.y_type_ == "multilabel-indicator"
         if len(classes) == 1 and not several:
@@ -243,15 +175,25 @@ def _keep(steps: list[Step], units: list[int], what: str) -> None:
     for i, step in enumerate(steps[at + 1 :], at + 1):
         if isinstance(step, Rescale):
             steps[i] = Rescale(step.factor[units], step.shift[units])
-        elif not isinstance(step, Activate) or step.formula.operation == "softmax":
+        elif not isinstance(step, Activate):
             raise ExportError(
                 f"{what} predicts from some of its outputs, and the output activation takes them "
                 "together; such a model cannot be exported"
             )
 
 
-def _plain(label: Any) -> str | int:
-    """A class label as a plain text or whole number."""
+def plain_label(label: Any) -> str | int:
+    """A class label as a plain text or whole number.
+
+    Parameters
+    ----------
+    label : anything
+
+    Raises
+    ------
+    ExportError
+        It is neither.
+    """
     if isinstance(label, str):
         return str(label)
     try:

@@ -68,8 +68,8 @@ def export(
 
     Parameters
     ----------
-    model : MLPClassifier, MLPRegressor or Pipeline that ends in one
-        Fitted.
+    model : MLPClassifier, MLPRegressor, TabularClassifier, TabularRegressor or a Pipeline
+        Fitted; a pipeline ends in one of the others.
     path : str or path
     format : {'onnx', 'c', 'js', 'python'}, optional
         Default: by the suffix of `path`: .onnx, .c, .js or .mjs, .py.
@@ -471,7 +471,7 @@ def _drawn_column(program: Program, j: int, n: int, rng: Any) -> list[Any]:
         values = (1.5e9 + 3e8 * rng.normal(size=n)).round().tolist()
         return [None if column.missing and rng.random() < 0.1 else v for v in values]
     centre, width = 0.0, 1.0
-    for feature in program.numbers:
+    for feature in reversed(program.numbers):  # the first one is of the whole column
         first = feature.ops[0] if feature.ops else ("none",)
         if feature.column == j and first[0] == "scale" and first[2] != 0:
             centre, width = first[1] - first[3] / first[2], 1 / abs(first[2])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -13,7 +13,10 @@ from chainrule.exports.steps import (
     CALENDAR,
     Activate,
     Affine,
+    Blend,
+    Blocks,
     Certain,
+    Clip,
     Column,
     Complement,
     Deviations,
@@ -23,6 +26,7 @@ from chainrule.exports.steps import (
     Program,
     Rescale,
     Run,
+    Softmax,
     Step,
     unknown_step,
 )
@@ -42,9 +46,25 @@ class Graph(Protocol):
         """Add a constant array; its name."""
 
 
-def features(
-    graph: Graph, program: Program, columns: list[str], matrix: bool, dtype: Any
-) -> tuple[str | None, list[int], list[str]]:
+class Start(NamedTuple):
+    """What the first step takes.
+
+    Attributes
+    ----------
+    a : str or None
+        The features, in float32; None if there are none.
+    order : list of int
+        Which feature each of its columns is.
+    rows : list of str
+        Of each of the program's tables, the row that is added, (n,); "" if none is.
+    """
+
+    a: str | None
+    order: list[int]
+    rows: list[str]
+
+
+def features(graph: Graph, program: Program, columns: list[str], matrix: bool, dtype: Any) -> Start:
     """Nodes from the columns to the features and to what is looked up.
 
     Parameters
@@ -59,12 +79,7 @@ def features(
 
     Returns
     -------
-    a : str or None
-        The features that are arithmetic, None if there are none.
-    order : list of int
-        Their places in `Program.numbers`.
-    added : list of str
-        What is to be added to what comes out of the first step.
+    Start
     """
     parts: list[str] = []
     order: list[int] = []
@@ -77,38 +92,51 @@ def features(
             return columns[0]
         return graph.add("Gather", columns[0], graph.constant(np.array(which)), axis=1)
 
+    rows = []
+    for table in program.tables:
+        column = program.columns[table.column]
+        code = _code(graph, column, numbers([table.column]), dtype)
+        # A value that the model refuses makes all that is predicted NaN.
+        refused = [not column.unknown, not column.missing]
+        row = ""
+        if table.row_of:
+            row_of = np.array(table.row_of)
+            row_of[-2:][refused] = row_of.max() + 1
+            row = graph.add("Gather", graph.constant(row_of), code, axis=0)
+        rows.append(row)
+        if w := table.values.shape[1]:
+            values = table.values.astype(FLOAT)
+            values[-2:][refused] = np.nan
+            parts.append(graph.add("Gather", graph.constant(values), code, axis=0))
+            order += range(table.at, table.at + w)
     for run in program.runs():
         own = np.float64 if program.columns[run.columns[0]].date else dtype
         parts.append(_run(graph, program, run, numbers(run.columns), own))
         order += run.at
-    added = []
-    for j, table in program.tables.items():
-        column = program.columns[j]
-        n = len(column.keys)
-        rows = table.astype(FLOAT)
-        rows[n] = rows[n] if column.unknown else np.nan
-        rows[n + 1] = rows[n + 1] if column.missing else np.nan
-        x = numbers([j])
-        if column.text:
-            texts = [text for text, _ in column.spellings()]
-            codes = [k for _, k in column.spellings()]
-            gone = [text for text in ("", *column.gone) if text not in texts]
-            texts += gone
-            codes += [n + 1] * len(gone)
-            keys: dict[str, Any] = {"keys_strings": texts}
-        else:
-            keys = {"keys_floats": list(map(float, column.keys))}
-            codes = list(range(n))
-            given, x = x, _cast(graph, x, dtype, FLOAT)
-        code = graph.add("LabelEncoder", x, domain=ML, values_int64s=codes, default_int64=n, **keys)
-        if not column.text:
-            absent = graph.constant(np.array([n + 1]))
-            code = graph.add("Where", graph.add("IsNaN", given), absent, code)
-        flat = graph.add("Reshape", code, graph.constant(np.array([-1])))
-        added.append(graph.add("Gather", graph.constant(rows), flat, axis=0))
     if len(parts) > 1:
         parts = [graph.add("Concat", *parts, axis=1)]
-    return (parts[0] if parts else None), order, added
+    return Start(parts[0] if parts else None, order, rows)
+
+
+def _code(graph: Graph, column: Column, x: str, dtype: Any) -> str:
+    """Nodes from a column to the number of its key; behind all keys if unknown, then if missing."""
+    n = len(column.keys)
+    if column.text:
+        texts = [text for text, _ in column.spellings()]
+        codes = [k for _, k in column.spellings()]
+        gone = [text for text in ("", *column.gone) if text not in texts]
+        texts += gone
+        codes += [n + 1] * len(gone)
+        keys: dict[str, Any] = {"keys_strings": texts}
+    else:
+        keys = {"keys_floats": list(map(float, column.keys))}
+        codes = list(range(n))
+        given, x = x, _cast(graph, x, dtype, FLOAT)
+    code = graph.add("LabelEncoder", x, domain=ML, values_int64s=codes, default_int64=n, **keys)
+    if not column.text:
+        absent = graph.constant(np.array([n + 1]))
+        code = graph.add("Where", graph.add("IsNaN", given), absent, code)
+    return graph.add("Reshape", code, graph.constant(np.array([-1])))
 
 
 def _run(graph: Graph, program: Program, run: Run, x: str, dtype: Any) -> str:
@@ -122,12 +150,17 @@ def _run(graph: Graph, program: Program, run: Run, x: str, dtype: Any) -> str:
 
     for name, parameters in run.ops:
         p = [np.asarray(values, np.float64) for values in parameters]
-        if name in CALENDAR:
-            x = _cast(graph, date_part(graph, name, x), dtype, FLOAT)
-            dtype = FLOAT
+        if name == "days":
+            x = graph.add("Mul", x, constant([1 / 86400]))
+        elif name == "total_seconds":
+            x, dtype = _cast(graph, x, dtype, FLOAT), FLOAT
+        elif name in CALENDAR:
+            x = date_part(graph, name, x)
         elif name in ("sine", "cosine"):
             turns = graph.add("Mul", x, constant(2 * np.pi / p[0]))
-            x = graph.add("Sin" if name == "sine" else "Cos", turns)
+            if name == "cosine":  # runtimes know no cosine in double precision
+                turns = graph.add("Add", turns, constant([np.pi / 2]))
+            x = graph.add("Sin", turns)
         elif name == "scale":
             # What rounding takes from the centre is given back to the shift.
             centre = p[0].astype(dtype).astype(np.float64)
@@ -156,8 +189,6 @@ def date_part(graph: Graph, part: str, x: str) -> str:
 
     By Gregorian periods of 400 years, counted from the first of March.
     """
-    if part == "total_seconds":
-        return x
 
     def constant(value: float) -> str:
         return graph.constant(np.array([value], np.float64))
@@ -183,6 +214,8 @@ def date_part(graph: Graph, part: str, x: str) -> str:
         return plus(less(shifted, times(over(shifted, 7), 7)), 1)
     if part == "hour":
         return over(rest, 3600)
+    if part == "hours":
+        return times(less(x, times(days, 86400)), 1 / 3600)
     if part in ("minute", "second"):
         left = over(rest, 60) if part == "minute" else rest
         return less(left, times(over(left, 60), 60))
@@ -199,7 +232,13 @@ def date_part(graph: Graph, part: str, x: str) -> str:
     if part == "month":
         return graph.add("Where", late, plus(month, 3), plus(month, -9))
     year = graph.add("Add", year, times(era, 400))
-    return graph.add("Where", late, year, plus(year, 1))
+    year = graph.add("Where", late, year, plus(year, 1))
+    if part == "year":
+        return year
+    before = plus(year, -1)
+    leap = graph.add("Add", less(over(before, 4), over(before, 100)), over(before, 400))
+    first = graph.add("Add", plus(times(before, 365), -719163), leap)  # the day before January 1
+    return less(days, first)
 
 
 def _cast(graph: Graph, x: str, given: Any, wanted: Any) -> str:
@@ -210,23 +249,32 @@ def _cast(graph: Graph, x: str, given: Any, wanted: Any) -> str:
     return graph.add("Cast", x, to=helper.np_dtype_to_tensor_dtype(np.dtype(wanted)))
 
 
-def forward(graph: Graph, steps: list[Step], start: tuple[str | None, list[int], list[str]]) -> str:
+def forward(graph: Graph, steps: list[Step], start: Start) -> str:
     """Nodes from what `features` gives to values, (n, values), in float32."""
 
     def constant(values: Any) -> str:
         return graph.constant(np.asarray(values, FLOAT))
 
-    given, order, added = start
     first = steps[0]
-    assert isinstance(first, Affine)
-    a = constant(first.b)
-    if given is not None:
-        a = graph.add("Add", graph.add("MatMul", given, constant(first.W[order])), a)
-    for one in added:
-        a = graph.add("Add", a, one)
+    if isinstance(first, Affine):
+        a = _affine(graph, first, start)
+    else:
+        assert isinstance(first, Blend)
+        a = _blend(graph, first, start)
+    width = _width(steps[:1])
     for step in steps[1:]:
         if isinstance(step, Affine):
             a = graph.add("Add", graph.add("MatMul", a, constant(step.W)), constant(step.b))
+            width = len(step.b)
+        elif isinstance(step, Blocks):
+            k, n, m = step.W.shape
+            a = graph.add("Reshape", a, graph.constant(np.array([-1, k, n])))
+            a = graph.add("Transpose", a, perm=[1, 0, 2])
+            a = graph.add("MatMul", a, constant(step.W))
+            a = graph.add("Add", a, constant(step.b[:, None]))
+            a = graph.add("Transpose", a, perm=[1, 0, 2])
+            width = k * m
+            a = graph.add("Reshape", a, graph.constant(np.array([-1, width])))
         elif isinstance(step, LayerNorm):
             n = len(step.scale)
             mean = constant(np.full((n, 1), 1 / n))
@@ -237,11 +285,19 @@ def forward(graph: Graph, steps: list[Step], start: tuple[str | None, list[int],
             a = graph.add("Add", a, constant(step.shift))
         elif isinstance(step, Activate):
             a = _formula(graph, step.formula, a)
+        elif isinstance(step, Softmax):
+            groups = width != step.n
+            if groups:
+                a = graph.add("Reshape", a, graph.constant(np.array([-1, width // step.n, step.n])))
+            a = graph.add("Softmax", a, axis=-1)
+            if groups:
+                a = graph.add("Reshape", a, graph.constant(np.array([-1, width])))
+        elif isinstance(step, Clip):
+            a = graph.add("Min", graph.add("Max", a, constant(step.low)), constant(step.high))
         elif isinstance(step, Ordered):
-            n_out = len(steps[-1].factor) if isinstance(steps[-1], Rescale) else _width(steps)
-            first = np.arange(n_out) % step.n == 0
-            mixed = graph.add("Where", graph.constant(first), a, graph.add("Softplus", a))
-            group = np.arange(n_out) // step.n
+            first_of = np.arange(width) % step.n == 0
+            mixed = graph.add("Where", graph.constant(first_of), a, graph.add("Softplus", a))
+            group = np.arange(width) // step.n
             summing = np.triu(group[:, None] == group)
             a = graph.add("MatMul", mixed, constant(summing))
         elif isinstance(step, Rescale):
@@ -261,8 +317,40 @@ def forward(graph: Graph, steps: list[Step], start: tuple[str | None, list[int],
     return a
 
 
+def _affine(graph: Graph, step: Affine, start: Start) -> str:
+    """Nodes of a first layer."""
+    a = graph.constant(np.asarray(step.b, FLOAT))
+    taken = [i for i, at in enumerate(start.order) if at < len(step.W)]
+    if start.a is not None and taken:
+        given = start.a
+        if len(taken) < len(start.order):
+            given = graph.add("Gather", given, graph.constant(np.array(taken)), axis=1)
+        W = step.W[[start.order[i] for i in taken]].astype(FLOAT)
+        a = graph.add("Add", graph.add("MatMul", given, graph.constant(W)), a)
+    for rows, row in zip(step.rows, start.rows, strict=True):
+        if row:  # the last one is of what is refused
+            known = graph.constant(np.vstack([rows, np.full(len(step.b), np.nan)]).astype(FLOAT))
+            a = graph.add("Add", a, graph.add("Gather", known, row, axis=0))
+    return a
+
+
+def _blend(graph: Graph, blend: Blend, start: Start) -> str:
+    """Nodes of the weighted sum of what the parts give."""
+    total = ""
+    for part in blend.parts:
+        values = forward(graph, part.steps, start)
+        summing = np.kron(part.weights[:, None], np.eye(blend.n))
+        one = graph.add("MatMul", values, graph.constant(summing.astype(FLOAT)))
+        total = graph.add("Add", total, one) if total else one
+    return total
+
+
 def _width(steps: list[Step]) -> int:
-    return next(len(step.b) for step in reversed(steps) if isinstance(step, Affine))
+    first = steps[0]
+    if isinstance(first, Blend):
+        return first.n
+    assert isinstance(first, Affine)
+    return len(first.b)
 
 
 # Operators of formulas whose inputs are the operation's.
@@ -295,8 +383,6 @@ def _formula(graph: Graph, formula: Expression, z: str) -> str:
         if operation == "maximum" and parts[1].operation == "number" and parts[1].parts[0] == 0:
             return graph.add("Relu", node(parts[0]))
         given = [node(part) for part in parts]
-        if operation == "softmax":
-            return graph.add("Softmax", *given, axis=1)
         if operation == "expm1":
             return graph.add("Sub", graph.add("Exp", *given), constant(1.0))
         if operation == "log1p":

@@ -11,7 +11,10 @@ from chainrule.exports.steps import (
     DEVIATION,
     Activate,
     Affine,
+    Blend,
+    Blocks,
     Certain,
+    Clip,
     Column,
     Complement,
     Deviations,
@@ -19,9 +22,20 @@ from chainrule.exports.steps import (
     Ordered,
     Program,
     Rescale,
+    Softmax,
+    Step,
     unknown_step,
 )
-from chainrule.exports.text import check_whole, js_value, number, text_of_number, wrapped
+from chainrule.exports.text import (
+    LITERAL,
+    check_whole,
+    js_value,
+    number,
+    numbers,
+    packed,
+    text_of_number,
+    wrapped,
+)
 
 # How operations of formulas are written, and functions that JavaScript does not have.
 WORDS = {name: f"Math.{name}({{}})" for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh")}
@@ -53,23 +67,65 @@ function erf(x) {
 """
 
 SOFTMAX = """
-function softmax(z) {
-  const largest = Math.max(...z);
-  const e = z.map((v) => Math.exp(v - largest));
-  const sum = e.reduce((s, v) => s + v, 0);
-  return e.map((v) => v / sum);
+/** Of each run of n. */
+function softmax(z, n) {
+  const a = Float64Array.from(z);
+  for (let start = 0; start < a.length; start += n) {
+    const run = a.subarray(start, start + n);
+    const largest = Math.max(...run);
+    let sum = 0;
+    for (let i = 0; i < n; i++) sum += run[i] = Math.exp(run[i] - largest);
+    for (let i = 0; i < n; i++) run[i] /= sum;
+  }
+  return a;
 }
 """
 
 HELPERS = {"erf": ERF, "logistic": LOGISTIC, "softmax": SOFTMAX, "softplus": SOFTPLUS}
 
+PACKED = """
+/** Many numbers of so many bytes each, little-endian, in base 64. */
+function packed(text, size) {
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const view = new DataView(bytes.buffer);
+  const number = size === 4 ? view.getFloat32 : view.getFloat64;
+  const at = (_, i) => number.call(view, i * size, true);
+  return Float64Array.from({ length: bytes.length / size }, at);
+}
+"""
+
 AFFINE = """
 /** a W + b; W row by row. */
 function affine(a, W, b) {
   const z = Float64Array.from(b);
-  for (let i = 0, at = 0; i < a.length; i++)
-    for (let j = 0; j < z.length; j++, at++) z[j] += a[i] * W[at];
+  for (let i = 0, at = 0; at < W.length; i++, at += z.length)
+    for (let j = 0; j < z.length && a[i] !== 0; j++) z[j] += a[i] * W[at + j];
   return z;
+}
+"""
+
+BLOCKS = """
+/** The same for k networks side by side. */
+function blocks(a, W, b, k) {
+  const z = new Float64Array(b.length);
+  const n = a.length / k, m = b.length / k;
+  for (let i = 0; i < k; i++) {
+    const own = affine(
+      a.subarray(i * n, (i + 1) * n),
+      W.subarray(i * n * m, (i + 1) * n * m),
+      b.subarray(i * m, (i + 1) * m),
+    );
+    z.set(own, i * m);
+  }
+  return z;
+}
+"""
+
+MIX = """
+/** Adds the weighted groups of a to total. */
+function mix(total, a, weights) {
+  const n = total.length;
+  for (let i = 0; i < a.length; i++) total[i % n] += weights[Math.floor(i / n)] * a[i];
 }
 """
 
@@ -225,10 +281,14 @@ DATES = """
 function datePart(name, v, period) {
   if (name === "sine") return Math.sin((2 * Math.PI * v) / period);
   if (name === "cosine") return Math.cos((2 * Math.PI * v) / period);
+  if (name === "days") return v / 86400;
+  if (name === "hours") return (v - Math.floor(v / 86400) * 86400) / 3600;
   if (name === "total_seconds") return Math.fround(v);
   const date = new Date(Math.floor(v) * 1000);
   if (name === "year") return date.getUTCFullYear();
   if (name === "month") return date.getUTCMonth() + 1;
+  if (name === "day_of_year")
+    return Math.floor(v / 86400) - Math.floor(new Date(date).setUTCMonth(0, 1) / 864e5) + 1;
   if (name === "day") return date.getUTCDate();
   if (name === "hour") return date.getUTCHours();
   if (name === "minute") return date.getUTCMinutes();
@@ -238,18 +298,36 @@ function datePart(name, v, period) {
 """
 
 LOOKUP = """
-/** Adds to z what the columns that are looked up give. */
-function addLookedUp(x, z) {
-  for (const { column, keys, acceptsUnknown, rows } of tables) {
+/** Which key the value of each column that is looked up is. */
+function codesOf(x) {
+  return tables.map(({ column, keys, acceptsUnknown }) => {
     const v = x[column];
     let code = v === null || Number.isNaN(v) ? keys.length + 1 : keys.indexOf(v);
     if (code < 0) code = keys.length;
     if (code === keys.length && !acceptsUnknown)
       throw new RangeError(`column ${JSON.stringify(columns[column])} has an unknown value`);
-    for (let k = 0; k < z.length; k++) z[k] += rows[code * z.length + k];
-  }
+    return code;
+  });
+}
+"""
+
+ROWS = """
+/** Adds to z the row of each code. */
+function addRows(z, codes, rows) {
+  tables.forEach(({ rowOf }, t) => {
+    if (rowOf.length === 0) return;
+    const start = rowOf[codes[t]] * z.length;
+    for (let k = 0; k < z.length; k++) z[k] += rows[t][start + k];
+  });
   return z;
 }
+"""
+
+VALUES = """  tables.forEach(({ values, at }, t) => {
+    values.forEach((of, q) => {
+      a[at + q] = of[codes[t]];
+    });
+  });
 """
 
 
@@ -286,7 +364,8 @@ def write_js(program: Program, rows: list[list[Any]], values: Any) -> str:
         ]
     if any(column.level for column in program.columns):
         out.append(LEVEL)
-    out += [_functions(program), READ, _features(program), _forward(program), _predict(program)]
+    body = "".join([_features(program), _forward(program), _predict(program)])
+    out += [_functions(program), PACKED if "packed(`" in body else "", READ, body]
     out.append(_examples(rows, values, proba))
     return "".join(out)
 
@@ -305,8 +384,14 @@ def _list(items: Any) -> str:
 
 
 def _numbers(values: Any, dtype: str = "float64") -> str:
-    flat = np.asarray(values, float).ravel()
-    return _list("NaN" if np.isnan(v) else number(v, dtype) for v in flat)
+    return _list("NaN" if digits == "nan" else digits for digits in numbers(values, dtype))
+
+
+def _array(values: Any, dtype: str) -> str:
+    """A Float64Array."""
+    if np.size(values) <= LITERAL:
+        return f"new Float64Array({_numbers(values, dtype)})"
+    return f"packed(`\n{packed(values, dtype)}`, {np.dtype(dtype).itemsize})"
 
 
 def _functions(program: Program) -> str:
@@ -316,10 +401,9 @@ def _functions(program: Program) -> str:
         for name, formula in program.activations.items()
     ]
     out.append(AFFINE)
-    if any(isinstance(step, LayerNorm) for step in program.steps):
-        out.append(LAYER_NORM)
-    if any(isinstance(step, Ordered) for step in program.steps):
-        out.append(ORDERED)
+    kinds = {type(step) for step in program.all_steps}
+    more = {Blocks: BLOCKS, Blend: MIX, LayerNorm: LAYER_NORM, Ordered: ORDERED}
+    out += [text for kind, text in more.items() if kind in kinds]
     return "".join(out)
 
 
@@ -339,72 +423,111 @@ def _features(program: Program) -> str:
                 f"    operations: [{ops}],\n    missing: {_numbers(run.missing)} }},\n"
             )
         out.append("];\n")
+    given = "x"
     if program.tables:
+        given = "x, codes"
         out.append(
-            "\n// What is added for each key, for an unknown value, for a missing one.\n"
-            "const tables = [\n"
+            "\n// Keys; for each of them, for an unknown value and for a missing one, the row\n"
+            "// that is added, and features.\nconst tables = [\n"
         )
-        for j, table in program.tables.items():
-            column = program.columns[j]
+        for table in program.tables:
+            column = program.columns[table.column]
+            values = ", ".join(_array(each, program.dtype) for each in table.values.T)
             out.append(
-                f"  {{ column: {j}, acceptsUnknown: {js_value(column.unknown)},\n"
+                f"  {{ column: {table.column}, acceptsUnknown: {js_value(column.unknown)},\n"
                 f"    keys: {_list(js_value(key) for key in column.keys)},\n"
-                f"    rows: {_numbers(table, program.dtype)} }},\n"
+                f"    rowOf: {_list(map(str, table.row_of))},\n"
+                f"    values: [{values}], at: {table.at} }},\n"
             )
         out.append("];\n" + LOOKUP)
+        if any(table.row_of for table in program.tables):
+            out.append(ROWS)
+        if program.n_looked_up:
+            body = VALUES + body
     return (
         "".join(out)
-        + "\n/** What goes into the first layer. */\nfunction features(x) {\n"
-        + f"  const a = new Float64Array({len(program.numbers)});\n{body}  return a;\n}}\n"
+        + f"\n/** What goes into the first layer. */\nfunction features({given}) {{\n"
+        + f"  const a = new Float64Array({program.n_features});\n{body}  return a;\n}}\n"
     )
 
 
+class _Writer:
+    """Puts together what a row's features go through."""
+
+    def __init__(self, program: Program) -> None:
+        self.program, self.dtype, self.layers = program, program.dtype, 0
+        self.constants: list[str] = []
+        self.body: list[str] = []
+
+    def constant(self, name: str, values: Any, dtype: str | None = None) -> None:
+        self.constants.append(f"const {name} = {_array(values, dtype or self.dtype)};\n")
+
+    def chain(self, steps: list[Step], given: str = "a") -> None:
+        """Add the statements of steps from the features in `given` to values in a."""
+        body = self.body
+        for step in steps:
+            k = self.layers
+            if isinstance(step, Affine):
+                k = self.layers = k + 1
+                self.constant(f"W{k}", step.W)
+                self.constant(f"b{k}", step.b)
+                body.append(f"a = affine({given}, W{k}, b{k});")
+                if any(table.row_of for table in self.program.tables) and step.rows:
+                    rows = ", ".join(_array(each, self.dtype) for each in step.rows)
+                    self.constants.append(f"const rows{k} = [{rows}];\n")
+                    body.append(f"a = addRows(a, codes, rows{k});")
+                given = "a"
+            elif isinstance(step, Blocks):
+                k = self.layers = k + 1
+                self.constant(f"W{k}", step.W)
+                self.constant(f"b{k}", step.b)
+                body.append(f"a = blocks(a, W{k}, b{k}, {len(step.W)});")
+            elif isinstance(step, Blend):
+                body.append(f"const given = a, total = new Float64Array({step.n});")
+                for part in step.parts:
+                    self.chain(part.steps, "given")
+                    body.append(f"mix(total, a, {_numbers(part.weights)});")
+                body.append("a = total;")
+            elif isinstance(step, LayerNorm):
+                self.constant(f"scale{k}", step.scale)
+                self.constant(f"shift{k}", step.shift)
+                body.append(f"a = layerNorm(a, scale{k}, shift{k}, {number(step.epsilon)});")
+            elif isinstance(step, Softmax):
+                body.append(f"a = softmax(a, {step.n});")
+            elif isinstance(step, Activate):
+                body.append(f"a = a.map((z) => {self.program.name_of(step)}(z));")
+            elif isinstance(step, Clip):
+                self.constant(f"low{k}", step.low)
+                self.constant(f"high{k}", step.high)
+                body.append(f"a = a.map((v, i) => Math.min(Math.max(v, low{k}[i]), high{k}[i]));")
+            elif isinstance(step, Ordered):
+                body.append(f"a = ordered(a, {step.n});")
+            elif isinstance(step, Rescale):
+                self.constant("factor", step.factor, "float64")
+                self.constant("shift", step.shift, "float64")
+                body.append("a = a.map((v, i) => v * factor[i] + shift[i]);")
+            elif isinstance(step, Complement):
+                body.append("a = [1 - a[0], a[0]];")
+            elif isinstance(step, Certain):
+                body.append("a = [1];")
+            elif isinstance(step, Deviations):
+                body.append(f"a = a.map((v, i) => (i < {step.k} ? v : {DEVIATION}(v)));")
+            else:
+                raise unknown_step(step, "JavaScript")
+
+
 def _forward(program: Program) -> str:
-    dtype, constants, body, k = program.dtype, [], [], 0
-    for step in program.steps:
-        if isinstance(step, Affine):
-            k += 1
-            constants += [
-                f"const W{k} = new Float64Array({_numbers(step.W, dtype)});\n",
-                f"const b{k} = {_numbers(step.b, dtype)};\n",
-            ]
-            body.append(f"a = affine(a, W{k}, b{k});")
-            if k == 1 and program.tables:
-                body.append("a = addLookedUp(x, a);")
-        elif isinstance(step, LayerNorm):
-            constants += [
-                f"const scale{k} = {_numbers(step.scale, dtype)};\n",
-                f"const shift{k} = {_numbers(step.shift, dtype)};\n",
-            ]
-            body.append(f"a = layerNorm(a, scale{k}, shift{k}, {number(step.epsilon)});")
-        elif isinstance(step, Activate):
-            body.append(
-                "a = softmax(a);"
-                if step.formula.operation == "softmax"
-                else f"a = a.map((z) => {program.name_of(step)}(z));"
-            )
-        elif isinstance(step, Ordered):
-            body.append(f"a = ordered(a, {step.n});")
-        elif isinstance(step, Rescale):
-            constants += [
-                f"const factor = {_numbers(step.factor)};\n",
-                f"const shift = {_numbers(step.shift)};\n",
-            ]
-            body.append("a = a.map((v, i) => v * factor[i] + shift[i]);")
-        elif isinstance(step, Complement):
-            body.append("a = [1 - a[0], a[0]];")
-        elif isinstance(step, Certain):
-            body.append("a = [1];")
-        elif isinstance(step, Deviations):
-            body.append(f"a = a.map((v, i) => (i < {step.k} ? v : {DEVIATION}(v)));")
-        else:
-            raise unknown_step(step, "JavaScript")
-    lines = "".join(f"  {line}\n" for line in body)
+    writer = _Writer(program)
+    writer.chain(program.steps)
+    lines = "".join(f"  {line}\n" for line in writer.body)
+    start = "  const x = read(row);\n"
+    start += "  const codes = codesOf(x);\n" if program.tables else ""
+    given = "x, codes" if program.tables else "x"
     return (
         "\n"
-        + "".join(constants)
+        + "".join(writer.constants)
         + "\n/** All that the model gives for a row. */\nfunction values(row) {\n"
-        + f"  const x = read(row);\n  let a = features(x);\n{lines}  return Array.from(a);\n}}\n"
+        + f"{start}  let a = features({given});\n{lines}  return Array.from(a);\n}}\n"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,21 @@ from chainrule.exports.steps import (
     DEVIATION,
     Activate,
     Affine,
+    Blend,
+    Blocks,
     Certain,
+    Clip,
     Complement,
     Deviations,
     LayerNorm,
     Ordered,
     Program,
     Rescale,
+    Softmax,
+    Step,
     unknown_step,
 )
-from chainrule.exports.text import number, text_of_number, wrapped
+from chainrule.exports.text import LITERAL, number, numbers, packed, text_of_number, wrapped
 
 # How operations of formulas are written, and functions that NumPy does not have.
 WORDS = {name: f"np.{name}({{}})" for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh")}
@@ -31,11 +35,20 @@ HELPERS = {
     "erf": "return np.vectorize(math.erf, otypes=[z.dtype])(z)",
     "softplus": "return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))",
     "logistic": "e = np.exp(-np.abs(z))\n    return np.where(z >= 0, 1, e) / (1 + e)",
-    "softmax": "a = np.exp(z - z.max(axis=1, keepdims=True))\n"
-    "    return a / a.sum(axis=1, keepdims=True)",
 }
+SOFTMAX = """
 
-LITERAL = 2000  # Python takes long, and much memory, to read more numbers than this in one list
+def softmax(z, n):
+    a = z.reshape(len(z), -1, n)
+    a = np.exp(a - a.max(axis=2, keepdims=True))
+    return (a / a.sum(axis=2, keepdims=True)).reshape(len(z), -1)
+"""
+BLOCKS = """
+
+def blocks(a, W, b):
+    a = a.reshape(len(a), len(W), -1).transpose(1, 0, 2)
+    return (a @ W + b[:, np.newaxis]).transpose(1, 0, 2).reshape(a.shape[1], -1)
+"""
 
 PACKED = '''
 
@@ -242,6 +255,10 @@ def date_part(name, x, absent, p):
     """A part of dates in seconds; or the place on a circle of a part."""
     if name in ("sine", "cosine"):
         return (np.sin if name == "sine" else np.cos)(2 * np.pi * x / p[0])
+    if name == "days":
+        return x / 86400
+    if name == "hours":
+        return (x - np.floor(x / 86400) * 86400) / 3600
     if name == "total_seconds":
         return x.astype("float32").astype(float)
     s = np.floor(np.where(absent, 0, x)).astype("datetime64[s]")
@@ -250,6 +267,7 @@ def date_part(name, x, absent, p):
     return {
         "year": year.astype(int) + 1970,
         "month": (month - year).astype(int) + 1,
+        "day_of_year": (day - year).astype(int) + 1,
         "day": (day - month).astype(int) + 1,
         "hour": hms // 3600,
         "minute": hms // 60 % 60,
@@ -260,19 +278,34 @@ def date_part(name, x, absent, p):
 
 LOOKUP = '''
 
-def looked_up(columns):
-    """What columns that are looked up add to what comes out of the first layer."""
-    total = 0
-    for j, keys, unknown_accepted, rows in TABLES:
+def codes_of(columns):
+    """Which key the value of each column that is looked up is, row by row."""
+    codes = []
+    for j, keys, unknown_accepted, *_ in TABLES:
         column, absent = columns[j]
         code = np.empty(len(column), int)
         for i, value in enumerate(column):
             code[i] = len(keys) + 1 if absent[i] else keys.get(value, len(keys))
             if code[i] == len(keys) and not unknown_accepted:
                 raise ValueError(f"row {i}: column {COLUMNS[j]!r} has an unknown value {value!r}")
-        total = total + rows[code]
+        codes.append(code)
+    return codes
+'''
+
+ROWS = '''
+
+def added(codes, rows):
+    """What columns that are looked up add to what comes out of a first layer."""
+    total = 0
+    for code, table, own in zip(codes, TABLES, rows):
+        if len(table[3]):
+            total = total + own[table[3][code]]
     return total
 '''
+
+VALUES = """    for code, (*_, values, at) in zip(codes, TABLES):
+        f[:, at : at + values.shape[1]] = values[code]
+"""
 
 
 def write_python(program: Program, rows: list[list[Any]], values: Any) -> str:
@@ -301,12 +334,14 @@ def write_python(program: Program, rows: list[list[Any]], values: Any) -> str:
         [
             _features(program),
             *(f"\n\ndef {name}(z):\n    {inside}\n" for name, inside in functions.items()),
+            SOFTMAX if "softmax" in program.operations else "",
+            BLOCKS if any(isinstance(step, Blocks) for step in program.all_steps) else "",
             _forward(program),
             _predict(program),
             _examples(rows, values, proba),
         ]
     )
-    packed = 'packed("""' in body
+    is_packed = 'packed("""' in body
     levels = any(column.level for column in program.columns)
     head = HEAD.format(
         summary=program.summary,
@@ -314,7 +349,7 @@ def write_python(program: Program, rows: list[list[Any]], values: Any) -> str:
         imports="".join(
             f"import {name}\n"
             for name, needed in {
-                "base64": packed,
+                "base64": is_packed,
                 "math": True,
                 "re": levels,
                 "unicodedata": levels,
@@ -336,7 +371,7 @@ def write_python(program: Program, rows: list[list[Any]], values: Any) -> str:
     )
     if proba:
         head += f"CLASSES = np.array({_list(ascii(label) for label in program.classes)})\n"
-    return head + (PACKED + "\n\n" if packed else "") + body
+    return head + (PACKED + "\n\n" if is_packed else "") + body
 
 
 def _list(items: Any) -> str:
@@ -351,19 +386,19 @@ def _array(values: Any, dtype: str) -> str:
         return f"np.zeros({values.shape}, {dtype!r})"
     shape = f".reshape({', '.join(map(str, values.shape))})" if values.ndim > 1 else ""
     if values.size > LITERAL:
-        data = base64.encodebytes(values.astype("<f4" if dtype == "float32" else "<f8").tobytes())
-        return f'packed("""\n{data.decode()}""", {dtype!r}){shape}'
-    flat = wrapped(number(v, dtype) for v in values.ravel())
+        return f'packed("""\n{packed(values, dtype)}""", {dtype!r}){shape}'
+    flat = wrapped(numbers(values, dtype))
     return f"np.array([\n{flat},\n], {dtype!r}){shape}"
 
 
 def _floats(values: Any) -> str:
-    return _list("np.nan" if np.isnan(v) else number(v) for v in np.asarray(values, float).ravel())
+    return _list("np.nan" if digits == "nan" else digits for digits in numbers(values))
 
 
 def _features(program: Program) -> str:
     runs = program.runs()
-    out, body = [], f"    f = np.empty((len(columns[0][0]), {len(program.numbers)}))\n"
+    out, body = [], f"    f = np.empty((len(columns[0][0]), {program.n_features}))\n"
+    given = "columns"
     if runs:
         body += ARITHMETIC
         out.append(
@@ -380,74 +415,124 @@ def _features(program: Program) -> str:
             )
         out.append("]\n")
     if program.tables:
+        given = "columns, codes"
         out.append(
-            "# Column, keys, whether others are accepted; what is added for each key, for an\n"
-            "# unknown value, for a missing one.\nTABLES = ["
+            "# Column, keys, whether others are accepted; for each key, for an unknown value and\n"
+            "# for a missing one the row that is added, and features, the first of them with its\n"
+            "# place.\n"
+            "TABLES = ["
         )
-        for j, table in program.tables.items():
-            column = program.columns[j]
+        for table in program.tables:
+            column = program.columns[table.column]
             keys = _list(f"{key!a}: {code}" for code, key in enumerate(column.keys))
             out.append(
-                f"    ({j}, {{{keys[1:-1]}}}, {column.unknown},\n"
-                f"     {_array(table, program.dtype)}),"
+                f"    ({table.column}, {{{keys[1:-1]}}}, {column.unknown},\n"
+                f"     np.array({_list(map(str, table.row_of))}, int),\n"
+                f"     {_array(table.values, program.dtype)}, {table.at}),"
             )
         out.append("]\n")
+        if program.n_looked_up:
+            body += VALUES
     return (
         "\n".join(out)
         + READ
         + (LEVEL.format() if any(c.level for c in program.columns) else "")
         + (DATES if program.calendar else "")
         + (LOOKUP if program.tables else "")
-        + f'\n\ndef features(columns):\n    """What goes into the first layer."""\n{body}'
+        + (ROWS if any(table.row_of for table in program.tables) else "")
+        + f'\n\ndef features({given}):\n    """What goes into the first layer."""\n{body}'
         + f"    return f.astype({program.dtype!r})\n"
     )
 
 
+class _Writer:
+    """Puts together what features go through."""
+
+    def __init__(self, program: Program) -> None:
+        self.program, self.dtype, self.layers = program, program.dtype, 0
+        self.constants: list[str] = []
+        self.body: list[str] = []
+
+    def constant(self, name: str, values: Any) -> None:
+        self.constants.append(f"{name} = {_array(values, self.dtype)}\n")
+
+    def chain(self, steps: list[Step], given: str = "a") -> None:
+        """Add the lines of steps from the features in `given` to values in a."""
+        body = self.body
+        for step in steps:
+            k = self.layers
+            if isinstance(step, Affine | Blocks):
+                k = self.layers = k + 1
+                self.constant(f"W{k}", step.W)
+                self.constant(f"b{k}", step.b)
+            if isinstance(step, Affine):
+                more = ""
+                if any(table.row_of for table in self.program.tables) and step.rows:
+                    arrays = "".join(f"{_array(rows, self.dtype)},\n" for rows in step.rows)
+                    self.constants.append(f"rows{k} = [\n{arrays}]\n")
+                    more = f" + added(codes, rows{k})"
+                if given != "a" and len(step.W) < self.program.n_features:
+                    given += f"[:, :{len(step.W)}]"
+                body.append(f"a = {given} @ W{k} + b{k}{more}")
+                given = "a"
+            elif isinstance(step, Blocks):
+                body.append(f"a = blocks(a, W{k}, b{k})")
+            elif isinstance(step, Blend):
+                body += ["given, total = a, 0"]
+                for part in step.parts:
+                    self.chain(part.steps, "given")
+                    weights = _floats(part.weights)
+                    body.append(f"a = a.reshape(len(a), -1, {step.n})")
+                    body.append(f"total = total + np.einsum('nki,k->ni', a, np.array({weights}))")
+                body.append("a = total")
+            elif isinstance(step, LayerNorm):
+                self.constant(f"scale{k}", step.scale)
+                self.constant(f"shift{k}", step.shift)
+                epsilon = number(step.epsilon)
+                body += [
+                    "a = a - a.mean(axis=1, keepdims=True)",
+                    f"a = a / np.sqrt((a * a).mean(axis=1, keepdims=True) + {epsilon})",
+                    f"a = a * scale{k} + shift{k}",
+                ]
+            elif isinstance(step, Softmax):
+                body.append(f"a = softmax(a, {step.n})")
+            elif isinstance(step, Activate):
+                body.append(f"a = {self.program.name_of(step)}(a)")
+            elif isinstance(step, Clip):
+                self.constant(f"low{k}", step.low)
+                self.constant(f"high{k}", step.high)
+                body.append(f"a = np.clip(a, low{k}, high{k})")
+            elif isinstance(step, Ordered):
+                body += [
+                    f"parts = a.reshape(len(a), -1, {step.n})",
+                    "parts = np.concatenate([parts[:, :, :1], softplus(parts[:, :, 1:])], axis=2)",
+                    "a = parts.cumsum(axis=2).reshape(len(a), -1)",
+                ]
+            elif isinstance(step, Rescale):
+                factor, shift = _floats(step.factor), _floats(step.shift)
+                body.append(f"a = a * np.array({factor}) + np.array({shift})")
+            elif isinstance(step, Complement):
+                body.append("a = np.hstack([1 - a, a])")
+            elif isinstance(step, Certain):
+                body.append("a = np.ones_like(a)")
+            elif isinstance(step, Deviations):
+                body.append(f"a = np.hstack([a[:, :{step.k}], {DEVIATION}(a[:, {step.k}:])])")
+            else:
+                raise unknown_step(step, "Python")
+
+
 def _forward(program: Program) -> str:
-    dtype, constants, body, k = program.dtype, [], [], 0
-    for step in program.steps:
-        if isinstance(step, Affine):
-            k += 1
-            constants += [f"W{k} = {_array(step.W, dtype)}\n", f"b{k} = {_array(step.b, dtype)}\n"]
-            more = " + looked_up(columns)" if k == 1 and program.tables else ""
-            body.append(f"a = a @ W{k} + b{k}{more}")
-        elif isinstance(step, LayerNorm):
-            constants += [
-                f"scale{k} = {_array(step.scale, dtype)}\n",
-                f"shift{k} = {_array(step.shift, dtype)}\n",
-            ]
-            body += [
-                "a = a - a.mean(axis=1, keepdims=True)",
-                f"a = a / np.sqrt((a * a).mean(axis=1, keepdims=True) + {number(step.epsilon)})",
-                f"a = a * scale{k} + shift{k}",
-            ]
-        elif isinstance(step, Activate):
-            softmax = step.formula.operation == "softmax"
-            body.append(f"a = {'softmax' if softmax else program.name_of(step)}(a)")
-        elif isinstance(step, Ordered):
-            body += [
-                f"parts = a.reshape(len(a), -1, {step.n})",
-                "parts = np.concatenate([parts[:, :, :1], softplus(parts[:, :, 1:])], axis=2)",
-                "a = parts.cumsum(axis=2).reshape(len(a), -1)",
-            ]
-        elif isinstance(step, Rescale):
-            body.append(
-                f"a = a * np.array({_floats(step.factor)}) + np.array({_floats(step.shift)})"
-            )
-        elif isinstance(step, Complement):
-            body.append("a = np.hstack([1 - a, a])")
-        elif isinstance(step, Certain):
-            body.append("a = np.ones_like(a)")
-        elif isinstance(step, Deviations):
-            body.append(f"a = np.hstack([a[:, :{step.k}], {DEVIATION}(a[:, {step.k}:])])")
-        else:
-            raise unknown_step(step, "Python")
-    lines = "".join(f"        {line}\n" for line in body)
+    writer = _Writer(program)
+    writer.chain(program.steps)
+    lines = "".join(f"        {line}\n" for line in writer.body)
+    start = "    columns = columns_of(X)\n"
+    start += "    codes = codes_of(columns)\n" if program.tables else ""
+    given = "columns, codes" if program.tables else "columns"
     return (
         "\n\n"
-        + "".join(constants)
+        + "".join(writer.constants)
         + '\n\ndef values(X):\n    """All that the model gives for each row of X."""\n'
-        + "    columns = columns_of(X)\n    a = features(columns)\n"
+        + f"{start}    a = features({given})\n"
         + f'    with np.errstate(all="ignore"):\n{lines}    return a\n'
     )
 

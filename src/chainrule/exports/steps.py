@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from math import isnan, nan, sqrt
@@ -45,8 +46,12 @@ class DisagreementError(ExportError):
     """What was exported predicts otherwise than the model; it was not written."""
 
 
-# Parts of a date: weekdays are 1, Monday, to 7; all seconds are rounded to single precision.
-CALENDAR = ("year", "month", "day", "hour", "minute", "second", "weekday", "total_seconds")
+# Parts of a date: weekdays are 1, Monday, to 7; all seconds are rounded to single precision; days
+# are counted from 1970, the days of a year from 1; days and hours have fractions.
+CALENDAR = (
+    *("year", "month", "day", "hour", "minute", "second", "weekday", "total_seconds"),
+    *("days", "day_of_year", "hours"),
+)
 
 
 class Numeric(NamedTuple):
@@ -115,7 +120,29 @@ Feature: TypeAlias = Numeric | Table | Raw
 
 
 class Affine(NamedTuple):
-    """z = a W + b."""
+    """z = a W + b, of as many first entries of a as W has rows; the first step adds looked-up rows.
+
+    Attributes
+    ----------
+    W : (n, units) array
+    b : (units,) array
+    rows : tuple of (r, units) arrays
+        Of a first step: what each row of each of the program's tables adds to z.
+    """
+
+    W: Array
+    b: Array
+    rows: tuple[Array, ...] = ()
+
+
+class Blocks(NamedTuple):
+    """Layers of k networks side by side: a is k groups of n, and z_i = a_i W_i + b_i.
+
+    Attributes
+    ----------
+    W : (k, n, m) array
+    b : (k, m) array
+    """
 
     W: Array
     b: Array
@@ -130,7 +157,7 @@ class LayerNorm(NamedTuple):
 
 
 class Activate(NamedTuple):
-    """a = σ(z), elementwise; softmax over all of z.
+    """a = σ(z), elementwise.
 
     Attributes
     ----------
@@ -141,6 +168,19 @@ class Activate(NamedTuple):
 
     name: str
     formula: Expression
+
+
+class Softmax(NamedTuple):
+    """In runs of n: exp(z) / Σ exp(z)."""
+
+    n: int
+
+
+class Clip(NamedTuple):
+    """min(max(a, low), high), each entry with its own bounds."""
+
+    low: Array
+    high: Array
 
 
 class Ordered(NamedTuple):
@@ -177,9 +217,39 @@ class Deviations(NamedTuple):
     formula: Expression
 
 
+class Part(NamedTuple):
+    """Models that a blend takes into its mean.
+
+    Attributes
+    ----------
+    steps : list of Step
+        From the features to k groups of values; the first is an `Affine`.
+    weights : (k,) array
+        What each group counts for.
+    """
+
+    steps: list[Any]
+    weights: Array
+
+
+class Blend(NamedTuple):
+    """The weighted sum of all groups that the parts give, each from the same features.
+
+    Attributes
+    ----------
+    parts : tuple of Part
+    n : int
+        The values of a group.
+    """
+
+    parts: tuple[Part, ...]
+    n: int
+
+
 Step: TypeAlias = (
-    Affine | LayerNorm | Activate | Ordered | Rescale | Complement | Certain | Deviations
-)
+    Affine | Blocks | LayerNorm | Activate | Softmax | Clip | Ordered | Rescale | Complement
+    | Certain | Deviations | Blend
+)  # fmt: skip
 
 
 @dataclass
@@ -264,6 +334,28 @@ class Column:
         return [*known.items(), *others.items()]
 
 
+class Lookup(NamedTuple):
+    """What is looked up by the value of a column.
+
+    All are by key, then for an unknown value, then for a missing one.
+
+    Attributes
+    ----------
+    column : int
+    row_of : list of int
+        Which of the rows of a first step is added; empty if there are none.
+    values : (keys + 2, w) array
+        Features.
+    at : int
+        The place of the first of these features.
+    """
+
+    column: int
+    row_of: list[int]
+    values: Array
+    at: int
+
+
 class Run(NamedTuple):
     """Features with the same operations: lists over the features.
 
@@ -290,12 +382,12 @@ class Program:
     ----------
     columns : list of Column
     numbers : list of Numeric
-        The features that go into the first step.
-    tables : dict of {int: (keys + 2, units) array}
-        What a column that is looked up adds to what comes out of the first step: a row for each
-        of its keys, for an unknown value, and for a missing one.
+        Features that are arithmetic; in the vector that the first step takes they come after all
+        that are looked up.
+    tables : list of Lookup
+        What is looked up, by column.
     steps : list of Step
-        The first is an `Affine`.
+        The first is an `Affine`, or a `Blend` of such.
     kind : {"classes", "labels", "numbers"}
         The values are probabilities of classes that exclude each other, of labels that do not,
         or predictions.
@@ -312,7 +404,7 @@ class Program:
 
     columns: list[Column]
     numbers: list[Numeric]
-    tables: dict[int, Array]
+    tables: list[Lookup]
     steps: list[Step]
     kind: str
     classes: list[Any]
@@ -327,6 +419,9 @@ class Program:
         """What it is, in a few words without any name from the data."""
         hidden = [len(step.b) for step in self.steps if isinstance(step, Affine)][:-1]
         units = f"hidden units {', '.join(map(str, hidden))}" if hidden else "no hidden layer"
+        first = self.steps[0]
+        if isinstance(first, Blend):
+            units = f"a blend of {sum(len(part.weights) for part in first.parts)} models"
         what = {"classes": "classifier", "labels": "classifier of several labels"}
         return f"{what.get(self.kind, 'regressor')}, {len(self.columns)} columns, {units}"
 
@@ -352,11 +447,26 @@ class Program:
         return names & {*CALENDAR, "sine", "cosine"}
 
     @property
+    def n_features(self) -> int:
+        """How many features go into the first step."""
+        return self.n_looked_up + len(self.numbers)
+
+    @property
+    def n_looked_up(self) -> int:
+        """How many of them are looked up."""
+        return sum(table.values.shape[1] for table in self.tables)
+
+    @property
+    def all_steps(self) -> list[Step]:
+        """The steps, those of the parts of a blend before it."""
+        return list(_walk(self.steps))
+
+    @property
     def activations(self) -> dict[str, Expression]:
         """Formulas that occur, elementwise, by a name that programs can use."""
         found: dict[str, Expression] = {}
-        for step in self.steps:
-            if isinstance(step, Activate) and step.formula.operation != "softmax":
+        for step in self.all_steps:
+            if isinstance(step, Activate):
                 found[self.name_of(step)] = step.formula
             elif isinstance(step, Deviations):
                 found[DEVIATION] = step.formula
@@ -364,7 +474,7 @@ class Program:
 
     def name_of(self, step: Activate) -> str:
         """A name for an activation in a program; others have other names."""
-        own = [one for one in self.steps if isinstance(one, Activate)]
+        own = [one for one in self.all_steps if isinstance(one, Activate)]
         formulas = {repr(one.formula) for one in own if plain(one.name) == plain(step.name)}
         k = sorted(formulas).index(repr(step.formula))
         return f"act_{plain(step.name)}" + (f"_{k + 1}" if k else "")
@@ -372,16 +482,20 @@ class Program:
     @property
     def operations(self) -> set[str]:
         """Operations in the activations' formulas, and in the steps that need one."""
-        found = {"softplus"} if any(isinstance(step, Ordered) for step in self.steps) else set()
-        for step in self.steps:
+        found: set[str] = set()
+        for step in self.all_steps:
             if isinstance(step, Activate | Deviations):
                 found |= step.formula.operations
+            elif isinstance(step, Ordered):
+                found.add("softplus")
+            elif isinstance(step, Softmax):
+                found.add("softmax")
         return found
 
     def runs(self) -> list[Run]:
         """Features that are arithmetic, those with the same operations together."""
         groups: dict[tuple[str, ...], list[tuple[int, Numeric]]] = {}
-        for at, feature in enumerate(self.numbers):
+        for at, feature in enumerate(self.numbers, self.n_looked_up):
             groups.setdefault(tuple(op[0] for op in feature.ops), []).append((at, feature))
         return [
             Run(
@@ -398,11 +512,18 @@ class Program:
 
     def leave_out_unused(self) -> None:
         """Leave out the columns that no feature is made from."""
-        used = sorted({feature.column for feature in self.numbers} | set(self.tables))
+        used = sorted({f.column for f in self.numbers} | {table.column for table in self.tables})
         place = {old: new for new, old in enumerate(used)}
         self.columns = [self.columns[j] for j in used]
         self.numbers = [f._replace(column=place[f.column]) for f in self.numbers]
-        self.tables = {place[j]: table for j, table in self.tables.items()}
+        self.tables = [table._replace(column=place[table.column]) for table in self.tables]
+
+
+def _walk(steps: list[Step]) -> Iterator[Step]:
+    for step in steps:
+        for part in step.parts if isinstance(step, Blend) else ():
+            yield from _walk(part.steps)
+        yield step
 
 
 def apply(feature: Feature, op: tuple[Any, ...]) -> Numeric | Table:

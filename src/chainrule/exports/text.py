@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -11,16 +12,25 @@ import numpy as np
 from chainrule.exports.steps import ExportError, plain
 
 WIDTH = 96
+LITERAL = 2000  # Python takes long, and much memory, to read more numbers than this in one list
+
+
+def numbers(values: Any, dtype: str = "float64") -> list[str]:
+    """Of each number the shortest digits that give back the same number of that dtype."""
+    if dtype == "float64":
+        return list(map(repr, np.asarray(values, np.float64).ravel().tolist()))
+    return list(map(str, np.asarray(values, np.float32).ravel()))
 
 
 def number(x: Any, dtype: str = "float64") -> str:
-    """The shortest digits that give back the same number of that dtype."""
-    text = repr(np.dtype(dtype).type(x).item() if dtype == "float64" else _short(x))
-    return text
+    """The same of one number."""
+    return numbers([x], dtype)[0]
 
 
-def _short(x: Any) -> float:
-    return float(str(np.float32(x)))  # as many digits as a float32 has
+def packed(values: Any, dtype: str) -> str:
+    """Numbers, little-endian, in base 64 and in lines."""
+    data = np.asarray(values).astype("<f4" if dtype == "float32" else "<f8").tobytes()
+    return base64.encodebytes(data).decode()
 
 
 def text_of_number(x: float) -> str:
