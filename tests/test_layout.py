@@ -27,6 +27,7 @@ SUBPACKAGES = (
     "ensembles",
     "estimators",
     "explain",
+    "digits",
     "files",
     "exports",
     "commands",
@@ -216,7 +217,7 @@ COMPARED = {
     ("estimators.parameters", "sgd"),
     ("estimators.parameters", "adam"),
     # the article's recipe
-    ("commands.diagnosis", "uniform"),
+    ("digits.diagnosis", "uniform"),
     # what is not worth a word in a list of layers
     ("files.inspection", "affine"),
     ("files.inspection", "identity"),
