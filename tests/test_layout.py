@@ -30,6 +30,7 @@ SUBPACKAGES = (
     "digits",
     "files",
     "exports",
+    "app",
     "commands",
 )
 # These stand on the first two subpackages alone.

@@ -93,6 +93,7 @@ OLDEST = {
     "test_resuming": ["test_the_same_bits"],
     "test_schedules": ["test_contract"],
     "test_sharing": ["test_parts_add_up"],
+    "test_shell": ["test_a_panel_opens"],
     "test_sklearn_contract": ["test_every_fitted_attribute_is_there"],
     "test_sklearn_parity": ["test_lbfgs_ends_where_scikit_learn_does"],
     "test_spellings": ["test_money"],
