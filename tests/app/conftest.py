@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from chainrule.app import server
-from chainrule.app.panels import all_panels
+from chainrule.app.panels import new_app
 
 FLAGS = [
     "--no-sandbox",
@@ -36,7 +36,7 @@ class Running:
         socket = server.bind("127.0.0.1", self.port)
         self.port = socket.getsockname()[1]
         access = server.Access(server.hosts_of("127.0.0.1"), self.port)
-        self.app = server.make_app(all_panels(), access)
+        self.app = new_app(access)
         self.server = server.make_server(self.app)
         self.thread = threading.Thread(target=self.server.run, args=([socket],), daemon=True)
         self.thread.start()

@@ -1,8 +1,16 @@
-"""Which panels the page has."""
+"""Which panels the page has, and what their sessions share."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from chainrule.app.panel import Panel
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from chainrule.app.server import Access
 
 
 def all_panels() -> dict[str, type[Panel]]:
@@ -11,3 +19,23 @@ def all_panels() -> dict[str, type[Panel]]:
     from chainrule.app.equations import Equations
 
     return {kind.name: kind for kind in (Draw, Equations)}
+
+
+def shared(model: Path | None = None) -> dict[str, Any]:
+    """What the sessions of a server share.
+
+    Parameters
+    ----------
+    model : path, optional
+        A file with the network that reads digits. Default: one is trained.
+    """
+    from chainrule.app.reading import Reader
+
+    return {"reader": Reader(model)}
+
+
+def new_app(access: Access, model: Path | None = None) -> Starlette:
+    """The application of the whole page."""
+    from chainrule.app.server import make_app
+
+    return make_app(all_panels(), access, shared(model))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chainrule.app.panel import Panel, PanelError
 
@@ -23,11 +24,16 @@ log = logging.getLogger("chainrule.app")
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: arrays as lists, floats in the digits of float32, None for NaN."""
+    """A value as JSON has it: arrays as lists, floats in seven digits, None for what is no number.
+
+    Parameters
+    ----------
+    value : None, bool, int, float, str, array, or a list, tuple or mapping of such
+    """
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, np.ndarray):
-        return plain(value.tolist())
+        return _plain_array(value)
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
     if isinstance(value, np.generic):
@@ -37,6 +43,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value
+
+
+def _plain_array(value: NDArray[Any]) -> Any:
+    """The same for an array, all of it at once."""
+    if value.dtype.kind != "f":
+        return value.tolist()
+    numbers = value.astype(np.float64)
+    with np.errstate(all="ignore"):
+        scale = 10.0 ** np.clip(6 - np.floor(np.log10(np.abs(numbers))), -290, 290)
+        rounded = np.where(numbers == 0, 0.0, np.round(numbers * scale) / scale)
+    if np.isfinite(rounded).all():
+        return rounded.tolist()
+    return plain(value.tolist())
 
 
 class Outbox:

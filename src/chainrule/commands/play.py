@@ -89,14 +89,14 @@ def _address(host: str, port: int, token: str | None, fragment: str) -> str:
     return f"http://{name}:{port}/{query}" + (f"#{fragment}" if fragment else "")
 
 
-def _serve(socket: Any, access: Any, address: str | None) -> int:
+def _serve(socket: Any, access: Any, address: str | None, model: Path | None) -> int:
     """Serve until Ctrl-C; the exit code."""
     import threading
     import webbrowser
 
     from chainrule.app import panels, server
 
-    app = server.make_app(panels.all_panels(), access)
+    app = panels.new_app(access, model)
     running = server.make_server(app)
     if address is not None:
         threading.Timer(0.1, webbrowser.open, [address]).start()
