@@ -14,7 +14,8 @@ from chainrule.explain.worked import slopes, sup
 class Equations(Panel):
     """One sample through the equations.
 
-    Messages: ``trace {pixels, label, rate}``, which changes nothing.
+    Messages: ``trace {pixels, label, rate}``, which changes nothing; a label of -1 is the answer
+    that the network gives. ``sample {index}``, a test digit.
     """
 
     name = "equations"
@@ -34,8 +35,10 @@ class Equations(Panel):
 
     def _trace(self, data: dict[str, Any]) -> dict[str, Any]:
         pixels = pixels_of(data.get("pixels"))
-        label = whole_number(data.get("label"), "the label", 0, 9)
+        label = whole_number(data.get("label"), "the label", -1, 9)
         reading = Reading.of(self.session)
+        if label < 0:
+            label = reading.read(pixels)["said"]
         traced = reading.trace(pixels, label, learning_rate_of(data.get("rate")))
         steps = [
             {

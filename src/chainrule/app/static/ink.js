@@ -223,9 +223,7 @@ export class Pad {
 
   down(event) {
     if (event.button > 0) return;
-    event.preventDefault();
     this.canvas.setPointerCapture(event.pointerId);
-    this.canvas.focus({ preventScroll: true });
     this.cursor = null;
     if (this.pixels) this.strokes = [];
     this.pixels = null;

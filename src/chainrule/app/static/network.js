@@ -11,6 +11,7 @@ import { clamp, color, mix, number, signed, superscript, surface } from "./chart
 const SIDE = 8;
 const STRONGEST = [0, 110, 80, 50]; // connections drawn, by layer
 const SPEED = 70; // ms in which a number comes nearer by a factor of e
+const TOP = 22; // pixels, for the names of the layers
 const NEAR = 7; // pixels from which a connection is pointed at
 
 export class NetworkView {
@@ -53,9 +54,8 @@ export class NetworkView {
   }
 
   /**
-   * Lay numbers over the network. {neurons: {l: values}} colours neurons by signed numbers, {edges:
-   * {l: matrix}} draws the largest of them as connections, {layers: [l]} and {between: [l]} frame
-   * what a term stands for; {isBack: true} lets what is drawn move from the output to the input.
+   * Lay numbers over the network. {neurons: {l: values}} colours neurons by signed numbers,
+   * which are δ unless {names: {l: text}} says what they are; {edges: {l: matrix}} draws the largest of them as connections, {layers: [l]} frames layers; {isBack: true} lets what is drawn move from the output to the input.
    */
   mark(marks) {
     this.marks = marks;
@@ -73,24 +73,24 @@ export class NetworkView {
     const L = sizes.length - 1;
     const isNarrow = width < 520;
     const image = Math.min(isNarrow ? width * 0.27 : width * 0.24, height * 0.5);
-    const bars = this.hasBars ? (isNarrow ? 74 : Math.min(190, width * 0.24)) : 40;
+    const bars = this.hasBars ? (isNarrow ? 74 : clamp(width * 0.26, 150, 220)) : 40;
     const [first, last] = [image + width * (isNarrow ? 0.13 : 0.14), width - bars];
     const layers = sizes.map((n, l) => {
       if (l === 0) {
         const cell = image / SIDE;
         return Array.from({ length: n }, (_, i) => ({
           x: ((i % SIDE) + 0.5) * cell,
-          y: height / 2 + (Math.floor(i / SIDE) + 0.5 - SIDE / 2) * cell,
+          y: (height + TOP) / 2 + (Math.floor(i / SIDE) + 0.5 - SIDE / 2) * cell,
           r: cell / 2,
         }));
       }
       const x = L === 1 ? last : first + ((last - first) * (l - 1)) / (L - 1);
-      const room = height - 24;
-      const pitch = Math.min(room / n, l === L ? 46 : 34);
+      const room = height - 24 - TOP;
+      const pitch = Math.min(room / n, height / (l === L ? 12 : 17));
       return Array.from({ length: n }, (_, j) => ({
         x,
-        y: height / 2 + (j - (n - 1) / 2) * pitch,
-        r: clamp(pitch * 0.38, 1, l === L ? 12 : 10),
+        y: (height + TOP) / 2 + (j - (n - 1) / 2) * pitch,
+        r: clamp(pitch * (n > 20 ? 0.38 : 0.32), 1, 18),
       }));
     });
     this.places = { width, height, sizes, layers, image, bars, L };
@@ -171,6 +171,7 @@ export class NetworkView {
     this.drawImage(context, places);
     for (let l = 1; l <= places.L; l++) this.drawLayer(context, l, places);
     this.drawOutputs(context, places);
+    this.drawNames(context, places);
     this.drawFrames(context, places);
     const moves = this.marks?.isBack && !this.still;
     if (!isThere || moves) this.surface.redraw();
@@ -205,7 +206,7 @@ export class NetworkView {
   }
 
   drawImage(context, { layers, image, height }) {
-    const top = height / 2 - image / 2;
+    const top = (height + TOP) / 2 - image / 2;
     context.fillStyle = color("card");
     context.fillRect(0, top, image, image);
     const values = this.image ?? new Array(SIDE * SIDE).fill(0);
@@ -250,7 +251,7 @@ export class NetworkView {
     const full = marked ? Math.max(1e-9, ...marked.map(Math.abs)) : 1;
     layers[L].forEach(({ x, y, r }, j) => {
       const isSaid = !marked && this.answer === j;
-      const size = clamp(r * 1.5, 11, 18);
+      const size = clamp(r * 1.5, 11, 24);
       context.font = `${isSaid ? 700 : 500} ${size}px ${family}`;
       context.textBaseline = "middle";
       context.textAlign = "left";
@@ -258,7 +259,7 @@ export class NetworkView {
       context.fillText(String(j), x + r + 6, y + 1);
       if (!this.hasBars) return;
       const start = x + r + 10 + size * 0.7;
-      const room = width - start - (bars < 100 ? 0 : 48);
+      const room = width - start - (bars < 100 ? 0 : 36 + size);
       const high = clamp(r * 0.9, 5, 14);
       context.fillStyle = color("field");
       context.fillRect(start, y - high / 2, room, high);
@@ -268,13 +269,27 @@ export class NetworkView {
         : color(isSaid ? "ink" : "muted");
       context.fillRect(start, y - high / 2, Math.max(room * part, part > 0.002 ? 1 : 0), high);
       if (bars >= 100) {
-        context.font = `500 13px ${family}`;
+        context.font = `500 ${clamp(size - 4, 13, 18)}px ${family}`;
         context.textAlign = "right";
         context.fillStyle = color(isSaid || marked ? "ink" : "muted");
-        const text = marked ? number(values[j], 2) : `${(100 * values[j]).toFixed(values[j] < 0.1 ? 1 : 0)} %`;
+        const text = marked ? values[j].toFixed(2).replace("-", "−") : `${(100 * values[j]).toFixed(values[j] < 0.1 ? 1 : 0)} %`;
         context.fillText(text, width, y + 1);
       }
     });
+  }
+
+  /** What each layer shows: a, or δ. */
+  drawNames(context, { layers, image, L }) {
+    context.font = `italic 17px ${getComputedStyle(document.body).getPropertyValue("--font-math")}`;
+    context.textAlign = "center";
+    context.textBaseline = "top";
+    for (let l = 0; l <= L; l++) {
+      const isMarked = Boolean(this.marks?.neurons?.[l]);
+      context.fillStyle = color(isMarked ? "accent" : "muted");
+      const x = l ? layers[l][0].x : image / 2;
+      const name = isMarked ? (this.marks.names?.[l] ?? `δ${superscript(l)}`) : `a${superscript(l)}`;
+      context.fillText(name, x, 0);
+    }
   }
 
   /** Frames around what a term of an equation stands for. */
@@ -286,7 +301,7 @@ export class NetworkView {
       const [x0, x1] = l ? [of[0].x - of[0].r - 6, of[0].x + of[0].r + 6] : [-1, image + 1];
       const [y0, y1] = l
         ? [of[0].y - of[0].r - 6, of.at(-1).y + of.at(-1).r + 6]
-        : [height / 2 - image / 2 - 1, height / 2 + image / 2 + 1];
+        : [(height + TOP - image) / 2 - 1, (height + TOP + image) / 2 + 1];
       context.beginPath();
       context.roundRect(x0, y0, x1 - x0, y1 - y0, l ? 12 : 3);
       context.stroke();

@@ -1,6 +1,6 @@
 /** The image that "Draw a digit" and "The equations" both show. */
 
-import { readGreys, readStrokes, writeGreys, writeStrokes } from "./ink.js";
+import { greysOf, readGreys, readStrokes, writeGreys, writeStrokes } from "./ink.js";
 
 export const sample = {
   strokes: [],
@@ -19,11 +19,14 @@ export function sampleState() {
   };
 }
 
-/** The image that an address describes: {strokes, pixels, label}. */
+/** The image that an address describes: {strokes, pixels, label, greys}; greys is null for none. */
 export function readSample(state) {
+  const strokes = readStrokes(state.strokes ?? "");
+  const pixels = readGreys(state.pixels ?? "");
   return {
-    strokes: readStrokes(state.strokes ?? ""),
-    pixels: readGreys(state.pixels ?? ""),
+    strokes,
+    pixels,
+    greys: pixels ?? (strokes.length ? greysOf(strokes) : null),
     label: /^[0-9]$/.test(state.label ?? "") ? Number(state.label) : null,
   };
 }

@@ -8,6 +8,7 @@ import { showTip } from "../tip.js";
 
 const PHASE = 1300; // ms for which a phase of the backward pass is shown
 const RATE = 0.1;
+const BLANK = "\u00a0"; // keeps the height of a line
 const DIGITS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 const ICONS = {
   undo: "M9 7 5 11l4 4M5 11h9a5 5 0 0 1 0 10h-2",
@@ -67,7 +68,7 @@ class Draw {
     });
     this.gradientCanvas = element("canvas", { class: "gradient", role: "img", "aria-label": "" });
     this.answer = element("p", { class: "answer", "aria-hidden": "true", text: "?" });
-    this.sure = element("p", { class: "muted sure", text: " " });
+    this.sure = element("p", { class: "muted sure", text: BLANK });
     this.said = element("p", { class: "sr", role: "status" });
     this.labels = DIGITS.map((digit) =>
       element("button", {
@@ -314,7 +315,7 @@ class Draw {
     const outputs = read?.a.at(-1);
     this.answer.textContent = read ? read.said : "?";
     this.answer.classList.toggle("none", !read);
-    this.sure.textContent = read ? `${percent(outputs[read.said])} sure` : " ";
+    this.sure.textContent = read ? `${percent(outputs[read.said])} sure` : BLANK;
     this.say(read ? `It reads ${read.said}, ${percent(outputs[read.said])} sure.` : "");
     const about = read ? `What speaks for a ${read.said}, by pixel` : "Nothing has been drawn";
     this.gradientCanvas.setAttribute("aria-label", about);
@@ -348,7 +349,7 @@ class Draw {
     const found = this.read?.neighbours ?? new Array(10).fill(null);
     while (this.nearest.children.length < found.length) {
       const canvas = element("canvas", { width: SIDE, height: SIDE, role: "img" });
-      this.nearest.append(element("li", {}, canvas, element("span", { text: " " })));
+      this.nearest.append(element("li", {}, canvas, element("span", { text: BLANK })));
     }
     found.forEach((one, k) => {
       const [canvas, label] = this.nearest.children[k].children;
@@ -361,7 +362,7 @@ class Draw {
       const text = one ? `Training digit ${one.index}, a ${one.label}, ${number(one.distance)} away` : "";
       canvas.setAttribute("aria-label", text || "none yet");
       canvas.title = text;
-      label.textContent = one ? one.label : " ";
+      label.textContent = one ? one.label : BLANK;
     });
   }
 
