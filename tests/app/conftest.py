@@ -26,17 +26,26 @@ FLAGS = [
 
 
 class Running:
-    """A server in a thread of its own, which can be stopped and started at the same port."""
+    """A server in a thread of its own, which can be stopped and started at the same port.
 
-    def __init__(self) -> None:
+    `make_app(access)` gives the application; `token` and `hosts` are those of its access.
+    """
+
+    def __init__(
+        self,
+        make_app: Callable[[server.Access], Any] = new_app,
+        token: str | None = None,
+        hosts: set[str] | None = None,
+    ) -> None:
+        self.make_app, self.token = make_app, token
+        self.hosts = server.hosts_of("127.0.0.1") if hosts is None else hosts
         self.port = 0
         self.start()
 
     def start(self) -> None:
         socket = server.bind("127.0.0.1", self.port)
         self.port = socket.getsockname()[1]
-        access = server.Access(server.hosts_of("127.0.0.1"), self.port)
-        self.app = new_app(access)
+        self.app = self.make_app(server.Access(self.hosts, self.port, self.token))
         self.server = server.make_server(self.app)
         self.thread = threading.Thread(target=self.server.run, args=([socket],), daemon=True)
         self.thread.start()

@@ -25,6 +25,7 @@ OLDEST = {
     "test_config": ["test_who_overrules_whom"],
     "test_contracts": ["test_values_by_definition", "test_activations_agree[float64-softmax]"],
     "test_diagnosing": ["test_a_planted_fault_is_found[0-dead-units]"],
+    "test_draw": ["test_what_makes_no_sense_is_said_in_one_line"],
     "test_digits": ["test_data_are_scikit_learns_split_and_standardised_as_there"],
     "test_displays": ["test_curves_are_the_history"],
     "test_docs": ["test_links_lead_to_files_headings_and_functions_that_exist"],
@@ -36,6 +37,7 @@ OLDEST = {
     "test_estimator_losses": ["test_the_mean_of_sample_loss_is_the_loss"],
     "test_estimator_lr_finder": ["test_lbfgs_has_no_rate_to_find"],
     "test_estimators": ["test_the_best_parameters_are_put_back"],
+    "test_equations": ["test_the_right_answer_can_be_changed"],
     "test_evaluation": ["test_metrics_of_classes_are_scikit_learns"],
     "test_export": [
         "test_python_files_agree_with_numpy_alone",
@@ -92,6 +94,7 @@ OLDEST = {
     "test_results_as_text": ["test_a_cell_shows_the_text_of_each_result"],
     "test_resuming": ["test_the_same_bits"],
     "test_schedules": ["test_contract"],
+    "test_server": ["test_files_go_to_the_panel_and_come_from_it"],
     "test_sharing": ["test_parts_add_up"],
     "test_shell": ["test_a_panel_opens"],
     "test_sklearn_contract": ["test_every_fitted_attribute_is_there"],

@@ -121,7 +121,7 @@ class Panel:
     def spawn(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Run a function in a thread of its own; it must end soon after `stopping` is set."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
-        name = f"{self.session.name} {self.name}"
+        name = f"session {self.session.name} {self.name}"
         thread = threading.Thread(target=function, args=arguments, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()

@@ -134,7 +134,7 @@ def make_app(
     Returns
     -------
     Starlette
-        ``app.state.sessions`` has the open sessions by name.
+        ``app.state.sessions`` has the open sessions by name, ``app.state.shared`` what they share.
     """
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
@@ -278,7 +278,7 @@ def make_app(
         middleware=[Middleware(Guard, access=access)],
         lifespan=lifespan,
     )
-    app.state.sessions = sessions
+    app.state.sessions, app.state.shared = sessions, dict(shared or {})
     return app
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from chainrule.app.panel import Panel, PanelError
 
 MOST_WAITING = 1000  # messages of the page that are kept until they are handled
+MOST_UNSENT = 100  # messages to the page beyond which panels do not go on by themselves
 log = logging.getLogger("chainrule.app")
 
 
@@ -82,6 +83,10 @@ class Outbox:
             self._waiting.pop(key, None)
             self._waiting[key] = text
         self._wake()
+
+    def __len__(self) -> int:
+        """How many messages wait."""
+        return len(self._waiting)
 
     def take(self) -> list[str]:
         """All that waits, the oldest first."""
@@ -224,6 +229,9 @@ class Session:
             if job is not None:
                 job()
                 busy = True  # what the job did may have given a panel something to do
+            elif len(self.outbox) > MOST_UNSENT:  # the page is slower than we are
+                with self._changed:
+                    self._changed.wait(0.01)
             else:
                 more = [self._slice(panel) for panel in list(self._panels.values())]
                 busy = any(more)

@@ -10,6 +10,7 @@ const MASS = 313; // what the greys of a training digit add up to, on average
 const PEN = [3, 11]; // the narrowest and the widest pen, in cells
 const WIDEST = 27; // cells: training digits fill the height, and six to seven columns
 const SMALLEST = 0.35; // of the pad: what is smaller, such as the start of a stroke, is not enlarged
+const PLACES = 675; // across and down, between which a point can lie: two letters in an address
 const STEP = 0.008; // of the pad, between two points that are kept
 
 /** Distance of a point from the line between two others. */
@@ -114,10 +115,10 @@ function greys(cells) {
 
 // --- in an address -----------------------------------------------------------------------------
 
-/** Strokes as text: two letters from a to z for each point, so 676 places across and down. */
+/** Strokes as text: two letters from a to z across and two down for each point. */
 export function writeStrokes(strokes) {
   const code = (x) => {
-    const k = Math.round(clamp(x) * 675);
+    const k = Math.round(clamp(x) * PLACES);
     return String.fromCharCode(97 + Math.floor(k / 26), 97 + (k % 26));
   };
   return strokes.map((stroke) => stroke.map(([x, y]) => code(x) + code(y)).join("")).join(".");
@@ -126,7 +127,7 @@ export function writeStrokes(strokes) {
 /** The strokes of such a text; none of what is no such text. */
 export function readStrokes(text) {
   if (!/^([a-z]{4})+(\.([a-z]{4})+)*$/.test(text) || text.length > 20_000) return [];
-  const value = (two) => ((two.charCodeAt(0) - 97) * 26 + two.charCodeAt(1) - 97) / 675;
+  const value = (two) => ((two.charCodeAt(0) - 97) * 26 + two.charCodeAt(1) - 97) / PLACES;
   return text
     .split(".")
     .map((stroke) =>
@@ -215,10 +216,9 @@ export class Pad {
 
   place(event) {
     const box = this.canvas.getBoundingClientRect();
-    return [
-      clamp((event.clientX - box.left) / box.width),
-      clamp((event.clientY - box.top) / box.height),
-    ];
+    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map(
+      (x) => Math.round(clamp(x) * PLACES) / PLACES,
+    );
   }
 
   down(event) {

@@ -25,9 +25,9 @@ function tell(message, stays = false) {
 
 // --- the address -----------------------------------------------------------------------------
 
-/** {name, state} of the address, which holds the panel and what is set there. */
-function readAddress() {
-  const [name, query = ""] = location.hash.slice(1).split("?");
+/** {name, state} of an address, which holds the panel and what is set there. */
+function readAddress(address) {
+  const [name, query = ""] = new URL(address).hash.slice(1).split("?");
   const panel = byName.has(name) ? name : PANELS[0].name;
   return { name: panel, state: Object.fromEntries(new URLSearchParams(query)) };
 }
@@ -125,8 +125,8 @@ async function mount(panel, state) {
   await open(panel);
 }
 
-async function show() {
-  const { name, state } = readAddress();
+async function show(address) {
+  const { name, state } = readAddress(address);
   const panel = byName.get(name);
   const hasState = Object.keys(state).length > 0;
   const wasShown = panel === current;
@@ -157,7 +157,8 @@ for (const panel of PANELS) {
   item.append(panel.link);
   tabs.append(item);
 }
-addEventListener("hashchange", show);
+// Not location: we may have written there since.
+addEventListener("hashchange", (event) => show(event.newURL));
 
 // --- theme, and a link to what is set ----------------------------------------------------------
 
@@ -192,4 +193,4 @@ document.getElementById("share").addEventListener("click", async () => {
   }
 });
 
-show();
+show(location.href);

@@ -1,7 +1,7 @@
 /** Draw a digit: a pad, the network that reads it, and one step of backpropagation. */
 
 import { clamp, color, element, heatMap, number, superscript, surface } from "../charts.js";
-import { INK, Pad, SIDE } from "../ink.js";
+import { INK, Pad, SIDE, writeGreys } from "../ink.js";
 import { NetworkView, wordsFor } from "../network.js";
 import { readSample, sample, sampleState } from "../sample.js";
 import { showTip } from "../tip.js";
@@ -243,11 +243,14 @@ class Draw {
     }
     if (!this.network) return;
     this.isAsking = true;
-    const before = performance.now();
+    const { dataset } = this.view.canvas; // for those who measure
+    dataset.asking = "yes";
+    const [before, greys] = [performance.now(), sample.greys];
     try {
-      const read = await this.app.request("read", { pixels: sample.greys });
-      this.view.canvas.dataset.ms = (performance.now() - before).toFixed(1);
+      const read = await this.app.request("read", { pixels: greys });
+      dataset.ms = (performance.now() - before).toFixed(1);
       if (!this.pad.isEmpty && !this.lesson) this.showRead(read);
+      dataset.shown = writeGreys(greys);
     } catch {
       // what went wrong has been shown; after a break the panel is opened again, and asks
     }
@@ -255,7 +258,7 @@ class Draw {
     if (this.isStale) {
       this.isStale = false;
       this.ask();
-    }
+    } else delete dataset.asking;
   }
 
   async testDigit() {

@@ -95,7 +95,7 @@ class Equations {
     this.words = element("p", { class: "muted" });
     this.formula = element("p", { class: "formula math" });
     this.values = element("div", { class: "values" });
-    this.worked = element("ul", { class: "worked" });
+    this.worked = element("ul", { class: "worked", tabindex: 0, "aria-label": "With the numbers put in" });
     this.workedTitle = element("h3", { class: "small muted" });
     this.place = element("p", { class: "muted small place", "aria-live": "polite" });
     this.back = element("button", { type: "button", text: "Back", onclick: () => this.goTo(this.at - 1) });
