@@ -86,6 +86,7 @@ OLDEST = {
         "test_the_recorder_keeps_what_the_equations_say",
         "test_a_training_as_a_film[gif]",
     ],
+    "test_play": ["test_it_serves_this_machine_until_ctrl_c"],
     "test_plotting": ["test_writes_five_whole_pngs_and_nothing_else"],
     "test_prediction": ["test_any_number_of_threads_gives_the_same_bits"],
     "test_products": ["test_products"],

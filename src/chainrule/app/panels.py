@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainrule.app.panel import Panel
@@ -10,7 +9,9 @@ from chainrule.app.panel import Panel
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
+    from chainrule.app.reading import Scaling
     from chainrule.app.server import Access
+    from chainrule.network.network import Network
 
 
 def all_panels() -> dict[str, type[Panel]]:
@@ -21,20 +22,20 @@ def all_panels() -> dict[str, type[Panel]]:
     return {kind.name: kind for kind in (Draw, Equations)}
 
 
-def shared(model: Path | None = None) -> dict[str, Any]:
+def shared(model: tuple[Network, Scaling] | None = None) -> dict[str, Any]:
     """What the sessions of a server share.
 
     Parameters
     ----------
-    model : path, optional
-        A file with the network that reads digits. Default: one is trained.
+    model : (Network, Scaling), optional
+        The network that reads digits, and what it takes for pixels. Default: one is trained.
     """
     from chainrule.app.reading import Reader
 
     return {"reader": Reader(model)}
 
 
-def new_app(access: Access, model: Path | None = None) -> Starlette:
+def new_app(access: Access, model: tuple[Network, Scaling] | None = None) -> Starlette:
     """The application of the whole page."""
     from chainrule.app.server import make_app
 

@@ -71,12 +71,12 @@ INK_ALONE = Scaling(np.zeros(N_PIXELS), np.full(N_PIXELS, float(INK)))
 
 
 class Reader:
-    """The network of a server, which is trained, or loaded, in a thread of its own.
+    """The network of a server, which is trained in a thread of its own.
 
     Parameters
     ----------
-    path : path, optional
-        A model file that holds a network for digits, as `chainrule digits --save` writes it.
+    model : (Network, Scaling), optional
+        A network that has been trained already, and what it takes for pixels.
 
     Attributes
     ----------
@@ -98,11 +98,11 @@ class Reader:
     scaling: Scaling
     correct: int
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, model: tuple[Network, Scaling] | None = None) -> None:
         self.done = threading.Event()
         self.failure: str | None = None
         self.progress = (0, 1)
-        self._path = path
+        self._model = model
         threading.Thread(target=self._prepare, name="reader", daemon=True).start()
 
     def _prepare(self) -> None:
@@ -110,10 +110,7 @@ class Reader:
             from chainrule.digits import recipes
 
             self.data = recipes.load()
-            if self._path is None:
-                self._train()
-            else:
-                self.network, self.scaling = load_network(self._path, self.data)
+            self.network, self.scaling = self._model or self._trained()
             pixels = self.data.images_test.reshape(-1, N_PIXELS)
             said = self.network.predict(self.scaling(pixels)).argmax(axis=1)
             self.correct = int((said == self.data.y_test).sum())
@@ -121,13 +118,13 @@ class Reader:
             self.failure = " ".join(f"{type(error).__name__}: {error}".split())
         self.done.set()
 
-    def _train(self) -> None:
+    def _trained(self) -> tuple[Network, Scaling]:
         from chainrule.digits.runs import Run
 
         run = Run(recipe(), self.data, seed=0)
         epochs = run.recipe.epochs
         result = run(lambda record: setattr(self, "progress", (record.epoch + 1, epochs)))
-        self.network, self.scaling = result.network, INK_ALONE
+        return result.network, INK_ALONE
 
     def wait(self) -> Reader:
         """Itself, once it is ready.
@@ -236,7 +233,8 @@ class Reading:
         -------
         dict
             ``a``, ``z``, by layer; ``said``, the output that is largest; ``gradient``,
-            ∂z^L_said/∂x by pixel; ``neighbours``, the training digits nearest by Euclidean distance.
+            ∂z^L_said/∂x by pixel; ``neighbours``, the training digits nearest to it (Euclidean
+            distance of the pixels).
         """
         from chainrule.explain.displays_of_inputs import input_gradient
 
