@@ -73,7 +73,7 @@ export class NetworkView {
     const L = sizes.length - 1;
     const isNarrow = width < 520;
     const image = Math.min(isNarrow ? width * 0.27 : width * 0.24, height * 0.5);
-    const bars = this.hasBars ? (isNarrow ? 74 : clamp(width * 0.26, 150, 220)) : 40;
+    const bars = this.hasBars ? (isNarrow ? 74 : clamp(width * 0.28, 168, 240)) : 40;
     const [first, last] = [image + width * (isNarrow ? 0.13 : 0.14), width - bars];
     const layers = sizes.map((n, l) => {
       if (l === 0) {
@@ -256,10 +256,11 @@ export class NetworkView {
       context.textBaseline = "middle";
       context.textAlign = "left";
       context.fillStyle = color(isSaid || this.answer === null ? "ink" : "muted");
-      context.fillText(String(j), x + r + 6, y + 1);
+      context.fillText(String(j), x + r + 9, y + 1);
       if (!this.hasBars) return;
-      const start = x + r + 10 + size * 0.7;
-      const room = width - start - (bars < 100 ? 0 : 36 + size);
+      const figures = clamp(size - 5, 13, 18);
+      const start = x + r + 14 + size * 0.7;
+      const room = width - start - (bars < 100 ? 0 : 3.6 * figures);
       const high = clamp(r * 0.9, 5, 14);
       context.fillStyle = color("field");
       context.fillRect(start, y - high / 2, room, high);
@@ -269,7 +270,7 @@ export class NetworkView {
         : color(isSaid ? "ink" : "muted");
       context.fillRect(start, y - high / 2, Math.max(room * part, part > 0.002 ? 1 : 0), high);
       if (bars >= 100) {
-        context.font = `500 ${clamp(size - 4, 13, 18)}px ${family}`;
+        context.font = `500 ${figures}px ${family}`;
         context.textAlign = "right";
         context.fillStyle = color(isSaid || marked ? "ink" : "muted");
         const text = marked ? values[j].toFixed(2).replace("-", "−") : `${(100 * values[j]).toFixed(values[j] < 0.1 ? 1 : 0)} %`;
