@@ -82,7 +82,7 @@ class Draw(Panel):
             "new_cost": traced.new_cost,
             "a": [each[0] for each in traced.a],
             "y": traced.y[0],
-            "delta": [None, *(each[0] for each in traced.delta[1:])],
+            "delta": [None if each is None else each[0] for each in traced.delta],
             "nabla_W": traced.nabla_W,
             "nabla_b": traced.nabla_b,
             "after": reading.read(pixels),
