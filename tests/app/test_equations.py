@@ -22,7 +22,7 @@ def reading(running):
 def expected(reading, pixels, label):
     """The trace of an image."""
     x = reading.scaling(pixels.astype(float))[np.newaxis]
-    return trace(reading.network, x, [label], optimizer="sgd", learning_rate=0.1)
+    return trace(reading.network, x, [label], optimizer="sgd", learning_rate=0.005)
 
 
 def letters(pixels):

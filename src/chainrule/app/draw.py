@@ -37,15 +37,13 @@ class Draw(Panel):
         while not self._reader.done.wait(POLL):
             if self.stopping.is_set():
                 return
-            done, epochs = self._reader.progress
-            self.send_latest("training", done=done, epochs=epochs)
+            self.send_latest("training", **self._reader.described())
         self.send("ready")
 
     def state(self) -> dict[str, Any]:
         """The network, if it is there."""
         if not self._reader.done.is_set():
-            done, epochs = self._reader.progress
-            return {"training": {"done": done, "epochs": epochs}}
+            return {"training": self._reader.described()}
         return {"network": Reading.of(self.session).described()}
 
     def handle(self, type: str, data: dict[str, Any]) -> dict[str, Any] | None:

@@ -126,6 +126,13 @@ class Reader:
         result = run(lambda record: setattr(self, "progress", (record.epoch + 1, epochs)))
         return result.network, INK_ALONE
 
+    def described(self) -> dict[str, Any]:
+        """What the page shows until the network is there."""
+        done, epochs = self.progress
+        model = self._model
+        sizes = model[0].sizes if model else (N_PIXELS, *recipe().hidden, 10)
+        return {"done": done, "epochs": epochs, "sizes": sizes}
+
     def wait(self) -> Reader:
         """Itself, once it is ready.
 

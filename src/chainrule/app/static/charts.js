@@ -110,13 +110,14 @@ export function heatMap(context, values, columns, { x = 0, y = 0, width, height,
   const rows = Math.ceil(values.length / columns);
   const full = range ?? Math.max(1e-12, ...values.map(Math.abs));
   const [w, h] = [width / columns, height / rows];
+  const dots = devicePixelRatio || 1;
+  const snap = (at) => Math.round(at * dots) / dots; // so that no seams are seen
   for (let i = 0; i < values.length; i++) {
     const value = values[i] / full;
     context.fillStyle = isSigned ? signed(value) : mix("field", "ink", value);
-    const left = Math.round((x + (i % columns) * w) * 2) / 2;
-    const top = Math.round((y + Math.floor(i / columns) * h) * 2) / 2;
-    const right = Math.round((x + ((i % columns) + 1) * w) * 2) / 2;
-    const bottom = Math.round((y + (Math.floor(i / columns) + 1) * h) * 2) / 2;
+    const [i0, j0] = [Math.floor(i / columns), i % columns];
+    const [left, right] = [snap(x + j0 * w), snap(x + (j0 + 1) * w)];
+    const [top, bottom] = [snap(y + i0 * h), snap(y + (i0 + 1) * h)];
     context.fillRect(left, top, right - left, bottom - top);
   }
 }

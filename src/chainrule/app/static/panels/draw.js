@@ -1,13 +1,14 @@
 /** Draw a digit: a pad, the network that reads it, and one step of backpropagation. */
 
-import { clamp, color, element, heatMap, number, superscript, surface } from "../charts.js";
+import { color, element, heatMap, number, superscript, surface } from "../charts.js";
 import { INK, Pad, SIDE, writeGreys } from "../ink.js";
 import { NetworkView, wordsFor } from "../network.js";
 import { readSample, sample, sampleState } from "../sample.js";
 import { showTip } from "../tip.js";
 
 const PHASE = 1300; // ms for which a phase of the backward pass is shown
-const RATE = 0.1;
+const RATES = [0.0001, 0.1]; // of a step of gradient descent: the smallest, the largest
+const RATE = 0.005; // two or three steps change a network's mind
 const BLANK = "\u00a0"; // keeps the height of a line
 const DIGITS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 const ICONS = {
@@ -67,7 +68,7 @@ class Draw {
       "aria-label": "The network. Arrows move from neuron to neuron and say their numbers.",
     });
     this.gradientCanvas = element("canvas", { class: "gradient", role: "img", "aria-label": "" });
-    this.answer = element("p", { class: "answer", "aria-hidden": "true", text: "?" });
+    this.answer = element("p", { class: "answer none", "aria-hidden": "true", text: "?" });
     this.sure = element("p", { class: "muted sure", text: BLANK });
     this.said = element("p", { class: "sr", role: "status" });
     this.labels = DIGITS.map((digit) =>
@@ -88,8 +89,8 @@ class Draw {
     });
     this.rateInput = element("input", {
       type: "range",
-      min: -2,
-      max: 0,
+      min: Math.log10(RATES[0]),
+      max: Math.log10(RATES[1]),
       step: 0.1,
       "aria-label": "Size of a step, η",
       oninput: () => this.setRate(+(10 ** this.rateInput.value).toPrecision(2)),
@@ -201,6 +202,7 @@ class Draw {
 
   onMessage(type, data) {
     if (type === "training") {
+      if (!this.network) this.view.setNetwork({ sizes: data.sizes, W: [], b: [] });
       const part = Math.round((100 * data.done) / data.epochs);
       this.caption.textContent = `The network is being trained on 1437 digits: ${part} %`;
     } else if (type === "ready") {
@@ -551,7 +553,7 @@ class Draw {
   setState(state) {
     const { strokes, pixels, label } = readSample(state);
     const rate = Number(state.rate);
-    if (rate >= 0.01 && rate <= 1) this.setRate(clamp(rate, 0.01, 1));
+    if (rate >= RATES[0] && rate <= RATES[1]) this.setRate(rate);
     if (strokes.length || pixels) {
       this.pad.set(strokes, pixels);
       sample.label = label;

@@ -6,7 +6,7 @@ import { NetworkView, wordsFor } from "../network.js";
 import { readSample, sample, sampleState } from "../sample.js";
 import { showTip } from "../tip.js";
 
-const RATE = 0.1;
+const RATE = 0.005;
 const FIRST = 7; // the test digit that is shown where nothing has been drawn
 const PARTS = [
   { key: "input", name: "Input", rule: "a⁰ = x" },
@@ -472,7 +472,7 @@ class Equations {
   setState(state) {
     const { greys, strokes, pixels, label } = readSample(state);
     const rate = Number(state.rate);
-    if (rate >= 0.01 && rate <= 1) this.rate = rate;
+    if (rate >= 0.0001 && rate <= 10) this.rate = rate;
     if (greys) Object.assign(sample, { strokes, pixels, greys, label });
     this.wanted = state.step ?? null;
   }
