@@ -142,7 +142,7 @@ def test_one_step_shows_the_numbers_of_trace(open_page, reading):
     assert page.locator(".sure").inner_text() == f"{sure} sure"
     assert page.locator(".answer").inner_text() == str(after.predict(x).argmax())
     page.get_by_role("button", name="Undo all steps").click()
-    page.wait_for_function("() => document.querySelector('.labels').querySelector('button')")
+    page.locator(".draw-teach > button:disabled").wait_for()
     settled(page)
     assert page.locator(".answer").inner_text() == str(reading.network.predict(x).argmax())
 
@@ -176,13 +176,15 @@ def test_what_is_drawn_lies_in_the_address(open_page):
     draw(page, HAND[4])
     settled(page)
     said = answer(page)
-    page.wait_for_function(
+    fragment = page.evaluate(
         """async () => {
             const { sampleState } = await import("./static/sample.js");
-            return location.hash === `#draw?strokes=${sampleState().strokes}`;
+            const wanted = `#draw?strokes=${sampleState().strokes}`;
+            while (location.hash !== wanted) await new Promise((go) => setTimeout(go, 20));
+            return location.hash.slice(1);
         }"""
     )
-    again = open_page(page.evaluate("() => location.hash.slice(1)"))
+    again = open_page(fragment)
     assert answer(again) == said
     greys = "async () => (await import('./static/sample.js')).sample.greys"
     assert again.evaluate(greys) == page.evaluate(greys)
