@@ -18,8 +18,9 @@ def all_panels() -> dict[str, type[Panel]]:
     """The panels by name."""
     from chainrule.app.draw import Draw
     from chainrule.app.equations import Equations
+    from chainrule.app.plane import Plane
 
-    return {kind.name: kind for kind in (Draw, Equations)}
+    return {kind.name: kind for kind in (Draw, Plane, Equations)}
 
 
 def shared(model: tuple[Network, Scaling] | None = None) -> dict[str, Any]:

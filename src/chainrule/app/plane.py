@@ -1,4 +1,4 @@
-"""The panel "Two dimensions": points in a plane, a network that learns them, all of its pictures."""
+"""The panel "Two dimensions": points in a plane, and a network that learns them."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def _classes(settings: dict[str, Any], rng: np.random.Generator) -> tuple[Number
         radius = np.where(value < 0, 2.2, 0.9)
         return (radius * np.array([np.cos(2 * np.pi * t), np.sin(2 * np.pi * t)])).T, value
     if kind == "spirals":
-        radius = 0.3 + 2.3 * np.sqrt(t)
-        angle = 1.75 * np.pi * np.sqrt(t) + np.where(value < 0, 0, np.pi)
+        radius = 0.3 + 2.4 * np.sqrt(t)
+        angle = 2.5 * np.pi * np.sqrt(t) + np.where(value < 0, 0, np.pi)
         return (radius * np.array([np.sin(angle), np.cos(angle)])).T, value
     if kind == "blobs":
         corner = rng.integers(0, 2, 2 * n) * 2 - 1.0
@@ -219,7 +219,9 @@ def _number(value: Any, name: str, low: float, high: float) -> float:
     except (TypeError, ValueError):
         number = np.nan
     if not low <= number <= high:
-        raise PanelError(f"{name} must be a number from {low:g} to {high:g}; got {str(value)[:40]!r}")
+        raise PanelError(
+            f"{name} must be a number from {low:g} to {high:g}; got {str(value)[:40]!r}"
+        )
     return number
 
 
@@ -325,7 +327,7 @@ class Plane(Panel):
             activation=one["activation"],
             solver=one["solver"],
             learning_rate_init=rate,
-            batch_size=one["batch"],
+            batch_size=max(1, min(one["batch"], int((~self.points.held).sum()))),
             alpha=one["alpha"],
             l1=one["l1"],
             dropout=one["dropout"],
@@ -446,8 +448,8 @@ class Plane(Panel):
             for l in network.weight_layers()[:-1]:
                 activation = network.activations[l].name
                 layers.append([_picture(column, activation) for column in batch.a[l].T])
-            weights = [W for W in self._shown.coefs_]
-            biases = [b for b in self._shown.intercepts_]
+            weights = list(self._shown.coefs_)
+            biases = list(self._shown.intercepts_)
         return {
             "epoch": self.epoch,
             "loss": self._loss(False),

@@ -5,6 +5,7 @@ import { forgetColors } from "./charts.js";
 
 const PANELS = [
   { name: "draw", title: "Draw a digit", load: () => import("./panels/draw.js") },
+  { name: "plane", title: "Two dimensions", load: () => import("./panels/plane.js") },
   { name: "equations", title: "The equations", load: () => import("./panels/equations.js") },
 ];
 
