@@ -29,6 +29,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "numpydoc",
     "myst_nb",
+    "draw_page",
     "generated_pages",
     "source_pages",
 ]

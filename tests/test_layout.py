@@ -27,8 +27,10 @@ SUBPACKAGES = (
     "ensembles",
     "estimators",
     "explain",
+    "digits",
     "files",
     "exports",
+    "app",
     "commands",
 )
 # These stand on the first two subpackages alone.
@@ -216,7 +218,7 @@ COMPARED = {
     ("estimators.parameters", "sgd"),
     ("estimators.parameters", "adam"),
     # the article's recipe
-    ("commands.diagnosis", "uniform"),
+    ("digits.diagnosis", "uniform"),
     # what is not worth a word in a list of layers
     ("files.inspection", "affine"),
     ("files.inspection", "identity"),

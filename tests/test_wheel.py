@@ -23,9 +23,11 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "unpacked"
 
 
-def test_the_wheel_holds_every_module_and_the_mark_of_types(unpacked: Path) -> None:
+def test_the_wheel_holds_every_module_the_page_and_the_mark_of_types(unpacked: Path) -> None:
     source = ROOT / "src" / "chainrule"
     expected = {path.relative_to(source) for path in source.rglob("*.py")} | {Path("py.typed")}
+    page = source / "app" / "static"
+    expected |= {path.relative_to(source) for path in page.rglob("*") if path.is_file()}
     package = unpacked / "chainrule"
     assert {path.relative_to(package) for path in package.rglob("*") if path.is_file()} == expected
     (metadata,) = unpacked.glob("*.dist-info")

@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 import chainrule
-from chainrule.commands import recipes, runs
 from chainrule.commands.cli import app
 from chainrule.commands.report import FREQUENCY, _times
+from chainrule.digits import recipes, runs
 from chainrule.engine import compilation
 
 PICTURES = ["confusion.png", "curves.png", "mistakes.png", "samples.png", "weights.png"]
@@ -475,7 +475,7 @@ def test_help_and_the_default_run_load_nothing_heavy():
         "from chainrule.commands.cli import app\n"
         "heavy = {'numpy', 'rich.progress', 'matplotlib', 'sklearn', 'numba', 'scipy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
-        "from chainrule.commands import recipes, runs\n"
+        "from chainrule.digits import recipes, runs\n"
         "runs.Run(recipes.ARTICLE, recipes.load(), 0)()\n"
         "heavy -= {'numpy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"

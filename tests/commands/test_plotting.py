@@ -5,7 +5,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from chainrule.commands import plotting, recipes, runs
+from chainrule.commands import plotting
+from chainrule.digits import recipes, runs
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from sklearn.datasets import load_iris
 from typer.testing import CliRunner
 
 import chainrule
-from chainrule.commands import recipes, runs
 from chainrule.commands.cli import app
+from chainrule.digits import recipes, runs
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from chainrule.commands import recipes, runs
+from chainrule.digits import recipes, runs
 from chainrule.training import kernel
 
 EQUATIONS = ("forward", "output_error", "backward", "layer_gradient")

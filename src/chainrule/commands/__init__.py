@@ -1,7 +1,6 @@
 """The commands, and what they do.
 
 Begin with `cli`, which puts them together; `digits`, `train`, `tables`, `doctor` and `models` hold
-a command each, or a few. `recipes` and `runs` train on the digits, `preparing` and `jobs` lead from
-a table to a trained model, `predicting` applies a stored model, `judging` judges one with
-`evaluation`, `baselines` and `importances`.
+a command each, or a few. `preparing` and `jobs` lead from a table to a trained model, `predicting`
+applies a stored model, `judging` judges one with `evaluation`, `baselines` and `importances`.
 """

@@ -19,6 +19,7 @@ from chainrule.commands.digits import ABOUT_DIGITS, digits
 from chainrule.commands.doctor import doctor
 from chainrule.commands.imports import postpone_imports
 from chainrule.commands.models import ABOUT_EXPORT, ABOUT_INSPECT, INSPECT_EXAMPLES, export, inspect
+from chainrule.commands.play import ABOUT_PLAY, play
 from chainrule.commands.refusals import Refused, refusal
 from chainrule.commands.tables import evaluate, predict
 from chainrule.commands.terminal import (
@@ -97,6 +98,7 @@ app.command(
 )(inspect)
 app.command(help=ABOUT_EXPORT)(export)
 app.command(help=ABOUT_DIGITS)(digits)
+app.command(help=ABOUT_PLAY)(play)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from chainrule.commands.tables import bad_input, check_new
 from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, fail
 
 if TYPE_CHECKING:
-    from chainrule.commands.runs import Record, Result, Run
+    from chainrule.digits.runs import Record, Result, Run
 
 ABOUT_DIGITS = (
     "Learn to read handwritten digits; draw what came of it.\n\n"
@@ -165,8 +165,8 @@ def digits(
 def _prepare(recipe: str, seed: int, options: dict[str, Any]) -> tuple[Any, list[Run]]:
     """The data, and the run or runs that were asked for; bad input ends it here."""
     from chainrule.base.validation import look_up
-    from chainrule.commands import recipes
-    from chainrule.commands.runs import Run
+    from chainrule.digits import recipes
+    from chainrule.digits.runs import Run
 
     try:
         if recipe == "both":

@@ -23,8 +23,8 @@ from chainrule.equations.losses import LOSSES
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from chainrule.commands.recipes import Digits
-    from chainrule.commands.runs import Result
+    from chainrule.digits.recipes import Digits
+    from chainrule.digits.runs import Result
 
 # A page of text is about 830 pixels wide: there the smallest letters are still 13 pixels high.
 DPI = 150

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from chainrule.commands.runs import Record, Result
+    from chainrule.digits.runs import Record, Result
 
 
 # Of 200 runs each; docs/digits.md and the derivation have the same numbers.
@@ -29,7 +29,7 @@ def epoch_line(record: Record) -> str:
 
     Examples
     --------
-    >>> from chainrule.commands.runs import Record
+    >>> from chainrule.digits.runs import Record
     >>> epoch_line(Record(0, 173, 360, 173 / 360, 0.3, 0.01))
     'Epoch 0: 173/360  accuracy = 0.4806'
     """
@@ -159,7 +159,7 @@ def _join(parts: Sequence[object]) -> str:
 
 def _in_words(result: Result) -> Iterator[str]:
     """Which parameters were kept, and the pairs most often confused."""
-    from chainrule.commands.runs import most_confused
+    from chainrule.digits.runs import most_confused
 
     if result.recipe.validation and result.kept_epoch is not None:
         yield (
@@ -202,7 +202,7 @@ def _about_no_answer(result: Result) -> Iterator[str]:
 
 def _about_the_cause(result: Result) -> Iterator[str]:
     """What holds the network back, by which numbers, and what to change."""
-    from chainrule.commands.recipes import ARTICLE
+    from chainrule.digits.recipes import ARTICLE
 
     shut, found = result.shut_outputs, result.cause
     if shut:

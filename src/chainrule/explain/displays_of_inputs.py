@@ -86,7 +86,7 @@ class InputGradientDisplay:
         unit = int(out.argmax()) if output is None else output
         if not 0 <= unit < len(out):
             raise ValueError(f"output must be from 0 to {len(out) - 1}; got {output}")
-        gradient = _gradient(network, seen.X, unit)[:n] * input_scale(estimator, n)
+        gradient = input_gradient(network, seen.X, unit)[:n] * input_scale(estimator, n)
         name = seen.output_names[unit] if len(seen.output_names) == len(out) else str(unit)
         display = cls(
             row.reshape(shape), gradient.reshape(shape), f"output {name}: {out[unit]:.2g}"
@@ -121,8 +121,20 @@ class InputGradientDisplay:
         return self
 
 
-def _gradient(network: Any, X: Any, unit: int) -> NDArray[np.float64]:
-    """∂z^L_unit/∂x of one row, by the equations."""
+def input_gradient(network: Any, X: Any, unit: int) -> NDArray[np.float64]:
+    """∂z^L_unit/∂x of one row, by the equations: BP2 from one output down to the input.
+
+    Parameters
+    ----------
+    network : Network
+    X : (1, n_0) array
+    unit : int
+        Of the output.
+
+    Returns
+    -------
+    (n_0,) float64
+    """
     from chainrule.equations import backprop
 
     net, batch = network.bind(1)

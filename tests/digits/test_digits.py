@@ -12,8 +12,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from chainrule import Network
-from chainrule.commands import joining, recipes, runs
-from chainrule.commands.joining import join
+from chainrule.digits import joining, recipes, runs
+from chainrule.digits.joining import join
 
 # Right answers out of 360 after the 20 epochs of the article's own code, per-sample loop and all,
 # run with numpy.random and random seeded 0 to 119; sorted. Mean 0.821, deviation 0.114.

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.base.validation import one_hot
-from chainrule.commands.diagnosis import Cause, Evidence, cause
-from chainrule.commands.joining import Together, join
-from chainrule.commands.recipes import N_CLASSES, Digits, Flags, Labels, Recipe, usual_rate
+from chainrule.digits.diagnosis import Cause, Evidence, cause
+from chainrule.digits.joining import Together, join
+from chainrule.digits.recipes import N_CLASSES, Digits, Flags, Labels, Recipe, usual_rate
 from chainrule.engine.config import threads_asked
 from chainrule.engine.threads import default_threads
 from chainrule.explain import faults_of_networks

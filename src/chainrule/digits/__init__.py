@@ -1,0 +1,6 @@
+"""scikit-learn's digits: the data, recipes for learning to read them, and runs of these.
+
+Begin with :mod:`chainrule.digits.recipes`, which has the data and the recipes, and
+:mod:`chainrule.digits.runs`, which follows one. `joining` makes one network of several, `diagnosis`
+says why a network reads few digits. Nothing here prints or draws.
+"""

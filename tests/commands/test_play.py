@@ -1,0 +1,135 @@
+"""`chainrule play` as its users meet it; what the page does is tested in tests/app."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import chainrule
+from chainrule import Network
+from chainrule.app import reading
+from chainrule.commands.cli import app
+from chainrule.digits import recipes, runs
+
+
+def call(*arguments):
+    """Run the command in this process: (exit code, stdout, stderr)."""
+    result = CliRunner().invoke(app, ["play", *map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+class Running:
+    """The command in a process of its own."""
+
+    def __init__(self, *arguments):
+        command = [sys.executable, "-m", "chainrule", "play", "--no-browser", *map(str, arguments)]
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NUMBA_DISABLE_JIT": "1"}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        self.address = self.process.stdout.readline().strip()
+        assert self.process.stdout.readline() == "Ctrl-C ends it.\n"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+    def status(self, path="/"):
+        port = int(re.search(r":(\d+)/", self.address)[1])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", path)
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+
+def test_it_serves_this_machine_until_ctrl_c():
+    with Running("#equations?label=3") as running:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/#equations\?label=3", running.address)
+        assert running.status() == 200
+        running.process.send_signal(signal.SIGINT)
+        _, err = running.process.communicate(timeout=20)
+    assert (running.process.returncode, err) == (0, "")
+
+
+def test_others_are_let_in_with_a_warning_and_a_token():
+    with Running("--host", "0.0.0.0") as running:
+        token = re.fullmatch(r"http://[^/:]+:\d+/\?token=([\w-]{20,})", running.address)[1]
+        assert running.status() == 403
+        assert running.status(f"/?token={token}") == 303
+        running.process.send_signal(signal.SIGINT)
+        _, err = running.process.communicate(timeout=20)
+    assert err.startswith("chainrule: --host 0.0.0.0: whoever reaches this machine")
+    assert err.count("\n") == 1
+
+
+def test_what_it_cannot_open_is_said_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("two words with a #\n")
+    (tmp_path / "a.csv").write_bytes(b"\xff#")
+    (tmp_path / "a.chainrule").write_text("no model")
+    chainrule.save(Network((2, 3, 1), seed=0), "small.chainrule")
+    chainrule.save(Network((64, 300, 10), seed=0), "wide.chainrule")
+    model = chainrule.MLPClassifier((2,), solver="lbfgs", random_state=0)
+    chainrule.save(model.fit(np.eye(2), [0, 1]), "table.chainrule")
+    for what, said in {
+        "none": "there is no file none, and an address of the page has a #",
+        "x" * 5000: "there is no file xxx",
+        "a.txt": "a.txt is neither a .chainrule file nor a text with an address of the page",
+        "a.csv": "a.csv is neither a .chainrule file nor a text with an address of the page",
+        "a.chainrule": "a.chainrule is no model file",
+        "small.chainrule": "small.chainrule holds a network of 2 inputs and 1 outputs; play draws",
+        "wide.chainrule": "wide.chainrule has a layer of 300 units; at most 200 can be drawn",
+        "table.chainrule": "table.chainrule holds a MLPClassifier; play draws networks for digits",
+    }.items():
+        code, out, err = call(what, "--no-browser")
+        assert (code, out) == (2, ""), what
+        assert err.startswith(f"chainrule: {said}")
+        assert err.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_said():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, out, err = call("--port", port, "--no-browser")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"chainrule: --port: cannot listen at 127.0.0.1:{port}: ")
+    code, _, err = call("--host", "203.0.113.1", "--no-browser")
+    assert code == 2
+    assert "--host: cannot listen at 203.0.113.1: " in err.splitlines()[-1]
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    code, _, err = call("--no-browser")
+    assert (code, err) == (2, "chainrule: play needs starlette: pip install 'chainrule[app]'\n")
+
+
+@pytest.mark.parametrize(("recipe", "of"), [("article", 318), ("modern", None)])
+def test_a_network_of_the_digits_command_reads_what_it_read_there(tmp_path, recipe, of):
+    data = recipes.load()
+    chosen = recipes.RECIPES[recipe]._replace(engine="numpy")
+    run = runs.Run(chosen, data, seed=0)
+    result = run()
+    path = tmp_path / "digits.chainrule"
+    metadata = {"parameters": result.parameters()}
+    chainrule.save(result.network, path, metadata=metadata)
+    reader = reading.Reader(reading.load_network(path, data)).wait()
+    assert of in (None, reader.correct)
+    assert reader.correct == result.correct
