@@ -41,7 +41,7 @@ def opened(**state):
 
 @pytest.mark.parametrize("data", ["moons", "circles", "spirals", "blobs", "formula"])
 def test_classes_are_learnt_and_the_numbers_are_those_of_the_estimator(data):
-    panel = opened(data=data, hidden="8,8", rate="0.03", noise="0.1")
+    panel = opened(data=data, hidden="8,8", rate="0.03", scatter="0.1")
     before = panel.state()["frame"]
     frame = panel.handle("step", {"epochs": 60})["frame"]
     assert frame["epoch"] == 60

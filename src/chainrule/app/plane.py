@@ -38,7 +38,7 @@ DEFAULTS = {
     "task": "classes",
     "data": "moons",
     "formula": "",
-    "noise": 0.15,
+    "scatter": 0.15,
     "held": 0.3,
     "hidden": "6,4",
     "activation": "tanh",
@@ -81,12 +81,12 @@ def made_points(settings: dict[str, Any]) -> Points:
     elif settings["task"] == "numbers":
         X = rng.uniform(-SIDE, SIDE, (N_POINTS, 2))
         value = _surface(settings, X)
-        value = value + settings["noise"] * rng.standard_normal(len(X))
+        value = value + settings["scatter"] * rng.standard_normal(len(X))
         value = np.clip(value, -1, 1)
     else:
         X, value = _classes(settings, rng)
         if settings["data"] != "formula":
-            X = np.clip(X + settings["noise"] * rng.standard_normal(X.shape), -SIDE, SIDE)
+            X = np.clip(X + settings["scatter"] * rng.standard_normal(X.shape), -SIDE, SIDE)
     held = np.zeros(len(X), bool)
     held[rng.permutation(len(X))[: round(settings["held"] * len(X))]] = True
     if settings["data"] == "own":
@@ -118,7 +118,7 @@ def _classes(settings: dict[str, Any], rng: np.random.Generator) -> tuple[Number
         return centre + 0.4 * rng.standard_normal((2 * n, 2)), value
     X = rng.uniform(-SIDE, SIDE, (N_POINTS, 2))
     height = Formula(settings["formula"] or "sin(2*x)", ("x",))(x=X[:, 0])
-    value = np.where(X[:, 1] + settings["noise"] * rng.standard_normal(len(X)) > height, 1.0, -1.0)
+    value = np.where(X[:, 1] + settings["scatter"] * rng.standard_normal(len(X)) > height, 1.0, -1.0)
     if np.ptp(value) == 0:
         side = "above" if value[0] > 0 else "below"
         raise PanelError(f"all points lie {side} the curve; choose a formula between -3 and 3")
@@ -181,7 +181,6 @@ def checked(state: dict[str, Any]) -> dict[str, Any]:
     PanelError
         One is not known, or out of range; names it.
     """
-    from chainrule.equations.activations import ACTIVATIONS
     from chainrule.equations.optimizers import OPTIMIZERS
 
     found: dict[str, Any] = {**DEFAULTS, **{k: v for k, v in state.items() if k in DEFAULTS}}
@@ -190,10 +189,10 @@ def checked(state: dict[str, Any]) -> dict[str, Any]:
     if found["data"] not in known and found["data"] in (*DATA, *REGRESSIONS):
         found["data"] = next(iter(known))
     _choice(found, "data", known)
-    _choice(found, "activation", {n for n in ACTIVATIONS if n != "softmax"})
+    _choice(found, "activation", elementwise())
     _choice(found, "solver", OPTIMIZERS)
     for name, low, high in (
-        ("noise", 0, 1),
+        ("scatter", 0, 1),
         ("held", 0, 0.8),
         ("rate", 1e-6, 10),
         ("alpha", 0, 10),
@@ -206,6 +205,13 @@ def checked(state: dict[str, Any]) -> dict[str, Any]:
     found["hidden"] = ",".join(map(str, widths(str(found["hidden"]))))
     found["formula"], found["points"] = str(found["formula"]), str(found["points"])
     return found
+
+
+def elementwise() -> list[str]:
+    """Names of the activations whose units do not depend on each other."""
+    from chainrule.equations.activations import ACTIVATIONS
+
+    return [name for name, one in ACTIVATIONS.items() if one.probabilities != "classes"]
 
 
 def _choice(found: dict[str, Any], name: str, known: Any) -> None:
@@ -284,7 +290,6 @@ class Plane(Panel):
 
     def state(self) -> dict[str, Any]:
         """All that the page draws."""
-        from chainrule.equations.activations import ACTIVATIONS
         from chainrule.equations.optimizers import OPTIMIZERS
 
         points = self.points
@@ -292,7 +297,7 @@ class Plane(Panel):
             "settings": self.settings,
             "choices": {
                 "data": DATA if self.settings["task"] == "classes" else REGRESSIONS,
-                "activation": [name for name in ACTIVATIONS if name != "softmax"],
+                "activation": elementwise(),
                 "solver": list(OPTIMIZERS),
             },
             "side": SIDE,
@@ -318,7 +323,8 @@ class Plane(Panel):
             self._fit(self._shown)
 
     def _new_model(self, rate: float) -> Any:
-        from chainrule import MLPClassifier, MLPRegressor
+        from chainrule.estimators.classifier import MLPClassifier
+        from chainrule.estimators.regressor import MLPRegressor
 
         one = self.settings
         kind = MLPClassifier if one["task"] == "classes" else MLPRegressor
@@ -376,7 +382,7 @@ class Plane(Panel):
         return {"frame": self._frame()}
 
     def _advance(self) -> None:
-        from chainrule import DivergenceError
+        from chainrule.training.divergence import DivergenceError
 
         try:
             self._fit(self.model)
@@ -446,8 +452,12 @@ class Plane(Panel):
             network, _ = model_network(self._shown)
             batch = network.forward(self._coarse)
             for l in network.weight_layers()[:-1]:
-                activation = network.activations[l].name
-                layers.append([_picture(column, activation) for column in batch.a[l].T])
+                low, high = network.activations[l].range
+                if np.isfinite([low, high]).all():
+                    middle, most = (low + high) / 2, (high - low) / 2
+                else:
+                    middle, most = 0.0, 1.0
+                layers.append([_picture(column - middle, most) for column in batch.a[l].T])
             weights = list(self._shown.coefs_)
             biases = list(self._shown.intercepts_)
         return {
@@ -464,10 +474,8 @@ class Plane(Panel):
         }
 
 
-def _picture(a: Numbers, activation: str) -> NDArray[np.int64]:
-    """Activations as whole numbers in -100 ... 100; those of the logistic function around 1/2."""
-    if activation == "logistic":
-        a = 2 * a - 1
-    largest = max(1.0, float(np.abs(a).max()))
+def _picture(a: Numbers, most: float) -> NDArray[np.int64]:
+    """Activations as whole numbers: 100 is `most`, or the largest if that is more."""
+    largest = max(most, float(np.abs(a).max()))
     found: NDArray[np.int64] = (100 * a / largest).round().astype(np.int64)
     return found

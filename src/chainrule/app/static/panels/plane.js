@@ -5,7 +5,7 @@ import { PlaneView, UnitsView } from "../plane_pictures.js";
 import { showTip } from "../tip.js";
 
 const DEFAULTS = {
-  task: "classes", data: "moons", formula: "", noise: 0.15, held: 0.3, hidden: "6,4",
+  task: "classes", data: "moons", formula: "", scatter: 0.15, held: 0.3, hidden: "6,4",
   activation: "tanh", solver: "adam", rate: 0.03, batch: 16, alpha: 0, l1: 0, dropout: 0, seed: 0,
   points: "",
 };
@@ -109,7 +109,7 @@ class Plane {
           choice("task", "Learn", TASKS),
           choice("data", "Data"),
           this.formulaField,
-          slider("noise", "Noise", range(0, 0.6, 0.05)),
+          slider("scatter", "Noise", range(0, 0.6, 0.05)),
           slider("held", "Held out", range(0, 0.8, 0.1)),
           element("h2", { text: "Network" }),
           typed("hidden", "Units of the hidden layers", { inputmode: "numeric", class: "math" }),
