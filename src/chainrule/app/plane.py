@@ -129,7 +129,8 @@ def _surface(settings: dict[str, Any], X: Numbers) -> Numbers:
     """The values, (n,), of a regression, scaled into -1 ... 1."""
     x, y = X.T
     if settings["data"] == "slope":
-        return (x + y) / (2 * SIDE)
+        slope: Numbers = (x + y) / (2 * SIDE)
+        return slope
     if settings["data"] == "hills":
         near = [((1.5, 1), 1), ((-1.5, 1.2), -1), ((-1, -1.5), 1), ((1.6, -1.4), -1)]
         return sum(
@@ -251,7 +252,7 @@ def grid(cells: int) -> Numbers:
     """The middles of cells x cells squares of the plane, row by row from the top, (cells², 2)."""
     middles = SIDE * (2 * (np.arange(cells) + 0.5) / cells - 1)
     x, y = np.meshgrid(middles, middles[::-1])
-    return np.c_[x.ravel(), y.ravel()]
+    return np.stack([x.ravel(), y.ravel()], axis=1)
 
 
 class Plane(Panel):
@@ -315,7 +316,8 @@ class Plane(Panel):
         """Make the points and an untrained network."""
         points = made_points(settings)
         self.settings, self.points = settings, points
-        self.epoch, self._costs = 0, ([], [])
+        self.epoch = 0
+        self._costs: tuple[list[tuple[int, float]], ...] = ([], [])
         self.model = self._new_model(settings["rate"])
         self._shown = self.model
         if self._can_learn():  # an estimator has no starting values before its first epoch

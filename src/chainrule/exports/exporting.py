@@ -472,7 +472,7 @@ def _drawn_column(program: Program, j: int, n: int, rng: Any) -> list[Any]:
         return [None if column.missing and rng.random() < 0.1 else v for v in values]
     centre, width = 0.0, 1.0
     for feature in reversed(program.numbers):  # the first one is of the whole column
-        first = feature.ops[0] if feature.ops else ("none",)
+        first: tuple[Any, ...] = feature.ops[0] if feature.ops else ("none",)
         if feature.column == j and first[0] == "scale" and first[2] != 0:
             centre, width = first[1] - first[3] / first[2], 1 / abs(first[2])
     drawn = centre + width * rng.normal(size=n)
