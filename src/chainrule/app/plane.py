@@ -118,7 +118,9 @@ def _classes(settings: dict[str, Any], rng: np.random.Generator) -> tuple[Number
         return centre + 0.4 * rng.standard_normal((2 * n, 2)), value
     X = rng.uniform(-SIDE, SIDE, (N_POINTS, 2))
     height = Formula(settings["formula"] or "sin(2*x)", ("x",))(x=X[:, 0])
-    value = np.where(X[:, 1] + settings["scatter"] * rng.standard_normal(len(X)) > height, 1.0, -1.0)
+    value = np.where(
+        X[:, 1] + settings["scatter"] * rng.standard_normal(len(X)) > height, 1.0, -1.0
+    )
     if np.ptp(value) == 0:
         side = "above" if value[0] > 0 else "below"
         raise PanelError(f"all points lie {side} the curve; choose a formula between -3 and 3")
