@@ -30,7 +30,17 @@ settings.load_profile("default")
 
 
 # What compilation has no part in, by folder and by file: the run without it leaves it out.
-ONCE = {"app", "commands", "digits", "explain", "exports", "files", "monitoring", "tables"}
+ONCE = {
+    "app",
+    "commands",
+    "digits",
+    "distributed_training",
+    "explain",
+    "exports",
+    "files",
+    "monitoring",
+    "tables",
+}
 ONCE |= {
     "test_docs",
     "test_hundred_lines",

@@ -31,6 +31,7 @@ SUBPACKAGES = (
     "files",
     "exports",
     "app",
+    "dask",
     "commands",
 )
 # These stand on the first two subpackages alone.
@@ -69,6 +70,8 @@ def imports(module):
             for name in names:
                 ours = name.startswith("chainrule.")
                 key = name.removeprefix("chainrule.") if ours else name.partition(".")[0]
+                if not ours and key in SUBPACKAGES:
+                    key = f"the library {key}"
                 found[key] = inside and found.get(key, True)
             visit(child, inside)
 

@@ -280,20 +280,25 @@ def run_epochs(
     watch = Watch(est, descent, validation, epochs, given)
     done = len(est.loss_curve_) if incremental else 0
     est.n_iter_ = 0
-    fit = Fit(est, descent, samples, epochs, watch, rates, done, resume)
+    run_fit(Fit(est, descent, samples, epochs, watch, rates, done, resume), incremental)
+    return descent
+
+
+def run_fit(fit: Fit, incremental: bool = False) -> None:
+    """Run the epochs of a fit with its callbacks, and set the attributes, however it ends."""
+    watch, est = fit.watch, fit.est
     with running(watch.callbacks, est) as watch.epoch_end:
         try:
             if fit.run(fit.resumed()) and not incremental:
                 warn_user(
-                    f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the "
+                    f"Stochastic Optimizer: Maximum iterations ({fit.epochs}) reached and the "
                     "optimization hasn't converged yet.",
                     ConvergenceWarning,
                 )
         except KeyboardInterrupt:
             warn_user("Training interrupted by user.")
         finally:
-            watch.finish(descent)
-    return descent
+            watch.finish(fit.descent)
 
 
 class Fit(EpochLoop):

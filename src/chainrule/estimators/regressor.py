@@ -425,21 +425,30 @@ class MLPRegressor(RegressorMixin, MLPBase):
     def _learn_output_scale(self, y: Any, weight: Array | None) -> None:
         """Mean and deviation of each target, where the loss is on the target's own scale."""
         self._y_scale: tuple[Array, Array] | None = None
+        if self._rescales_target():
+            Y = np.asarray(y, np.float64).reshape(len(y), -1)
+            mean = np.average(Y, axis=0, weights=weight)
+            self._set_output_scale(mean, lambda: deviation_of_columns(Y, mean, weight))
+
+    def _rescales_target(self) -> bool:
+        """Whether the target is divided by its scale inside."""
         loss, activation = self._loss(), self._activation()
         if not self._standardizes("target") or not (
             activation.rescaled or activation.is_rescaled_behind
         ):
-            return
+            return False
         if loss.rescaled is None and (self.standardize is not True or loss.outputs > 1):
-            return
-        if loss.domain not in (ANY_NUMBER, loss.domain._replace(low=0.0, high=np.inf)):
-            return  # a target that is rescaled would leave it
-        Y = np.asarray(y, np.float64).reshape(len(y), -1)
-        mean = np.average(Y, axis=0, weights=weight)
+            return False
+        # Of others, a target that is rescaled would leave the domain.
+        return loss.domain in (ANY_NUMBER, loss.domain._replace(low=0.0, high=np.inf))
+
+    def _set_output_scale(self, mean: Array, deviation: Callable[[], Array]) -> None:
+        """Set the scale of each target from its mean and, where it is needed, its deviation."""
+        loss, activation = self._loss(), self._activation()
         if activation.range[0] >= 0 or loss.domain != ANY_NUMBER:  # it may be divided, not shifted
             self._y_scale = np.zeros_like(mean), np.where(mean > 0, mean, 1.0)
         else:
-            self._y_scale = mean, deviation_of_columns(Y, mean, weight)
+            self._y_scale = mean, deviation()
         if self._output_scale()[1] is None and not activation.is_rescaled_behind:
             self._y_scale = None
 
@@ -497,11 +506,15 @@ class MLPRegressor(RegressorMixin, MLPBase):
         return factor if factor.ndim == 0 else factor[:, None]
 
     def _default_score(self, outputs: Array, y: Any, weight: Array | None) -> float:
+        return self._r2(self._scored(outputs), y, weight)
+
+    def _scored(self, outputs: Array) -> Array:
+        """Predictions from the training network's outputs, in the target's units."""
         rescaling = self._rescaling()
         if rescaling is None or self._activation().is_rescaled_behind:
-            return self._r2(self._predictions(outputs), y, weight)
+            return self._predictions(outputs)
         shift, factor = rescaling
-        return self._r2(self._shaped(outputs * factor + shift), y, weight)
+        return self._shaped(outputs * factor + shift)
 
     def _r2(self, prediction: Array, y: Any, weight: Array | None) -> float:
         """R², of the middle level where there are several."""

@@ -34,7 +34,7 @@ from chainrule.training.arguments import (
 )
 from chainrule.training.augmentation import Augmentation
 from chainrule.training.plan import Plan, make_plan
-from chainrule.training.state import Copies, RunState
+from chainrule.training.state import RunState, StateKeeper
 
 CHUNK = 0.2  # seconds between looks for Ctrl-C
 FLUSHED = 1 << 16  # numbers looked at together, so that temporaries are small
@@ -82,7 +82,7 @@ class ScheduledPool(NamedTuple):
         self.worker_pool.run(n)
 
 
-class Descent:
+class Descent(StateKeeper):
     """Everything that a run over mini-batches needs.
 
     Parameters
@@ -124,9 +124,7 @@ class Descent:
         self.network, self.optimizer, self.m = network, optimizer, m
         self.engine, self.n_threads = engine, n_threads
         self.rules = Rules._make(map(float, rules or Rules()))
-        self.state = RunState(network, optimizer, hyper, averages=self.rules.average > 0)
-        self.complete = True
-        self._kept: Copies | None = None
+        super().__init__(RunState(network, optimizer, hyper, averages=self.rules.average > 0))
         self._nabla = np.zeros_like(network.theta)
         fused = fused_layers(network, optimizer, self.rules) * (engine == "numba")
         self._traits = _traits(network, fused)
@@ -175,21 +173,6 @@ class Descent:
         )
         new.state = state
         return new
-
-    def keep(self) -> None:
-        """Copy the state, to go back to if the epoch that begins is not completed."""
-        self._kept = self.state.copy(into=self._kept)
-        self.complete = False
-
-    def restore(self) -> None:
-        """Go back to the state last kept."""
-        assert self._kept is not None
-        self.state.restore(self._kept)
-
-    def restore_incomplete(self) -> None:
-        """Go back if an epoch was left half done."""
-        if not self.complete:
-            self.restore()
 
     def epoch(
         self,

@@ -139,3 +139,38 @@ class RunState:
             yield self.network
         finally:
             self.restore(kept)
+
+
+class StateKeeper:
+    """Whoever changes a state epoch by epoch, and can go back to where an epoch began.
+
+    Parameters
+    ----------
+    state : RunState
+
+    Attributes
+    ----------
+    state : RunState
+    complete : bool
+        Whether the epoch that began with :meth:`keep` was completed.
+    """
+
+    def __init__(self, state: RunState) -> None:
+        self.state = state
+        self.complete = True
+        self._kept: Copies | None = None
+
+    def keep(self) -> None:
+        """Copy the state, to go back to if the epoch that begins is not completed."""
+        self._kept = self.state.copy(into=self._kept)
+        self.complete = False
+
+    def restore(self) -> None:
+        """Go back to the state last kept."""
+        assert self._kept is not None
+        self.state.restore(self._kept)
+
+    def restore_incomplete(self) -> None:
+        """Go back if an epoch was left half done."""
+        if not self.complete:
+            self.restore()
