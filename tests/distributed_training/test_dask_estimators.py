@@ -256,6 +256,26 @@ def test_balanced_weights_are_those_of_all_rows(client, digits):
     assert balanced.to_local().class_weight == "balanced"
 
 
+def test_partitions_are_read_once(client, digits, tmp_path):
+    def read(block, path):
+        with open(path, "a") as file:
+            file.write("x")
+        return block
+
+    X, y = blocks(*digits)
+    path = tmp_path / "read"
+    X = X.map_blocks(read, path=path, dtype=float, meta=X._meta)
+    DaskMLPClassifier(early_stopping=True, **QUICK).fit(X, y)
+    assert path.read_text() == "xxxx"
+
+
+def test_a_misspelt_class_is_told_on_the_client(client, digits):
+    X, y = digits
+    data = blocks(X[y < 2], y[y < 2])
+    with pytest.warns(UserWarning, match="class_weight names class 3, which is not in y"):
+        DaskMLPClassifier(class_weight={0: 2, 3: 1}, **QUICK).fit(*data)
+
+
 def test_a_fit_that_was_stopped_goes_on_to_the_same_bits(client, digits, tmp_path):
     data = blocks(*digits)
     options = QUICK | {"max_iter": 5, "dropout": 0.2}

@@ -159,6 +159,7 @@ class DaskMLP(BaseEstimator):
         parts = work.persistently(lambda: _sized(work, prepare, resume is not None))
         if validation is not None or data.hold_out is not None:
             held = work.persistently(lambda: ValidationSet(data, light, resume is not None))
+        data.forget()
         cluster, network, m = self._cluster(est, work, prepare, parts, start)
         training.run(est, cluster, network, m, held, self.local_steps, resume)
         if not all(np.isfinite(p).all() for p in (*est.coefs_, *est.intercepts_)):
@@ -166,9 +167,9 @@ class DaskMLP(BaseEstimator):
         est._network()
         est.__dict__.pop("_descent", None)
         self._local = est
-        for name, value in vars(est).items():
-            if name.endswith("_") and not name.startswith("_"):
-                setattr(self, name, value)
+        for name in [name for name in vars(self) if _is_fitted(name)]:
+            delattr(self, name)
+        vars(self).update({name: one for name, one in vars(est).items() if _is_fitted(name)})
         return self
 
     def _check(self, est: Any, X_val: Any, y_val: Any, sample_weight_val: Any) -> None:
@@ -304,6 +305,11 @@ class DaskMLP(BaseEstimator):
         return prediction.scored(self._fitted(), X, y, sample_weight)
 
 
+def _is_fitted(name: str) -> bool:
+    """Whether it is the name of an attribute that fits set."""
+    return name.endswith("_") and not name.startswith("_")
+
+
 def _sized(work: Work, prepare: Any, with_digest: bool) -> tuple[Any, Any]:
     """Partitions that are ready, and their sizes."""
     parts = prepare()
@@ -316,7 +322,7 @@ def check_workers(client: Client) -> None:
     Raises
     ------
     ValueError
-        A worker has no chainrule, or another version.
+        A worker has no chainrule, or another version; or the client is asynchronous.
 
     Warns
     -----
@@ -333,6 +339,8 @@ def check_workers(client: Client) -> None:
             return "", str(error)
         return __version__, blas_kernels()
 
+    if client.asynchronous:
+        raise ValueError("the Dask client is asynchronous; fit needs one that is not")
     found = client.run(installed)
     for address, (version, what) in found.items():
         if not version:

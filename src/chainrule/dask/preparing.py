@@ -21,6 +21,7 @@ from chainrule.dask import partitions
 from chainrule.dask.collections import blocks_along, check_collection, described
 from chainrule.dask.partitions import Expected, Moments, PartitionError, Size, Survey, merged
 from chainrule.dask.training import GONE, Work
+from chainrule.estimators.class_weights import weights_of_classes
 from chainrule.estimators.magnitudes import check_deviations
 from chainrule.estimators.parameters import new_key
 
@@ -75,9 +76,20 @@ class Data:
 
     def __init__(self, work: Work, train: Source, validation: Source | None, hold_out: Any) -> None:
         self.work, self.train, self.validation, self.hold_out = work, train, validation, hold_out
+        self._rows: tuple[list[Future], list[Future] | None] | None = None
 
     def rows(self) -> tuple[list[Future], list[Future] | None]:
         """Futures of the rows that are learned from, and of the validation set's."""
+        kept = self._rows
+        if kept is None or any(one.status in GONE for part in kept for one in part or ()):
+            kept = self._rows = self._load()
+        return kept
+
+    def forget(self) -> None:
+        """Let the cluster free the rows as they were read."""
+        self._rows = None
+
+    def _load(self) -> tuple[list[Future], list[Future] | None]:
         work, n = self.work, len(self.train)
         found = self.train.rows(work)
         if self.validation is not None:
@@ -165,9 +177,14 @@ def learn_target(est: Any, surveys: list[Survey], classes: Any, first: bool) -> 
 
 
 def weighed(est: Any, surveys: list[Survey]) -> Any:
-    """The estimator for the workers: balanced weights of classes become those of all rows."""
+    """The estimator for the workers: every class has its weight, balanced ones by all rows."""
     light = without_bulk(est)
-    if getattr(est, "class_weight", None) != "balanced":
+    given = getattr(est, "class_weight", None)
+    if given is None:
+        return light
+    if given != "balanced":
+        weights = weights_of_classes(given, est.classes_).tolist()
+        light.class_weight = dict(zip(est.classes_.tolist(), weights, strict=True))
         return light
     counts: dict[Any, int] = {}
     for one in surveys:
@@ -243,19 +260,18 @@ def learn_all(
     learn_target(est, surveys, classes, first)
     light, start = weighed(est, surveys), None
     if first:
-        est._dtype_name = expected.dtype
+        est._dtype_name = light._dtype_name = expected.dtype
         est._missing = None
         if est.missing == "indicator":
             marked = np.logical_or.reduce([one.missing for one in surveys])
             est._missing = np.zeros(expected.columns), np.flatnonzero(marked)
         n_marked = 0 if est._missing is None else len(est._missing[1])
         start = est._draw(expected.columns + n_marked, est._target().n_units, rng)
-        light = weighed(est, surveys)
         shared = [work.share("expected", light)] * n
         learn_scales(
             est, work.gather(work.each("moments", partitions.moments, shared, range(n), rows))
         )
-        weights = light.class_weight if not est._numeric_target else None
+        weights = getattr(light, "class_weight", None)
         light = without_bulk(est)
         if weights is not None:
             light.class_weight = weights
