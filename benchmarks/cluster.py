@@ -154,21 +154,26 @@ def modelled() -> None:
         f"\na round: {1e3 * fixed:.1f} ms, {1e3 * per_task:.2f} ms more for each partition, "
         f"{1e9 * per_byte:.2f} s for each GB of parameters and the optimiser's memory"
     )
-    print(f"speed-up over one core, modelled, {LOCAL_STEPS} local steps")
-    print("| network, rows in a batch | " + " | ".join(map(str, WORKERS)) + " |")
-    print("|---|" + "---:|" * len(WORKERS))
-    for name, n_in, hidden, m in NETWORKS:
-        sizes = [n_in, *hidden, 4]
-        bytes_sent = 12 * sum(a * b for a, b in itertools.pairwise(sizes))
-        alone = step_seconds(n_in, hidden, m, 4)
-        row = []
-        for workers in WORKERS:
-            rows = max(1, m // workers)
-            levels = 1 + math.ceil(math.log(workers, 8)) if workers > 1 else 1
-            overhead = fixed + per_task * workers + per_byte * bytes_sent * levels
-            together = LOCAL_STEPS * step_seconds(n_in, hidden, rows, 4) + overhead
-            row.append(LOCAL_STEPS * alone * (workers * rows / m if rows == 1 else 1) / together)
-        print(f"| {name}, {m} | " + " | ".join(f"{x:.2g}" for x in row) + " |", flush=True)
+    for each, title in (
+        (False, "the batch shared by the workers"),
+        (True, "a batch for each worker"),
+    ):
+        print(f"\nrows a second, modelled, over one core: {title}; {LOCAL_STEPS} local steps")
+        print("| network, rows in a batch | " + " | ".join(map(str, WORKERS)) + " |")
+        print("|---|" + "---:|" * len(WORKERS))
+        for name, n_in, hidden, m in NETWORKS:
+            sizes = [n_in, *hidden, 4]
+            bytes_sent = 12 * sum(a * b for a, b in itertools.pairwise(sizes))
+            alone = step_seconds(n_in, hidden, m, 4)
+            row = []
+            for workers in WORKERS:
+                rows = m if each else max(1, m // workers)
+                step = alone if each else step_seconds(n_in, hidden, rows, 4)
+                levels = 1 + math.ceil(math.log(workers, 8)) if workers > 1 else 1
+                overhead = fixed + per_task * workers + per_byte * bytes_sent * levels
+                speed = workers * rows * LOCAL_STEPS / (LOCAL_STEPS * step + overhead)
+                row.append(speed / (m / alone))
+            print(f"| {name}, {m} | " + " | ".join(f"{x:.2g}" for x in row) + " |", flush=True)
 
 
 def main() -> None:

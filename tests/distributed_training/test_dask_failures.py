@@ -155,6 +155,26 @@ def test_a_worker_is_killed_between_rounds_while_another_joins_and_one_is_slow(
     assert_same_bits(model, undisturbed)
 
 
+def test_what_is_lost_before_training_is_done_again_to_the_same_bits(
+    client, undisturbed, monkeypatch
+):
+    gather, left = training.Work.gather, [2, 4]  # calls of it: the survey, moments, sizes
+
+    def losing(self, futures):
+        left[0] -= 1
+        if left[0] == 0:
+            left[0] = left[1]
+            for future in futures:
+                future.cancel()
+        return gather(self, futures)
+
+    monkeypatch.setattr(training.Work, "gather", losing)
+    model = DaskMLPClassifier(augment=partial(augment, folder="", what=""), **OPTIONS)
+    with pytest.warns(UserWarning, match="the cluster lost what was going on and does it again"):
+        model.fit(*data())
+    assert_same_bits(model, undisturbed)
+
+
 def test_a_task_that_kills_every_worker_is_told(cluster, client, monkeypatch):
     monkeypatch.setattr(training, "ATTEMPTS", 2)
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)

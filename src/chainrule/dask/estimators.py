@@ -150,7 +150,13 @@ class DaskMLP(BaseEstimator):
         resume = state_callback(est, False)
         est._rng = rng = generator_of(est, resume)
         data = Data(work, train, validation, hold_out_of(est, rng, validation is not None))
-        light, start = work.persistently(lambda: learn_all(est, data, classes, first, rng))
+        state = rng.get_state(legacy=False)
+
+        def learn() -> Any:
+            rng.set_state(state)  # if the cluster makes it do so again, it draws the same
+            return learn_all(est, data, classes, first, rng)
+
+        light, start = work.persistently(learn)
 
         def prepare() -> Any:
             return encoded(work, data.rows()[0], light, scores=False)
@@ -363,8 +369,8 @@ def check_workers(client: Client) -> None:
 class DaskMLPClassifier(ClassifierMixin, DaskMLP):
     """`MLPClassifier` on a Dask cluster.
 
-    Every partition takes steps from the same parameters; then these are averaged.
-    [Training on a cluster](https://chainrule.readthedocs.io) says when that pays.
+    Every partition takes steps from the same parameters; then these are averaged, in a tree in
+    the order of the partitions. Which worker does what, dies or joins does not change the bits.
 
     Parameters
     ----------
@@ -402,9 +408,11 @@ class DaskMLPClassifier(ClassifierMixin, DaskMLP):
     >>> from chainrule.dask import DaskMLPClassifier
     >>> X, y = load_iris(return_X_y=True)
     >>> X, y = da.from_array(X, chunks=(50, -1)), da.from_array(y, chunks=50)
-    >>> client = Client(processes=False, dashboard_address=None)
-    >>> model = DaskMLPClassifier(local_steps=1, batch_size=30, max_iter=100, tol=0, random_state=0)
-    >>> model = model.fit(X, y)  # doctest: +SKIP
+    >>> client = Client(processes=False, dashboard_address="127.0.0.1:0")
+    >>> model = DaskMLPClassifier(local_steps=5, batch_size=30, tol=0.01, random_state=0)
+    >>> model = model.fit(X, y)
+    >>> model.predict(X[:2]).compute().tolist()
+    [0, 0]
     >>> client.close()
     """
 

@@ -34,8 +34,8 @@ ROUNDS_AT_ONCE = 8  # submitted together; the client keeps what the first of the
 OVERHEAD = 0.2  # part of a round's time that local_steps="auto" lets its overhead take
 MOST_LOCAL_STEPS = 64
 PROBED = 4  # steps of the round that local_steps="auto" times
-# What says that the cluster has lost something, not that something is wrong with it.
-GONE = ("lost", "cancelled")  # what a future's status then is
+GONE = ("lost", "cancelled", "error")  # statuses of futures that give no result any more
+# What says that the cluster has lost something, not that something is wrong with the task.
 LOST = (KilledWorker, FutureCancelledError, CommClosedError, ConnectionError, TimeoutError)
 
 
@@ -92,9 +92,7 @@ class Work:
         Raises
         ------
         PartitionError
-            A partition cannot be learned from.
-        ClusterError
-            The first that failed, said by its partition.
+            A partition cannot be learned from, or not be computed at all.
         """
         try:
             return list(self.client.gather(list(futures)))
