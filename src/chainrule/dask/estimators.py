@@ -175,7 +175,8 @@ class DaskMLP(BaseEstimator):
         self._local = est
         for name in [name for name in vars(self) if _is_fitted(name)]:
             delattr(self, name)
-        vars(self).update({name: one for name, one in vars(est).items() if _is_fitted(name)})
+        for name in filter(_is_fitted, vars(est)):
+            setattr(self, name, getattr(est, name))
         return self
 
     def _check(self, est: Any, X_val: Any, y_val: Any, sample_weight_val: Any) -> None:
