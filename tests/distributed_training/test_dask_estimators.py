@@ -115,6 +115,18 @@ def test_predictions_are_lazy_and_those_of_the_local_model(client, digits):
     assert model.score(dX, dy, blocks(w)[0]) == pytest.approx(weighted)
 
 
+def test_what_a_cluster_holds_of_an_older_fit_is_not_taken_for_a_new_one(client, digits):
+    X, y = digits
+    dX, dy = blocks(X, y)
+    model = DaskMLPClassifier(**QUICK)
+    kept = [model.fit(dX, dy if k else 9 - dy).predict(dX).persist() for k in range(2)]
+    assert kept[0].name != kept[1].name
+    expected = np.concatenate(
+        [model.to_local().predict(X[i : i + 250]) for i in range(0, 900, 250)]
+    )
+    np.testing.assert_array_equal(kept[1].compute(), expected)
+
+
 def test_frames_go_in_and_come_out(client, digits):
     X, y = digits
     frame, names = framed(X[:, 20:30], np.array(["a", "b", "c"])[y % 3])

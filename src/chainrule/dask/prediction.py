@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import dask
@@ -10,7 +11,6 @@ from dask import delayed
 
 from chainrule.dask import scores
 from chainrule.dask.collections import blocks_along, check_collection, described, is_frame
-from chainrule.dask.partitions import at_partition
 
 
 def lazily(est: Any, X: Any, method: str) -> Any:
@@ -26,7 +26,8 @@ def lazily(est: Any, X: Any, method: str) -> Any:
     check_collection("X", X, (2,))
     _check_columns(est, X)
     sample = getattr(est, method)(_some_row(est, X))
-    model = delayed(est, traverse=False, name=f"chainrule-model-{dask.base.tokenize(id(est))}")
+    # Another name each time: whatever a cluster holds under it is this very model.
+    model = delayed(est, traverse=False, name=f"chainrule-model-{uuid.uuid4().hex}")
     if is_frame(X):
         meta = _as_frame(est, sample[:0], X._meta.index[:0])
         return X.map_partitions(of_frame, model, method, meta=meta)
@@ -107,6 +108,3 @@ def scored(est: Any, X: Any, y: Any, weight: Any) -> float:
     columns = zip(found.blocks, targets, weights, strict=True)
     tasks = [task(model, p, *three) for p, three in enumerate(columns)]
     return scores.total(list(dask.compute(*tasks)))[1]
-
-
-__all__ = ["at_partition", "lazily", "scored"]
