@@ -126,7 +126,9 @@ def open_page(browser: Any, running: Running) -> Iterator[Callable[..., Any]]:
             "console",
             lambda message: (
                 faults.append(message.text)
-                if message.type == "error" and "WebSocket connection" not in message.text
+                if message.type == "error"
+                and "WebSocket connection" not in message.text
+                and "400 (Bad Request)" not in message.text  # a file that was refused
                 else None
             ),
         )

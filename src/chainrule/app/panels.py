@@ -18,9 +18,10 @@ def all_panels() -> dict[str, type[Panel]]:
     """The panels by name."""
     from chainrule.app.draw import Draw
     from chainrule.app.equations import Equations
+    from chainrule.app.own_data import OwnData
     from chainrule.app.plane import Plane
 
-    return {kind.name: kind for kind in (Draw, Plane, Equations)}
+    return {kind.name: kind for kind in (Draw, Plane, OwnData, Equations)}
 
 
 def shared(model: tuple[Network, Scaling] | None = None) -> dict[str, Any]:

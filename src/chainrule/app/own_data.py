@@ -1,0 +1,402 @@
+"""The panel "Your data": a table of the visitor's, a model of it, and what the model is worth."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.app.panel import Download, Panel, PanelError, Tab
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MODELS = {"ensemble": "two ensembles, nothing to tune", "network": "one network"}
+MOST_ROWS, MOST_COLUMNS = 100_000, 500
+SHOWN_ROWS = 6
+MOST_CLASSES = 12  # of which confusions are drawn
+MOST_POINTS = 400  # of a picture of numbers
+MOST_IMPORTANCES = 12
+HELD = 0.2  # of the rows, which a single network is judged on
+SECONDS = 120.0  # after which training ends with the best epoch so far
+OFTEN = 0.05  # seconds between two messages on the training
+KINDS = ("numeric", "categorical", "date", "text", "ignored")
+EXAMPLES = {"wine": "load_wine", "diabetes": "load_diabetes"}
+FORMATS = {"onnx": "application/octet-stream", "py": "text/x-python"}
+
+
+class Trained(NamedTuple):
+    """A fitted model, and how a script makes it."""
+
+    model: Any
+    code: str
+
+
+class OwnData(Panel):
+    """A table that the visitor gives, and a model of one of its columns.
+
+    A file comes by upload, or an example by ``example {name}``. Messages: ``train {target, model,
+    kinds}``, ``stop {}``. It sends ``progress`` while training, then ``result``, or ``error``.
+    Downloads: ``model.chainrule``, ``model.onnx``, ``model.py`` and ``train.py``.
+    """
+
+    name = "data"
+
+    def __init__(self, session: Tab, state: dict[str, Any]) -> None:
+        super().__init__(session, state)
+        self._frame: pd.DataFrame | None = None
+        self._table = ""
+        self._code_of_table = ""
+        self._trains = False
+        self._stops = False
+        self._trained: Trained | None = None
+
+    def state(self) -> dict[str, Any]:
+        """What can be chosen."""
+        return {"models": MODELS, "examples": list(EXAMPLES), "kinds": KINDS, "table": None}
+
+    def handle(self, type: str, data: dict[str, Any]) -> dict[str, Any] | None:
+        """Answer a message."""
+        if type == "example":
+            return self._example(data.get("name"))
+        if type == "train":
+            return self._train(data)
+        if type == "stop":
+            self._stops = True
+            return {}
+        return super().handle(type, data)
+
+    # --- tables ---------------------------------------------------------------------------------
+
+    def uploaded(self, name: str, path: Path) -> dict[str, Any]:
+        """Read a file; what is wrong with it is said with its own name."""
+        from chainrule.tables import read
+
+        self._refuse_while_training()
+        try:
+            frame = read(path)
+        except (ValueError, ImportError, OSError) as error:
+            said = str(error).replace(str(path), name).replace(path.name, name)
+            raise PanelError(said) from None
+        finally:
+            path.unlink(missing_ok=True)
+        code = f"from chainrule.tables import read\n\ntable = read({name!r})\n"
+        return self._take(name, frame, code)
+
+    def _example(self, name: Any) -> dict[str, Any]:
+        self._refuse_while_training()
+        if name not in EXAMPLES:
+            raise PanelError(f"there is no example {str(name)[:40]!r}; use {', '.join(EXAMPLES)}")
+        import sklearn.datasets
+
+        loader = EXAMPLES[name]
+        frame = getattr(sklearn.datasets, loader)(as_frame=True).frame
+        code = f"from sklearn.datasets import {loader}\n\ntable = {loader}(as_frame=True).frame\n"
+        return self._take(name, frame, code)
+
+    def _take(self, name: str, frame: pd.DataFrame, code: str) -> dict[str, Any]:
+        from chainrule.tables.columns import kinds_of
+
+        if len(frame.columns) < 2 or len(frame) < 3:
+            raise PanelError(
+                f"{name} has {len(frame):,} rows and {len(frame.columns):,} columns; three rows "
+                "and two columns are the least"
+            )
+        if len(frame) > MOST_ROWS or len(frame.columns) > MOST_COLUMNS:
+            raise PanelError(
+                f"{name} has {len(frame):,} rows and {len(frame.columns):,} columns; this page "
+                f"takes {MOST_ROWS:,} and {MOST_COLUMNS}. chainrule train takes larger tables"
+            )
+        self._frame, self._table, self._code_of_table = frame, name, code
+        self._trained = None
+        columns = kinds_of(frame)
+        return {
+            "table": {
+                "name": name,
+                "rows": len(frame),
+                "columns": [column._asdict() for column in columns],
+                "head": [
+                    ["" if cell is None or cell != cell else str(cell)[:40] for cell in row]
+                    for row in frame.head(SHOWN_ROWS).itertuples(index=False)
+                ],
+                "target": str(frame.columns[-1]),
+            }
+        }
+
+    def _refuse_while_training(self) -> None:
+        if self._trains:
+            raise PanelError("a model is being trained; stop it first")
+
+    # --- training -------------------------------------------------------------------------------
+
+    def _train(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Check what is asked for, and begin."""
+        self._refuse_while_training()
+        if self._frame is None:
+            raise PanelError("choose a file first")
+        frame, target, model = self._frame, data.get("target"), data.get("model", "ensemble")
+        if target not in frame.columns:
+            raise PanelError(f"there is no column {str(target)[:40]!r} in {self._table}")
+        if model not in MODELS:
+            raise PanelError(f"there is no model {str(model)[:40]!r}; use {', '.join(MODELS)}")
+        kinds = data.get("kinds", {})
+        if not isinstance(kinds, dict) or not all(
+            name in frame.columns and kind in KINDS for name, kind in kinds.items()
+        ):
+            raise PanelError(f"kinds must name columns of the table, each {', '.join(KINDS)}")
+        left_out = sorted(name for name, kind in kinds.items() if kind == "ignored")
+        kinds = {name: kind for name, kind in kinds.items() if kind != "ignored"}
+        kinds.pop(str(target), None)
+        known = frame[target].notna()
+        if known.sum() < 3:
+            raise PanelError(f"{target!r} has a value in {int(known.sum())} rows; it needs three")
+        X = frame.loc[known].drop(columns=[target, *left_out]).reset_index(drop=True)
+        y = frame.loc[known, target].reset_index(drop=True)
+        if y.astype(str).nunique() == 1:
+            raise PanelError(f"{target!r} is {y.iloc[0]!s} in every row; there is nothing to learn")
+        self._trains, self._stops = True, False
+        self.spawn(self._run, X, y, str(target), str(model), kinds, left_out)
+        return {"trains": True, "rows": len(X), "missing": int((~known).sum())}
+
+    def _run(
+        self,
+        X: pd.DataFrame,
+        y: pd.Series,
+        target: str,
+        model: str,
+        kinds: dict[str, str],
+        left_out: list[str],
+    ) -> None:
+        """Train, judge, and say what came of it; in a thread of its own."""
+        import warnings
+
+        began = time.monotonic()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                result = self._fitted(X, y, target, model, kinds, left_out)
+            if not self.stopping.is_set():
+                self.send("result", seconds=time.monotonic() - began, **result)
+        except (ValueError, TypeError, ArithmeticError, ImportError) as error:
+            self.send("error", message=" ".join(str(error).split())[:500])
+            self.send("ended")
+        finally:
+            self._trains = False
+
+    def _fitted(
+        self,
+        X: pd.DataFrame,
+        y: pd.Series,
+        target: str,
+        model: str,
+        kinds: dict[str, str],
+        left_out: list[str],
+    ) -> dict[str, Any]:
+        from chainrule.tables.columns import task_of
+
+        task = task_of(y)
+        if task == "classification":
+            y = y.astype(str)
+        fit = self._fit_ensemble if model == "ensemble" else self._fit_network
+        found = fit(X, y, task, kinds)
+        made = self._code_of_table + _preparation(target, task, left_out) + found.pop("code")
+        self._trained = Trained(found.pop("fitted"), made)
+        return {
+            "task": task,
+            "target": target,
+            "model": model,
+            "rows": len(X),
+            "code": made,
+            **found,
+        }
+
+    def _progress(self, curve: list[Any], say: dict[str, Any]) -> bool:
+        """Tell the page of an epoch; whether to stop."""
+        now = time.monotonic()
+        if now - getattr(self, "_told", 0.0) > OFTEN:
+            self._told = now
+            self.send_latest("progress", curve=curve, **say)
+        return self._stops or self.stopping.is_set()
+
+    def _fit_ensemble(
+        self, X: pd.DataFrame, y: pd.Series, task: str, kinds: dict[str, str]
+    ) -> dict[str, Any]:
+        """Both ensembles, judged on all rows by the networks that have not seen them."""
+        from chainrule.estimators.tabular_classifier import TabularClassifier
+        from chainrule.estimators.tabular_regressor import TabularRegressor
+
+        curves: dict[str, list[tuple[int, float]]] = {}
+
+        def after(estimator: Any, record: Any) -> bool:
+            points = curves.setdefault(record["part"], [])
+            points.append((record["epoch"] + 1, record["loss"]))
+            part = "the ensemble with bins" if record["part"] == "step" else "the smooth ensemble"
+            return self._progress(named(curves), {"epoch": record["epoch"] + 1, "part": part})
+
+        kind = TabularClassifier if task == "classification" else TabularRegressor
+        model = kind("fast", random_state=0, kinds=kinds or None, time_limit=SECONDS)
+        model.set_params(callbacks=[after]).fit(X, y)
+        model.set_params(callbacks=None)
+        ranked = model.oof_importances(X, y, n_repeats=2)
+        said = model.oof_prediction_
+        told = f", kinds={kinds!r}" if kinds else ""
+        return {
+            "fitted": model,
+            "code": (
+                f"from chainrule import {kind.__name__}\n\n"
+                f'model = {kind.__name__}("fast", random_state=0{told})\n'
+                "model.fit(X, y)\nprint(model.oof_score_)\n"
+            ),
+            "judged": "out-of-fold predictions of all rows",
+            "curve": named(curves),
+            "importances": _ranked(ranked["names"], ranked["mean"]),
+            **judged(y, said, getattr(model, "classes_", None), float(model.oof_score_)),
+        }
+
+    def _fit_network(
+        self, X: pd.DataFrame, y: pd.Series, task: str, kinds: dict[str, str]
+    ) -> dict[str, Any]:
+        """One network, judged on a fifth of the rows."""
+        from sklearn.inspection import permutation_importance
+        from sklearn.model_selection import train_test_split
+
+        from chainrule.estimators.tabular import tabular_pipeline
+
+        rare = task == "classification" and int(y.value_counts().min()) < 2
+        stratified = y if task == "classification" and not rare else None
+        parts = train_test_split(X, y, test_size=HELD, random_state=0, stratify=stratified)
+        X_fit, X_held, y_fit, y_held = parts
+        curves: dict[str, list[tuple[int, float]]] = {"training": [], "validation": []}
+
+        def after(estimator: Any, record: Any) -> bool:
+            for name, key in (("training", "loss"), ("validation", "validation_loss")):
+                if record[key] is not None:
+                    curves[name].append((record["epoch"] + 1, record[key]))
+            return self._progress(named(curves), {"epoch": record["epoch"] + 1, "part": "network"})
+
+        model = tabular_pipeline(
+            task, kinds=kinds or None, random_state=0, hidden_layer_sizes=(32, 16),
+            time_limit=SECONDS, callbacks=[after],
+        )  # fmt: skip
+        model.fit(X_fit, y_fit)
+        model[-1].set_params(callbacks=None)
+        found = permutation_importance(model, X_held, y_held, n_repeats=3, random_state=0)
+        classes = getattr(model, "classes_", None)
+        said = model.predict(X_held) if classes is None else model.predict_proba(X_held)
+        told = f", kinds={kinds!r}" if kinds else ""
+        return {
+            "fitted": model,
+            "code": (
+                "from sklearn.model_selection import train_test_split\n\n"
+                "from chainrule import tabular_pipeline\n\n"
+                f"X_fit, X_held, y_fit, y_held = train_test_split(\n"
+                f"    X, y, test_size={HELD}, random_state=0, "
+                f"stratify={'y' if stratified is not None else None}\n)\n"
+                f"model = tabular_pipeline(\n    {task!r}, random_state=0, "
+                f"hidden_layer_sizes=(32, 16){told}\n)\n"
+                "model.fit(X_fit, y_fit)\nprint(model.score(X_held, y_held))\n"
+            ),
+            "judged": f"{len(X_held):,} rows that were held out",
+            "curve": named(curves),
+            "importances": _ranked(list(X), found.importances_mean),
+            **judged(y_held, said, classes, float(model.score(X_held, y_held))),
+        }
+
+    # --- files ----------------------------------------------------------------------------------
+
+    def download(self, name: str) -> Download:
+        """The model as a file, as a program, or the script that makes it."""
+        if self._trained is None:
+            raise PanelError("there is no model yet; train one")
+        stem = Path(self._table).stem or "model"
+        if name == "train.py":
+            return Download(f"train_{stem}.py", "text/x-python", self._trained.code.encode())
+        path = self.session.folder() / "made"
+        suffix = name.removeprefix("model.")
+        if name == "model.chainrule":
+            from chainrule.files.persistence import save
+
+            save(self._trained.model, path)
+            media = "application/octet-stream"
+        elif name.startswith("model.") and suffix in FORMATS:
+            from chainrule.exports.exporting import export
+
+            path = path.with_suffix(f".{suffix}")
+            try:
+                export(self._trained.model, path)
+            except (ValueError, ImportError) as error:
+                raise PanelError(str(error)) from None
+            media = FORMATS[suffix]
+        else:
+            return super().download(name)
+        content = path.read_bytes()
+        path.unlink()
+        return Download(f"{stem}.{suffix}", media, content)
+
+
+def named(curves: dict[str, list[tuple[int, float]]]) -> list[dict[str, Any]]:
+    """Curves as the page draws them."""
+    words = {"step": "with bins"}
+    return [
+        {"name": words.get(name, name), "points": list(points)}
+        for name, points in curves.items()
+        if points
+    ]
+
+
+def _preparation(target: str, task: str, left_out: list[str]) -> str:
+    cells = f"table[{target!r}].astype(str)" if task == "classification" else f"table[{target!r}]"
+    return (
+        f"table = table[table[{target!r}].notna()].reset_index(drop=True)\n"
+        f"X, y = table.drop(columns={[target, *left_out]!r}), {cells}\n\n"
+    )
+
+
+def _ranked(names: Any, means: Any) -> list[dict[str, Any]]:
+    order = np.argsort(-np.asarray(means, np.float64), kind="stable")[:MOST_IMPORTANCES]
+    return [{"name": str(names[j]), "mean": float(means[j])} for j in order]
+
+
+def judged(y: pd.Series, said: NDArray[Any], classes: Any, score: float) -> dict[str, Any]:
+    """What predictions are worth, beside the best guess without a model.
+
+    Parameters
+    ----------
+    y : pandas.Series of shape (n,)
+        What is so: classes as texts, or numbers.
+    said : (n, n_classes) or (n,) array
+        Probabilities of classes, or numbers.
+    classes : (n_classes,) array or None
+    score : float
+        Accuracy, or R².
+    """
+    if classes is None:
+        truth = y.to_numpy(np.float64)
+        error = float(np.sqrt(np.mean((truth - said) ** 2)))
+        rows = np.random.default_rng(0).permutation(len(truth))[:MOST_POINTS]
+        return {
+            "score": {"name": "R²", "value": score, "trivial": 0.0},
+            "error": {"name": "RMSE", "value": error, "trivial": float(truth.std())},
+            "points": {"y": truth[rows], "said": np.asarray(said)[rows]},
+        }
+    names = [str(label) for label in classes]
+    place = {name: j for j, name in enumerate(names)}
+    truth = np.array([place[str(label)] for label in y])
+    chosen = np.asarray(said).argmax(axis=1)
+    right = np.clip(np.asarray(said)[np.arange(len(truth)), truth], 1e-12, 1)
+    shares = np.bincount(truth, minlength=len(names)) / len(truth)
+    counts = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(counts, (truth, chosen), 1)
+    there = shares[shares > 0]
+    return {
+        "score": {"name": "accuracy", "value": score, "trivial": float(shares.max())},
+        "error": {
+            "name": "log-loss",
+            "value": float(-np.log(right).mean()),
+            "trivial": float(-(there * np.log(there)).sum()),
+        },
+        "confusion": {"classes": names, "counts": counts} if len(names) <= MOST_CLASSES else None,
+    }

@@ -1,0 +1,216 @@
+"""Your data: tables good and bad, a model, its numbers, its files and its code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+
+import numpy as np
+import pytest
+
+import chainrule
+
+pd = pytest.importorskip("pandas", reason="tables are an extra")
+pytest.importorskip("starlette", reason="the page is an extra")
+
+from conftest import serious_faults  # isort: skip  # noqa: E402
+
+from chainrule.app.own_data import OwnData, judged  # noqa: E402
+from chainrule.app.panel import PanelError  # noqa: E402
+
+pytestmark = pytest.mark.once
+
+
+class Tab:
+    """A session that keeps what is sent."""
+
+    name, shared = "tab", {}
+
+    def __init__(self, folder):
+        self.sent, self._folder = [], folder
+
+    def send(self, panel, type, data, number=None, latest=False):
+        self.sent.append((type, data))
+
+    def folder(self):
+        return self._folder
+
+    def waits(self):
+        return False
+
+
+@pytest.fixture
+def panel(tmp_path):
+    made = OwnData(Tab(tmp_path), {})
+    yield made
+    made.close()
+
+
+def table(tmp_path, n=150):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"size": rng.normal(size=n).round(3), "kind": rng.choice(list("abc"), n), "code": "x"}
+    )
+    frame["price"] = (3 * frame["size"] + 2 * (frame["kind"] == "a")).round(3)
+    frame["label"] = np.where(frame["price"] > 0.5, "high", "low")
+    frame.loc[7, "label"] = None
+    path = tmp_path / "upload.csv"
+    frame.to_csv(path, index=False)
+    return path, frame
+
+
+def trained(panel, **data):
+    reply = panel.handle("train", data)
+    for thread in panel._threads:
+        thread.join(120)
+    return reply, dict(panel.session.sent)
+
+
+@pytest.mark.parametrize(
+    ("target", "model", "name"),
+    [("label", "ensemble", "accuracy"), ("price", "ensemble", "R²"),
+     ("label", "network", "accuracy"), ("price", "network", "R²")],
+)  # fmt: skip
+def test_a_model_its_numbers_and_the_code_that_gives_the_same(
+    panel, tmp_path, monkeypatch, target, model, name
+):
+    path, frame = table(tmp_path)
+    (tmp_path / "my table.csv").write_bytes(path.read_bytes())
+    found = panel.uploaded("my table.csv", path)["table"]
+    assert (found["rows"], found["target"]) == (150, "label")
+    assert [column["kind"] for column in found["columns"][:3]] == [
+        "numeric", "categorical", "constant"
+    ]  # fmt: skip
+    assert not path.exists()
+    kinds = {"label" if target == "price" else "price": "ignored"}
+    reply, sent = trained(panel, target=target, model=model, kinds=kinds)
+    assert "error" not in sent, sent
+    result = sent["result"]
+    assert reply == {"trains": True, "rows": 149 if target == "label" else 150,
+                     "missing": int(target == "label")}  # fmt: skip
+    assert result["score"]["name"] == name
+    assert result["score"]["value"] > 0.8 > result["score"]["trivial"]
+    assert result["error"]["value"] < result["error"]["trivial"]
+    assert result["importances"][0]["name"] == "size"
+    assert {each["name"] for each in result["importances"]} >= {"size", "kind"}
+    if target == "label":
+        counts = result["confusion"]["counts"]
+        assert np.trace(counts) == round(result["score"]["value"] * counts.sum())
+    monkeypatch.chdir(tmp_path)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(panel.download("train.py").content, "train.py", "exec"), {})
+    assert float(out.getvalue()) == pytest.approx(result["score"]["value"], abs=1e-12)
+    stored = panel.download("model.chainrule")
+    assert stored.name == "my table.chainrule"
+    (tmp_path / "m.chainrule").write_bytes(stored.content)
+    X = frame.drop(columns=["price", "label"])
+    again = chainrule.load(tmp_path / "m.chainrule").predict(X)
+    program = {"__name__": "program"}
+    exec(panel.download("model.py").content, program)
+    said = program["predict"]({name: X[name].tolist() for name in program["COLUMNS"]})
+    if target == "label":
+        assert list(said) == list(again)
+    else:
+        np.testing.assert_allclose(said, again, rtol=1e-5, atol=1e-5)
+
+
+def test_bad_tables_are_named_as_the_visitor_knows_them(panel, tmp_path):
+    cases = {
+        "empty.csv": (b"", "empty.csv"),
+        "ragged.csv": (b"a,b\n1,2\n3,4,5\n6,7\n", "ragged.csv.*line 3"),
+        "one.csv": (b"a\n1\n2\n3\n", "one.csv has 3 rows and 1 columns"),
+        "short.csv": (b"a,b\n1,2\n", "short.csv has 1 rows"),
+        "not.parquet": (b"hello", "not.parquet"),
+        "twice.csv": (b"a,a\n1,2\n3,4\n5,6\n", "twice.csv"),
+    }
+    for name, (content, message) in cases.items():
+        path = tmp_path / f"upload.{name.partition('.')[2]}"
+        path.write_bytes(content)
+        with pytest.raises(PanelError, match=message) as caught:
+            panel.uploaded(name, path)
+        assert str(tmp_path) not in str(caught.value)
+        assert not path.exists()
+    with pytest.raises(PanelError, match="choose a file first"):
+        panel.handle("train", {"target": "a"})
+    with pytest.raises(PanelError, match="there is no model yet"):
+        panel.download("model.onnx")
+
+
+def test_what_cannot_be_trained_is_said_before(panel, tmp_path):
+    path, _ = table(tmp_path)
+    panel.uploaded("t.csv", path)
+    for data, message in (
+        ({"target": "prize"}, "there is no column 'prize' in t.csv"),
+        ({"target": "label", "model": "forest"}, "there is no model 'forest'"),
+        ({"target": "code"}, "'code' is x in every row"),
+        ({"target": "label", "kinds": {"size": "odd"}}, "kinds must name columns"),
+        ({"target": "label", "kinds": ["size"]}, "kinds must name columns"),
+    ):
+        with pytest.raises(PanelError, match=message):
+            panel.handle("train", data)
+    _, sent = trained(panel, target="label", kinds={"size": "date", "price": "ignored"})
+    assert "size" in sent["error"]["message"]
+    assert "ended" in sent
+    with pytest.raises(PanelError, match="there is no example"):
+        panel.handle("example", {"name": "titanic"})
+
+
+def test_stopping_keeps_the_best_so_far_and_closing_ends_the_thread(panel, tmp_path):
+    path, _ = table(tmp_path, 2000)
+    panel.uploaded("t.csv", path)
+    panel.handle("train", {"target": "price"})
+    with pytest.raises(PanelError, match="being trained; stop it first"):
+        panel.handle("example", {"name": "wine"})
+    panel.handle("stop", {})
+    for thread in panel._threads:
+        thread.join(60)
+    sent = dict(panel.session.sent)
+    assert max(x for each in sent["result"]["curve"] for x, _ in each["points"]) < 20
+    panel.handle("train", {"target": "price"})
+    panel.close()
+    assert not any(thread.is_alive() for thread in panel._threads)
+
+
+def test_judged_against_scikit_learn():
+    from sklearn.metrics import confusion_matrix, log_loss, root_mean_squared_error
+
+    rng = np.random.default_rng(0)
+    y = pd.Series(rng.choice(["b", "a", "c"], 60))
+    P = rng.dirichlet([1, 1, 1], 60)
+    found = judged(y, P, np.array(["a", "b", "c"]), 0.5)
+    assert found["error"]["value"] == pytest.approx(log_loss(y, P))
+    said = np.array(["a", "b", "c"])[P.argmax(axis=1)]
+    np.testing.assert_array_equal(found["confusion"]["counts"], confusion_matrix(y, said))
+    z = pd.Series(rng.normal(size=60))
+    found = judged(z, P[:, 0], None, 0.1)
+    assert found["error"]["value"] == pytest.approx(root_mean_squared_error(z, P[:, 0]))
+    assert found["error"]["trivial"] == pytest.approx(z.std(ddof=0))
+
+
+def test_the_page_takes_a_bad_csv_and_then_a_good_one(open_page, tmp_path):
+    page = open_page("data", width=375, height=760, theme="dark")
+    choose = page.locator("#own-file")
+    bad = tmp_path / "bad.csv"
+    bad.write_bytes(b"a,b\n1,2\n3,4,5\n")
+    choose.set_input_files(bad)
+    alert = page.locator(".panel-data .notice")
+    alert.filter(has_text=re.compile("bad.csv.*line 3")).wait_for()
+    path, _ = table(tmp_path)
+    good = path.rename(tmp_path / "good.csv")
+    choose.set_input_files(good)
+    page.get_by_text("good.csv: 150 rows, 5 columns").wait_for()
+    assert alert.is_hidden()
+    page.get_by_label("Kind of price").select_option("ignored")
+    page.get_by_role("button", name="Train", exact=True).click()
+    page.get_by_text("What it is worth").wait_for(timeout=60_000)
+    assert page.locator(".data-scores dt").first.text_content() == "accuracy"
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Model file").click()
+    stored = tmp_path / "stored.chainrule"
+    download.value.save_as(stored)
+    assert download.value.suggested_filename == "good.chainrule"
+    assert list(chainrule.load(stored).classes_) == ["high", "low"]
+    assert page.evaluate("document.documentElement.scrollWidth") == 375
+    assert serious_faults(page) == []
