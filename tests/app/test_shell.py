@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from chainrule.app import server
 from chainrule.digits import recipes
 
 from conftest import Running  # isort: skip
@@ -45,6 +48,14 @@ def test_a_link_to_what_is_set_is_copied(open_page):
     page.get_by_text("Link copied").wait_for()
     copied = page.evaluate("() => navigator.clipboard.readText()")
     assert copied.endswith(f"/#draw?pixels={image}")
+
+
+def test_all_of_the_page_is_small_and_names_nothing_elsewhere():
+    files = [path for path in server.STATIC.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 1_500_000
+    for path in files:
+        found = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", path.read_text(encoding="utf-8")))
+        assert found <= {"http://www.w3.org"}, path.name  # the namespace of SVG
 
 
 def test_what_goes_wrong_is_said_on_the_page(browser, monkeypatch):
