@@ -35,6 +35,9 @@ export function mix(from, to, t) {
   return `rgb(${a.map((x, i) => Math.round(x + (b[i] - x) * clamp(t))).join(" ")})`;
 }
 
+/** Of the largest; a negative value beyond it is marked by a bar, too. */
+export const MARKED = 0.15;
+
 /** Of a signed value in -1 … 1: plus is blue, minus orange, zero the ground. */
 export function signed(value) {
   return mix("field", value < 0 ? "minus" : "plus", Math.abs(value));
@@ -119,6 +122,11 @@ export function heatMap(context, values, columns, { x = 0, y = 0, width, height,
     const [left, right] = [snap(x + j0 * w), snap(x + (j0 + 1) * w)];
     const [top, bottom] = [snap(y + i0 * h), snap(y + (i0 + 1) * h)];
     context.fillRect(left, top, right - left, bottom - top);
+    // Colours of middling strength look alike in grey; a bar says minus without any colour.
+    if (isSigned && value < -MARKED && Math.min(w, h) >= 8) {
+      context.fillStyle = color("card");
+      context.fillRect(left + w * 0.3, bottom - h * 0.22, w * 0.4, Math.max(1, h * 0.08));
+    }
   }
 }
 

@@ -6,7 +6,7 @@
  * frames.
  */
 
-import { clamp, color, mix, number, signed, superscript, surface } from "./charts.js";
+import { MARKED, clamp, color, mix, number, signed, superscript, surface } from "./charts.js";
 
 const SIDE = 8;
 const STRONGEST = [0, 110, 80, 50]; // connections drawn, by layer
@@ -241,6 +241,10 @@ export class NetworkView {
       context.strokeStyle = color(isPointed ? "accent" : "strong-line");
       context.lineWidth = isPointed ? 3 : 1.25;
       context.stroke();
+      if (marked && marked[j] / full < -MARKED && r >= 4) {
+        context.fillStyle = color("card");
+        context.fillRect(x - r * 0.5, y - r * 0.12, r, Math.max(1, r * 0.24));
+      }
     });
   }
 
