@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from chainrule.base.version import __version__
+from chainrule.commands.comparing import compare
 from chainrule.commands.digits import ABOUT_DIGITS, digits
 from chainrule.commands.doctor import doctor
 from chainrule.commands.imports import postpone_imports
@@ -90,6 +91,7 @@ def _options(
 
 app.command()(train)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(predict)
 app.command()(trace)
 app.command()(doctor)

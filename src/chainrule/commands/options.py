@@ -319,7 +319,7 @@ def value_in_toml(name: str, found: Any) -> Any:
     """
     if isinstance(found, list):
         return tuple(value_in_toml(name, each) for each in found)
-    if isinstance(found, str) and found.lower() in ("none", "null", ""):
+    if isinstance(found, str) and found.lower() in ("none", "null"):
         return () if name == "hidden_layer_sizes" else None
     return found
 
