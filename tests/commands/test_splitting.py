@@ -94,7 +94,7 @@ def test_what_cannot_be_split_is_named(roles, columns, message):
 
 def test_a_class_in_one_group_is_named():
     table = a_table(60, {"group": "g"}, "classification", g=np.array(["u", "v", "w"] * 20))
-    with pytest.raises(ValueError, match="--group: all rows of '.' are in groups"):
+    with pytest.raises(ValueError, match=r"--group: all rows of '.' are in groups"):
         splitting.split(table)
 
 
