@@ -21,6 +21,9 @@ from chainrule.estimators.tabular import ESTIMATORS, tabular_pipeline
 from chainrule.tables.cells import listed
 from chainrule.tables.levels import level
 
+MOST_LAYERS = 100  # hidden ones
+MOST_WEIGHTS = 100_000_000  # in the hidden layers and from the columns to them
+
 
 def make(
     table: Table,
@@ -78,6 +81,7 @@ def make(
         message = str(error).replace(f" of {type(estimator).__name__}", "")
         message = re.sub(r"The '(\w+)' parameter", r"\1", message)
         raise ValueError(of_options(message, written)) from None
+    _check_size(table, estimator._hidden(), written)
     if table.task == "regression":
         domain = estimator._loss().domain
         wrong = np.flatnonzero(~domain.holds(table.y))
@@ -96,6 +100,22 @@ def make(
                 "each (--no-early-stopping holds out none)"
             )
     return model
+
+
+def _check_size(table: Table, hidden: list[int], written: Mapping[str, str]) -> None:
+    """Refuse a network that would take hours, or more memory than there is."""
+    called = written.get("hidden_layer_sizes", "--hidden-layer-sizes")
+    if len(hidden) > MOST_LAYERS:
+        raise ValueError(
+            f"{called}: {len(hidden):,} hidden layers; train takes at most {MOST_LAYERS}"
+        )
+    widths = [table.X.shape[1], *hidden]
+    weights = sum(n * m for n, m in zip(widths, widths[1:], strict=False))
+    if weights > MOST_WEIGHTS:
+        raise ValueError(
+            f"{called}: layers of such widths have {weights:,} weights or more; train takes at "
+            f"most {MOST_WEIGHTS:,}"
+        )
 
 
 def checked(

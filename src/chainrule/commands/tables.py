@@ -185,6 +185,10 @@ def predict(
             from chainrule.commands import predicting
             from chainrule.tables.cells import listed
 
+            if output != "-" and not force and would_replace(Path(output)):
+                raise ValueError(
+                    f"{output} exists; choose another --output, or replace it with --force"
+                )
             stored = predicting.open_model(model)
             counts = predicting.predict_file(
                 stored,
