@@ -21,7 +21,7 @@ from chainrule.estimators.tabular import ESTIMATORS, tabular_pipeline
 from chainrule.tables.cells import listed
 from chainrule.tables.levels import level
 
-MOST_LAYERS = 100  # hidden ones
+MOST_LAYERS = 30  # hidden ones
 MOST_WEIGHTS = 100_000_000  # in the hidden layers and from the columns to them
 
 

@@ -83,7 +83,7 @@ TABLE_DEFAULTS: dict[str, Any] = {
 # Where the docstring is about Python, or long.
 ABOUT = {
     "hidden_layer_sizes": "Units in each hidden layer, such as 64,32; none for no hidden layer; "
-    "at most 100 layers and 100 million weights",
+    "at most 30 layers and 100 million weights",
     "activation": "Of the hidden layers, one for all or one each: relu, tanh, gelu and others",
     "output_activation": "Of the output layer, if not what goes with the target",
     "init": "Starting values: auto, he_normal, glorot_uniform and others",
