@@ -1,6 +1,6 @@
 """A stored model behind HTTP: rows as JSON in, predictions as JSON out.
 
-    MODEL=model.chainrule uvicorn --factory serving_app:make_app
+MODEL=model.chainrule uvicorn --factory serving_app:make_app
 """
 
 import json

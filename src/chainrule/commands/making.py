@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ def _check_size(table: Table, hidden: list[int], written: Mapping[str, str]) -> 
             f"{called}: {len(hidden):,} hidden layers; train takes at most {MOST_LAYERS}"
         )
     widths = [table.X.shape[1], *hidden]
-    weights = sum(n * m for n, m in zip(widths, widths[1:], strict=False))
+    weights = sum(n * m for n, m in pairwise(widths))
     if weights > MOST_WEIGHTS:
         raise ValueError(
             f"{called}: layers of such widths have {weights:,} weights or more; train takes at "
