@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -238,3 +239,45 @@ def test_an_empty_text_in_a_file_of_settings_is_named(run, folder, name, text):
     code, _, err = run("train", "all.csv", "--config", "s.toml", "-t", "y")
     assert code == 2
     assert f"s.toml: {name} is empty; give a value" in err
+
+
+def test_predict_names_the_option_that_replaces_a_file(run, folder):
+    (folder / "kept.csv").write_text("kept")
+    code, _, err = run("predict", "none.chainrule", "all.csv", "-o", "kept.csv")
+    assert code == 2
+    assert "kept.csv exists; choose another --output, or replace it with --force" in err
+    assert (folder / "kept.csv").read_text() == "kept"
+
+
+def test_onnx_is_not_written_to_a_terminal(run, monkeypatch):
+    terminal = SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("chainrule.commands.models.sys", terminal)
+    code, _, err = run("export", "none.chainrule", "--format", "onnx", "-o", "-")
+    assert code == 2
+    assert "ONNX is binary, and standard output a terminal" in err
+
+
+def test_an_ensemble_has_no_linear_model_of_other_columns_beside_it(run):
+    """Its file has the coefficients for encoded columns, of which there may be as many."""
+    run("train", "all.csv", "-t", "x", "--model", "fast", "--engine", "numpy", "--ignore", "day",
+        "--ignore", "who", "--ignore", "y", "--force")  # fmt: skip
+    code, out, err = run("evaluate", "model.chainrule", "all.csv", "--json", "--quiet")
+    assert code == 0, err
+    assert json.loads(out)["baselines"]["linear"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("digits", "--loss", "foo"), "--loss: unknown loss 'foo'"),
+        (("digits", "--activation", "foo"), "--activation: unknown activation 'foo'"),
+        (("digits", "--recipe", "foo"), "--recipe: unknown recipe 'foo'"),
+        (("digits", "--dtype", "float16"), "--dtype must be float32 or float64"),
+        (("digits", "--hidden", 10**15), "--hidden: a network of such widths does not fit"),
+    ],
+)
+def test_a_wrong_setting_of_digits_names_its_option(run, arguments, message):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"chainrule: {message}")
+    assert len(err.splitlines()) == 1

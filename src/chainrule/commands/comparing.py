@@ -168,8 +168,8 @@ def rank(
         judged.append(found)
         notices += [f"{each.path}: {notice}" for notice in found.notices]
         if found.losses.metric != judged[0].losses.metric:  # quantiles beside a mean
-            for one in judged:
-                one.losses = RowLosses("mae", np.abs(one.predicted - one.truth))
+            for other in judged:
+                other.losses = RowLosses("mae", np.abs(other.predicted - other.truth))
         same = len(found.truth) == len(judged[0].truth)
         if not same or not (found.truth == judged[0].truth).all():
             raise ValueError(

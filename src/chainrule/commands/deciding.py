@@ -165,9 +165,11 @@ def decided(
         None: the likelier class.
     """
     if decision is None or decision.threshold is None:
-        return classes[chances.argmax(axis=1)]
+        likeliest: NDArray[Any] = classes[chances.argmax(axis=1)]
+        return likeliest
     at = [str(one) for one in classes].index(decision.positive)
-    return classes[np.where(chances[:, at] >= decision.threshold, at, 1 - at)]
+    said: NDArray[Any] = classes[np.where(chances[:, at] >= decision.threshold, at, 1 - at)]
+    return said
 
 
 class CannotReachError(ValueError):

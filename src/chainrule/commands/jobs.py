@@ -403,9 +403,10 @@ def _fit(
 
 def _fit_to(model: Any, table: Table, rows: NDArray[Any], seed: int) -> int:
     """Fit a pipeline to some rows; how many of them it only stopped by."""
-    last, name, of = model[-1], model.steps[-1][0], table.of_rows.take(rows)
+    last: Any = model[-1]
+    name, of = model.steps[-1][0], table.of_rows.take(rows)
     weight: dict[str, Any] = {} if of.weight is None else {"sample_weight": of.weight}
-    if not isinstance(last, tuple(ESTIMATORS.values())):
+    if not hasattr(last, "early_stopping"):  # an ensemble
         if of.group is not None:
             weight["groups"] = of.group
         of_step = {f"{name}__{key}": value for key, value in weight.items()}

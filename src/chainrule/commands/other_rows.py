@@ -75,7 +75,9 @@ def read_tests(
     if classes:
         kind = str(table.labels["type"]) if table.labels else table.target_type
         kind = "text" if kind == "boolean" else kind
-    wanted: dict[str, str | None] = {target: kind} | ({} if group is None else {group: "text"})
+    wanted: dict[str, str | None] = {target: kind}
+    if group is not None:
+        wanted[group] = "text"
     counts, frames, truths, names, missing = Counts(), [], [], [], 0
     try:
         for typed, _ in table_blocks(stored, source, wanted, None, counts, None, None):
@@ -87,9 +89,10 @@ def read_tests(
             truths.append(labels_of(column, stored) if classes else as_numbers(column))
             if group is not None:
                 names.append(as_strings(rows[group], ""))
-    except (ValueError, OSError) as error:
-        said = f"{source}: {error.strerror}" if getattr(error, "strerror", None) else str(error)
-        raise ValueError(f"--test: {said}") from None
+    except OSError as error:
+        raise ValueError(f"--test: {source}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ValueError(f"--test: {error}") from None
     if not sum(map(len, frames)):
         raise ValueError(f"--test: {source} has no rows with a value of {target!r}")
     if group is not None:
@@ -97,7 +100,8 @@ def read_tests(
         both = sorted(set(np.concatenate(names).tolist()) & set(learnt.tolist()))
         if both:
             raise ValueError(f"--test: groups of {group!r} are in both tables: {listed(both)}")
-    truth, notices = np.concatenate(truths), []
+    truth = np.concatenate(truths)
+    notices: list[str] = []
     if classes:
         truth = _as_learnt(truth, table, source, notices)
     elif not (np.abs(truth) <= LARGEST).all():

@@ -219,8 +219,7 @@ def _whole_groups(table: Table, rows: Rows, fraction: float, seed: int) -> NDArr
         count = 1 + int(np.abs(ends - fraction * len(rows)).argmin())
         held = np.isin(table.of_rows.group[rows], groups[order[:count]])
         shares = np.bincount(y, held) / np.bincount(y)
-        score = (int((shares == 1).sum()), abs(held.mean() - fraction), np.ptp(shares))
-        score = (score[0], score[1] + score[2])
+        score = (int((shares == 1).sum()), abs(held.mean() - fraction) + np.ptp(shares))
         if not best or score < best[0]:
             best = (score, held)
     found: NDArray[np.bool_] = best[1]

@@ -317,7 +317,7 @@ def train(
         if decision is not None:
             names = making.written_label(decision.positive, rows)
             decision = decision._replace(positive=names)
-            deciding.check_positive(decision, rows.classes, rows.target)
+            deciding.check_positive(decision, rows.classes.tolist(), rows.target)
         tests = None
         if settings["test"] is not None:
             with busy(f"reading {settings['test']}", quiet):
