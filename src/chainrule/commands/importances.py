@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ROWS = 2000  # at most, drawn from those that are judged
 BUDGET = 200_000  # rows predicted in all, by which the time is bounded
+CALLS = 60  # of a pipeline's predict in all, unless there are more columns
 MOST_REPEATS = 5
 MOST_COLUMNS = 200
 
@@ -101,7 +102,8 @@ def importances(
     names = list(columns)
     if not 0 < len(names) <= MOST_COLUMNS:
         return []
-    repeats = int(np.clip(BUDGET // (len(names) * len(X)), 1, MOST_REPEATS))
+    affordable = min(BUDGET // (len(names) * len(X)), CALLS // len(names))
+    repeats = int(np.clip(affordable, 1, MOST_REPEATS))
     before = _losses(model, X, truth)
     found = []
     for j, name in enumerate(names):
