@@ -51,7 +51,7 @@ def test_train_learns_from_all_rows_and_judges_them_out_of_fold(trained):
     header = chainrule.read_header(folder / "m.chainrule")
     told = header["metadata"]
     assert told["evaluated"] == "out of fold"
-    assert told["rows"] == {"train": n, "test": n}
+    assert told["rows"] == {"train": n, "stop": 0, "test": n, "left_out": len(table) - n}
     accuracy = told["metrics"]["accuracy"]["value"]
     assert accuracy == pytest.approx(model[-1].oof_score_)
     assert told["baselines"]["trivial"]["accuracy"] < 0.6 < told["baselines"]["linear"]["accuracy"]

@@ -87,7 +87,9 @@ def test_the_model_is_what_python_would_train(folder):
     np.testing.assert_array_equal(ours.predict_proba(X), stored.predict_proba(X))
     told = chainrule.read_header(where / "model.chainrule")["metadata"]
     assert told["metrics"]["accuracy"]["value"] == ours.score(X.iloc[held], y[held])
-    assert told["rows"] == {"train": len(rows), "test": len(held)}
+    stop = int(np.ceil(0.1 * len(rows)))
+    counts = {"train": len(rows) - stop, "stop": stop, "test": len(held), "left_out": 0}
+    assert told["rows"] == counts
     assert told["target"] == "species"
     assert stored[-1].callbacks is None
 
@@ -378,7 +380,8 @@ def test_quantiles_folds_and_a_file_of_settings(run, tmp_path):
     code, out, err = run("train", "d.parquet", "--config", "s.toml", "--json", "--max-iter", 30)
     assert code == 0, err
     seen = json.loads(out)
-    assert seen["rows"]["train"] == seen["rows"]["test"] == seen["evaluation"]["n"]
+    rows = seen["rows"]
+    assert rows["train"] + rows["stop"] == rows["test"] == seen["evaluation"]["n"]
     assert 0.5 < seen["evaluation"]["metrics"]["coverage"]["value"] < 1
     assert "city" not in [column["name"] for column in seen["columns"]]
     mlp = chainrule.load("model.chainrule")[-1]

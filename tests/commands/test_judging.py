@@ -81,9 +81,10 @@ def test_rows_are_shuffled_as_often_as_the_budget_allows(monkeypatch):
     X, seen = rows(100), []
     counted = Sum.predict
     monkeypatch.setattr(Sum, "predict", lambda self, X: (seen.append(len(X)), counted(self, X))[1])
-    for budget, repeats in ((0, 1), (700, 2), (10**9, 5)):
+    for budget, calls, repeats in ((0, 60, 1), (700, 60, 2), (10**9, 60, 5), (10**9, 6, 2)):
         seen.clear()
         monkeypatch.setattr(of_columns, "BUDGET", budget)
+        monkeypatch.setattr(of_columns, "CALLS", calls)
         importances(Sum(), X, counted(Sum(), X), "abc")
         assert len(seen) == 1 + 3 * repeats
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -483,3 +484,31 @@ def test_a_loaded_model_predicts_the_same(classifier, regressor, tmp_path):
     np.testing.assert_array_equal(again.predict_interval(X)[0], low)
     chainrule.save(TabularClassifier(preset="fast"), tmp_path / "n.chainrule")
     assert chainrule.load(tmp_path / "n.chainrule").preset == "fast"
+
+
+@pytest.mark.parametrize("n_groups", [2, 20])
+def test_rows_of_a_group_are_in_one_fold(n_groups):
+    """Copies of rows: each copy would give its target away if it were in another fold."""
+    rng = np.random.default_rng(0)
+    group = rng.permutation(np.arange(200) % n_groups)
+    X, y = rng.normal(size=(200, 2)), rng.normal(size=200)
+    model = TabularRegressor("fast", max_epochs=2, engine="numpy", random_state=0)
+    names = np.array([f"p{k}" for k in group])
+    model.fit(X, y, groups=names)
+    folds = model._fold_of_row
+    assert all(len(set(folds[group == k])) == 1 for k in range(n_groups))
+    assert len(set(folds)) == min(4, n_groups)
+    with pytest.raises(ValueError, match="all rows are in one group"):
+        model.fit(X, y, groups=["a"] * 200)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        model.fit(X, y, groups=["a"] * 199)
+
+
+def test_behind_a_cleaner_unseen_levels_are_told_once():
+    X = pd.DataFrame({"c": ["a", "b"] * 30, "x": np.arange(60.0)})
+    estimator = TabularRegressor("fast", max_epochs=1, engine="numpy", random_state=0)
+    model = chainrule.tabular_pipeline(estimator).fit(X, np.arange(60) % 7)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.predict(X.assign(c="z"))
+    assert [str(each.message).count("'z' (60)") for each in caught] == [1]

@@ -66,6 +66,8 @@ class Baselines:
         self._trivial = _numbers(found.get("trivial"), (self._k or 1,))
         linear = found.get("linear")
         linear = linear if isinstance(linear, Mapping) else {}
+        if hasattr(last, "blend_weights_"):  # it encodes columns itself, and so did the linear one
+            linear = {}
         outputs = 1 if self._k <= 2 else self._k
         self._W = _numbers(linear.get("coefficients"), (outputs, features))
         self._b = _numbers(linear.get("intercepts"), (outputs,))

@@ -8,6 +8,7 @@ read, an output that cannot be written); 130 stopped by Ctrl-C. Errors go to std
 from __future__ import annotations
 
 import io
+import logging
 import sys
 import time
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from chainrule.base.version import __version__
+from chainrule.commands.comparing import compare
 from chainrule.commands.digits import ABOUT_DIGITS, digits
 from chainrule.commands.doctor import doctor
 from chainrule.commands.imports import postpone_imports
@@ -46,6 +48,8 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line."""
     postpone_imports()
+    # Where Matplotlib keeps its settings is of no interest to the users of a command.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     occupy_closed_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a sign gets a "?"
@@ -90,6 +94,7 @@ def _options(
 
 app.command()(train)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(predict)
 app.command()(trace)
 app.command()(doctor)
@@ -118,7 +123,7 @@ def warmup(
     try:
         warm_up(tuple(dtype) if dtype else ("float32", "float64"))
     except ValueError as error:
-        fail(str(error), BAD_INPUT)
+        fail(f"--{error}" if str(error).startswith("dtype ") else str(error), BAD_INPUT)
     except CompilationError as error:
         fail(str(error), FAILED)
     print(f"Compiled in {time.perf_counter() - started:.1f} s; kept in {cache_folder()}")

@@ -177,12 +177,19 @@ def _prepare(recipe: str, seed: int, options: dict[str, Any]) -> tuple[Any, list
         changed = [recipes.override(each, **options) for each in chosen]
         data = recipes.load()
         return data, [Run(each, data, seed) for each in changed]
-    except (ValueError, TypeError, MemoryError) as error:
-        said = str(error) or type(error).__name__
-        name = said.partition(" must be ")[0]
-        if name in options:
-            said = f"--{name.replace('_', '-')}{said.removeprefix(name)}"
-        fail(said, BAD_INPUT)
+    except MemoryError:
+        fail("--hidden: a network of such widths does not fit into memory", BAD_INPUT)
+    except (ValueError, TypeError) as error:
+        fail(_of_option(str(error), [*options, "recipe"]), BAD_INPUT)
+
+
+def _of_option(said: str, options: list[str]) -> str:
+    """A message that begins with the option that it is about, if it is about one."""
+    name = said.partition(" must be ")[0]
+    if name in options:
+        return f"--{name.replace('_', '-')}{said.removeprefix(name)}"
+    name = said.removeprefix("unknown ").partition(" ")[0]
+    return f"--{name}: {said}" if said.startswith("unknown ") and name in options else said
 
 
 def _check_trace(number: int | None, digits: int, as_json: bool) -> None:

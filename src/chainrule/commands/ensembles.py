@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chainrule.commands.jobs import checked
+from chainrule.commands.making import checked
 from chainrule.commands.options import option
 from chainrule.commands.preparing import Table
 from chainrule.estimators.tabular import tabular_pipeline

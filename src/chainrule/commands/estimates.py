@@ -11,6 +11,9 @@ NAMES = {
     "accuracy": ("accuracy", "higher"),
     "balanced_accuracy": ("balanced accuracy", "higher"),
     "f1_macro": ("F1, mean of classes", "higher"),
+    "precision": ("precision", "higher"),
+    "recall": ("recall", "higher"),
+    "mean_cost": ("mean cost of a row", "lower"),
     "log_loss": ("log loss", "lower"),
     "roc_auc": ("ROC AUC", "higher"),
     "rmse": ("RMSE", "lower"),
@@ -21,7 +24,7 @@ NAMES = {
     "coverage": ("inside the outer quantiles", ""),
 }
 
-UNITLESS = set(NAMES) - {"rmse", "mae", "median_error", "bias"}
+UNITLESS = set(NAMES) - {"rmse", "mae", "median_error", "bias", "mean_cost"}
 
 
 class Estimate(NamedTuple):

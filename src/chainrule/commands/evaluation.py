@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.base.validation import ShownAsText
 from chainrule.commands.estimates import NAMES, Estimate, interval, metric
+
+if TYPE_CHECKING:
+    from chainrule.commands.deciding import Decision
 
 Numbers = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -130,6 +133,7 @@ def evaluate_classes(
     probabilities: ArrayLike | None,
     classes: ArrayLike,
     *,
+    decision: Decision | None = None,
     level: float = 0.95,
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -144,6 +148,8 @@ def evaluate_classes(
         Columns in the order of `classes`. Without them there is no log loss, AUC or calibration.
     classes : (n_classes,) array-like
         The classes that the model knows. Others in `y` count as mistaken, with probability 0.
+    decision : Decision or None, default=None
+        Which of two classes precision, recall and costs are of.
     level : float, default=0.95
     seed : int, default=0
     resamples : int, default=1000
@@ -152,8 +158,9 @@ def evaluate_classes(
     Returns
     -------
     Evaluation
-        Metrics: accuracy, balanced_accuracy, f1_macro, and with probabilities log_loss and
-        roc_auc (with more than two classes the mean over the classes, each against the rest).
+        Metrics: accuracy, balanced_accuracy, f1_macro; with a decision precision, recall and,
+        where it has costs, mean_cost; with probabilities log_loss and roc_auc (with more than two
+        classes the mean over the classes, each against the rest).
 
     Raises
     ------
@@ -161,6 +168,7 @@ def evaluate_classes(
         There are no rows, or lengths differ.
     """
     known = np.asarray(classes, dtype=object).tolist()
+    at = None if decision is None else [str(name) for name in known].index(decision.positive)
     truth, said = np.asarray(y, dtype=object), np.asarray(predicted, dtype=object)
     n = _same_length(truth, said)
     others = sorted(set(truth.tolist()) - set(known), key=str)
@@ -190,6 +198,8 @@ def evaluate_classes(
             "balanced_accuracy": _balanced(confusion),
             "f1_macro": _f1(confusion),
         }
+        if decision is not None and at is not None:
+            found |= _of_positive(confusion, at, decision.cost)
         if cost is not None:
             found["log_loss"] = cost(w)
             found["roc_auc"] = _mean_where_defined([area(w) for area in areas])
@@ -394,6 +404,23 @@ def _balanced(confusion: Numbers) -> Numbers:
     recall = np.where(there, right / np.maximum(rows, 1e-300), 0)
     mean: Numbers = recall.sum(axis=1) / there.sum(axis=1)
     return mean
+
+
+def _of_positive(
+    confusion: Numbers, at: int, cost: tuple[float, float] | None
+) -> dict[str, Numbers]:
+    """Precision and recall of a class, NaN where undefined, and the mean cost of a row."""
+    right, said, there = (
+        confusion[:, at, at],
+        confusion[:, :, at].sum(axis=1),
+        confusion[:, at].sum(axis=1),
+    )
+    with np.errstate(all="ignore"):
+        found = {"precision": right / said, "recall": right / there}
+    if cost is not None:
+        total = cost[0] * (said - right) + cost[1] * (there - right)
+        found["mean_cost"] = total / confusion.sum(axis=(1, 2))
+    return found
 
 
 def _f1(confusion: Numbers) -> Numbers:

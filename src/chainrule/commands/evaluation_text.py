@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chainrule.commands.estimates import NAMES, interval, metric, number, share
+from chainrule.commands.estimates import NAMES, Estimate, interval, metric, number, share
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from chainrule.commands.evaluation import Evaluation
+    from chainrule.commands.importances import Importance
 
 MOST_CLASSES = 12  # in the confusion matrix; of more, the commonest mistakes are listed
 MOST_MISTAKES = 8
 LONGEST = 40  # signs of a name
+LONGEST_PATH = 24  # signs of a model's path that are kept in a line
+MOST_IMPORTANT = 8  # columns whose importance is shown
 MOST_COLUMNS = 40  # in the table of columns; the rest are counted
 
 
@@ -164,6 +167,59 @@ def print_residuals(out: Console, evaluation: Evaluation) -> None:
     heads = {"0": "least", "0.5": "median", "1": "most"}
     table = _table("", *(heads.get(q, f"{float(q):.0%}") for q in evaluation.residuals))
     table.add_row("predicted − true", *map(number, evaluation.residuals.values()))
+    out.print(table)
+
+
+def print_importances(out: Console, found: Sequence[Importance], loss: str) -> None:
+    """By how much more the model errs where a column is shuffled, the columns that matter most.
+
+    Parameters
+    ----------
+    out : rich Console
+    found : sequence of Importance
+        The largest first.
+    loss : str
+        What grows.
+    """
+    table = _table("column", f"growth of the {loss} where it is shuffled")
+    for each in found[:MOST_IMPORTANT]:
+        value = each.increase.value
+        table.add_row(_text(each.column), f"{'+' if value > 0 else ''}{number(value, 3)}")
+    out.print(table)
+    if len(found) > MOST_IMPORTANT:
+        out.print(f"... and {len(found) - MOST_IMPORTANT:,} columns that matter less")
+
+
+def label(name: str) -> str:
+    """What a metric is called in print."""
+    return NAMES.get(name, (name, ""))[0]
+
+
+def print_places(
+    out: Console,
+    places: Sequence[tuple[str, Mapping[str, Estimate], Estimate | None]],
+    metrics: Sequence[str],
+    by: str,
+) -> None:
+    """Models beside one another.
+
+    Parameters
+    ----------
+    out : rich Console
+    places : sequence of (name, metrics, how much worse than the best)
+        The best first; its own difference is None.
+    metrics : sequence of str
+        Those to show.
+    by : str
+        The metric that the difference is of.
+    """
+    table = _table("model", *map(label, metrics), "worse by", "interval")
+    table.columns[0].overflow = "fold"
+    table.columns[0].min_width = min(max(len(name) for name, *_ in places), LONGEST_PATH)
+    for name, found, less in places:
+        cells = [metric(one, found[one].value) for one in metrics]
+        worse = ["best", ""] if less is None else [metric(by, less.value), interval(by, less)]
+        table.add_row(_text(name), *cells, *worse)
     out.print(table)
 
 

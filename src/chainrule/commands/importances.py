@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.commands.differences import losses_of_classes, losses_of_numbers
 from chainrule.commands.estimates import Estimate
-from chainrule.commands.evaluation import SMALLEST, bootstrap
+from chainrule.commands.evaluation import bootstrap
 from chainrule.commands.predicting import predict_frame
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 ROWS = 2000  # at most, drawn from those that are judged
 BUDGET = 200_000  # rows predicted in all, by which the time is bounded
+CALLS = 60  # of a pipeline's predict in all, unless there are more columns
 MOST_REPEATS = 5
 MOST_COLUMNS = 200
 
@@ -100,7 +102,8 @@ def importances(
     names = list(columns)
     if not 0 < len(names) <= MOST_COLUMNS:
         return []
-    repeats = int(np.clip(BUDGET // (len(names) * len(X)), 1, MOST_REPEATS))
+    affordable = min(BUDGET // (len(names) * len(X)), CALLS // len(names))
+    repeats = int(np.clip(affordable, 1, MOST_REPEATS))
     before = _losses(model, X, truth)
     found = []
     for j, name in enumerate(names):
@@ -111,6 +114,39 @@ def importances(
             more += _losses(model, X.assign(**{name: cells}), truth) - before
         found.append(Importance(name, _mean(more / repeats, seed)))
     return sorted(found, key=lambda each: -each.increase.value)
+
+
+def out_of_fold_importances(
+    model: Any, X: pd.DataFrame, truth: NDArray[Any], *, seed: int = 0
+) -> list[Importance]:
+    """Importance of each column to a cross-fitted ensemble, by rows it has not learnt from.
+
+    Parameters
+    ----------
+    model : Pipeline
+        Its last step has `oof_importances`.
+    X : pandas.DataFrame of shape (n, columns)
+        The rows that it was fitted to.
+    truth : (n,) array
+    seed : int, default=0
+
+    Returns
+    -------
+    list of Importance
+        The largest first, without intervals. The loss of numbers is the squared error of the
+        standardised target.
+    """
+    if X.shape[1] > MOST_COLUMNS:
+        return []
+    cleaned = model[:-1].transform(X)
+    found = model[-1].oof_importances(cleaned, truth, n_repeats=1, random_state=seed)
+    return sorted(
+        (
+            Importance(str(name), Estimate(float(value), np.nan, np.nan))
+            for name, value in zip(found["names"], found["mean"], strict=True)
+        ),
+        key=lambda each: -each.increase.value,
+    )
 
 
 def _mean(values: NDArray[Any], seed: int) -> Estimate:
@@ -124,11 +160,5 @@ def _losses(model: Any, X: pd.DataFrame, truth: NDArray[Any]) -> NDArray[np.floa
     """Each row's log loss, or absolute error."""
     said, chances = predict_frame(model, X)
     if chances is None:
-        middle = said if said.ndim == 1 else said[:, said.shape[1] // 2]
-        errors: NDArray[np.float64] = np.abs(middle - truth)
-        return errors
-    place = {str(name): j for j, name in enumerate(model.classes_.tolist())}
-    at = np.array([place.get(str(label), -1) for label in truth.tolist()])
-    right = np.where(at < 0, 0.0, chances[np.arange(len(at)), at])
-    losses: NDArray[np.float64] = -np.log(np.clip(right, SMALLEST, 1))
-    return losses
+        return losses_of_numbers(truth, said, absolute=True).losses
+    return losses_of_classes(truth, chances, model.classes_).losses

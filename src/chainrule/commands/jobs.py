@@ -1,4 +1,4 @@
-"""What the command train does: from rows to a trained, evaluated pipeline.
+"""What the command train does: from rows and a pipeline to a trained, evaluated one.
 
 Nothing is printed here.
 Every error that a user can cause is a ValueError with a message for them.
@@ -6,8 +6,6 @@ Every error that a user can cause is a ValueError with a message for them.
 
 from __future__ import annotations
 
-import difflib
-import re
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,16 +18,28 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from chainrule.commands.baselines import described
+from chainrule.commands.deciding import (
+    CannotReachError,
+    Decision,
+    decided,
+    decided_out_of_fold,
+    of_baseline,
+)
+from chainrule.commands.differences import Against, against
 from chainrule.commands.evaluation import RESAMPLES, Evaluation
-from chainrule.commands.judging import judge
-from chainrule.commands.options import option, parameters
+from chainrule.commands.importances import (
+    Importance,
+    RowSample,
+    importances,
+    out_of_fold_importances,
+)
+from chainrule.commands.judging import judge, row_losses
+from chainrule.commands.other_rows import Tests
 from chainrule.commands.predicting import predict_frame
 from chainrule.commands.preparing import Table
-from chainrule.commands.values import check_numbers, check_value, of_options
-from chainrule.estimators.cleaning import LARGEST
+from chainrule.commands.splitting import Plan, inner_parts, stopping_rows
+from chainrule.estimators.cleaning import USED
 from chainrule.estimators.tabular import ESTIMATORS, tabular_pipeline
-from chainrule.tables.cells import listed
-from chainrule.tables.levels import level
 
 if TYPE_CHECKING:
     from chainrule.explain.findings import Finding
@@ -37,7 +47,6 @@ if TYPE_CHECKING:
 
 # Warnings of no use here: skrub's on short texts, ours on tables of fewer rows than a batch.
 IDLE = ("too small to fit a truncated SVD", "`batch_size`")
-FOLDS = 5  # that baselines are fitted in, where there are no rows held out
 STOPPED = "Training interrupted by user."
 OnEpoch = Callable[[str, int, Mapping[str, Any]], Any]  # (part, most epochs, record)
 
@@ -51,261 +60,46 @@ class Trained:
     model : Pipeline
         Of a holdout, what was trained beside the rows held out; after folds, what was trained on
         all rows.
-    evaluation : Evaluation
-        On the rows held out, or on all rows, each predicted by the fold that did not see it.
-    baselines : dict of str to dict of str to float
-        Metrics of the trivial and of the linear model on the same rows.
     rows : dict of str to int
-        "train" and "test".
-    evaluated : {"held out", "folds", "out of fold"}
+        "train": learnt from; "stop": held out of these to stop the training by; "test": judged;
+        "left_out": of the table, without a target or with a weight of 0.
+    evaluated : {"held out", "folds", "out of fold", "another file"}
         How the rows were chosen that it was tested on.
     interrupted : bool
-    notices : list of str
     seconds : float
         That the training took.
     findings : list of Finding
         What `chainrule.diagnose` says of it.
     compared_with : dict
         What the model's file keeps of the baselines; see `chainrule.commands.baselines`.
+    decision : Decision or None
+        How one of two classes is decided for.
+    unreached : str or None
+        Why no threshold was chosen, if one was asked for.
+    notices : list of str
+    evaluation : Evaluation or None
+        On the rows held out, or on all rows, each predicted by the fold that did not see it.
+    baselines : dict of str to dict of str to float
+        Metrics of the trivial and of the linear model on the same rows.
+    against : list of Against
+        The model beside each of these.
+    importances : list of Importance
     """
 
     model: Any
-    evaluation: Evaluation | None
-    baselines: dict[str, dict[str, float]]
     rows: dict[str, int]
     evaluated: str
     interrupted: bool
-    notices: list[str]
     seconds: float
     findings: list[Finding] = field(default_factory=list)
     compared_with: dict[str, Any] = field(default_factory=dict)
-
-
-class Plan(NamedTuple):
-    """Which rows to train on, and which to test on.
-
-    Attributes
-    ----------
-    parts : list of (rows, rows)
-        Once, or for each fold.
-    folds : bool
-    out_of_fold : bool
-        Test on the out-of-fold predictions that the estimator makes as it is fitted.
-    """
-
-    parts: list[tuple[NDArray[Any], NDArray[Any]]]
-    folds: bool
-    out_of_fold: bool = False
-
-
-def all_rows(table: Table) -> Plan:
-    """Train on all rows, and test on out-of-fold predictions of them.
-
-    Parameters
-    ----------
-    table : Table
-    """
-    every = np.arange(len(table.y))
-    return Plan([(every, every[:0])], folds=False, out_of_fold=True)
-
-
-def split(
-    table: Table, *, test_fraction: float = 0.2, folds: int | None = None, seed: int = 0
-) -> Plan:
-    """Hold rows out, or make folds; of each class as many.
-
-    Parameters
-    ----------
-    table : Table
-    test_fraction : float, default=0.2
-        0: none, and no evaluation.
-    folds : int or None, default=None
-        Cross-validation instead.
-    seed : int, default=0
-
-    Raises
-    ------
-    ValueError
-        There are too few rows.
-    """
-    from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
-
-    every = np.arange(len(table.y))
-    classes = table.task == "classification"
-    if folds is not None:
-        fewest = int(np.unique(table.y, return_counts=True)[1].min()) if classes else len(every)
-        if not 2 <= folds <= fewest:
-            of_what = "rows of the rarest class" if classes else "rows"
-            raise ValueError(f"--cv must be from 2 to {fewest}, the {of_what}; got {folds}")
-        how = (StratifiedKFold if classes else KFold)(folds, shuffle=True, random_state=seed)
-        return Plan(list(how.split(every, table.y)), folds=True)
-    if test_fraction == 0:
-        return Plan([(every, every[:0])], folds=False)
-    try:
-        rows, held = train_test_split(
-            every,
-            test_size=test_fraction,
-            random_state=seed,
-            stratify=table.y if classes else None,
-        )
-    except ValueError as error:
-        raise ValueError(
-            f"--test-fraction {test_fraction:g} of {len(every)} rows cannot be held out: {error}"
-        ) from None
-    return Plan([(np.sort(rows), np.sort(held))], folds=False)
-
-
-def make(
-    table: Table,
-    given: Mapping[str, Any],
-    plan: Plan,
-    seed: int,
-    written: Mapping[str, str] | None = None,
-) -> Any:
-    """The pipeline for a table, unfitted; its parameters are checked.
-
-    Parameters
-    ----------
-    table : Table
-    given : dict of str to anything
-        Parameters of the MLP.
-    plan : Plan
-        As :func:`split` gives it. With too few rows to hold some out to stop by, training goes
-        on to the end, and the table's notices say so.
-    seed : int
-    written : dict of str to str, optional
-        What the user wrote for a parameter, where that is no option, such as "s.toml: alpha".
-
-    Raises
-    ------
-    ValueError
-        A parameter is wrong, or goes with the other task.
-    """
-    written = written or {}
-    given = checked(table, given, written, ESTIMATORS[table.task])
-    fewest = min(len(rows) for rows, _ in plan.parts)
-    fraction = given.get("validation_fraction", 0.1)
-    needed = max(2, len(np.unique(table.y)) if table.task == "classification" else 2)
-    known = "early_stopping" not in given and isinstance(fraction, float)
-    if known and np.ceil(fraction * fewest) < needed:
-        given["early_stopping"] = False
-        table.notices.append(f"{fewest:,} rows are too few to hold some out to stop by")
-    model = tabular_pipeline(
-        table.task,
-        kinds=table.kinds,
-        max_levels=table.max_levels,
-        missing_texts=table.missing_texts,
-        random_state=seed,
-        **given,
-    )
-    estimator = model[-1]
-    try:
-        estimator._validate_params()
-        estimator._check_combination()
-        estimator._optimizer()
-        if table.task == "regression":
-            estimator._levels()
-        if isinstance(estimator.scoring, str) and estimator.scoring != "loss":
-            check_scorer(estimator.scoring)
-    except (ValueError, TypeError) as error:
-        message = str(error).replace(f" of {type(estimator).__name__}", "")
-        message = re.sub(r"The '(\w+)' parameter", r"\1", message)
-        raise ValueError(of_options(message, written)) from None
-    if table.task == "regression":
-        domain = estimator._loss().domain
-        wrong = np.flatnonzero(~domain.holds(table.y))
-        if len(wrong):
-            raise ValueError(
-                f"{written.get('loss', '--loss')} {estimator.loss} needs a target {domain}; "
-                f"{table.target!r} is {table.y[wrong[0]]:g} in row {table.rows[wrong[0]] + 1:,}"
-            )
-    if estimator.early_stopping:
-        held = int(np.ceil(estimator.validation_fraction * fewest))
-        if not needed <= held <= fewest - needed:
-            called = written.get("validation_fraction", "--validation-fraction")
-            raise ValueError(
-                f"{called}: {held:,} of {fewest:,} rows would be held out for early stopping, "
-                f"which leaves {fewest - held:,} to learn from; there must be at least {needed} of "
-                "each (--no-early-stopping holds out none)"
-            )
-    return model
-
-
-def checked(
-    table: Table, given: Mapping[str, Any], written: Mapping[str, str], estimator: Any
-) -> dict[str, Any]:
-    """Parameters as an estimator takes them: class weights by labels, not by their texts.
-
-    Parameters
-    ----------
-    table : Table
-    given : dict of str to anything
-    written : dict of str to str
-        What the user wrote for a parameter, where that is no option.
-    estimator : class
-
-    Raises
-    ------
-    ValueError
-        A parameter is wrong, or goes with the other task.
-    """
-    given = dict(given)
-    for name, value in given.items():
-        tasks = parameters()[name].tasks
-        called = written.get(name, option(name))
-        if table.task not in tasks:
-            raise ValueError(f"{called} goes with {tasks[0]}; this is {table.task}")
-        check_value(name, value, estimator._parameter_constraints[name], written.get(name))
-        if isinstance(value, Mapping):
-            check_numbers(name, value, written.get(name))
-    if isinstance(given.get("class_weight"), Mapping):
-        given["class_weight"] = class_weights(table, given["class_weight"], written)
-    return given
-
-
-def class_weights(
-    table: Table, weights: Mapping[Any, Any], written: Mapping[str, str]
-) -> dict[Any, Any]:
-    """Weights by the labels of the table, from weights by their texts.
-
-    Raises
-    ------
-    ValueError
-        There is no such class, or a weight is negative or too large.
-    """
-    called = written.get("class_weight", "--class-weight")
-    by_name = {str(name): name for name in np.unique(table.y).tolist()}
-    weights = {_written(str(name), table): weight for name, weight in weights.items()}
-    unknown = [str(name) for name in weights if str(name) not in by_name]
-    if unknown:
-        raise ValueError(f"{called}: there is no class {listed(unknown)}")
-    outside = [str(name) for name, weight in weights.items() if not 0 <= weight <= LARGEST]
-    if outside:
-        raise ValueError(
-            f"{called}: the weight of {listed(outside)} must be at least 0, and at most {LARGEST:g}"
-        )
-    return {by_name[str(name)]: weights[name] for name in weights}
-
-
-def check_scorer(name: str) -> None:
-    """Refuse a name that is no scorer's."""
-    from sklearn.metrics import get_scorer_names
-
-    known = get_scorer_names()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 3)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "take loss, or a scorer"
-        raise ValueError(f"scoring='{name}' is not known; {hint}")
-
-
-def _written(label: str, table: Table) -> str:
-    """A label as the table spells it: TRUE, where `true` is given."""
-    if not table.labels:
-        return label
-    written: dict[str, str] = table.labels["written"]
-    if label in written.values():
-        return label
-    return written.get(level(label, table.labels["type"]) or "", label)
+    decision: Decision | None = None
+    unreached: str | None = None
+    notices: list[str] = field(default_factory=list)
+    evaluation: Evaluation | None = None
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+    against: list[Against] = field(default_factory=list)
+    importances: list[Importance] = field(default_factory=list)
 
 
 def train(
@@ -316,6 +110,9 @@ def train(
     seed: int = 0,
     on_epoch: OnEpoch | None = None,
     keep: Resume | None = None,
+    decision: Decision | None = None,
+    tests: Tests | None = None,
+    with_importances: bool = False,
 ) -> Trained:
     """Fit a pipeline to a table, and compare it with a trivial and a linear model.
 
@@ -327,76 +124,206 @@ def train(
     model : Pipeline
         As :func:`make` gives it.
     plan : Plan
-        As :func:`split` gives it; after folds, the pipeline is fitted to all rows.
+        As :func:`~chainrule.commands.splitting.split` gives it; after folds, the pipeline is
+        fitted to all rows.
     seed : int, default=0
         Of the intervals.
     on_epoch : callable (part, most epochs, record), optional
         Called after each epoch; `part` says of what.
     keep : Resume, optional
         Keeps the state of the training in a file; not with folds.
+    decision : Decision, optional
+        How one of two classes is decided for; its threshold is chosen here, if it asks for one.
+    tests : Tests, optional
+        Rows to judge on, instead of those that the plan holds out.
+    with_importances : bool, default=False
+        Whether to find how much each column matters.
     """
     started = time.perf_counter()
     notices = [*table.notices]
-    tested: list[NDArray[Any]] = []
-    predictions: dict[str, list[Any]] = {"": [], "trivial": [], "linear": []}
-    interrupted, final, rows = False, model, np.arange(len(table.y))
+    judged = _Predicted()
+    interrupted, fitted, rows = False, _Fitted(model), np.arange(len(table.y))
     compared_with: dict[str, Any] = {}
     for i, (rows, held) in enumerate(plan.parts):
         part = f"fold {i + 1} of {len(plan.parts)}" if plan.folds else "training"
-        final, interrupted = _fit(clone(model), table, rows, part, on_epoch, notices, keep)
+        fitted = _fit(clone(model), table, rows, part, seed, on_epoch, notices, keep)
+        interrupted = fitted.interrupted
         if interrupted and plan.folds:
             break
+        X, truth = (table.X.iloc[held], table.y[held]) if tests is None else tests[:2]
         try:
-            parts = _with_baselines(final, table, rows)
-            compared_with = described(parts)
-            parts = parts if len(held) else {}
-            said = {name: predict_frame(each, table.X.iloc[held]) for name, each in parts.items()}
+            models = _with_baselines(fitted.model, table, rows)
+            compared_with = described(models)
+            if len(X):
+                said = {name: predict_frame(each, X) for name, each in models.items()}
+                judged.add(X, truth, said)
         except KeyboardInterrupt:
             interrupted = True
             break
-        if said:
-            tested.append(held)
-            for name, parts_of in predictions.items():
-                parts_of.append(said[name])
-    if plan.out_of_fold and not interrupted:
+    relied_on = _Importances(fitted.model, judged.X, judged.truths)
+    try:
+        if plan.out_of_fold and not interrupted:
+            judged.add(None, table.y, _out_of_fold(fitted.model, table))
+        if plan.folds and not interrupted:
+            rows = np.arange(len(table.y))
+            fitted = _fit(clone(model), table, rows, "all rows", seed, on_epoch, notices)
+            interrupted = fitted.interrupted
+            compared_with = described(_with_baselines(fitted.model, table, rows))
+    except KeyboardInterrupt:
+        interrupted = True
+    final, unreached = fitted.model, None
+    if decision is not None and decision.asks_for_threshold and not interrupted:
         try:
-            said = _out_of_fold(final, table)
+            decision = _choose(decision, final, table, plan, rows, judged, model, seed)
+        except CannotReachError as error:
+            decision, unreached = Decision(decision.positive), str(error)
         except KeyboardInterrupt:
             interrupted = True
-        else:
-            tested.append(rows)
-            for name, parts_of in predictions.items():
-                parts_of.append(said[name])
-    if plan.folds and not interrupted:
-        rows = np.arange(len(table.y))
-        final, interrupted = _fit(clone(model), table, rows, "all rows", on_epoch, notices)
-        try:
-            compared_with = described(_with_baselines(final, table, rows))
-        except KeyboardInterrupt:
-            interrupted = True
+    if interrupted and decision is not None:
+        decision = Decision(decision.positive)
     seconds = time.perf_counter() - started
-    found: dict[str, Evaluation] = {}
-    truth = table.y[np.concatenate([np.empty(0, np.int64), *tested])]
-    if tested:
-        try:
-            found = _judged(final, truth, predictions, seed)
-        except KeyboardInterrupt:
-            interrupted = True
-    return Trained(
+    trained = Trained(
         model=final,
-        evaluation=found.pop("", None),
-        baselines={
-            name: {metric: e.value for metric, e in evaluation.metrics.items()}
-            for name, evaluation in found.items()
+        rows={
+            "train": len(rows) - fitted.stopped_by,
+            "stop": fitted.stopped_by,
+            "test": judged.n,
+            "left_out": table.left_out + (0 if tests is None else tests.left_out),
         },
-        rows={"train": len(rows), "test": len(truth)},
-        evaluated="out of fold" if plan.out_of_fold else "folds" if plan.folds else "held out",
+        evaluated=_evaluated(plan, tests),
         interrupted=interrupted,
-        notices=list(dict.fromkeys(notices)),
         seconds=seconds,
         findings=[] if interrupted else _diagnosed(final, table, rows, plan),
         compared_with=compared_with,
+        decision=decision,
+        unreached=unreached,
     )
+    if judged.n:
+        try:
+            _judge(trained, judged, seed)
+            if with_importances and not interrupted:
+                trained.importances = relied_on.found(final, table, plan, seed)
+        except KeyboardInterrupt:
+            trained.interrupted = True
+    trained.notices = list(dict.fromkeys(notices))
+    return trained
+
+
+def _evaluated(plan: Plan, tests: Tests | None) -> str:
+    if tests is not None:
+        return "another file"
+    return "out of fold" if plan.out_of_fold else "folds" if plan.folds else "held out"
+
+
+class _Predicted:
+    """Predictions of rows that were not learnt from, by the model (under "") and the baselines."""
+
+    def __init__(self) -> None:
+        self.X: Any = None  # of the last part
+        self.truths: list[NDArray[Any]] = []
+        self.said: dict[str, list[Any]] = {"": [], "trivial": [], "linear": []}
+        self.classes: NDArray[Any] | None = None  # of the rows, where thresholds decide
+
+    def add(self, X: Any, truth: NDArray[Any], said: Mapping[str, Any]) -> None:
+        self.X = X
+        self.truths.append(truth)
+        for name, found in said.items():
+            self.said[name].append(found)
+
+    @property
+    def n(self) -> int:
+        return sum(map(len, self.truths))
+
+    @property
+    def truth(self) -> NDArray[Any]:
+        return np.concatenate(self.truths)
+
+    @property
+    def folds(self) -> NDArray[np.int64]:
+        return np.repeat(np.arange(len(self.truths)), [len(each) for each in self.truths])
+
+    def of(self, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """(predictions, probabilities or None) of a model."""
+        parts = self.said[name]
+        chances = None if parts[0][1] is None else np.concatenate([part[1] for part in parts])
+        return np.concatenate([part[0] for part in parts]), chances
+
+
+def _choose(
+    decision: Decision,
+    final: Any,
+    table: Table,
+    plan: Plan,
+    rows: NDArray[Any],
+    judged: _Predicted,
+    model: Any,
+    seed: int,
+) -> Decision:
+    """The decision with its threshold, from rows that were not learnt from, nor are judged on.
+
+    Where all rows are judged out of fold, each is by the threshold of the other folds.
+    """
+    classes = final.classes_
+    out_of_fold = getattr(final[-1], "oof_prediction_", None)
+    if plan.folds or plan.out_of_fold:
+        _, chances = judged.of("")
+        folds = judged.folds if plan.folds else final[-1]._fold_of_row
+        decision, judged.classes = decided_out_of_fold(
+            np.asarray(chances), classes, judged.truth, folds, decision
+        )
+        return decision
+    truth = table.y[rows]
+    if out_of_fold is None:
+        out_of_fold = np.empty((len(rows), 2))
+        for train, test in inner_parts(table, rows, seed):
+            one = _fit(clone(model), table, train, "threshold", seed, None, []).model
+            at = np.searchsorted(rows, test)
+            out_of_fold[at] = predict_frame(one, table.X.iloc[test])[1]
+    folds = np.zeros(len(rows), np.int64)
+    decision, _ = decided_out_of_fold(out_of_fold, classes, truth, folds, decision)
+    if judged.n:
+        judged.classes = decided(np.asarray(judged.of("")[1]), classes, decision)
+    return decision
+
+
+def _judge(trained: Trained, judged: _Predicted, seed: int) -> None:
+    """Evaluate the model, and the baselines without intervals; compare them."""
+    model, truth, losses = trained.model, judged.truth, {}
+    for name in judged.said:
+        said, chances = judged.of(name)
+        decision, resamples = trained.decision, RESAMPLES
+        if name:
+            resamples = 0
+            if chances is not None:
+                said = decided(chances, model.classes_, of_baseline(decision))
+        elif judged.classes is not None and decision is not None:
+            said = judged.classes
+        found = judge(
+            model, truth, said, chances, decision=decision, seed=seed, resamples=resamples
+        )
+        losses[name] = row_losses(model, truth, said, chances)
+        if name:
+            trained.baselines[name] = {metric: e.value for metric, e in found.metrics.items()}
+            trained.against.append(against(name, losses[""], losses[name], seed))
+        else:
+            trained.evaluation = found
+
+
+class _Importances:
+    """Finds which columns matter, by rows that the model has not learnt from."""
+
+    def __init__(self, model: Any, X: Any, truths: list[NDArray[Any]]) -> None:
+        self._model, self._X, self._truth = model, X, truths[-1] if truths else None
+
+    def found(self, final: Any, table: Table, plan: Plan, seed: int) -> list[Importance]:
+        if plan.out_of_fold:
+            return out_of_fold_importances(final, table.X, table.y, seed=seed)
+        if self._X is None or self._truth is None:
+            return []
+        sample = RowSample(seed)
+        sample.see(self._X, self._truth)
+        used = [column.name for column in table.columns if column.kind in USED]
+        return importances(self._model, *sample.rows(), used, seed=seed)
 
 
 def _diagnosed(model: Any, table: Table, rows: NDArray[Any], plan: Plan) -> list[Finding]:
@@ -422,17 +349,21 @@ def _diagnosed(model: Any, table: Table, rows: NDArray[Any], plan: Plan) -> list
         return []
 
 
-def _judged(
-    model: Any, truth: NDArray[Any], predictions: Mapping[str, list[Any]], seed: int
-) -> dict[str, Evaluation]:
-    """The evaluations of the model (under "") and of the baselines, these without intervals."""
-    found = {}
-    for name, parts in predictions.items():
-        predicted = np.concatenate([part[0] for part in parts])
-        chances = None if parts[0][1] is None else np.concatenate([part[1] for part in parts])
-        resamples = 0 if name else RESAMPLES
-        found[name] = judge(model, truth, predicted, chances, seed=seed, resamples=resamples)
-    return found
+class _Fitted(NamedTuple):
+    """A pipeline that was fitted.
+
+    Attributes
+    ----------
+    model : Pipeline
+    interrupted : bool
+        Whether Ctrl-C ended it.
+    stopped_by : int
+        Rows that were held out to stop by.
+    """
+
+    model: Any
+    interrupted: bool = False
+    stopped_by: int = 0
 
 
 def _fit(
@@ -440,11 +371,12 @@ def _fit(
     table: Table,
     rows: NDArray[Any],
     part: str,
+    seed: int,
     on_epoch: OnEpoch | None,
     notices: list[str],
     keep: Resume | None = None,
-) -> tuple[Any, bool]:
-    """Fit; whether Ctrl-C ended it. Warnings become notices."""
+) -> _Fitted:
+    """Fit a pipeline to some rows. Warnings become notices."""
     last = model[-1]
     last.callbacks = [] if keep is None else [keep]
     if on_epoch is not None:
@@ -456,7 +388,7 @@ def _fit(
         last.callbacks.append(record_epoch)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model.fit(table.X.iloc[rows], table.y[rows])
+        stopped_by = _fit_to(model, table, rows, seed)
     last.callbacks = None
     said = [str(warning.message) for warning in caught]
     used_up = (
@@ -466,7 +398,41 @@ def _fit(
         about = used_up if "Maximum iterations" in text else text
         if text != STOPPED and not any(idle in text for idle in IDLE):
             notices.append(about)
-    return model, STOPPED in said
+    return _Fitted(model, STOPPED in said, stopped_by)
+
+
+def _fit_to(model: Any, table: Table, rows: NDArray[Any], seed: int) -> int:
+    """Fit a pipeline to some rows; how many of them it only stopped by."""
+    last: Any = model[-1]
+    name, of = model.steps[-1][0], table.of_rows.take(rows)
+    weight: dict[str, Any] = {} if of.weight is None else {"sample_weight": of.weight}
+    if not hasattr(last, "early_stopping"):  # an ensemble
+        if of.group is not None:
+            weight["groups"] = of.group
+        of_step = {f"{name}__{key}": value for key, value in weight.items()}
+        model.fit(table.X.iloc[rows], table.y[rows], **of_step)
+        return 0
+    held = None
+    if last.early_stopping:
+        held = stopping_rows(table, rows, last.validation_fraction, seed)
+    if held is None:
+        of_step = {f"{name}__{key}": value for key, value in weight.items()}
+        model.fit(table.X.iloc[rows], table.y[rows], **of_step)
+        return int(np.ceil(last.validation_fraction * len(rows))) if last.early_stopping else 0
+    learnt = np.setdiff1d(rows, held)
+    before = model[:-1]
+    Z = before.fit_transform(table.X.iloc[learnt], table.y[learnt])
+    weights = table.of_rows.weight
+    if weights is not None:
+        weight = {"sample_weight": weights[learnt], "sample_weight_val": weights[held]}
+    last.fit(
+        Z,
+        table.y[learnt],
+        X_val=before.transform(table.X.iloc[held]),
+        y_val=table.y[held],
+        **weight,
+    )
+    return len(held)
 
 
 def _with_baselines(model: Any, table: Table, rows: NDArray[Any]) -> dict[str, Any]:
@@ -482,10 +448,12 @@ def _with_baselines(model: Any, table: Table, rows: NDArray[Any]) -> dict[str, A
         steps = linear[:-1].fit(table.X.iloc[rows]).steps
     Z = Pipeline(steps).transform(table.X.iloc[rows])
     models = {"trivial": _trivial(table), "linear": _linear(table)}
+    weight = table.of_rows.weight
+    weight = None if weight is None else weight[rows] / weight[rows].mean()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a linear model that has not converged is one
         for each in models.values():
-            each.fit(Z, table.y[rows])
+            each.fit(Z, table.y[rows], sample_weight=weight)
     return {"": model} | {
         name: Pipeline([*steps, ("model", each)]) for name, each in models.items()
     }
@@ -505,28 +473,32 @@ def _linear(table: Table) -> Any:
 
 def _out_of_fold(model: Any, table: Table) -> dict[str, tuple[Any, Any]]:
     """Out-of-fold predictions of a fitted model and of the baselines: (predictions, chances)."""
-    from sklearn.model_selection import KFold, StratifiedKFold
-
     est, classes = model[-1], table.task == "classification"
     of_model = est.oof_prediction_
     if classes:
         found = {"": (est.classes_[of_model.argmax(axis=1)], of_model)}
-        fewest = int(np.unique(table.y, return_counts=True)[1].min())
     else:
-        found, fewest = {"": (of_model, None)}, len(table.y)
-    folds = min(FOLDS, fewest)
-    how = (StratifiedKFold if classes else KFold)(folds, shuffle=True, random_state=0)
-    every = np.arange(len(table.y))
+        found = {"": (of_model, None)}
     parts: dict[str, list[Any]] = {"trivial": [], "linear": []}
     order = []
-    for rows, held in how.split(every, table.y):
+    for rows, held in inner_parts(table, np.arange(len(table.y)), 0):
         order.append(held)
         for name, each in _with_baselines(model, table, rows).items():
             if name:
-                parts[name].append(predict_frame(each, table.X.iloc[held]))
+                parts[name].append(_of_all_classes(each, table.X.iloc[held], est))
     back = np.argsort(np.concatenate(order))
     for name, said in parts.items():
         values = np.concatenate([one[0] for one in said])[back]
         chances = np.concatenate([one[1] for one in said])[back] if classes else None
         found[name] = (values, chances)
     return found
+
+
+def _of_all_classes(baseline: Any, X: Any, model: Any) -> tuple[NDArray[Any], Any]:
+    """Predictions of a baseline whose rows may have lacked a class that the model knows."""
+    said, chances = predict_frame(baseline, X)
+    if chances is None or chances.shape[1] == len(model.classes_):
+        return said, chances
+    full = np.zeros((len(X), len(model.classes_)))
+    full[:, np.searchsorted(model.classes_, baseline.classes_)] = chances
+    return said, full

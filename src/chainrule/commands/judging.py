@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from chainrule.commands.baselines import NAMES as BASELINES
 from chainrule.commands.baselines import Baselines
+from chainrule.commands.deciding import Decision, decided, of_baseline
+from chainrule.commands.differences import RowLosses, losses_of_classes, losses_of_numbers
 from chainrule.commands.evaluation import RESAMPLES, Evaluation, evaluate_classes, evaluate_numbers
 from chainrule.commands.importances import Importance, RowSample, importances
 from chainrule.commands.predicting import (
@@ -41,6 +43,10 @@ class Judged:
     evaluation : Evaluation
     truth, predicted : (n,) arrays
         Of several quantiles, the middle one.
+    losses : RowLosses
+        Of each row.
+    left_out : int
+        Rows without a true value.
     notices : list of str
     baselines : dict of str to (dict of str to float or None)
         Metrics of the trivial and the linear model on the same rows; None: the model's file does
@@ -52,6 +58,8 @@ class Judged:
     evaluation: Evaluation
     truth: NDArray[Any]
     predicted: NDArray[Any]
+    losses: RowLosses
+    left_out: int
     notices: list[str]
     baselines: dict[str, dict[str, float] | None] = field(default_factory=dict)
     importances: list[Importance] = field(default_factory=list)
@@ -102,8 +110,8 @@ def evaluate_file(
             column = rows[target]
             X = rows[list(stored.needed)]
             counts.see(stored.estimator, X)
-            values, chance = predict_frame(stored.estimator, X)
-            truths.append(_labels(column, stored) if stored.is_classifier else as_numbers(column))
+            values, chance = predict_frame(stored.estimator, X, stored.decision)
+            truths.append(labels_of(column, stored) if stored.is_classifier else as_numbers(column))
             predicted.append(values)
             chances.append(chance)
             if with_importances:
@@ -123,9 +131,11 @@ def evaluate_file(
             raise ValueError(f"the target {target!r} has values that are not finite")
         evaluation = judge(stored.estimator, truth, said, None, seed=seed)
         middle = said if said.ndim == 1 else said[:, said.shape[1] // 2]
-        judged = Judged(evaluation, truth, middle, notices)
+        losses = row_losses(stored.estimator, truth, said, None)
+        judged = Judged(evaluation, truth, middle, losses, missing, notices)
     else:
-        judged = _judged_classes(stored, truth, said, np.concatenate(chances), notices, seed)
+        parts = truth, said, np.concatenate(chances)
+        judged = _judged_classes(stored, *parts, missing, notices, seed)
     judged.baselines = {
         name: _metrics(stored, truth, compared[name]) if name in compared else None
         for name in BASELINES
@@ -205,7 +215,7 @@ def rows_with_target(
     if not stored.is_classifier:
         return found[list(stored.needed)], as_numbers(found[target])
     names = [str(name) for name in stored.estimator.classes_.tolist()]
-    labels = _labels(found[target], stored)
+    labels = labels_of(found[target], stored)
     for k, label in enumerate(labels.tolist()):
         if label not in names:
             raise ValueError(
@@ -221,6 +231,9 @@ def _metrics(stored: Stored, truth: NDArray[Any], parts: list[Any]) -> dict[str,
     said = np.concatenate([part[0] for part in parts])
     if stored.is_classifier:
         chances = np.concatenate([part[1] for part in parts])
+        decision = of_baseline(stored.decision)
+        if decision is not None:
+            said = decided(chances, stored.estimator.classes_, decision)
         found = _evaluated(stored, truth, said, chances, seed=0, resamples=0)[0]
     else:
         found = evaluate_numbers(truth, said, resamples=0)
@@ -233,7 +246,8 @@ def _evaluated(
     """(evaluation, predicted classes as texts, the classes as texts)."""
     names = np.array([str(name) for name in stored.estimator.classes_.tolist()], dtype=object)
     said = names[np.searchsorted(stored.estimator.classes_, said)]
-    return evaluate_classes(truth, said, chances, names, **how), said, names
+    evaluation = evaluate_classes(truth, said, chances, names, decision=stored.decision, **how)
+    return evaluation, said, names
 
 
 def _judged_classes(
@@ -241,6 +255,7 @@ def _judged_classes(
     truth: NDArray[Any],
     said: NDArray[Any],
     chances: NDArray[Any],
+    missing: int,
     notices: list[str],
     seed: int,
 ) -> Judged:
@@ -251,11 +266,18 @@ def _judged_classes(
         notices.append(
             f"{n:,} rows count as mistaken: the model does not know their classes {listed(strange)}"
         )
-    return Judged(evaluation, truth, said, notices)
+    losses = row_losses(stored.estimator, truth, said, chances)
+    return Judged(evaluation, truth, said, losses, missing, notices)
 
 
-def _labels(column: pd.Series, stored: Stored) -> NDArray[Any]:
-    """Classes as texts, as the table that the model was trained on spells them."""
+def labels_of(column: pd.Series, stored: Stored) -> NDArray[Any]:
+    """Classes as texts, as the table that the model was trained on spells them.
+
+    Parameters
+    ----------
+    column : pandas.Series of shape (n,)
+    stored : Stored
+    """
     if not stored.labels or column.name != stored.target:
         return as_strings(column, "")
     written = stored.labels["written"]
@@ -269,6 +291,7 @@ def judge(
     predicted: Any,
     chances: Any,
     *,
+    decision: Decision | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Evaluation:
@@ -281,10 +304,28 @@ def judge(
     truth, predicted : (n,) arrays
     chances : (n, n_classes) array or None
         None: a regression.
+    decision : Decision or None, default=None
     seed : int, default=0
     resamples : int, default=1000
     """
     how: dict[str, Any] = {"seed": seed, "resamples": resamples}
     if chances is None:
         return evaluate_numbers(truth, predicted, levels=quantile_levels(model), **how)
-    return evaluate_classes(truth, predicted, chances, model.classes_, **how)
+    return evaluate_classes(truth, predicted, chances, model.classes_, decision=decision, **how)
+
+
+def row_losses(model: Any, truth: Any, predicted: Any, chances: Any) -> RowLosses:
+    """What each row costs a model, by which it is compared with others.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted; one that predicts quantiles is compared by absolute errors.
+    truth, predicted, chances :
+        As for :func:`judge`.
+    """
+    if chances is not None:
+        return losses_of_classes(truth, chances, model.classes_)
+    last = model[-1] if hasattr(model, "steps") else model
+    of_quantiles = hasattr(last, "_levels") and bool(last._levels())
+    return losses_of_numbers(truth, predicted, absolute=of_quantiles)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from chainrule.commands.tables import output_option
 from chainrule.commands.terminal import BAD_INPUT, FAILED, fail, printable
 
 if TYPE_CHECKING:
@@ -110,11 +111,8 @@ def export(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Where to; unless said, the model's name with the format's suffix. - is stdout.",
+        output_option(
+            "Where to; unless said, the model's name with the format's suffix. - is stdout."
         ),
     ] = None,
     sample: Annotated[
@@ -129,6 +127,14 @@ def export(
     double: Annotated[
         bool,
         typer.Option("--double", help="ONNX: take numbers in double precision."),
+    ] = False,
+    no_threshold: Annotated[
+        bool,
+        typer.Option(
+            "--no-threshold",
+            help="Export a model that train chose a threshold for: what is written gives the same "
+            "probabilities, and the likelier class.",
+        ),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, and nothing else, to stdout.")
@@ -148,11 +154,15 @@ def export(
         assert format is not None
         output = Path(model.with_suffix(FORMATS[format]).name)
     if str(output) == "-":
+        if format == "onnx" and sys.stdout.isatty():
+            fail(
+                "ONNX is binary, and standard output a terminal; name a file, or pipe it", BAD_INPUT
+            )
         if as_json:
             fail("--json and --output - would both go to stdout; choose one", BAD_INPUT)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / model.with_suffix(".out").name
-            written = _written(model, path, format, sample, True, double)
+            written = _written(model, path, format, sample, True, double, no_threshold)
             try:
                 sys.stdout.buffer.write(path.read_bytes())
                 sys.stdout.flush()
@@ -164,7 +174,7 @@ def export(
             print(_agreement(written, sample), file=sys.stderr)
             _note(written)
         return
-    written = _written(model, output, format, sample, force, double)
+    written = _written(model, output, format, sample, force, double, no_threshold)
     if not quiet:
         _note(written)
     if as_json:
@@ -199,13 +209,21 @@ def _note(written: Exported) -> None:
 
 
 def _written(
-    model: Path, path: Path, format: str | None, sample: str | None, force: bool, double: bool
+    model: Path,
+    path: Path,
+    format: str | None,
+    sample: str | None,
+    force: bool,
+    double: bool,
+    no_threshold: bool,
 ) -> Exported:
     """Write the file; whatever is wrong ends the command."""
     from chainrule.exports.exporting import write_export
     from chainrule.exports.steps import DisagreementError
 
     loaded = _loaded(model)
+    if not no_threshold:
+        _refuse_threshold(model, loaded)
     try:
         return write_export(
             loaded,
@@ -223,6 +241,22 @@ def _written(
         fail(" ".join(str(error).split()), BAD_INPUT)
     except OSError as error:
         fail(f"{path} cannot be written: {error.strerror or error}", BAD_INPUT)
+
+
+def _refuse_threshold(path: Path, model: Any) -> None:
+    """End the command for a model that decides by a threshold, which programs written do not."""
+    from chainrule.commands.deciding import of_metadata
+    from chainrule.files.persistence import read_header
+
+    metadata = read_header(path).get("metadata") or {}
+    decision = of_metadata(metadata.get("decision"), getattr(model, "classes_", ()))
+    if decision is not None and decision.threshold is not None:
+        fail(
+            f"{path} takes rows for {decision.in_words}; what is exported takes the likelier "
+            "class. Export it with --no-threshold, and compare its probabilities with the "
+            "threshold where it is used",
+            BAD_INPUT,
+        )
 
 
 def _loaded(path: Path) -> Any:

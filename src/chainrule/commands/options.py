@@ -82,7 +82,8 @@ TABLE_DEFAULTS: dict[str, Any] = {
 
 # Where the docstring is about Python, or long.
 ABOUT = {
-    "hidden_layer_sizes": "Units in each hidden layer, such as 64,32; none for no hidden layer",
+    "hidden_layer_sizes": "Units in each hidden layer, such as 64,32; none for no hidden layer; "
+    "at most 30 layers and 100 million weights",
     "activation": "Of the hidden layers, one for all or one each: relu, tanh, gelu and others",
     "output_activation": "Of the output layer, if not what goes with the target",
     "init": "Starting values: auto, he_normal, glorot_uniform and others",
@@ -319,7 +320,7 @@ def value_in_toml(name: str, found: Any) -> Any:
     """
     if isinstance(found, list):
         return tuple(value_in_toml(name, each) for each in found)
-    if isinstance(found, str) and found.lower() in ("none", "null", ""):
+    if isinstance(found, str) and found.lower() in ("none", "null"):
         return () if name == "hidden_layer_sizes" else None
     return found
 

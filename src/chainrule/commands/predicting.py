@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.commands.deciding import Decision, decided, of_metadata
 from chainrule.estimators.cleaning import MISSING
 from chainrule.tables.cells import listed
 from chainrule.tables.columns import marks_in
@@ -53,6 +54,8 @@ class Stored:
         Which text each class was; see `chainrule.commands.preparing.Table`.
     compared_with : anything
         What the file has of baselines; see `chainrule.commands.baselines`.
+    decision : Decision or None
+        How one of two classes is decided for.
     """
 
     path: str
@@ -64,6 +67,7 @@ class Stored:
     reading: Reading = field(default_factory=Reading)
     labels: dict[str, Any] = field(default_factory=dict)
     compared_with: Any = None
+    decision: Decision | None = None
 
     @property
     def is_classifier(self) -> bool:
@@ -117,7 +121,7 @@ def stored_at(path: str | os.PathLike[str], model: Any) -> Stored:
     metadata = header.get("metadata") or {}
     types = metadata.get("types") or {}
     kinds = getattr(first, "kinds_", {})
-    needed = {name: _type(types.get(name), kinds.get(name, "numeric")) for name in names}
+    needed = {name: column_type(types.get(name), kinds.get(name, "numeric")) for name in names}
     learnt = Reading.of(metadata)
     formats = {
         name: format
@@ -134,13 +138,20 @@ def stored_at(path: str | os.PathLike[str], model: Any) -> Stored:
         reading=learnt._replace(formats=formats),
         labels=metadata.get("labels") or {},
         compared_with=metadata.get("compared_with"),
+        decision=of_metadata(metadata.get("decision"), getattr(model, "classes_", ())),
     )
 
 
-def _type(trained: str | None, kind: str) -> str | None:
+def column_type(trained: str | None, kind: str) -> str | None:
     """What a column is read as: any number where there were integers that are taken as numbers.
 
     Those that are taken as names keep all their digits as texts.
+
+    Parameters
+    ----------
+    trained : str or None
+        Its type in the table that was learnt from.
+    kind : str
     """
     if kind == "date" and trained == "text":
         return "date"
@@ -263,7 +274,7 @@ def predict_file(
             new, counts.renamed = _free_names(names, list(frame))
             X = typed[list(stored.needed)]
             counts.see(stored.estimator, X)
-            added = predictions(stored.estimator, X)
+            added = predictions(stored.estimator, X, stored.decision)
             for name, values in zip(new, added.values(), strict=True):
                 frame[name] = values
             file.write(frame)
@@ -425,13 +436,17 @@ def _counting(rejects: str | None, counts: Counts) -> Iterator[Any]:
         yield count
 
 
-def predictions(model: Any, X: pd.DataFrame) -> dict[str, NDArray[Any]]:
+def predictions(
+    model: Any, X: pd.DataFrame, decision: Decision | None = None
+) -> dict[str, NDArray[Any]]:
     """What is added to rows: a column by its name.
 
     Parameters
     ----------
     model : estimator or Pipeline
     X : pandas.DataFrame of shape (n, columns)
+    decision : Decision or None, default=None
+        How a classifier decides; None: for the likeliest class.
 
     Returns
     -------
@@ -441,8 +456,8 @@ def predictions(model: Any, X: pd.DataFrame) -> dict[str, NDArray[Any]]:
     """
     if not len(X):
         X = X.reindex([0])  # estimators take no empty tables
-        return {name: values[:0] for name, values in predictions(model, X).items()}
-    values, others = predict_frame(model, X)
+        return {name: values[:0] for name, values in predictions(model, X, decision).items()}
+    values, others = predict_frame(model, X, decision)
     if quantile_levels(model):
         values, others = values[:, values.shape[1] // 2], values
     elif predicts_deviation(model):
@@ -460,13 +475,15 @@ def predicts_deviation(model: Any) -> bool:
     return hasattr(last, "_predicts_deviation") and last._predicts_deviation()
 
 
-def predict_frame(model: Any, X: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def predict_frame(
+    model: Any, X: Any, decision: Decision | None = None
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """(predictions, probabilities or None for a regressor)."""
     with counted_already():
         if not hasattr(model, "classes_"):
             return model.predict(X), None
         chances = model.predict_proba(X)
-    return model.classes_[chances.argmax(axis=1)], chances
+    return decided(chances, model.classes_, decision), chances
 
 
 @contextmanager

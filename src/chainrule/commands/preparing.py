@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.base.validation import suggest
+from chainrule.commands.row_columns import FEATURES, RowColumns, check_names, read_row_columns
 from chainrule.estimators.cleaning import LARGEST, MAX_LEVELS, USED, TableCleaner
 from chainrule.tables.cells import CellError, as_numbers, as_strings, listed, spelling
 from chainrule.tables.columns import (
@@ -62,6 +63,10 @@ class Table:
         The texts that say that a cell is missing; None: the usual ones.
     rows : (n,) int64 array
         Which rows of the table these are, from 0.
+    left_out : int
+        How many other rows the table has.
+    of_rows : RowColumns
+        Weights, groups and times of the rows.
     """
 
     X: pd.DataFrame
@@ -77,6 +82,13 @@ class Table:
     labels: dict[str, Any] = field(default_factory=dict)
     missing_texts: Sequence[str] | None = None
     rows: NDArray[Any] = field(default_factory=lambda: np.empty(0, np.int64))
+    left_out: int = 0
+    of_rows: RowColumns = field(default_factory=RowColumns)
+
+    @property
+    def classes(self) -> NDArray[Any]:
+        """The classes, of a classification; else none."""
+        return np.unique(self.y) if self.task == "classification" else np.empty(0, object)
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -93,6 +105,7 @@ def prepare(
     kinds: Mapping[str, str] | None = None,
     max_levels: int = MAX_LEVELS,
     learnt: Learnt | None = None,
+    roles: Mapping[str, str] | None = None,
 ) -> Table:
     """Split a table in columns to learn from and a target; say what is left out.
 
@@ -111,15 +124,20 @@ def prepare(
         Categories of more levels are encoded as text.
     learnt : Learnt, optional
         How the table was read from a file.
+    roles : dict of str to str, optional
+        The columns of the rows' "weight", "group" and "time". The first two are not learnt from.
 
     Raises
     ------
     ValueError
-        There is no such column, or nothing to learn.
+        There is no such column, or nothing to learn; a weight, a group or a time is wrong.
     """
     from chainrule.tables.reading import types_of
 
     kinds = kinds or {}
+    roles = roles or {}
+    check_names(roles, list(frame), target)
+    ignore = [*ignore, *(name for role, name in roles.items() if role not in FEATURES)]
     if target in ignore:
         raise ValueError(f"{target!r} is the target; it cannot be ignored")
     for name in kinds:
@@ -152,9 +170,16 @@ def prepare(
     rows = np.flatnonzero(there)
     if not len(frame):
         raise ValueError(f"there are no rows with a value of {target!r} to learn from")
+    gone = None if learnt is None else learnt.reading.missing
+    of_rows = read_row_columns(frame, rows, roles, gone)
+    if of_rows.weight is not None and not of_rows.weight.all():
+        kept = of_rows.weight > 0
+        notices.append(f"{int((~kept).sum()):,} rows left out, of weight 0")
+        there[rows[~kept]] = False
+        frame, rows = frame[kept].reset_index(drop=True), rows[kept]
+        of_rows = of_rows.take(kept)
     task = task or task_of(frame[target])
     named: dict[str, Any] = {}
-    gone = None if learnt is None else learnt.reading.missing
     if task == "classification":
         y = labels(frame[target])
         if learnt is not None and learnt.written is not None:
@@ -211,6 +236,8 @@ def prepare(
         named,
         gone,
         rows,
+        len(there) - len(rows),
+        of_rows,
     )
 
 

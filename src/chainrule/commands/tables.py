@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -56,6 +56,11 @@ AsJson = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the last line only.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace files that exist.")]
+
+
+def output_option(about: str) -> Any:
+    """The option --output, which names the file that a command writes."""
+    return typer.Option("--output", "-o", metavar="FILE", help=about, show_default=False)
 
 
 @contextmanager
@@ -123,12 +128,7 @@ def check_new(paths: list[Path], force: bool, option: str = "--output") -> None:
 def predict(
     model: Model,
     data: Data,
-    output: Annotated[
-        str,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="A .csv or .parquet file; - is stdout."
-        ),
-    ] = "-",
+    output: Annotated[str, output_option("A .csv or .parquet file (default: -, stdout).")] = "-",
     format: Annotated[
         str | None,
         typer.Option(
@@ -185,6 +185,10 @@ def predict(
             from chainrule.commands import predicting
             from chainrule.tables.cells import listed
 
+            if output != "-" and not force and would_replace(Path(output)):
+                raise ValueError(
+                    f"{output} exists; choose another --output, or replace it with --force"
+                )
             stored = predicting.open_model(model)
             counts = predicting.predict_file(
                 stored,
@@ -274,11 +278,12 @@ def evaluate(
             seed=seed,
             table=table,
             query=query,
-            with_importances=report is not None,
+            with_importances=report is not None or not quiet,
         )
     for notice in judged.notices:
         note(notice)
     evaluation = judged.evaluation
+    decides = None if stored.decision is None else stored.decision.in_words
     if report is not None:
         from chainrule.commands.evaluation_report import write_page
 
@@ -291,6 +296,8 @@ def evaluate(
                 facts={
                     "Model": model.name,
                     "Data": data,
+                    "Rows": _rows_in_words(judged),
+                    **({} if decides is None else {"Decides for": decides}),
                     "Date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
                 },
                 baselines=judged.baselines,
@@ -305,8 +312,10 @@ def evaluate(
         from chainrule.monitoring.callbacks import plain
 
         found = {"model": str(model), "target": target or stored.target, **evaluation.as_dict()}
+        found["rows"] = {"test": evaluation.n, "left_out": judged.left_out}
         found["baselines"] = judged.baselines
-        found |= {"importances": _as_objects(judged)} if report is not None else {}
+        found["decision"] = None if stored.decision is None else stored.decision.as_dict()
+        found |= {} if quiet and report is None else {"importances": _as_objects(judged)}
         print(json.dumps(plain(found | {"notices": judged.notices}), allow_nan=False))
         return
     from chainrule.commands import evaluation_text as text
@@ -315,17 +324,29 @@ def evaluate(
         print(text.verdict(evaluation))
         return
     screen = text.console(sys.stdout)
-    screen.print(f"{evaluation.n:,} rows of {data}\n", soft_wrap=True)
+    left = f" ({judged.left_out:,} more left out)" if judged.left_out else ""
+    screen.print(f"{evaluation.n:,} rows of {data}{left}\n", soft_wrap=True)
     known = {name: metrics for name, metrics in judged.baselines.items() if metrics is not None}
     text.print_metrics(screen, evaluation, known)
+    if decides is not None:
+        screen.print(f"\nTaken for {decides}.", soft_wrap=True)
     screen.print()
     if evaluation.task == "classification":
         text.print_classes(screen, evaluation)
         text.print_calibration(screen, evaluation)
     else:
         text.print_residuals(screen, evaluation)
+    if judged.importances:
+        loss = "log loss" if stored.is_classifier else "mean absolute error"
+        screen.print()
+        text.print_importances(screen, judged.importances, loss)
     if report is not None:
         screen.print(f"\nReport  {report}", soft_wrap=True)
+
+
+def _rows_in_words(judged: Judged) -> str:
+    left = f"; {judged.left_out:,} left out, without a true value" if judged.left_out else ""
+    return f"{judged.evaluation.n:,} judged{left}"
 
 
 def _as_objects(judged: Judged) -> list[dict[str, object]]:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chainrule.base.whole_files import whole_file
-from chainrule.commands.tables import Data, Force, Model, Query, TableName, bad_input, check_new
+from chainrule.commands.tables import (
+    Data,
+    Force,
+    Model,
+    Query,
+    TableName,
+    bad_input,
+    check_new,
+    output_option,
+)
 
 if TYPE_CHECKING:
     from chainrule.explain.tracing import Trace
@@ -33,14 +42,7 @@ def trace(
         ),
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write a .html, .tex or .txt file instead of printing.",
-            show_default=False,
-        ),
+        Path | None, output_option("Write a .html, .tex or .txt file instead of printing.")
     ] = None,
     table: TableName = None,
     query: Query = None,

@@ -11,13 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chainrule.base.whole_files import whole_file, would_replace
-from chainrule.commands.options import (
-    parameters,
-    read_config,
-    value_in_toml,
-    value_of,
-    with_parameters,
-)
+from chainrule.commands.options import with_parameters
+from chainrule.commands.settings import LARGEST_SEED, settings_of
 from chainrule.commands.tables import (
     AsJson,
     Data,
@@ -31,6 +26,7 @@ from chainrule.commands.tables import (
     check_new,
     note,
     one_line,
+    output_option,
     reading_of,
 )
 from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, busy, fail
@@ -47,33 +43,6 @@ if TYPE_CHECKING:
     from chainrule.commands.preparing import Table
     from chainrule.files.resuming import Resume
 
-# What --config may hold beside the model's parameters, and of which type.
-SETTINGS: dict[str, tuple[type, ...]] = {
-    "target": (str,),
-    "output": (str,),
-    "task": (str,),
-    "model": (str,),
-    "test_fraction": (float, int),
-    "cv": (int,),
-    "ignore": (list,),
-    "kind": (dict,),
-    "max_levels": (int,),
-    "seed": (int,),
-    "table": (str,),
-    "query": (str,),
-    "missing": (list,),
-    "date_format": (list,),
-}
-
-TAKEN: dict[tuple[type, ...], str] = {
-    (str,): "a text",
-    (int,): "a whole number",
-    (float, int): "a number",
-    (list,): "a list of texts",
-    (dict,): 'a table such as {zip = "categorical"}',
-}
-LARGEST_SEED = 2**32 - 1
-
 
 @with_parameters
 def train(
@@ -83,14 +52,7 @@ def train(
         typer.Option("--target", "-t", help="The column to predict.", show_default=False),
     ] = None,
     output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Where the model goes (default: model.chainrule).",
-            show_default=False,
-        ),
+        str | None, output_option("Where the model goes (default: model.chainrule).")
     ] = None,
     task: Annotated[
         str | None,
@@ -125,6 +87,69 @@ def train(
             min=2,
             metavar="K",
             help="Evaluate in K folds instead, then train on all rows.",
+            show_default=False,
+        ),
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Evaluate on this table, which has the same columns, and train on all rows of "
+            "DATA.",
+            show_default=False,
+        ),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Hold out the latest rows by this column of dates or numbers; those before them "
+            "stop the training.",
+            show_default=False,
+        ),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Hold out whole groups, such as all rows of a patient; the column itself is not "
+            "learnt from.",
+            show_default=False,
+        ),
+    ] = None,
+    weight: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="What each row counts for in training; the column itself is not learnt from, and "
+            "metrics count every row once.",
+            show_default=False,
+        ),
+    ] = None,
+    positive: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS",
+            help="Of two classes, the one whose precision and recall are shown.",
+            show_default=False,
+        ),
+    ] = None,
+    cost: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FP:FN",
+            help="With --positive: what a row costs that is wrongly taken for it, and one that is "
+            "wrongly not, such as 1:5. The probability from which rows are taken for it is chosen "
+            "for the least cost, and kept with the model.",
+            show_default=False,
+        ),
+    ] = None,
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            help="With --positive: choose that probability so that the part P of the rows that "
+            "are taken for the class are of it.",
             show_default=False,
         ),
     ] = None,
@@ -204,6 +229,10 @@ def train(
 
       chainrule train shop.duckdb --table orders -t amount --loss huber
 
+      chainrule train 2023.csv -t sold --test 2024.csv
+
+      chainrule train visits.csv -t relapse --group patient --positive yes --cost 1:5
+
       chainrule train data.csv --config settings.toml --hidden-layer-sizes 64,32
 
       chainrule train data.csv -t y --checkpoint-every 10
@@ -226,29 +255,48 @@ def train(
             "query": query,
             "missing": missing,
             "date_format": date_format or None,
+            "test": test,
+            "time": time,
+            "group": group,
+            "weight": weight,
+            "positive": positive,
+            "cost": cost,
+            "precision": precision,
         }
-        settings, chosen, written = _settings(config, own, given)
+        settings, chosen, written = settings_of(config, own, given)
         if settings["target"] is None:
             fail("name the column to predict with --target", BAD_INPUT)
-        if settings["cv"] is not None and test_fraction is not None:
-            fail("--cv evaluates without --test-fraction; give one of them", BAD_INPUT)
         out = Path(settings["output"])
         check_new([out], force)
         curve = out.with_name(f"{out.stem}-curve.png")
         check_new([curve], force)
         keep = _keeper(out, checkpoint_every, resume, settings["cv"], force)
         with busy(f"reading {data}", quiet):
-            from chainrule.commands import ensembles, jobs, preparing
+            from chainrule.commands import (
+                deciding,
+                ensembles,
+                jobs,
+                making,
+                other_rows,
+                preparing,
+                splitting,
+            )
+            from chainrule.commands.row_columns import FEATURES, ROLES
             from chainrule.engine.compilation import CompilationError
             from chainrule.files.container import ModelFileError
             from chainrule.tables import reading as tables
 
+            decision = deciding.requested(
+                settings["positive"], settings["cost"], settings["precision"]
+            )
+            roles = {role: settings[role] for role in ROLES if settings[role] is not None}
+            read = {settings["target"], *roles.values()}
             learnt = tables.learn(
                 data,
                 settings["target"],
                 table=settings["table"],
                 query=settings["query"],
-                ignore=[name for name in settings["ignore"] if name != settings["target"]],
+                ignore=[name for name in settings["ignore"] if name not in read],
                 reading=reading_of(settings["missing"], settings["date_format"]),
             )
         frame = learnt.frame
@@ -262,22 +310,45 @@ def train(
                 kinds=settings["kind"],
                 max_levels=settings["max_levels"],
                 learnt=learnt,
+                roles=roles,
             )
-            warned = _leaks(frame, rows)
-        plan = jobs.split(
-            rows,
-            test_fraction=0.2 if held is None else held,
-            folds=settings["cv"],
-            seed=settings["seed"],
-        )
+            beside = [name for role, name in roles.items() if role not in FEATURES]
+            warned = _leaks(frame.drop(columns=beside), rows)
+        if decision is not None:
+            names = making.written_label(decision.positive, rows)
+            decision = decision._replace(positive=names)
+            deciding.check_positive(decision, rows.classes.tolist(), rows.target)
+        tests = None
+        if settings["test"] is not None:
+            with busy(f"reading {settings['test']}", quiet):
+                tests = other_rows.read_tests(
+                    rows, settings["test"], frame, settings["group"], settings["ignore"]
+                )
+            rows.notices += tests.notices
+            plan = splitting.all_rows(rows)
+        else:
+            plan = splitting.split(
+                rows,
+                test_fraction=0.2 if held is None else held,
+                folds=settings["cv"],
+                seed=settings["seed"],
+            )
         if settings["model"] == "network":
-            made = jobs.make(rows, chosen, plan, settings["seed"], written)
+            made = making.make(rows, chosen, plan, settings["seed"], written)
+            if decision is not None and decision.asks_for_threshold and not plan.folds:
+                of_all = splitting.inner_parts(rows, plan.parts[0][0], settings["seed"])
+                splitting.check_classes(rows, of_all)
         else:
             if keep is not None:
                 raise ValueError("--checkpoint-every and --resume go with --model network")
             made = ensembles.make(rows, chosen, settings["model"], settings["seed"], written)
-            if held is None and settings["cv"] is None:
-                plan = jobs.all_rows(rows)
+            if settings["time"] is not None:
+                rows.notices.append(
+                    "the folds of the ensembles do not follow time, so the latest rows are held "
+                    "out to evaluate on, and not learnt from"
+                )
+            elif tests is None and held is None and settings["cv"] is None:
+                plan = splitting.all_rows(rows, out_of_fold=True)
     silent = quiet or as_json
     if not silent:
         show_table(data, rows)
@@ -286,7 +357,15 @@ def train(
     try:
         with progress(quiet) as advance:
             trained = jobs.train(
-                rows, made, plan, seed=settings["seed"], on_epoch=advance, keep=keep
+                rows,
+                made,
+                plan,
+                seed=settings["seed"],
+                on_epoch=advance,
+                keep=keep,
+                decision=decision,
+                tests=tests,
+                with_importances=not quiet,
             )
     except KeyboardInterrupt:
         fail("stopped before there was anything to keep", INTERRUPTED)
@@ -300,7 +379,7 @@ def train(
         if notice not in rows.notices:
             note(notice)
     try:
-        _store(out, curve, data, rows, trained, settings, chosen)
+        _store(out, curve, data, rows, trained, settings, chosen, roles)
     except (OSError, ValueError) as error:
         fail(f"the model could not be stored: {one_line(error)}", FAILED)
     if as_json:
@@ -314,6 +393,8 @@ def train(
         fail(f"stopped by Ctrl-C; this is the model as trained so far{more}", INTERRUPTED)
     if keep is not None:
         Path(keep.path).unlink(missing_ok=True)
+    if trained.unreached is not None:
+        fail(f"{trained.unreached}. The model is stored without a threshold", BAD_INPUT)
 
 
 def _keeper(
@@ -335,49 +416,6 @@ def _keeper(
     if would_replace(path) and not force:
         raise ValueError(f"{path} exists; go on from it with --resume, or replace it with --force")
     return Resume(path, every=every, resume=False)
-
-
-def _settings(
-    config: Path | None, own: Mapping[str, Any], given: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
-    """(what to do, parameters of the model, what the user called those that are from --config).
-
-    Options overrule --config, which overrules the defaults.
-    """
-    found = {} if config is None else read_config(config, SETTINGS)
-    for name, types in SETTINGS.items():
-        value = found.get(name)
-        if value is not None and (not isinstance(value, types) or isinstance(value, bool)):
-            shown = str(value).lower() if isinstance(value, bool) else repr(value)
-            raise ValueError(f"{config}: {name} cannot be {shown}; it takes {TAKEN[types]}")
-        texts: Any = value.values() if isinstance(value, dict) else value
-        if isinstance(value, list | dict) and not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"{config}: {name} holds something that is no text")
-    for name, least in (("seed", 0), ("cv", 2), ("max_levels", 2)):
-        if found.get(name) is not None and found[name] < least:
-            raise ValueError(f"{config}: {name} must be at least {least}; got {found[name]}")
-    if found.get("seed") is not None and found["seed"] > LARGEST_SEED:
-        raise ValueError(f"{config}: seed must be at most {LARGEST_SEED}; got {found['seed']}")
-    defaults: dict[str, Any] = {
-        "output": "model.chainrule",
-        "model": "network",
-        "ignore": [],
-        "kind": {},
-        "max_levels": 40,
-        "seed": 0,
-    }
-    settings = {
-        name: next((v for v in (own[name], found.get(name)) if v is not None), defaults.get(name))
-        for name in SETTINGS
-    }
-    held = float(settings["test_fraction"] or 0)
-    if not 0 <= held <= 0.9:
-        called = f"{config}: test_fraction" if own["test_fraction"] is None else "--test-fraction"
-        raise ValueError(f"{called} is from 0 to 0.9, not {held:g}")
-    options = {name: value_of(name, text) for name, text in given.items() if text is not None}
-    others = [name for name in parameters() if name in found and name not in options]
-    chosen = {name: value_in_toml(name, found[name]) for name in others} | options
-    return settings, chosen, {name: f"{config}: {name}" for name in others}
 
 
 def _kinds(given: list[str]) -> dict[str, str]:
@@ -410,11 +448,14 @@ def _store(
     trained: Trained,
     settings: Mapping[str, Any],
     chosen: Mapping[str, Any],
+    roles: Mapping[str, str],
 ) -> None:
     from chainrule.commands.evaluation_report import learning_curve, png
+    from chainrule.commands.row_columns import FEATURES
     from chainrule.files.persistence import save
     from chainrule.tables.types import Reading
 
+    beside = [name for role, name in roles.items() if role not in FEATURES]
     missing = None if settings["missing"] is None else tuple(settings["missing"])
     metrics = {} if trained.evaluation is None else trained.evaluation.as_dict()["metrics"]
     metadata = {
@@ -424,7 +465,7 @@ def _store(
         "types": rows.types,
         **Reading(rows.formats, missing).as_dict(),
         "labels": rows.labels,
-        "ignored": settings["ignore"],
+        "ignored": [*settings["ignore"], *beside],
         "data": os.fsencode(Path(data).name).decode("utf-8", "replace"),
         "rows": trained.rows,
         "seed": settings["seed"],
@@ -435,6 +476,10 @@ def _store(
         "compared_with": trained.compared_with,
         "given": dict(chosen),
     }
+    if roles:
+        metadata["row_columns"] = dict(roles)
+    if trained.decision is not None:
+        metadata["decision"] = trained.decision.as_dict()
     save(trained.model, out, metadata=metadata)
     figure = learning_curve(trained.model)
     if figure is not None:

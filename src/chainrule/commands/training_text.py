@@ -89,7 +89,8 @@ def show_table(data: str, rows: Table) -> None:
     from chainrule.commands.evaluation_text import console, print_columns, shown
 
     out = console(sys.stdout)
-    out.print(f"{len(rows.y):,} rows of {data}")
+    left = f" ({rows.left_out:,} more left out)" if rows.left_out else ""
+    out.print(f"{len(rows.y):,} rows of {data}{left}", soft_wrap=True)
     if rows.task == "classification":
         classes, counts = np.unique(rows.y, return_counts=True)
         order = np.argsort(-counts, kind="stable")
@@ -124,6 +125,11 @@ def as_object(
         "columns": [dict(column._asdict()) for column in rows.columns],
         "evaluation": evaluation,
         "baselines": trained.baselines,
+        "compared": {each.name: each.as_dict() for each in trained.against},
+        "decision": None if trained.decision is None else trained.decision.as_dict(),
+        "importances": [
+            {"column": each.column, **each.increase._asdict()} for each in trained.importances
+        ],
         **_epochs(trained.model[-1]),
         "interrupted": trained.interrupted,
         "notices": [*trained.notices, *warned],
@@ -157,30 +163,43 @@ def last_line(out: Path, trained: Trained) -> str:
 
 def show_result(out: Path, curve: Path, trained: Trained) -> None:
     """Print how the model was trained, how good it is, and where it is."""
+    from chainrule.commands.differences import verdict_in_words
     from chainrule.commands.evaluation_text import (
         console,
         print_classes,
+        print_importances,
         print_metrics,
         print_residuals,
     )
 
     screen = console(sys.stdout)
     rows, (how, more) = trained.rows, _trained_how(trained.model[-1])
+    stop = f", stopped by {rows['stop']:,} others" if rows["stop"] else ""
     screen.print(
-        f"Trained on {rows['train']:,} rows: {how}, {trained.seconds:.1f} s{more}.", soft_wrap=True
+        f"Trained on {rows['train']:,} rows{stop}: {how}, {trained.seconds:.1f} s{more}.",
+        soft_wrap=True,
     )
     if trained.evaluation is None:
         screen.print("Nothing was held out to evaluate on.")
     else:
-        folds = rows["test"] == rows["train"]
-        where = "rows, each predicted without having been learnt" if folds else "rows held out"
+        where = {
+            "held out": "rows held out",
+            "another file": "rows of the other table",
+        }.get(trained.evaluated, "rows, each predicted without having been learnt")
         screen.print(f"On {rows['test']:,} {where}:\n")
         print_metrics(screen, trained.evaluation, trained.baselines)
+        screen.print()
+        screen.print(verdict_in_words(trained.against, rows["test"]), soft_wrap=True)
+        if trained.decision is not None:
+            screen.print(f"Taken for {trained.decision.in_words}.", soft_wrap=True)
         screen.print()
         if trained.evaluation.task == "classification":
             print_classes(screen, trained.evaluation)
         else:
             print_residuals(screen, trained.evaluation)
+    if trained.importances:
+        screen.print()
+        print_importances(screen, trained.importances, _loss_of(trained))
     screen.print()
     for finding in trained.findings:
         screen.print(f"Found {printable(str(finding))}", soft_wrap=True, markup=False)
@@ -188,6 +207,15 @@ def show_result(out: Path, curve: Path, trained: Trained) -> None:
         screen.print()
     screen.print(f"Learning curve  {curve}", soft_wrap=True)
     screen.print(f"Model           {out}", soft_wrap=True)
+
+
+def _loss_of(trained: Trained) -> str:
+    """The loss whose growth the importances are."""
+    if hasattr(trained.model, "classes_"):
+        return "log loss"
+    if trained.evaluated == "out of fold":
+        return "squared error of the standardised target"
+    return "mean absolute error"
 
 
 def _trained_how(est: Any) -> tuple[str, str]:

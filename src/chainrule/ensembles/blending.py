@@ -56,6 +56,34 @@ def deal_folds(y: NDArray[Any], n_folds: int, rng: np.random.RandomState) -> Ind
     return folds
 
 
+def deal_groups(groups: NDArray[Any], n_folds: int, rng: np.random.RandomState) -> Index:
+    """The fold of each row, where all rows of a group are in one fold.
+
+    The groups are dealt out by size, the largest first, each to the fold with the fewest rows.
+
+    Parameters
+    ----------
+    groups : (n,) array
+    n_folds : int
+        At most as many as there are groups; then no fold is empty.
+    rng : RandomState
+        Orders groups of equal size.
+
+    Returns
+    -------
+    (n,) int array
+        From 0.
+    """
+    _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = rng.permutation(len(sizes))
+    rows = np.zeros(n_folds, np.int64)
+    fold_of: Index = np.empty(len(sizes), np.int64)
+    for group in order[np.argsort(-sizes[order], kind="stable")]:
+        fold_of[group] = np.argmin(rows)
+        rows[fold_of[group]] += sizes[group]
+    return fold_of[codes]
+
+
 def row_losses(predicted: Array, Y: Array, loss: str) -> Array:
     """The loss of each row: squared error, the mean of its targets; or -log of its class's p.
 

@@ -38,6 +38,7 @@ USED = ("numeric", "categorical", "date", "text")
 MAX_LEVELS = 40  # of a category that becomes a column each
 MISSING = "missing"  # the level of a category that is not there
 LARGEST = 1e100
+TOLD = "chainrule: unseen levels were told"  # in a frame's attrs, for a second cleaner behind this
 
 
 class TableCleaner(
@@ -237,8 +238,10 @@ class TableCleaner(
             for name, known in getattr(self, "levels_", {}).items()
             if (count := unseen(cleaned[name].to_numpy(object), known))
         ]
-        if said:
+        if said and TOLD not in frame.attrs:
             warn_user("; ".join(said), UnseenLevelWarning)
+        if said:
+            cleaned.attrs[TOLD] = True
         return cleaned
 
     def _without_missing_texts(self, frame: pd.DataFrame) -> pd.DataFrame:

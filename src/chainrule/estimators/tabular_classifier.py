@@ -111,7 +111,9 @@ class TabularClassifier(ClassifierMixin, TabularEnsemble):
         self.callbacks = callbacks
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> TabularClassifier:
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
+    ) -> TabularClassifier:
         """Fit to data.
 
         Parameters
@@ -122,13 +124,16 @@ class TabularClassifier(ClassifierMixin, TabularEnsemble):
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
             What each row counts for; one of weight 0 is left out.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of the same group are in the same fold: where several rows are of one patient,
+            say, each is predicted out of fold by models that have seen none of that patient's.
 
         Returns
         -------
         TabularClassifier
         """
         with one_blas_thread():
-            return self._fit(X, y, sample_weight)  # type: ignore[no-any-return]
+            return self._fit(X, y, sample_weight, groups)  # type: ignore[no-any-return]
 
     def _labels(self, y: Any) -> NDArray[Any]:
         y = check_target(y, False)

@@ -34,6 +34,7 @@ from chainrule.ensembles.blending import (
     EnsemblePart,
     LinearPart,
     deal_folds,
+    deal_groups,
     fit_linear,
     learn_blend,
     row_losses,
@@ -157,7 +158,7 @@ class TabularEnsemble(BaseEstimator):
 
     # Fitting
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any) -> Any:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any = None) -> Any:
         started = time.monotonic()
         if y is None:
             raise ValueError(
@@ -180,7 +181,13 @@ class TabularEnsemble(BaseEstimator):
         n = len(rows)
         self.n_rows_ = n
         n_folds = min(4 if self.preset == "fast" else 8, n)
-        folds = deal_folds(order[rows], n_folds, np.random.RandomState(seeds[0]))
+        dealer = np.random.RandomState(seeds[0])
+        if groups is None:
+            folds = deal_folds(order[rows], n_folds, dealer)
+        else:
+            of_rows = self._check_groups(table, groups)[rows]
+            n_folds = min(n_folds, _count_groups(of_rows))
+            folds = deal_groups(of_rows, n_folds, dealer)
         self.history_: list[dict[str, Any]] = []
         self.engine_ = "numpy"
         self._constant = self._constant_outputs(Y_rows)
@@ -379,6 +386,16 @@ class TabularEnsemble(BaseEstimator):
             raise ValueError("the weights of the samples sum to 0: there is nothing to fit")
         return weight
 
+    @staticmethod
+    def _check_groups(table: Any, groups: Any) -> NDArray[Any]:
+        """The group of each row, as a number."""
+        found = np.asarray(groups, dtype=object)
+        if found.ndim != 1:
+            raise ValueError(f"groups has {found.ndim} dimensions; give a group for each row")
+        check_consistent_length(table, found)
+        numbers: dict[Any, int] = {}
+        return np.array([numbers.setdefault(group, len(numbers)) for group in found.tolist()])
+
     # Predicting
 
     def _encoded(self, table: Any) -> Iterator[tuple[slice, Inputs]]:
@@ -523,6 +540,13 @@ class TabularEnsemble(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.string = tags.input_tags.categorical = tags.input_tags.allow_nan = True
         return tags
+
+
+def _count_groups(groups: NDArray[Any]) -> int:
+    n = len(np.unique(groups))
+    if n < 2:
+        raise ValueError("all rows are in one group; cross-fitting needs at least two groups")
+    return n
 
 
 def _taken(table: Any, rows: Any) -> Any:

@@ -121,6 +121,10 @@ def _summary(facts: dict[str, Any], notes: dict[str, Any]) -> Iterator[tuple[str
         yield "predicts", f"{target}: {text}" if target else f"{count}: {text}"
     elif target:
         yield "predicts", str(target)
+    decision = notes.get("decision")
+    if isinstance(decision, dict) and "threshold" in decision:
+        least = number(decision["threshold"])
+        yield "decides", f"for {decision.get('positive')} from a probability of {least}"
     if "created" in facts:
         yield "written", facts["created"].replace("T", " ").replace("Z", " UTC")
     yield "with", ", ".join(f"{name} {version}" for name, version in facts["versions"].items())

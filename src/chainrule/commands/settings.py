@@ -1,0 +1,135 @@
+"""The settings of the command train: its options, over a file of them, over their defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from chainrule.commands.options import (
+    parameters,
+    read_config,
+    value_in_toml,
+    value_of,
+)
+
+# What --config may hold beside the model's parameters, and of which type.
+SETTINGS: dict[str, tuple[type, ...]] = {
+    "target": (str,),
+    "output": (str,),
+    "task": (str,),
+    "model": (str,),
+    "test_fraction": (float, int),
+    "cv": (int,),
+    "ignore": (list,),
+    "kind": (dict,),
+    "max_levels": (int,),
+    "seed": (int,),
+    "table": (str,),
+    "query": (str,),
+    "missing": (list,),
+    "date_format": (list,),
+    "test": (str,),
+    "time": (str,),
+    "group": (str,),
+    "weight": (str,),
+    "positive": (str,),
+    "cost": (str,),
+    "precision": (float, int),
+}
+
+TAKEN: dict[tuple[type, ...], str] = {
+    (str,): "a text",
+    (int,): "a whole number",
+    (float, int): "a number",
+    (list,): "a list of texts",
+    (dict,): 'a table such as {zip = "categorical"}',
+}
+LARGEST_SEED = 2**32 - 1
+
+
+def settings_of(
+    config: Path | None, own: Mapping[str, Any], given: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+    """Put options over a file of settings, and that over the defaults.
+
+    Parameters
+    ----------
+    config : Path or None
+        The file.
+    own : dict of str to anything
+        Options that are no parameters of the model; None: not given.
+    given : dict of str to (str, bool or None)
+        Options that are.
+
+    Returns
+    -------
+    settings : dict
+        What to do.
+    chosen : dict
+        Parameters of the model.
+    written : dict of str to str
+        What the user called those that are from the file.
+
+    Raises
+    ------
+    ValueError
+        A setting is unknown or of a wrong type, or two do not go together.
+    """
+    found = {} if config is None else read_config(config, SETTINGS)
+    for name, types in SETTINGS.items():
+        value = found.get(name)
+        if value is not None and (not isinstance(value, types) or isinstance(value, bool)):
+            shown = str(value).lower() if isinstance(value, bool) else repr(value)
+            raise ValueError(f"{config}: {name} cannot be {shown}; it takes {TAKEN[types]}")
+        texts: Any = value.values() if isinstance(value, dict) else value
+        if isinstance(value, list | dict) and not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"{config}: {name} holds something that is no text")
+        if value == "":
+            raise ValueError(f"{config}: {name} is empty; give a value, or leave the line out")
+    for name, least in (("seed", 0), ("cv", 2), ("max_levels", 2)):
+        if found.get(name) is not None and found[name] < least:
+            raise ValueError(f"{config}: {name} must be at least {least}; got {found[name]}")
+    if found.get("seed") is not None and found["seed"] > LARGEST_SEED:
+        raise ValueError(f"{config}: seed must be at most {LARGEST_SEED}; got {found['seed']}")
+    defaults: dict[str, Any] = {
+        "output": "model.chainrule",
+        "model": "network",
+        "ignore": [],
+        "kind": {},
+        "max_levels": 40,
+        "seed": 0,
+    }
+    settings = {
+        name: next((v for v in (own[name], found.get(name)) if v is not None), defaults.get(name))
+        for name in SETTINGS
+    }
+    held = float(settings["test_fraction"] or 0)
+    if not 0 <= held <= 0.9:
+        called = f"{config}: test_fraction" if own["test_fraction"] is None else "--test-fraction"
+        raise ValueError(f"{called} is from 0 to 0.9, not {held:g}")
+    _check_together(settings)
+    options = {name: value_of(name, text) for name, text in given.items() if text is not None}
+    others = [name for name in parameters() if name in found and name not in options]
+    empty = next((name for name in others if found[name] == ""), None)
+    if empty is not None:
+        raise ValueError(f'{config}: {empty} is empty; give a value, or "none"')
+    chosen = {name: value_in_toml(name, found[name]) for name in others} | options
+    return settings, chosen, {name: f"{config}: {name}" for name in others}
+
+
+def _check_together(settings: Mapping[str, Any]) -> None:
+    """Refuse ways to judge that exclude one another."""
+    excluded = (
+        ("cv", "test_fraction", "--cv evaluates without --test-fraction"),
+        ("test", "cv", "--test evaluates without --cv"),
+        ("test", "test_fraction", "--test evaluates without --test-fraction"),
+        ("test", "time", "--test says itself which rows are held out, without --time"),
+        ("time", "cv", "--time holds out the latest rows, once, and --cv every row"),
+        ("time", "group", "--time and --group hold out different rows"),
+    )
+    for one, other, why in excluded:
+        if settings[one] is not None and settings[other] is not None:
+            raise ValueError(f"{why}; give one of them")
+    if settings["time"] is not None and settings["test_fraction"] == 0:
+        raise ValueError("--time holds out the latest rows, and --test-fraction 0 none")
