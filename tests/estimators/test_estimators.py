@@ -8,12 +8,12 @@ import warnings
 import numpy as np
 import pytest
 from helpers.small_estimators import X, Xd, classify, regress, same, same_bits, y, yd
-from sklearn.datasets import load_digits, make_multilabel_classification
+from sklearn.datasets import load_digits, load_iris, make_multilabel_classification
 from sklearn.metrics import get_scorer, log_loss, r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.utils.class_weight import compute_sample_weight
 
-from chainrule import MLPRegressor
+from chainrule import MLPClassifier, MLPRegressor
 from chainrule.monitoring.callbacks import Callback, EarlyStopping
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -441,3 +441,31 @@ def test_gradient_norm_is_that_of_the_last_batch(engine, batch_size, cut, alpha,
             start = MLPRegressor(**given).fit(inputs[:40], targets[:40])
     moved = np.linalg.norm(theta(fitted) - theta(start))
     assert fitted.history_[0]["gradient_norm"] == pytest.approx(moved, rel=1e-9)
+
+
+@pytest.mark.compiled
+def test_default_fits_are_compiled_and_short_ones_are_not(monkeypatch):
+    from chainrule.estimators import fitting
+
+    asked = []
+
+    def choose(*given, **options):
+        asked.append(choose_engine(*given, **options))
+        return "numpy"  # so that nothing is compiled here
+
+    choose_engine = fitting.choose_engine
+    monkeypatch.setattr(fitting, "choose_engine", choose)
+    X, y = load_iris(return_X_y=True)
+    for settings in ({}, {"max_iter": 2}, {"engine": "numpy"}):
+        assert MLPClassifier(**settings).fit(X, y).engine_ == "numpy"
+    assert asked == ["numba", "numpy", "numpy"]
+
+
+@pytest.mark.compiled
+def test_lbfgs_compiles_nothing(monkeypatch):
+    from chainrule.engine import compilation
+
+    monkeypatch.delattr(compilation, "address")
+    X, y = load_iris(return_X_y=True)
+    model = MLPClassifier(solver="lbfgs", engine="numba", max_iter=5).fit(X, y)
+    assert model.engine_ == "numpy"

@@ -151,7 +151,8 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     transform_layer : int, default=-1
         Which hidden layer's activations `transform` gives: 0 is the first, -1 the last.
     engine : {'auto', 'numpy', 'numba'}, default='auto'
-        Plain NumPy or compiled code; 'auto' decides by the amount of work.
+        Plain NumPy or compiled code; 'auto' decides by the amount of work, from shapes and epochs
+        alone. All but the smallest fits are compiled, which takes seconds once for each machine.
     n_threads : int, default=None
         At most so many threads, to fit and to predict; the bits do not depend on it. None: the
         physical cores, or $OMP_NUM_THREADS if that is less. What is small is left to one.
@@ -170,6 +171,8 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     feature_names_in_ : ndarray of str
         If X has names.
     out_activation_ : str
+    engine_ : str
+        The engine that ran: "numpy" or "numba".
     loss_, best_loss_ : float
         Loss of the last epoch, smallest of all (None with early stopping).
     loss_curve_, validation_loss_curve_, validation_scores_ : list of float

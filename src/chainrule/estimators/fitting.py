@@ -212,6 +212,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         if fresh:
             descent = self._prepare(target, X, y.shape[0], epochs, rng)
         assert descent is not None
+        self.engine_ = descent.engine
         if start is not None:
             self._load(descent.network, *start, self.coefs_init, self.intercepts_init)
             self._begin(target)
@@ -393,7 +394,9 @@ class MLPBase(CallbackSupportMixin, Prediction):
         m = self._batch_rows(n)
         network = self._design(X.shape[1], target, rng)
         optimizer, hyper = self._optimizer()
-        engine = choose_engine(self.engine, network, n, m, n_epochs)
+        engine = "numpy"  # of L-BFGS, which compiles nothing
+        if self.solver != "lbfgs":
+            engine = choose_engine(self.engine, network, n, m, n_epochs, fits=True)
         rules = self._rules(target)
         augmentation = None
         if self.augment is not None:
