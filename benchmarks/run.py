@@ -3,8 +3,8 @@
     python -m benchmarks.run [PART ...] [--quick] [--to FOLDER]
     python -m benchmarks.run --show [--to FOLDER]
 
-Parts: steps, scaling, components, predict, startup, quality_time, small_fits; all of them if none is
-named. Each writes FOLDER/PART.json (benchmarks/results unless told; with --quick nothing unless
+Parts: steps, scaling, components, predict, startup, quality_time, small_fits; all of them if none
+is named. Each writes FOLDER/PART.json (benchmarks/results unless told; with --quick nothing unless
 told).
 """
 
