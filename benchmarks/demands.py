@@ -168,12 +168,30 @@ def of_startup(rows: Rows) -> Iterator[Demand]:
         yield Demand(row["what"], f"< {most:g} s", found, row["median"] < most)
 
 
+def of_small_fits(rows: Rows) -> Iterator[Demand]:
+    """Small fits beside scikit-learn's: each, and all in the mean."""
+    by_case: dict[str, dict[str, dict[str, float]]] = {}
+    for row in rows:
+        by_case.setdefault(row["what"], {}).setdefault(row["data"], {})[row["who"]] = row["median"]
+    for what, by_data in by_case.items():
+        ratios = {data: both["scikit-learn"] / both[OURS] for data, both in by_data.items()}
+        if len(ratios) == 1:
+            (ratio,) = ratios.values()
+            yield Demand(what, ">= 5 × scikit-learn", f"{ratio:.2f}", ratio >= 5)
+            continue
+        for data, ratio in ratios.items():
+            yield Demand(f"{what}, {data}", ">= 1.3 × scikit-learn", f"{ratio:.2f}", ratio >= 1.3)
+        mean = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
+        yield Demand(f"{what}, geometric mean", ">= 2 × scikit-learn", f"{mean:.2f}", mean >= 2)
+
+
 DEMANDS = {
     "steps": of_steps,
     "components": of_components,
     "predict": of_predict,
     "scaling": of_scaling,
     "startup": of_startup,
+    "small_fits": of_small_fits,
 }
 
 

@@ -164,6 +164,13 @@ def print_quality_time(rows: list[Row]) -> None:
         print(table(["who", "s", "quartiles", "× ours", "ms an epoch", "epochs"], lines))
 
 
+def print_small_fits(rows: list[Row]) -> None:
+    for (what, data), some in groups(rows, "what", "data"):
+        engine = next((row["engine"] for row in some if "engine" in row), "")
+        print(f"\n{what}, {data}{engine and f', on {engine}'}\n")
+        print(table(["who", "ms", "quartiles", "× ours"], compared(some, "chainrule")))
+
+
 PRINTERS = {
     "steps": print_steps,
     "scaling": print_scaling,
@@ -171,6 +178,7 @@ PRINTERS = {
     "predict": print_predict,
     "startup": print_startup,
     "quality_time": print_quality_time,
+    "small_fits": print_small_fits,
 }
 
 

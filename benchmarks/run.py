@@ -3,8 +3,9 @@
     python -m benchmarks.run [PART ...] [--quick] [--to FOLDER]
     python -m benchmarks.run --show [--to FOLDER]
 
-Parts: steps, scaling, components, predict, startup, quality_time; all of them if none is named.
-Each writes FOLDER/PART.json (benchmarks/results unless told; with --quick nothing unless told).
+Parts: steps, scaling, components, predict, startup, quality_time, small_fits; all of them if none
+is named. Each writes FOLDER/PART.json (benchmarks/results unless told; with --quick nothing unless
+told).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 from benchmarks import demands, report
 from benchmarks.timing import load, machine, machine_line
 
-PARTS = ("steps", "scaling", "components", "predict", "startup", "quality_time")
+PARTS = ("steps", "scaling", "components", "predict", "startup", "quality_time", "small_fits")
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -154,9 +154,9 @@ def test_the_best_recipe_stores_one_network(run, tmp_path):
     code, out, _ = run("digits", "--json", *options)
     parameters = json.loads(out)["parameters"]
     assert code == 0
-    assert (parameters["members"], parameters["distortion"]["turn"]) == (5, 12)
+    assert (parameters["members"], parameters["distortion"]["turn"]) == (4, 12)
     stored = chainrule.load("net.chainrule")
-    assert list(stored.sizes) == parameters["sizes"] == [64, 1000, 10]
+    assert list(stored.sizes) == parameters["sizes"] == [64, 800, 10]
 
 
 def test_both_in_json_are_two_such_objects(run):

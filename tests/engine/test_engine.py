@@ -300,6 +300,7 @@ def test_estimators_and_the_finder_go_on_in_numpy(broken, monkeypatch, learner):
     from chainrule import MLPRegressor, find_learning_rate
 
     monkeypatch.setattr("chainrule.training.train.WORTH_COMPILING", 0)
+    monkeypatch.setattr("chainrule.training.train.WORTH_COMPILING_FITS", 0)
     X = np.random.default_rng(0).normal(size=(30, 3))
     settings = {"hidden_layer_sizes": (4,), "max_iter": 2, "tol": 0, "random_state": 0}
     network, model = Network((3, 4, 2), seed=0), MLPRegressor(**settings)

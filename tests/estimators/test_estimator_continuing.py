@@ -198,3 +198,22 @@ def test_engines_agree(kind, given):
     c = make(engine="numba", batch_size=32, **given).fit(A, b)
     np.testing.assert_allclose(c.loss_curve_, a.loss_curve_, rtol=1e-9)
     same(a, c, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kind", ["as it comes", "standardised"])
+def test_a_stream_that_looks_standardised_is_left_as_it_is(kind):
+    A, b = load_digits(return_X_y=True)
+    A = A[:, A.std(axis=0) > 0]
+    if kind == "standardised":
+        A = (A - A.mean(axis=0)) / A.std(axis=0)
+    streams = [MLPClassifier((5,), random_state=0), MLPClassifier((5,), random_state=0)]
+    streams[1].set_params(standardize=False)
+    for k in range(0, 60, 20):
+        for model in streams:
+            model.partial_fit(A[k : k + 20], b[k : k + 20], classes=range(10))
+    same = streams[0].predict_proba(A).tobytes() == streams[1].predict_proba(A).tobytes()
+    assert same == (kind == "standardised")
+    # A whole fit knows all rows: its scales are theirs.
+    whole = [model.set_params(max_iter=2).fit(A, b).loss_ for model in streams]
+    assert (whole[0] == pytest.approx(whole[1], rel=0.05)) == (kind == "standardised")

@@ -8,12 +8,12 @@ import warnings
 import numpy as np
 import pytest
 from helpers.small_estimators import X, Xd, classify, regress, same, same_bits, y, yd
-from sklearn.datasets import load_digits, make_multilabel_classification
+from sklearn.datasets import load_digits, load_iris, make_multilabel_classification
 from sklearn.metrics import get_scorer, log_loss, r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.utils.class_weight import compute_sample_weight
 
-from chainrule import MLPRegressor
+from chainrule import MLPClassifier, MLPRegressor
 from chainrule.monitoring.callbacks import Callback, EarlyStopping
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -117,9 +117,11 @@ def test_the_best_parameters_are_put_back(given, scoring):
     estimator = classify(scoring=scoring, learning_rate_init=0.3, max_iter=25, tol=0, **given)
     estimator.fit(A, b, X_val=V, y_val=v)
     scores = estimator.validation_scores_
-    assert len(set(scores)) > 1
-    assert estimator.best_validation_score_ == max(scores)
-    assert estimator.best_iteration_ == 1 + int(np.argmax(scores))
+    # Without a scorer the loss decides, and the scores are accuracies.
+    values = scores if scoring else -np.array(estimator.validation_loss_curve_)
+    assert len(set(values)) > 1
+    assert estimator.best_iteration_ == 1 + int(np.argmax(values))
+    assert estimator.best_validation_score_ == scores[estimator.best_iteration_ - 1]
     weight = compute_sample_weight({0: 1.0, 1: 1.0, 2: 1.0} | given.get("class_weight", {}), v)
     loss = np.average(estimator.sample_loss(V, v), weights=weight)
     best = estimator.validation_loss_curve_[estimator.best_iteration_ - 1]
@@ -155,6 +157,21 @@ def test_early_stopping_trains_on_what_is_left_and_stops():
     assert estimator.best_loss_ is None
     assert estimator.best_validation_score_ > 0.9
     assert estimator.n_iter_ == len(estimator.validation_scores_)
+
+
+def test_a_classifier_stops_on_the_loss_unless_a_score_is_asked_for():
+    """Accuracy on 15 rows stands still while the loss still falls."""
+    A, b = load_iris(return_X_y=True)
+    settings = {"early_stopping": True, "random_state": 0, "max_iter": 60, "engine": "numpy"}
+    by_loss = MLPClassifier(**settings).fit(A, b)
+    named = MLPClassifier(scoring="loss", **settings).fit(A, b)
+    assert by_loss.coefs_[0].tobytes() == named.coefs_[0].tobytes()
+    assert by_loss.best_validation_score_ == by_loss.validation_scores_[by_loss.best_iteration_ - 1]
+    assert set(by_loss.validation_scores_) <= set(np.arange(16) / 15)
+    for old in ({"scoring": "accuracy"}, {"compat": "sklearn"}):
+        by_accuracy = MLPClassifier(**settings, **old).fit(A, b)
+        assert by_accuracy.best_validation_score_ == max(by_accuracy.validation_scores_)
+        assert by_accuracy.n_iter_ < by_loss.n_iter_
 
 
 def test_own_validation_rows_are_not_trained_on():
@@ -441,3 +458,31 @@ def test_gradient_norm_is_that_of_the_last_batch(engine, batch_size, cut, alpha,
             start = MLPRegressor(**given).fit(inputs[:40], targets[:40])
     moved = np.linalg.norm(theta(fitted) - theta(start))
     assert fitted.history_[0]["gradient_norm"] == pytest.approx(moved, rel=1e-9)
+
+
+@pytest.mark.compiled
+def test_default_fits_are_compiled_and_short_ones_are_not(monkeypatch):
+    from chainrule.estimators import fitting
+
+    asked = []
+
+    def choose(*given, **options):
+        asked.append(choose_engine(*given, **options))
+        return "numpy"  # so that nothing is compiled here
+
+    choose_engine = fitting.choose_engine
+    monkeypatch.setattr(fitting, "choose_engine", choose)
+    X, y = load_iris(return_X_y=True)
+    for settings in ({}, {"max_iter": 2}, {"engine": "numpy"}):
+        assert MLPClassifier(**settings).fit(X, y).engine_ == "numpy"
+    assert asked == ["numba", "numpy", "numpy"]
+
+
+@pytest.mark.compiled
+def test_lbfgs_compiles_nothing(monkeypatch):
+    from chainrule.engine import compilation
+
+    monkeypatch.delattr(compilation, "address")
+    X, y = load_iris(return_X_y=True)
+    model = MLPClassifier(solver="lbfgs", engine="numba", max_iter=5).fit(X, y)
+    assert model.engine_ == "numpy"

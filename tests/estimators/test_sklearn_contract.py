@@ -97,7 +97,8 @@ def test_every_fitted_attribute_is_there(name, solver, early, iris):
     assert b.n_layers_ == len(b.coefs_) + 1 == len(b.intercepts_) + 1
     if early:
         assert len(b.validation_scores_) == len(b.validation_loss_curve_) == b.n_iter_
-        assert b.best_validation_score_ == max(b.validation_scores_)
+        kept = b.validation_scores_[b.best_iteration_ - 1]
+        assert b.best_validation_score_ == kept
     else:
         assert b.best_loss_ == min(b.loss_curve_)
 

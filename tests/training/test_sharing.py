@@ -663,6 +663,11 @@ def test_pace_goes_alone_where_that_is_faster_and_comes_back():
     assert policy.shared
 
 
+def test_pace_goes_alone_where_sharing_gains_next_to_nothing():
+    ways = shared_by(threads.SharingPolicy(), {True: 1.0, False: 1.02}, 200)
+    assert ways[-threads.LAST_TRIAL :].count(False) >= threads.LAST_TRIAL - 2
+
+
 def test_pace_tries_at_once_if_workers_are_kept_waiting():
     ways = shared_by(threads.SharingPolicy(), {True: 1.0, False: 0.5}, 4, working=0.5)
     assert ways == [True, False, False, False]

@@ -351,6 +351,10 @@ def test_auto_decides_by_shapes_and_epochs_alone(monkeypatch, tmp_path):
     assert decide() == cold
     small.theta[:] = np.nan  # values do not count
     assert decide() == cold
+    # Fits of estimators, which are many, are compiled from far less work on.
+    assert choose_engine("auto", small, 150, 150, 200, fits=True) == "numba"
+    assert choose_engine("auto", small, 150, 150, 200) == "numpy"
+    assert choose_engine("auto", small, 150, 150, 1, fits=True) == "numpy"
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     assert decide() == ["numpy"] * 8
 

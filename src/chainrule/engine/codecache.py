@@ -64,11 +64,14 @@ class CodeCache:
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """Numba's result of a compilation, or None if it is not there or not whole."""
         from numba.core.compiler import CompileResult
+        from numba.core.runtime import rtsys
 
-        target_context.refresh()  # it must be ready before code is added to it
         code = self._read(self._key(signature, target_context.codegen()))
         if code is None:
             return None
+        # All that machine code calls. The context itself, which takes longer, is made ready by
+        # whatever compiles.
+        rtsys.initialize(target_context)
         return CompileResult._rebuild(target_context, *pickle.loads(code))
 
     def save_overload(self, signature: Any, result: Any) -> None:

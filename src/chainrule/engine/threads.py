@@ -168,7 +168,9 @@ class SharingPolicy:
         self._times[shared].append(seconds)
         if self._tries:
             here, there = self._times[self.shared], self._times[not self.shared]
-            if there[-1] < 0.95 * sorted(here)[len(here) // 2]:
+            # A gain of less than 5 % is not worth the other cores.
+            enough = 1.05 if self.shared else 0.95
+            if there[-1] < enough * sorted(here)[len(here) // 2]:
                 self.shared, self._patience = not self.shared, FIRST_TRIAL
             else:
                 self._patience = min(2 * self._patience, LAST_TRIAL)

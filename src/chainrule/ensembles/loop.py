@@ -29,11 +29,10 @@ from chainrule.equations.columns import Encoded
 from chainrule.equations.losses import FUSED, LOSSES
 from chainrule.equations.vecmath import ABORTED, ALONE, QUEUE
 from chainrule.training.divergence import DivergenceError
-from chainrule.training.train import decided_engine
+from chainrule.training.train import WORTH_COMPILING, decided_engine
 
 DTYPE = np.dtype(np.float32)  # that ensembles train in
 LOOK = 0.2  # seconds between looks for Ctrl-C
-WORTH_COMPILING = 0.5  # seconds of estimated work in NumPy
 COST_ROWS = 1 << 14  # whose costs are computed together
 LINE = 64  # bytes
 TINY = float(np.finfo(np.float32).tiny) ** 0.75

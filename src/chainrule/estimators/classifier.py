@@ -89,7 +89,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     momentum, nesterovs_momentum : float, bool, default=0.9, True
         For solver='sgd'.
     early_stopping : bool, default=False
-        Hold out rows (or use X_val) and stop when the score on them stops improving.
+        Hold out rows (or use X_val) and stop when it goes no better on them; see `scoring`.
     validation_fraction : float, default=0.1
         Part of the rows to hold out, stratified unless the target is multilabel.
     beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
@@ -143,7 +143,8 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         a column that marks where.
     scoring : str, callable or None, default=None
         Score on the validation set that decides on stopping and on the best parameters: a
-        scikit-learn scorer, 'loss', or None for `score`'s own.
+        scikit-learn scorer, 'loss', or None: then `score`'s own is recorded and decides, but of a
+        classifier the loss decides, unless compat='sklearn'.
     time_limit : float, default=None
         Seconds after which to stop, at the end of an epoch.
     callbacks : list, default=None
@@ -151,7 +152,8 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     transform_layer : int, default=-1
         Which hidden layer's activations `transform` gives: 0 is the first, -1 the last.
     engine : {'auto', 'numpy', 'numba'}, default='auto'
-        Plain NumPy or compiled code; 'auto' decides by the amount of work.
+        Plain NumPy or compiled code; 'auto' decides by the amount of work, from shapes and epochs
+        alone. All but the smallest fits are compiled, which takes seconds once for each machine.
     n_threads : int, default=None
         At most so many threads, to fit and to predict; the bits do not depend on it. None: the
         physical cores, or $OMP_NUM_THREADS if that is less. What is small is left to one.
@@ -170,11 +172,14 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     feature_names_in_ : ndarray of str
         If X has names.
     out_activation_ : str
+    engine_ : str
+        The engine that ran: "numpy" or "numba".
     loss_, best_loss_ : float
         Loss of the last epoch, smallest of all (None with early stopping).
     loss_curve_, validation_loss_curve_, validation_scores_ : list of float
         By epoch; the last two None without a validation set.
     best_validation_score_ : float or None
+        Score of the parameters that are kept.
     best_iteration_ : int
         After how many epochs the best parameters were reached: a count, as `n_iter_` is one.
     history_ : list of dict
@@ -522,6 +527,11 @@ class MLPClassifier(ClassifierMixin, MLPBase):
 
     def _default_score(self, outputs: Array, y: Any, weight: Array | None) -> float:
         return self._accuracy(self._labels(outputs), y, weight)
+
+    def _judgement(self, validation_loss: float, score: float) -> float:
+        """The loss unless a score is asked for: accuracy, in steps of a row, says too little."""
+        by_score = self.scoring is not None or self.compat == "sklearn"
+        return score if by_score else -validation_loss
 
     def _accuracy(self, labels: Any, y: Any, weight: Array | None) -> float:
         from sklearn.metrics import accuracy_score

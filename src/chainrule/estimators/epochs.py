@@ -108,6 +108,8 @@ class Watch:
             self.verbose = 0
         self.epoch_end: Callable[[Record], bool] = lambda record: False
         self.best: Copies | None = None
+        self.best_value = self._value_begun_with = -math.inf  # that the judgement goes by
+        self._run = len(est.loss_curve_)
         if validation is not None:
             self._begin_validation(descent)
         if est.compat != "sklearn":
@@ -116,19 +118,30 @@ class Watch:
 
     def _begin_validation(self, descent: Descent) -> None:
         """Prepare the curves; parameters to go on from are the first candidates for best."""
-        est, run = self.est, len(self.est.loss_curve_)
+        est, run = self.est, self._run
         for name in ("validation_loss_curve_", "validation_scores_"):
             curve = getattr(est, name) or []
             setattr(est, name, curve + [math.nan] * (run - len(curve)))
         if est.scoring is not None or run:
-            score = self._validate(descent)[1]  # a scorer that cannot work fails here
+            loss, score = self._validate(descent)  # a scorer that cannot work fails here
         if run == 0:
             est.best_validation_score_ = -np.inf
         else:
             if est.compat != "sklearn" or est.best_validation_score_ is None:
                 est.best_validation_score_ = score
+            begun_with = est._judgement(loss, est.best_validation_score_)
+            self.best_value = self._value_begun_with = begun_with
             self.best = descent.state.copy(LEARNED)
             est.best_iteration_ = est.best_iteration_ or run
+
+    def go_on(self) -> None:
+        """Find the best value again, from the curves of a fit that is resumed."""
+        est = self.est
+        if self.validation is not None:
+            curves = est.validation_loss_curve_[self._run :], est.validation_scores_[self._run :]
+            values = [est._judgement(*pair) for pair in zip(*curves, strict=True)]
+            values = [value for value in values if not math.isnan(value)]
+            self.best_value = max([self._value_begun_with, *values])
 
     def say(self, text: str) -> None:
         """Print a line, if `verbose` is set."""
@@ -147,7 +160,7 @@ class Watch:
             est.validation_loss_curve_.append(validation_loss)
             est.validation_scores_.append(score)
             self.say(f"Validation score: {score:f}")
-        self._improve(descent, loss, score)
+        self._improve(descent, loss, validation_loss, score)
         row = {
             "epoch": len(est.history_),
             "loss": loss,
@@ -185,18 +198,22 @@ class Watch:
             return loss, score
         return loss, float(est._default_score(outputs, held.y, held.weight))
 
-    def _improve(self, descent: Descent, loss: float, score: float | None) -> None:
+    def _improve(
+        self, descent: Descent, loss: float, validation_loss: float | None, score: float | None
+    ) -> None:
         """Count epochs without improvement; keep the best parameters."""
-        est = self.est
+        est, value = self.est, None
+        if validation_loss is not None and score is not None:
+            value = est._judgement(validation_loss, score)
         if est.early_stopping:
-            assert score is not None
-            improved = not score < est.best_validation_score_ + est.tol
+            assert value is not None
+            improved = not value < self.best_value + est.tol
         else:
             improved = not loss > est.best_loss_ - est.tol
             est.best_loss_ = min(est.best_loss_, loss)
         est._no_improvement_count = 0 if improved else est._no_improvement_count + 1
-        if score is not None and score > est.best_validation_score_:
-            est.best_validation_score_ = score
+        if value is not None and value > self.best_value:
+            self.best_value, est.best_validation_score_ = value, score
             est.best_iteration_ = len(est.loss_curve_)
             self.best = descent.state.copy(LEARNED, into=self.best)
         elif score is None and (est.best_iteration_ is None or loss <= est.best_loss_):
@@ -342,6 +359,7 @@ class Fit(EpochLoop):
         first, self.order = self.resume.restore(
             self.est, self.descent, self.watch, self.rates, self.order, data
         )
+        self.watch.go_on()
         return first
 
     def draw(self, epoch: int) -> tuple[Index, Array]:

@@ -30,7 +30,13 @@ from chainrule.monitoring.callbacks import StateCallback, check_whole, state_cal
 from chainrule.network.network import Network
 from chainrule.training.augmentation import Augmentation
 from chainrule.training.descent import Descent
-from chainrule.training.samples import Samples, blocks_of, deviation_of, warn_if_far
+from chainrule.training.samples import (
+    Samples,
+    blocks_of,
+    deviation_of,
+    looks_standardized,
+    warn_if_far,
+)
 from chainrule.training.train import begin, choose_engine
 
 try:
@@ -187,7 +193,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
             self._learn_means(X, weight)
         X = self._fill(X)
         if first:
-            self._learn_scales(X, weight, rows)
+            self._learn_scales(X, weight, rows, incremental)
             self._learn_output_scale(y, weight)
         names = getattr(self, "feature_names_in_", None)
         if self._scaling is not None and first:
@@ -212,6 +218,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
         if fresh:
             descent = self._prepare(target, X, y.shape[0], epochs, rng)
         assert descent is not None
+        self.engine_ = descent.engine
         if start is not None:
             self._load(descent.network, *start, self.coefs_init, self.intercepts_init)
             self._begin(target)
@@ -302,6 +309,10 @@ class MLPBase(CallbackSupportMixin, Prediction):
         self.history_: list[dict[str, Any]] = []
         self._no_improvement_count = 0
 
+    def _judgement(self, validation_loss: float, score: float) -> float:
+        """What decides on stopping and on the best parameters: higher is better."""
+        return score
+
     def _check_weight(self, name: str, given: Any, X: Any) -> Array | None:
         """Weights as an array of X's dtype, none negative; None if there are none."""
         if given is None:
@@ -366,8 +377,14 @@ class MLPBase(CallbackSupportMixin, Prediction):
             return bool(self.compat != "sklearn")
         return what == "target" if self.standardize == "target" else bool(self.standardize)
 
-    def _learn_scales(self, X: Any, weight: Array | None, rows: Index | None) -> None:
-        """Means and deviations of the input columns; a sparse X keeps its zeros, so no means."""
+    def _learn_scales(
+        self, X: Any, weight: Array | None, rows: Index | None, incremental: bool
+    ) -> None:
+        """Means and deviations of the input columns; a sparse X keeps its zeros, so no means.
+
+        The first block of `partial_fit` says little of the means and deviations of those that come.
+        Columns that look standardised there are left as they are.
+        """
         self._scaling: tuple[Array, Array] | None = None
         if not self._standardizes():
             return
@@ -386,14 +403,17 @@ class MLPBase(CallbackSupportMixin, Prediction):
             for at, block in blocks_of(X, rows):
                 offset += w[at] @ block
             deviation = deviation_of(X, offset, weight, rows)
-        self._scaling = offset, deviation
+        if not (incremental and looks_standardized(offset, deviation)):
+            self._scaling = offset, deviation
 
     def _prepare(self, target: Target, X: Any, n: int, n_epochs: int, rng: Any) -> Descent:
         """A training network and what its descent needs to learn from n rows."""
         m = self._batch_rows(n)
         network = self._design(X.shape[1], target, rng)
         optimizer, hyper = self._optimizer()
-        engine = choose_engine(self.engine, network, n, m, n_epochs)
+        engine = "numpy"  # of L-BFGS, which compiles nothing
+        if self.solver != "lbfgs":
+            engine = choose_engine(self.engine, network, n, m, n_epochs, fits=True)
         rules = self._rules(target)
         augmentation = None
         if self.augment is not None:

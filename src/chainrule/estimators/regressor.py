@@ -80,7 +80,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
     momentum, nesterovs_momentum : float, bool, default=0.9, True
         For solver='sgd'.
     early_stopping : bool, default=False
-        Hold out rows (or use X_val) and stop when the score on them stops improving.
+        Hold out rows (or use X_val) and stop when it goes no better on them; see `scoring`.
     validation_fraction : float, default=0.1
         Part of the rows to hold out.
     beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
@@ -123,7 +123,8 @@ class MLPRegressor(RegressorMixin, MLPBase):
         a column that marks where.
     scoring : str, callable or None, default=None
         Score on the validation set that decides on stopping and on the best parameters: a
-        scikit-learn scorer, 'loss', or None for `score`'s own.
+        scikit-learn scorer, 'loss', or None: then `score`'s own is recorded and decides, but of a
+        classifier the loss decides, unless compat='sklearn'.
     time_limit : float, default=None
         Seconds after which to stop, at the end of an epoch.
     callbacks : list, default=None
@@ -131,7 +132,8 @@ class MLPRegressor(RegressorMixin, MLPBase):
     transform_layer : int, default=-1
         Which hidden layer's activations `transform` gives: 0 is the first, -1 the last.
     engine : {'auto', 'numpy', 'numba'}, default='auto'
-        Plain NumPy or compiled code; 'auto' decides by the amount of work.
+        Plain NumPy or compiled code; 'auto' decides by the amount of work, from shapes and epochs
+        alone. All but the smallest fits are compiled, which takes seconds once for each machine.
     n_threads : int, default=None
         At most so many threads, to fit and to predict; the bits do not depend on it. None: the
         physical cores, or $OMP_NUM_THREADS if that is less. What is small is left to one.
@@ -159,11 +161,14 @@ class MLPRegressor(RegressorMixin, MLPBase):
     feature_names_in_ : ndarray of str
         If X has names.
     out_activation_ : str
+    engine_ : str
+        The engine that ran: "numpy" or "numba".
     loss_, best_loss_ : float
         Loss of the last epoch, smallest of all (None with early stopping).
     loss_curve_, validation_loss_curve_, validation_scores_ : list of float
         By epoch; the last two None without a validation set.
     best_validation_score_ : float or None
+        Score of the parameters that are kept.
     best_iteration_ : int
         After how many epochs the best parameters were reached: a count, as `n_iter_` is one.
     history_ : list of dict

@@ -119,6 +119,7 @@ ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
     "_norms": _list_of(lambda x: isinstance(x, tuple) and len(x) == 3 and all(map(_floats, x))),
     "coefs_": _list_of(lambda x: _floats(x) and x.ndim == 2 and x.size > 0),
     "intercepts_": _list_of(_vector),
+    "engine_?": lambda x: x in ("numpy", "numba"),
     "loss_?": _real,
     "_rate?": _real,
     "_rng?": lambda x: isinstance(x, np.random.RandomState),

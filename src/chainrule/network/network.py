@@ -7,6 +7,7 @@ sums over processes then deal with one array each.
 
 from __future__ import annotations
 
+import functools
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -186,7 +187,7 @@ class Network:
         start, _, n = self.parameter_tables[2, l]
         return self.constants[start : start + n]
 
-    @property
+    @functools.cached_property
     def steps_at(self) -> Index:
         """Where in `constants` the step is written while training."""
         starts = self.parameter_tables[2]

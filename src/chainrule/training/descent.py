@@ -10,6 +10,7 @@ import operator
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,7 @@ from chainrule.training.state import RunState, StateKeeper
 
 CHUNK = 0.2  # seconds between looks for Ctrl-C
 FLUSHED = 1 << 16  # numbers looked at together, so that temporaries are small
+FLUSHED_EVERY = 64  # steps, at most: in so many no number goes from kept to denormal
 # Seconds of a step, by step_seconds, from which on its rows are cut, for workers or caches.
 WORTH_CUTTING = {"numpy": 1e-3, "numba": 1.2e-4}
 
@@ -45,7 +47,8 @@ WORTH_CUTTING = {"numpy": 1e-3, "numba": 1.2e-4}
 class Cut(NamedTuple):
     """How batches of so many rows are cut, for how many threads at most, and their buffers.
 
-    `plan` and `traits` are as the engine takes them.
+    `plan` and `traits` are as the engine takes them, `constants_at` is where the network's
+    constants lie among those of a block.
     """
 
     plan: Plan
@@ -53,8 +56,20 @@ class Cut(NamedTuple):
     most: int
     policy: threads.SharingPolicy
     constants: Array
+    constants_at: Index
     statistics: Array
     buffers: Buffers
+
+
+class Bound(NamedTuple):
+    """`kernel.descend` on some arrays, for (schedule, queue, first, steps)."""
+
+    shared: list[Array]
+    run: Callable[[Schedule, Index, int, int], None]
+
+    def suits(self, shared: list[Array]) -> bool:
+        """Whether it is bound to these arrays."""
+        return all(map(operator.is_, self.shared, shared))
 
 
 class ScheduledPool(NamedTuple):
@@ -62,13 +77,15 @@ class ScheduledPool(NamedTuple):
 
     worker_pool: threads.WorkerPool
     schedule: Schedule
-    shared: list[Array]
+    bound: Bound
     hyper: bytes
 
-    def suits(self, workers: int, n: int) -> bool:
-        """Whether all are there, and the schedule is long enough for n steps."""
+    def suits(self, bound: Bound, hyper: Array, workers: int, n: int) -> bool:
+        """Whether all are there, do the same, and the schedule is long enough for n steps."""
+        same = self.bound is bound and self.hyper == hyper.tobytes()
         enough = len(self.schedule.rates) >= n
-        return self.worker_pool.complete and self.worker_pool.workers == workers and enough
+        complete = self.worker_pool.complete and self.worker_pool.workers == workers
+        return same and enough and complete
 
     def run(self, steps: Schedule) -> None:
         """Run these steps: they go on in the schedule behind the last ones, round and round."""
@@ -131,6 +148,7 @@ class Descent(StateKeeper):
         self._buffers = [np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)]
         self._no_weight = network.theta[:0]
         self._cuts: dict[int, Cut] = {}  # by rows
+        self._bound: dict[int, Bound] = {}
         self._pools: dict[int, ScheduledPool] = {}
         self._components, self._run = _executable(network, optimizer, engine, self.rules, fused)
         self._chunk = max(1, int(CHUNK / step_seconds(network, m)))
@@ -152,6 +170,7 @@ class Descent(StateKeeper):
             for pool in self._pools.values():
                 pool.worker_pool.stop()
             self._pools.clear()
+            self._bound.clear()
 
     @property
     def nabla(self) -> Array:
@@ -208,7 +227,6 @@ class Descent(StateKeeper):
             for k in range(0, whole, self._chunk):
                 end = min(k + self._chunk, whole)
                 total += self.descend(X, Y, weight, order[k * m : end * m], rates[k:end], m)
-                self._flush()
             if n % m:
                 total += self.descend(X, Y, weight, order[whole * m :], rates[whole:], n % m)
         return total
@@ -238,29 +256,33 @@ class Descent(StateKeeper):
             X, Y, weight = self._augmented(self.augmentation, X, Y, weight, order, m)
             order = np.arange(len(order))
         cut = self._cut(m, Y)
-        cut.buffers.penalties[:] = cut.buffers.total[:] = 0
+        cut.buffers.penalties.fill(0)
+        cut.buffers.total.fill(0)
         network, state = self.network, self.state
         if network.constants.size:
-            at = network.constants_at(m)
-            cut.constants[:, at] = network.constants
+            cut.constants[:, cut.constants_at] = network.constants
         steps = Schedule(rates, np.arange(state.t + 1, state.t + 1 + len(rates)), order)
         weight = self._no_weight if weight is None else weight
-        shared = [state.theta, state.memory, state.average, self._nabla, X, Y, weight]
+        bound = self._bind(m, cut, X, Y, weight)
         most = cut.most if cut.policy.choose() else 1
         with threads.reserved(most, threads_asked(self.n_threads)) as workers:
             began, worked = time.perf_counter(), time.thread_time()
             if workers > 1:
-                self._pool(workers, m, cut, shared, len(rates)).run(steps)
+                self._pool(workers, m, bound, len(rates)).run(steps)
             else:
                 queue = np.zeros(QUEUE, np.int64)
                 queue[ALONE] = 1
-                self._worker(m, cut, shared, steps, queue)(0, len(rates))
+                bound.run(steps, queue, 0, len(rates))
+        every = min(self._chunk, FLUSHED_EVERY)
+        passed = state.t // every
         state.t += len(rates)
+        if state.t // every > passed:
+            self._flush()
         if cut.most > 1 and (workers > 1) == (most > 1):
             seconds, worked = time.perf_counter() - began, time.thread_time() - worked
             cut.policy.note(workers > 1, seconds / len(rates), worked / seconds)
         if network.constants.size:
-            network.constants[:] = cut.constants[0, at]
+            network.constants[:] = cut.constants[0, cut.constants_at]
             network.constants[network.steps_at] = 0  # from here on it predicts
         return float(cut.buffers.total[0] + cut.buffers.penalties.sum())
 
@@ -311,6 +333,7 @@ class Descent(StateKeeper):
                 max(n_blocks, len(plan.chunks) - 1) if shared else 1,
                 threads.SharingPolicy(),
                 np.zeros((n_blocks, int(self.network.tables(m)[3, :, 2].sum()))),
+                self.network.constants_at(m),
                 np.zeros(n_blocks * self.network.n_statistics),
                 Buffers(
                     z,
@@ -326,44 +349,52 @@ class Descent(StateKeeper):
                 self._nabla = np.zeros(size, self.network.dtype)
         return cut
 
-    def _pool(self, workers: int, m: int, cut: Cut, shared: list[Array], n: int) -> ScheduledPool:
+    def _pool(self, workers: int, m: int, bound: Bound, n: int) -> ScheduledPool:
         """The worker threads of before if they are there and do the same, else new ones."""
         pool = self._pools.get(m)
         if pool is not None:
-            same = map(operator.is_, pool.shared, shared)
-            if pool.suits(workers, n) and all(same) and pool.hyper == self.state.hyper.tobytes():
+            if pool.suits(bound, self.state.hyper, workers, n):
                 return pool
             pool.worker_pool.stop()
         schedule = Schedule(np.zeros(n), np.zeros(n, np.int64), np.zeros(n * m, np.int64))
         queue = np.zeros(QUEUE, np.int64)
-        worker_pool = threads.WorkerPool(
-            self._worker(m, cut, shared, schedule, queue), queue, workers
-        )
+        worker_pool = threads.WorkerPool(partial(bound.run, schedule, queue), queue, workers)
         hyper = self.state.hyper.tobytes()
-        pool = self._pools[m] = ScheduledPool(worker_pool, schedule, shared, hyper)
+        pool = self._pools[m] = ScheduledPool(worker_pool, schedule, bound, hyper)
         return pool
 
-    def _worker(
-        self, m: int, cut: Cut, shared: list[Array], schedule: Schedule, queue: Index
-    ) -> Callable[[int, int], None]:
-        """`kernel.descend` on all these, for (first, steps)."""
-        theta, memory, average, nabla, X, Y, weight = shared
-        state = State(theta, nabla, memory, average, cut.constants.ravel(), cut.statistics)
-        if self.engine == "numpy":
-            schedule = Schedule._make([*map(_as_list, schedule[:2]), schedule.order])
-        else:
+    def _bind(self, m: int, cut: Cut, X: Array, Y: Array, weight: Array) -> Bound:
+        """`kernel.descend` bound to all that it works on, as before if it is the same."""
+        state = self.state
+        shared = [state.theta, state.memory, state.average, self._nabla, X, Y, weight]
+        bound = self._bound.get(m)
+        if bound is not None and bound.suits(shared):
+            return bound
+        theta, compiled = state.theta, self.engine == "numba"
+        if compiled:
             _check_declared("X", X, theta.dtype, 2)
             _check_declared("Y", Y, theta.dtype, 2)
             _check_declared("weight", weight, theta.dtype, 1)
-            _check_declared("rates", schedule.rates, np.dtype(np.float64), 1)
-            _check_declared("order", schedule.order, np.dtype(np.int64), 1)
+        changed = State(
+            theta,
+            self._nabla,
+            state.memory,
+            state.average,
+            cut.constants.ravel(),
+            cut.statistics,
+        )
         data = Data(X, Y, weight)
 
-        def work(first: int, steps: int) -> None:
+        def run(schedule: Schedule, queue: Index, first: int, steps: int) -> None:
+            if compiled:
+                _check_declared("rates", schedule.rates, np.dtype(np.float64), 1)
+                _check_declared("order", schedule.order, np.dtype(np.int64), 1)
+            else:
+                schedule = Schedule._make([*map(_as_list, schedule[:2]), schedule.order])
             worker = Worker(self.state.hyper.copy(), np.full((m, 1), 1 / m, theta.dtype))
             self._run(
                 self._components,
-                state,
+                changed,
                 cut.plan,
                 cut.traits,
                 cut.buffers,
@@ -377,7 +408,8 @@ class Descent(StateKeeper):
                 steps,
             )
 
-        return work
+        bound = self._bound[m] = Bound(shared, run)
+        return bound
 
 
 def fused_layers(network: Network, optimizer: Optimizer, rules: Rules) -> Index:

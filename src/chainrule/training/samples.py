@@ -138,6 +138,22 @@ def deviation_of(X: Array, mean: Array, weight: Array | None, rows: Index | None
     return deviation
 
 
+def looks_standardized(mean: Array, deviation: Array) -> bool:
+    """Whether columns seem to have been brought to mean 0 and deviation 1, by a few rows.
+
+    Half of the columns have a deviation from 1/2 to 2 and a mean within 1/2 of 0, and none is so
+    far from that (10) that it would outweigh the others.
+
+    Parameters
+    ----------
+    mean, deviation : (columns,) arrays
+        Of some rows.
+    """
+    middle = float(np.median(deviation)), float(np.median(np.abs(mean)))
+    usual = 0.5 <= middle[0] <= 2 and middle[1] <= 0.5
+    return usual and bool(np.abs(mean).max() <= 10 and deviation.max() <= 10)
+
+
 def warn_if_far(X: Any, X_val: Any, names: Any) -> None:
     """Warn where a validation set lies outside of what is learned from.
 

@@ -27,7 +27,10 @@ from chainrule.training.descent import Descent, step_seconds
 from chainrule.training.loop import Epoch, EpochLoop
 from chainrule.training.samples import Samples, check_shuffle, draw_order
 
-WORTH_COMPILING = 2.0  # seconds of NumPy's time
+# Seconds of estimated work in NumPy from which on "auto" compiles. A network made by hand is
+# trained once or twice; an estimator is fitted over and over, by searches and cross-validation.
+WORTH_COMPILING = 0.5
+WORTH_COMPILING_FITS = 0.005
 Trained = TypeVar("Trained")
 
 
@@ -214,7 +217,9 @@ def decided_engine(asked: str) -> str | None:
     return None if compilation.can_compile() and not compilation.has_failed() else "numpy"
 
 
-def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> str:
+def choose_engine(
+    asked: str, network: Network, n: int, m: int, epochs: int, *, fits: bool = False
+) -> str:
     """Which engine runs: the one asked for, or by the amount of work.
 
     Parameters
@@ -223,11 +228,14 @@ def choose_engine(asked: str, network: Network, n: int, m: int, epochs: int) -> 
     network : Network
     n, m, epochs : int
         Rows, rows in a batch, epochs.
+    fits : bool, default False
+        Whether there are likely to be many trainings like this one.
     """
     if engine := decided_engine(asked):
         return engine
     seconds = epochs * math.ceil(n / m) * step_seconds(network, m)
-    return "numba" if seconds > WORTH_COMPILING else "numpy"
+    worth = WORTH_COMPILING_FITS if fits else WORTH_COMPILING
+    return "numba" if seconds > worth else "numpy"
 
 
 def begin(make: Callable[[str], Trained], asked: str, chosen: str) -> Trained:
