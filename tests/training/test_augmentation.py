@@ -141,7 +141,7 @@ def test_each_row_that_is_learned_from_is_seen_once_an_epoch_and_no_other(kind):
     if kind == "early_stopping":  # judged as they are
         from sklearn.metrics import log_loss
 
-        best = int(np.argmax(model.validation_scores_))
+        best = model.best_iteration_ - 1
         expected = log_loss(y[~learned], model.predict_proba(X[~learned]), labels=[0, 1])
         assert model.validation_loss_curve_[best] == pytest.approx(expected, rel=1e-6)
 

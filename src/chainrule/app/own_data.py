@@ -25,6 +25,7 @@ SECONDS = 120.0  # after which training ends with the best epoch so far
 OFTEN = 0.05  # seconds between two messages on the training
 KINDS = ("numeric", "categorical", "date", "text", "ignored")
 EXAMPLES = {"wine": "load_wine", "diabetes": "load_diabetes"}
+PARTS = {"step": "with bins", "smooth": "without bins"}  # of the ensembles that are blended
 FORMATS = {"onnx": "application/octet-stream", "py": "text/x-python"}
 
 
@@ -233,7 +234,7 @@ class OwnData(Panel):
         def after(estimator: Any, record: Any) -> bool:
             points = curves.setdefault(record["part"], [])
             points.append((record["epoch"] + 1, record["loss"]))
-            part = "the ensemble with bins" if record["part"] == "step" else "the smooth ensemble"
+            part = f"the ensemble {PARTS[record['part']]}"
             return self._progress(named(curves), {"epoch": record["epoch"] + 1, "part": part})
 
         kind = TabularClassifier if task == "classification" else TabularRegressor
@@ -339,9 +340,8 @@ class OwnData(Panel):
 
 def named(curves: dict[str, list[tuple[int, float]]]) -> list[dict[str, Any]]:
     """Curves as the page draws them."""
-    words = {"step": "with bins"}
     return [
-        {"name": words.get(name, name), "points": list(points)}
+        {"name": PARTS.get(name, name), "points": list(points)}
         for name, points in curves.items()
         if points
     ]
