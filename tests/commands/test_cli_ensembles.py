@@ -96,6 +96,23 @@ def test_export_writes_it_and_agrees(trained):
     assert np.abs(module["predict_proba"](rows) - own).max() < 1e-5
 
 
+def test_categories_of_many_levels_are_no_text_and_are_exported(tmp_path):
+    rng = np.random.default_rng(0)
+    town = rng.integers(60, size=200)
+    frame = pd.DataFrame({"town": [f"town {i}" for i in town], "x": rng.normal(size=200)})
+    frame.assign(y=frame["x"] + town % 3).to_csv(tmp_path / "t.csv", index=False)
+    model = tmp_path / "m.chainrule"
+    code, out, err = call(
+        *("train", tmp_path / "t.csv", "-t", "y", "--model", "fast", "--engine", "numpy"),
+        *("-o", model),
+    )
+    assert code == 0, err
+    assert "as text" not in out + err
+    assert "cannot be exported" not in out + err
+    code, out, err = call("export", model, "--sample", tmp_path / "t.csv", "-o", tmp_path / "m.py")
+    assert code == 0, err
+
+
 def test_trace_says_that_it_takes_one_network(trained):
     folder, _ = trained
     code, out, err = call("trace", folder / "m.chainrule", folder / "p.csv")

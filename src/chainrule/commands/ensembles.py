@@ -8,12 +8,25 @@ from typing import Any
 from chainrule.commands.making import checked
 from chainrule.commands.options import option
 from chainrule.commands.preparing import Table
+from chainrule.estimators.raw_columns import ANY_NUMBER
 from chainrule.estimators.tabular import tabular_pipeline
 from chainrule.estimators.tabular_classifier import TabularClassifier
 from chainrule.estimators.tabular_regressor import TabularRegressor
 
 PRESETS = {"tabular": "best", "fast": "fast"}
 TAKEN = ("class_weight", "time_limit", "engine")  # settings of a plain network that go with it
+
+
+def most_levels(model: str, asked: int) -> int:
+    """The levels from which on a category is encoded as text: a tabular ensemble never does so.
+
+    Parameters
+    ----------
+    model : {"network", "tabular", "fast"}
+    asked : int
+        For a plain network.
+    """
+    return ANY_NUMBER if model in PRESETS else asked
 
 
 def make(

@@ -440,10 +440,7 @@ def _with_baselines(model: Any, table: Table, rows: NDArray[Any]) -> dict[str, A
     steps = model.steps[:-1]
     if model.steps[-2][0] == "clean":  # the model encodes columns itself; these cannot
         linear = tabular_pipeline(
-            _linear(table),
-            kinds=table.kinds,
-            max_levels=table.max_levels,
-            missing_texts=table.missing_texts,
+            _linear(table), kinds=table.kinds, missing_texts=table.missing_texts
         )
         steps = linear[:-1].fit(table.X.iloc[rows]).steps
     Z = Pipeline(steps).transform(table.X.iloc[rows])

@@ -308,7 +308,7 @@ def train(
                 task=settings["task"],
                 ignore=settings["ignore"],
                 kinds=settings["kind"],
-                max_levels=settings["max_levels"],
+                max_levels=ensembles.most_levels(settings["model"], settings["max_levels"]),
                 learnt=learnt,
                 roles=roles,
             )

@@ -13,7 +13,7 @@ from chainrule.ensembles.parameters import arrange
 from chainrule.ensembles.settings import EnsembleSettings, check_settings
 from chainrule.equations.activations import ACTIVATIONS
 
-BLOCK = 1 << 18  # numbers of the columns that are written out together
+BLOCK = 1 << 17  # numbers of the columns that are written out together
 
 
 class FittedEnsemble:

@@ -108,7 +108,7 @@ def unit_columns(inputs: Inputs, layout: InputLayout, dtype: DTypeLike = np.floa
     for j, T in enumerate(layout.bins):
         b = inputs.bins[:, j]
         block = out[:, at : at + T]
-        block[np.arange(T) < b[:, np.newaxis]] = 1
+        np.less(np.arange(T), b[:, np.newaxis], out=block)
         block[rows, b] = inputs.fractions[:, j]
         at += T
     for j, width in enumerate(layout.levels):

@@ -1,8 +1,8 @@
 """One row through a blend, in as few operations as can be: what `predict` does, without blocks.
 
-A row's first layer needs no columns of bins: with W_t the weights of column t of a number, the row
-in bin b with the fraction f has Σ_t p_t W_t = (W_1 + ... + W_b) + f W_{b+1}. These sums are made
-once.
+The first layers of all models stand side by side, so a row is multiplied once. It needs no columns
+of bins: as in `chainrule.equations.columns`, a number between two nodes of the table takes its
+share of both rows, (1 - f) P_b + f P_{b+1}; and a level takes one row.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from chainrule.ensembles.blending import Blend, EnsemblePart, LinearPart, temper
 from chainrule.ensembles.encoding import BENT, LARGEST, Encoder
 from chainrule.equations.activations import ACTIVATIONS
 
-Row = tuple[Array, Index, Array, Index]  # dense, rows of bins, fractions, rows of levels
+Row = tuple[Array, Index, Array, Index]  # dense; nodes and their shares; rows of levels
 
 
 def one_row(blend: Blend, encoder: Encoder) -> Callable[[Array, Index], Array]:
@@ -28,122 +28,141 @@ def one_row(blend: Blend, encoder: Encoder) -> Callable[[Array, Index], Array]:
     encoder : Encoder
     """
     encode = _encode(encoder)
-    parts: list[tuple[float, Callable[[Row], Array]]] = []
-    for name, part in blend.parts.items():
-        if blend.weights[name] > 0:
-            of = _linear(part) if isinstance(part, LinearPart) else _ensemble(part)
-            parts.append((blend.weights[name], of))
+    D, bins = len(encoder.kept), encoder.layout(True).bins
+    # The first layers side by side: those with bins come first, so that one slice has them all.
+    parts = [(blend.weights[name], part) for name, part in blend.parts.items()]
+    parts = [(weight, part) for weight, part in parts if weight > 0]
+    parts.sort(key=lambda each: not (isinstance(each[1], EnsemblePart) and each[1].with_bins))
+    layers, nodes, above = [], [], []
+    start = 0
+    for weight, part in parts:
+        first, of = _linear(part) if isinstance(part, LinearPart) else _networks(part)
+        V, b = first
+        with_bins = isinstance(part, EnsemblePart) and part.with_bins
+        levels_at = D + (sum(bins) if with_bins else 0)
+        if with_bins:
+            nodes.append(_nodes(V[D:levels_at], bins))
+        layers.append((V[:D], V[levels_at:], b))
+        above.append((weight, slice(start, start + len(b)), of))
+        start += len(b)
+    dense, levels, bias = (
+        np.concatenate([layer[i] for layer in layers], axis=-1).astype(np.float32) for i in range(3)
+    )
+    table = np.concatenate(nodes, axis=1) if nodes else np.empty((0, 0), np.float32)
+    stepped = slice(0, table.shape[1])
     T = blend.temperature
 
     def outputs(numbers: Array, codes: Index) -> Array:
-        row = encode(numbers, codes)
-        mean = np.asarray(sum(weight * of(row) for weight, of in parts))
+        x, at, shares, on = encode(numbers, codes)
+        z = x.dot(dense)
+        z += bias
+        if len(table):
+            z[stepped] += shares.dot(table.take(at, 0))
+        if len(on):
+            z += np.add.reduce(levels.take(on, 0), axis=0)
+        mean = np.asarray(sum(weight * of(z[units]) for weight, units, of in above))
         return mean if T is None else tempered(mean, T)
 
     return outputs
 
 
 def _encode(encoder: Encoder) -> Callable[[Array, Index], Row]:
-    """What `Encoder.encode` gives for one row; bins and levels as rows of the tables of weights."""
-    binned, blocks = encoder.binned, encoder.blocks
+    """What `Encoder.encode` gives for one row; bins as nodes, levels as rows of their table."""
+    binned, blocks = np.array(encoder.binned, np.int64), encoder.blocks
     sizes = [len(encoder.edges[j]) - 1 for j in binned]
-    most = max([1, *sizes])
-    inner = np.full((len(binned), most), np.inf)
-    low, width = np.zeros((len(binned), most)), np.ones((len(binned), most))
+    inner = np.full((len(binned), max([1, *sizes])), np.inf)
     for i, j in enumerate(binned):
-        edges = encoder.edges[j]
-        inner[i, : sizes[i] - 1] = edges[1:-1]
-        low[i, : sizes[i]], width[i, : sizes[i]] = edges[:-1], np.diff(edges)
-    starts = np.cumsum([0, *sizes])[:-1].astype(np.int64)
-    each = np.arange(len(binned))
+        inner[i, : sizes[i] - 1] = encoder.edges[j][1:-1]
+    # By node: where its bin begins, and how wide it is; behind a number's last bin is no other.
+    starts = np.cumsum([0, *(size + 1 for size in sizes)])[:-1].astype(np.int64)
+    low = np.concatenate([np.empty(0), *(encoder.edges[j] for j in binned)])
+    width = np.concatenate([np.empty(0), *(np.diff(encoder.edges[j], append=1) for j in binned)])
     widths = [int(encoder.columns_of[c].max()) + 1 for c in blocks]
     first = np.cumsum([0, *widths])[:-1]
-    columns = [np.where(encoder.columns_of[c] >= 0, encoder.columns_of[c] + f, -1)
+    columns = [np.where(encoder.columns_of[c] >= 0, encoder.columns_of[c] + f, -1).tolist()
                for c, f in zip(blocks, first, strict=True)]  # fmt: skip
     means = [(c, m) for c, m in enumerate(encoder.level_means) if m.shape[1]]
     scaled = encoder.scaled if encoder.scaled.any() else None
+    median, factor, marks, kept = encoder.median, encoder.factor, encoder.marks, encoder.kept
+    dense_mean = encoder.dense_mean
 
     def encode(numbers: Array, codes: Index) -> Row:
         absent = np.isnan(numbers)
-        filled = np.where(absent, encoder.median, numbers)
-        r = (filled - encoder.median) * encoder.factor
+        filled = np.where(absent, median, numbers)
+        r = (filled - median) * factor
         np.minimum(np.maximum(r, -LARGEST, out=r), LARGEST, out=r)
         r /= np.sqrt(1 + (r / BENT) ** 2)
         if scaled is not None:
             r = np.where(scaled, filled, r)
-        dense = [r, absent[encoder.marks], *(m[codes[c]] for c, m in means)]
-        x = (np.concatenate(dense)[encoder.kept] - encoder.dense_mean).astype(np.float32)
-        cells = numbers[binned]
-        b = (cells[:, None] >= inner).sum(axis=1)
-        f = np.minimum(np.maximum((cells - low[each, b]) / width[each, b], 0), 1)
-        f[absent[binned]] = 0
-        on = [int(column[codes[c]]) for c, column in zip(blocks, columns, strict=True)]
-        levels = np.array([place for place in on if place >= 0], np.int64)
-        return x, starts + b, f.astype(np.float32), levels
+        dense = [r, absent[marks], *(m[codes[c]] for c, m in means)]
+        x = (np.concatenate(dense).take(kept) - dense_mean).astype(np.float32)
+        cells = filled.take(binned)
+        at = np.add.reduce(cells[:, None] >= inner, axis=1)
+        at += starts
+        f = (cells - low.take(at)) / width.take(at)
+        np.minimum(np.maximum(f, 0, out=f), 1, out=f)
+        empty = absent.take(binned)
+        at[empty], f[empty] = starts[empty], 0
+        shares = np.concatenate([1 - f, f]).astype(np.float32)
+        on = [column[codes[c]] for c, column in zip(blocks, columns, strict=True)]
+        there = np.array([place for place in on if place >= 0], np.int64)
+        return x, np.concatenate([at, at + 1]), shares, there
 
     return encode
 
 
-def _ensemble(part: EnsemblePart) -> Callable[[Row], Array]:
-    """The mean of the members of an ensemble."""
-    fitted = part.fitted
-    nets = [fitted.effective(i) for i in range(fitted.members)]
+def _nodes(of_bins: Array, bins: tuple[int, ...]) -> Array:
+    """P_0 = 0 and the running sums of the rows of each number's bins."""
+    ends = np.cumsum(bins)
+    zero = np.zeros((1, of_bins.shape[1]), of_bins.dtype)
+    each = [
+        np.concatenate([zero, np.cumsum(of_bins[end - T : end], axis=0)])
+        for end, T in zip(ends, bins, strict=True)
+    ]
+    return np.concatenate([zero[:0], *each])
+
+
+def _networks(part: EnsemblePart) -> tuple[tuple[Array, Array], Callable[[Array], Array]]:
+    """The members' first layers side by side, and the mean of what they make of its z."""
+    fitted, k = part.fitted, part.fitted.members
+    nets = [fitted.effective(i) for i in range(k)]
     V = np.concatenate([net[0][0] for net in nets], axis=1)
     bias = np.concatenate([net[0][1] for net in nets])
     above = [
         (np.stack([net[l][0] for net in nets]), np.stack([net[l][1] for net in nets])[:, None])
         for l in range(1, len(nets[0]))
     ]
-    layout, k = fitted.layout, fitted.members
-    D, n_bins = layout.dense, sum(layout.bins)
-    dense, of_bins, of_levels = V[:D], V[D : D + n_bins], V[D + n_bins :]
-    before = np.zeros_like(of_bins)
-    at = 0
-    for T in layout.bins:
-        before[at + 1 : at + T] = np.cumsum(of_bins[at : at + T - 1], axis=0)
-        at += T
     f = ACTIVATIONS[fitted.settings.activation].f
     softmax, low, high = fitted.loss == "softmax", fitted.low, fitted.high
 
-    def mean(row: Row) -> Array:
-        x, bins, fractions, levels = row
-        z = x @ dense + bias
-        if n_bins:
-            z += before[bins].sum(axis=0)
-            z += fractions @ of_bins[bins]
-        if len(levels):
-            z += of_levels[levels].sum(axis=0)
-        z = z.reshape(k, 1, -1)
+    def mean(z: Array) -> Array:
         for W, b in above:
+            z = z.reshape(1, -1)
             a = np.empty_like(z)
-            f(z[:, 0], a[:, 0])
-            z = a @ W
+            f(z, a)
+            z = a.reshape(k, 1, -1) @ W
             z += b
-        out = z[:, 0]
+        out = z.reshape(k, -1)
         if softmax:
-            out = np.exp(out - out.max(axis=1, keepdims=True))
-            out /= out.sum(axis=1, keepdims=True)
+            out = np.exp(out - np.maximum.reduce(out, axis=1, keepdims=True))
+            out /= np.add.reduce(out, axis=1, keepdims=True)
         else:
             out = np.minimum(np.maximum(out, low), high)
-        return np.asarray(out.mean(axis=0, dtype=np.float64))
+        return np.asarray(np.add.reduce(out, axis=0, dtype=np.float64) / k)
 
-    return mean
+    return (V, bias), mean
 
 
-def _linear(part: LinearPart) -> Callable[[Row], Array]:
-    """The linear model that was fitted to all rows."""
-    layout, D = part.layout, part.layout.dense
-    W, n_levels = part.W[-1], sum(part.layout.levels)
-    first = len(layout.scale) - n_levels
-    of_levels = W[D:] * layout.scale[first:, None]
-    bias = part.b[-1] - layout.mean[first:] @ W[D:]
+def _linear(part: LinearPart) -> tuple[tuple[Array, Array], Callable[[Array], Array]]:
+    """The linear model that was fitted to all rows: its layer, and what it makes of z."""
+    layout, V = part.layout, part.W[-1].copy()
+    bias = part.b[-1] - layout.mean @ V[layout.dense :]
+    V[layout.dense :] *= layout.scale[:, None]
 
-    def of(row: Row) -> Array:
-        x, _, _, levels = row
-        z = x @ W[:D] + bias + of_levels[levels].sum(axis=0)
+    def of(z: Array) -> Array:
         if part.loss == "softmax":
-            z = np.exp(z - z.max())
-            return np.asarray(z / z.sum())
-        return np.asarray(np.minimum(np.maximum(z, part.low), part.high))
+            z = np.exp(z - np.maximum.reduce(z))
+            return np.asarray(z / np.add.reduce(z), np.float64)
+        return np.asarray(np.minimum(np.maximum(z, part.low), part.high), np.float64)
 
-    return of
+    return (V, bias), of
