@@ -39,6 +39,7 @@ ONCE = {
     "exports",
     "files",
     "monitoring",
+    "search",
     "tables",
 }
 ONCE |= {

@@ -32,6 +32,7 @@ SUBPACKAGES = (
     "exports",
     "app",
     "dask",
+    "search",
     "commands",
 )
 # These stand on the first two subpackages alone.
@@ -48,7 +49,7 @@ HEAVY = ["numba", "llvmlite", "scipy", "sklearn", "matplotlib", "pandas", "rich"
 HEAVY += ["pyarrow", "duckdb"]
 # They build on scikit-learn and load it.
 ESTIMATORS = ("MLPClassifier", "MLPRegressor", "tabular_pipeline")
-ESTIMATORS += ("TabularClassifier", "TabularRegressor")
+ESTIMATORS += ("TabularClassifier", "TabularRegressor", "Tuned", "tune")
 
 
 def imports(module):

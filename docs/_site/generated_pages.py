@@ -24,6 +24,7 @@ GROUPS = {
     "tables": "Tables",
     "files": "Model files",
     "exports": "Exports",
+    "search": "Search",
     "engine": "Engine",
     "base": "Other",
 }

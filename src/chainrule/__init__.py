@@ -74,6 +74,7 @@ _HOMES = {
     "TabularRegressor": "estimators.tabular_regressor",
     "TensorBoard": "monitoring.loggers",
     "Trace": "explain.tracing",
+    "Tuned": "search.results",
     "WeightsDisplay": "explain.displays_of_networks",
     "activations": "equations.activations",
     "animate": "explain.animation",
@@ -102,6 +103,7 @@ _HOMES = {
     "tabular_pipeline": "estimators.tabular",
     "trace": "explain.tracing",
     "train": "training.train",
+    "tune": "search.tuning",
     "warm_up": "ensembles.warmup",
 }
 
@@ -158,6 +160,7 @@ __all__ = [
     "TabularRegressor",
     "TensorBoard",
     "Trace",
+    "Tuned",
     "WeightsDisplay",
     "__version__",
     "activations",
@@ -187,6 +190,7 @@ __all__ = [
     "tabular_pipeline",
     "trace",
     "train",
+    "tune",
     "warm_up",
 ]
 
@@ -261,6 +265,8 @@ if TYPE_CHECKING:
     from chainrule.network.checking import DerivativeError
     from chainrule.network.gradcheck import GradientCheck, gradcheck
     from chainrule.network.network import Network
+    from chainrule.search.results import Tuned
+    from chainrule.search.tuning import tune
     from chainrule.tables.mapped import memmap_table
     from chainrule.training import distortions
     from chainrule.training.divergence import DivergenceError

@@ -36,6 +36,7 @@ from chainrule.commands.terminal import (
 )
 from chainrule.commands.tracing import trace
 from chainrule.commands.train import train
+from chainrule.commands.tune import tune
 
 app = typer.Typer(
     add_completion=True,
@@ -93,6 +94,7 @@ def _options(
 
 
 app.command()(train)
+app.command()(tune)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(predict)

@@ -248,7 +248,7 @@ def train(
             "test_fraction": test_fraction,
             "cv": cv,
             "ignore": ignore or None,
-            "kind": _kinds(kind) if kind else None,
+            "kind": kinds_given(kind) if kind else None,
             "max_levels": max_levels,
             "seed": seed,
             "table": table,
@@ -313,7 +313,7 @@ def train(
                 roles=roles,
             )
             beside = [name for role, name in roles.items() if role not in FEATURES]
-            warned = _leaks(frame.drop(columns=beside), rows)
+            warned = leaks_in(frame.drop(columns=beside), rows)
         if decision is not None:
             names = making.written_label(decision.positive, rows)
             decision = decision._replace(positive=names)
@@ -379,7 +379,7 @@ def train(
         if notice not in rows.notices:
             note(notice)
     try:
-        _store(out, curve, data, rows, trained, settings, chosen, roles)
+        store(out, curve, data, rows, trained, settings, chosen, roles)
     except (OSError, ValueError) as error:
         fail(f"the model could not be stored: {one_line(error)}", FAILED)
     if as_json:
@@ -418,7 +418,7 @@ def _keeper(
     return Resume(path, every=every, resume=False)
 
 
-def _kinds(given: list[str]) -> dict[str, str]:
+def kinds_given(given: list[str]) -> dict[str, str]:
     """Of "COLUMN=KIND", the kind by column."""
     found = {}
     for text in given:
@@ -429,7 +429,7 @@ def _kinds(given: list[str]) -> dict[str, str]:
     return found
 
 
-def _leaks(frame: Any, rows: Table) -> list[str]:
+def leaks_in(frame: Any, rows: Table) -> list[str]:
     """Warnings about columns that give the target away."""
     from chainrule.tables.leaks import leaks
 
@@ -440,7 +440,7 @@ def _leaks(frame: Any, rows: Table) -> list[str]:
     ]
 
 
-def _store(
+def store(
     out: Path,
     curve: Path,
     data: str,
@@ -450,6 +450,7 @@ def _store(
     chosen: Mapping[str, Any],
     roles: Mapping[str, str],
 ) -> None:
+    """Write the model's file, and its learning curve beside it."""
     from chainrule.commands.evaluation_report import learning_curve, png
     from chainrule.commands.row_columns import FEATURES
     from chainrule.files.persistence import save

@@ -1,0 +1,85 @@
+"""Whether a search has paid: two models on the same rows, which neither has seen."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from chainrule.search.measures import Measure, Rows
+
+RESAMPLES = 2000
+BLOCK = 2_000_000  # rows drawn at a time
+LEVEL = 0.95
+
+
+class Interval(NamedTuple):
+    """A number, and an interval of bootstrap percentiles around it."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Comparison(NamedTuple):
+    """A model compared with another one on the same rows.
+
+    Attributes
+    ----------
+    first, second : Interval
+        The measure of each.
+    gain : Interval
+        By how much the first is better (+) or worse (-): `second` - `first`.
+    rows : int
+    """
+
+    first: Interval
+    second: Interval
+    gain: Interval
+    rows: int
+
+    @property
+    def shown(self) -> bool:
+        """Whether the whole interval of the gain is above 0."""
+        return self.gain.low > 0
+
+
+def compare(measure: Measure, first: Rows, second: Rows, *, seed: int = 0) -> Comparison:
+    """Compare two models by the losses of the same rows.
+
+    Rows are drawn anew, with replacement, and both models are measured on the same draw: what makes
+    a row hard for both then adds nothing to the interval of the difference. That the models
+    would be others with other rows to learn from, or other starting values, is not in it.
+
+    Parameters
+    ----------
+    measure : Measure
+    first, second : (n,) arrays
+        The loss of each row.
+    seed : int, default=0
+
+    References
+    ----------
+    B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 and 13.
+    """
+    n = len(first)
+    rng = np.random.default_rng(seed)
+    losses = np.column_stack([first, second])
+    step = max(1, BLOCK // n)
+    means = [
+        losses[rng.integers(0, n, (min(step, RESAMPLES - start), n))].mean(axis=1)
+        for start in range(0, RESAMPLES, step)
+    ]
+    drawn = measure.of(np.concatenate(means))
+    value = measure.of(losses.mean(axis=0))
+    return Comparison(
+        _interval(value[0], drawn[:, 0]),
+        _interval(value[1], drawn[:, 1]),
+        _interval(value[1] - value[0], drawn[:, 1] - drawn[:, 0]),
+        n,
+    )
+
+
+def _interval(value: float, drawn: Rows) -> Interval:
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(value), float(low), float(high))

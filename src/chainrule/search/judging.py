@@ -1,0 +1,80 @@
+"""The settings that a search found, compared with none: on rows that the search has not seen."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from typing import Any
+
+from numpy.typing import NDArray
+
+from chainrule.estimators.tabular import tabular_pipeline
+from chainrule.estimators.tabular_classifier import TabularClassifier
+from chainrule.estimators.tabular_regressor import TabularRegressor
+from chainrule.search.comparing import Comparison, compare
+from chainrule.search.measures import row_losses
+from chainrule.search.results import Found, Question
+
+ENSEMBLES = ("fast", "best")  # presets
+LEAST = 1.0  # seconds that an ensemble gets
+
+
+def judge(
+    question: Question,
+    found: Found,
+    model: Any,
+    X: Any,
+    y: NDArray[Any],
+    ensemble: str | None,
+) -> tuple[Comparison | None, Comparison | None]:
+    """Compare a model with the default settings, and with an ensemble.
+
+    All are fitted to the same rows and measured on the same others.
+
+    Parameters
+    ----------
+    question : Question
+    found : Found
+        Its notices get a line if there is no time for the ensemble.
+    model : Pipeline
+        With the settings that were found, fitted to the question's rows.
+    X, y : pandas.DataFrame, array
+        The rows to measure on.
+    ensemble : {"fast", "best"} or None
+
+    Returns
+    -------
+    (Comparison or None, Comparison or None)
+    """
+    mine = row_losses(found.measure, model, X, y)
+    seed = question.seed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if found.parameters == found.defaults:
+            others = mine
+        else:
+            default = question.pipeline(found.defaults).fit(question.X, question.y)
+            others = row_losses(found.measure, default, X, y)
+        first = compare(found.measure, mine, others, seed=seed)
+        if ensemble is None:
+            return first, None
+        left = found.deadline - time.time()
+        if left < LEAST:
+            found.notices.append("no time was left to compare with an ensemble")
+            return first, None
+        classes = question.task == "classification"
+        shared = {
+            name: found.parameters[name] for name in ("class_weight",) if name in found.parameters
+        }
+        made = (TabularClassifier if classes else TabularRegressor)(
+            ensemble,
+            random_state=seed,
+            time_limit=left if math.isfinite(left) else None,
+            **shared,
+        )
+        around = {k: v for k, v in question.encoding.items() if k != "max_levels"}
+        other = tabular_pipeline(made, **around).fit(question.X, question.y)
+        return first, compare(
+            found.measure, mine, row_losses(found.measure, other, X, y), seed=seed
+        )
