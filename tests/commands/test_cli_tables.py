@@ -73,25 +73,53 @@ def test_train_shows_the_columns_and_how_good_it_is(folder):
     assert (where / "model-curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_model_is_what_python_would_train(folder):
+def test_the_network_is_what_python_would_train(folder, run, tmp_path):
     """Same rows, same parameters, same seed: the same bits."""
     from sklearn.model_selection import train_test_split
 
     where, _ = folder
+    model = tmp_path / "network.chainrule"
+    asked = ("--target", "species", "--engine", "numpy", "--model", "network")
+    code, _, err = run("train", where / "penguins.csv", *asked, "--output", model)
+    assert code == 0, err
     X = chainrule.tables.read(where / "penguins.csv")
     y = X.pop("species").to_numpy(object)
     rows, held = train_test_split(np.arange(len(y)), test_size=0.2, random_state=0, stratify=y)
     rows = np.sort(rows)
     ours = chainrule.tabular_pipeline(random_state=0, engine="numpy").fit(X.iloc[rows], y[rows])
-    stored = chainrule.load(where / "model.chainrule")
+    stored = chainrule.load(model)
     np.testing.assert_array_equal(ours.predict_proba(X), stored.predict_proba(X))
-    told = chainrule.read_header(where / "model.chainrule")["metadata"]
+    told = chainrule.read_header(model)["metadata"]
     assert told["metrics"]["accuracy"]["value"] == ours.score(X.iloc[held], y[held])
     stop = int(np.ceil(0.1 * len(rows)))
     counts = {"train": len(rows) - stop, "stop": stop, "test": len(held), "left_out": 0}
     assert told["rows"] == counts
     assert told["target"] == "species"
     assert stored[-1].callbacks is None
+
+
+def test_the_ensembles_are_trained_unless_a_setting_of_a_network_is_given(folder, run, tmp_path):
+    where, _ = folder
+    table, model = where / "penguins.csv", tmp_path / "m.chainrule"
+    settings = tmp_path / "settings.toml"
+    settings.write_text("max_iter = 3\n", encoding="utf-8")
+    small = ("--hidden-layer-sizes", "3", "--max-iter", "3")
+    for more, expected in (
+        ((), "tabular"),
+        (("--time-limit", "1", "--engine", "numpy", "--seed", "3"), "tabular"),
+        (("--max-iter", "3"), "network"),
+        (("--config", settings), "network"),
+        (("--max-levels", "9", "--cv", "2"), "network"),
+        (("--checkpoint-every", "2", *small), "network"),
+    ):
+        code, _, err = run("train", table, "-t", "species", "-q", "-f", "-o", model, *more)
+        assert code == 0, err
+        assert chainrule.read_header(model)["metadata"]["model"] == expected, more
+    code, _, err = run(
+        "train", table, "-t", "species", "-f", "--model", "tabular", "--max-iter", "3"
+    )
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--max-iter is a setting of a plain network; give --model network" in err
 
 
 def test_predict_keeps_rows_and_columns_and_adds_its_own(folder, run):

@@ -8,13 +8,13 @@ from typing import Any
 from chainrule.commands.making import checked
 from chainrule.commands.options import option
 from chainrule.commands.preparing import Table
+from chainrule.commands.settings import OF_BOTH
 from chainrule.estimators.raw_columns import ANY_NUMBER
 from chainrule.estimators.tabular import tabular_pipeline
 from chainrule.estimators.tabular_classifier import TabularClassifier
 from chainrule.estimators.tabular_regressor import TabularRegressor
 
 PRESETS = {"tabular": "best", "fast": "fast"}
-TAKEN = ("class_weight", "time_limit", "engine")  # settings of a plain network that go with it
 
 
 def most_levels(model: str, asked: int) -> int:
@@ -54,7 +54,7 @@ def make(
     classes = table.task == "classification"
     estimator = TabularClassifier if classes else TabularRegressor
     for name in given:
-        if name not in TAKEN:
+        if name not in OF_BOTH:
             called = written.get(name, option(name))
             raise ValueError(f"{called} is a setting of a plain network; give --model network")
     chosen = checked(table, given, written, estimator)

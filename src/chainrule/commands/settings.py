@@ -46,10 +46,16 @@ TAKEN: dict[tuple[type, ...], str] = {
     (dict,): 'a table such as {zip = "categorical"}',
 }
 LARGEST_SEED = 2**32 - 1
+NETWORK, TABULAR = "network", "tabular"
+# Parameters of a plain network that the tabular estimators have too.
+OF_BOTH = ("class_weight", "time_limit", "engine")
 
 
 def settings_of(
-    config: Path | None, own: Mapping[str, Any], given: Mapping[str, Any]
+    config: Path | None,
+    own: Mapping[str, Any],
+    given: Mapping[str, Any],
+    resumes: bool = False,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """Put options over a file of settings, and that over the defaults.
 
@@ -61,11 +67,14 @@ def settings_of(
         Options that are no parameters of the model; None: not given.
     given : dict of str to (str, bool or None)
         Options that are.
+    resumes : bool, default=False
+        Whether the state of the training is kept or taken up, which a plain network's can be.
 
     Returns
     -------
     settings : dict
-        What to do.
+        What to do. The model is, unless named, a plain network if one of its settings is given,
+        and the tabular ensembles otherwise.
     chosen : dict
         Parameters of the model.
     written : dict of str to str
@@ -94,10 +103,8 @@ def settings_of(
         raise ValueError(f"{config}: seed must be at most {LARGEST_SEED}; got {found['seed']}")
     defaults: dict[str, Any] = {
         "output": "model.chainrule",
-        "model": "network",
         "ignore": [],
         "kind": {},
-        "max_levels": 40,
         "seed": 0,
     }
     settings = {
@@ -115,6 +122,11 @@ def settings_of(
     if empty is not None:
         raise ValueError(f'{config}: {empty} is empty; give a value, or "none"')
     chosen = {name: value_in_toml(name, found[name]) for name in others} | options
+    if settings["model"] is None:
+        of_network = set(chosen).difference(OF_BOTH) or settings["max_levels"] is not None
+        settings["model"] = NETWORK if of_network or resumes else TABULAR
+    if settings["max_levels"] is None:
+        settings["max_levels"] = 40
     return settings, chosen, {name: f"{config}: {name}" for name in others}
 
 

@@ -65,10 +65,10 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="[network|tabular|fast]",
-            help="network: a plain network, with the settings below; tabular: a TabularClassifier "
-            "or TabularRegressor, with nothing to tune, evaluated on all rows; fast: its smaller "
-            "preset (default: network).",
+            metavar="[tabular|fast|network]",
+            help="tabular: a TabularClassifier or TabularRegressor, nothing to tune, evaluated "
+            "on all rows; fast: its smaller preset; network: a plain network, with the settings "
+            "below (default: tabular, or network if one of its settings is given).",
             show_default=False,
         ),
     ] = None,
@@ -263,7 +263,8 @@ def train(
             "cost": cost,
             "precision": precision,
         }
-        settings, chosen, written = settings_of(config, own, given)
+        resumes = checkpoint_every is not None or resume is not None
+        settings, chosen, written = settings_of(config, own, given, resumes)
         if settings["target"] is None:
             fail("name the column to predict with --target", BAD_INPUT)
         out = Path(settings["output"])

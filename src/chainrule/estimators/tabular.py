@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 from chainrule.base.validation import nearest
 from chainrule.estimators.classifier import MLPClassifier
-from chainrule.estimators.cleaning import MAX_LEVELS, TableCleaner
+from chainrule.estimators.cleaning import MAX_LEVELS, USED, TableCleaner
 from chainrule.estimators.raw_columns import ANY_NUMBER
 from chainrule.estimators.regressor import MLPRegressor
 from chainrule.estimators.tabular_ensemble import TabularEnsemble
@@ -112,8 +112,9 @@ def tabular_pipeline(
     kinds = None if kinds is None else dict(kinds)
     estimator = clone(estimator)
     if isinstance(estimator, TabularEnsemble):
-        if estimator.kinds is None:
-            estimator.set_params(kinds=kinds)
+        if estimator.kinds is None and kinds is not None:  # of the columns that are left to it
+            left = {name: kind for name, kind in kinds.items() if kind in USED}
+            estimator.set_params(kinds=left)
         return Pipeline(
             [("clean", TableCleaner(kinds, ANY_NUMBER, missing_texts)), (name, estimator)]
         )
