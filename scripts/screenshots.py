@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import threading
 import time
@@ -53,11 +54,27 @@ def equation(page: Any) -> None:
     page.locator('.formula [data-term="δ³"]').hover()
 
 
+def learn(page: Any) -> None:
+    """Let a network learn the two spirals for a hundred epochs or so."""
+    page.get_by_role("button", name="Train", exact=True).click()
+    page.locator(".plane-counts", has_text=re.compile(r"epoch [1-9]\d\d")).wait_for()
+    page.get_by_role("button", name="Pause", exact=True).click()
+
+
+def train(page: Any) -> None:
+    """Train on the example, and wait for what it is worth."""
+    page.get_by_role("button", name="Train", exact=True).click()
+    page.get_by_text("What it is worth").wait_for()
+    page.get_by_text("Training").scroll_into_view_if_needed()
+
+
 # By the picture's name: the panel, its width, height and theme, and what is done there.
 PICTURES: dict[str, tuple[str, int, int, str, Callable[[Any], None]]] = {
     "play-draw": ("draw", 1280, 836, "light", draw),
     "play-step": ("draw", 1280, 836, "dark", teach),
     "play-equations": ("equations", 1280, 936, "light", equation),
+    "play-plane": ("plane?data=spirals&hidden=8,6&scatter=0.05", 1280, 900, "light", learn),
+    "play-data": ("data?example=wine", 1280, 1500, "light", train),
     "play-phone": ("draw", 375, 1024, "dark", draw),
 }
 
@@ -79,7 +96,7 @@ def main() -> None:
                 reduced_motion="reduce",
             )
             page.goto(f"http://127.0.0.1:{port}/#{panel}")
-            page.locator(f".panel-{panel}[data-open]").wait_for()
+            page.locator(f".panel-{panel.partition('?')[0]}[data-open]").wait_for()
             time.sleep(2)  # the network is trained
             prepare(page)
             time.sleep(0.5)

@@ -25,7 +25,7 @@ SECONDS = 120.0  # after which training ends with the best epoch so far
 OFTEN = 0.05  # seconds between two messages on the training
 KINDS = ("numeric", "categorical", "date", "text", "ignored")
 EXAMPLES = {"wine": "load_wine", "diabetes": "load_diabetes"}
-PARTS = {"step": "with bins", "smooth": "without bins"}  # of the ensembles that are blended
+PARTS = {"step": "bins", "smooth": "no bins"}  # of the ensembles that are blended
 FORMATS = {"onnx": "application/octet-stream", "py": "text/x-python"}
 
 
@@ -234,7 +234,7 @@ class OwnData(Panel):
         def after(estimator: Any, record: Any) -> bool:
             points = curves.setdefault(record["part"], [])
             points.append((record["epoch"] + 1, record["loss"]))
-            part = f"the ensemble {PARTS[record['part']]}"
+            part = f"the ensemble with {PARTS[record['part']]}"
             return self._progress(named(curves), {"epoch": record["epoch"] + 1, "part": part})
 
         kind = TabularClassifier if task == "classification" else TabularRegressor

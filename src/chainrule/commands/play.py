@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 ABOUT_PLAY = (
     "Open a page on which a network is seen thinking and learning.\n\n"
     "Draw a digit and watch a network read it, say what it really is and watch one step of "
-    "backpropagation, and follow the four equations with their numbers. The page is served to "
+    "backpropagation; watch a network learn points in a plane; train a model of a table of your "
+    "own; follow the four equations with their numbers. The page is served to "
     "this machine alone, and nothing is fetched from elsewhere. Ctrl-C ends it.\n\n"
     "All that is set on the page is in its address. WHAT is such an address, or a file that holds "
     "one; or a model file with a network for digits, which then reads what is drawn.\n\n"
