@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.app.panel import Download, Panel, PanelError, Tab
+from chainrule.app.session import log
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,17 @@ class Trained(NamedTuple):
 
     model: Any
     code: str
+
+
+class Asked(NamedTuple):
+    """What is to be learnt: the target y (n,) from the columns X (n, p)."""
+
+    X: pd.DataFrame
+    y: pd.Series
+    target: str
+    model: str
+    kinds: dict[str, str]
+    left_out: list[str]
 
 
 class OwnData(Panel):
@@ -159,18 +171,10 @@ class OwnData(Panel):
         if y.astype(str).nunique() == 1:
             raise PanelError(f"{target!r} is {y.iloc[0]!s} in every row; there is nothing to learn")
         self._trains, self._stops = True, False
-        self.spawn(self._run, X, y, str(target), str(model), kinds, left_out)
+        self.spawn(self._run, Asked(X, y, str(target), str(model), kinds, left_out))
         return {"trains": True, "rows": len(X), "missing": int((~known).sum())}
 
-    def _run(
-        self,
-        X: pd.DataFrame,
-        y: pd.Series,
-        target: str,
-        model: str,
-        kinds: dict[str, str],
-        left_out: list[str],
-    ) -> None:
+    def _run(self, asked: Asked) -> None:
         """Train, judge, and say what came of it; in a thread of its own."""
         import warnings
 
@@ -178,38 +182,33 @@ class OwnData(Panel):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                result = self._fitted(X, y, target, model, kinds, left_out)
+                result = self._fitted(asked)
             if not self.stopping.is_set():
                 self.send("result", seconds=time.monotonic() - began, **result)
-        except (ValueError, TypeError, ArithmeticError, ImportError) as error:
+        except Exception as error:  # a fault of ours must not leave the page waiting
+            if not isinstance(error, ValueError | TypeError | ImportError):
+                log.exception("training failed")
             self.send("error", message=" ".join(str(error).split())[:500])
             self.send("ended")
         finally:
             self._trains = False
 
-    def _fitted(
-        self,
-        X: pd.DataFrame,
-        y: pd.Series,
-        target: str,
-        model: str,
-        kinds: dict[str, str],
-        left_out: list[str],
-    ) -> dict[str, Any]:
+    def _fitted(self, asked: Asked) -> dict[str, Any]:
         from chainrule.tables.columns import task_of
 
-        task = task_of(y)
+        y, task = asked.y, task_of(asked.y)
         if task == "classification":
             y = y.astype(str)
-        fit = self._fit_ensemble if model == "ensemble" else self._fit_network
-        found = fit(X, y, task, kinds)
-        made = self._code_of_table + _preparation(target, task, left_out) + found.pop("code")
+        fit = self._fit_ensemble if asked.model == "ensemble" else self._fit_network
+        found = fit(asked.X, y, task, asked.kinds)
+        prepared = _preparation(asked.target, task, asked.left_out)
+        made = self._code_of_table + prepared + found.pop("code")
         self._trained = Trained(found.pop("fitted"), made)
         return {
             "task": task,
-            "target": target,
-            "model": model,
-            "rows": len(X),
+            "target": asked.target,
+            "model": asked.model,
+            "rows": len(y),
             "code": made,
             **found,
         }
