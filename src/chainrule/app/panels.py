@@ -20,8 +20,9 @@ def all_panels() -> dict[str, type[Panel]]:
     from chainrule.app.equations import Equations
     from chainrule.app.own_data import OwnData
     from chainrule.app.plane import Plane
+    from chainrule.app.training import Train
 
-    return {kind.name: kind for kind in (Draw, Plane, OwnData, Equations)}
+    return {kind.name: kind for kind in (Draw, Train, Plane, OwnData, Equations)}
 
 
 def shared(model: tuple[Network, Scaling] | None = None) -> dict[str, Any]:

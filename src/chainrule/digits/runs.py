@@ -226,6 +226,20 @@ class Run:
     seed : int
         Of one generator: the starting values come first, then each epoch's order.
 
+    Attributes
+    ----------
+    recipe : Recipe
+    data : Digits
+        Clipped, or as ink, if the recipe says so.
+    result : Result
+        Its network has the starting values until the run is called.
+    rng : numpy.random.Generator
+        The generator, once the starting values are drawn.
+    X, Y : (n, 64), (n, 10) float64
+        The rows that are trained on.
+    X_held, Y_held : (validation, 64), (validation, 10) float64
+        The rows that are held back.
+
     Raises
     ------
     ValueError
@@ -242,20 +256,20 @@ class Run:
             ink = [images.reshape(len(images), -1) / 16 for images in data[4:]]
             data = data._replace(X_train=ink[0], X_test=ink[1])
         self.recipe, self.data = recipe, data
-        self._rng = np.random.default_rng(seed)
-        network = self._new(recipe.hidden, self._rng)
-        self._members, self._rngs = [network], [self._rng]
+        self.rng = np.random.default_rng(seed)
+        network = self._new(recipe.hidden, self.rng)
+        self._members, self._rngs = [network], [self.rng]
         if recipe.members > 1:
             if recipe.validation:
                 raise ValueError("several members go without rows that are held back")
-            self._rngs = self._rng.spawn(recipe.members)
+            self._rngs = self.rng.spawn(recipe.members)
             self._members = [self._new(recipe.hidden, rng) for rng in self._rngs]
-            network = self._new([n * recipe.members for n in recipe.hidden], self._rng)
+            network = self._new([n * recipe.members for n in recipe.hidden], self.rng)
         self.result = Result(recipe, seed, network)
         n = len(data.X_train) - recipe.validation
-        self._X, self._Y = data.X_train[:n], one_hot(data.y_train[:n], N_CLASSES)
-        self._X_held = data.X_train[n:]
-        self._Y_held = one_hot(data.y_train[n:], N_CLASSES)
+        self.X, self.Y = data.X_train[:n], one_hot(data.y_train[:n], N_CLASSES)
+        self.X_held = data.X_train[n:]
+        self.Y_held = one_hot(data.y_train[n:], N_CLASSES)
         self._least = math.inf
         self._kept = network.theta.copy()
         # Find what is wrong with the rest now; nothing is compiled for that.
@@ -289,7 +303,7 @@ class Run:
             else:
                 history = self._train(
                     network,
-                    self._rng,
+                    self.rng,
                     callback=lambda _, epoch: after(epoch, _outputs(network, self.data.X_test)),
                 )
                 result.engine = history.engine
@@ -308,8 +322,8 @@ class Run:
         recipe = self.recipe
         return diagnose(
             self.result.network,
-            self._X,
-            self._Y,
+            self.X,
+            self.Y,
             history=[record.cost for record in self.result.epochs],
             learning_rate=recipe.learning_rate,
             optimizer=recipe.optimizer,
@@ -385,13 +399,13 @@ class Run:
             "engine": recipe.engine,
             "augment": recipe.distortion,
         }
-        return train(network, self._X, self._Y, seed=rng, **(common | settings))
+        return train(network, self.X, self.Y, seed=rng, **(common | settings))
 
     def _keep_best(self) -> None:
         """Keep the parameters if their cost on the rows held back is the least so far."""
         result = self.result
         if self.recipe.validation:
-            cost = result.network.cost(self._X_held, self._Y_held)
+            cost = result.network.cost(self.X_held, self.Y_held)
             if not cost < self._least:
                 return
             self._least = cost

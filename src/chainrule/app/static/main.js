@@ -5,6 +5,7 @@ import { forgetColors } from "./charts.js";
 
 const PANELS = [
   { name: "draw", title: "Draw a digit", load: () => import("./panels/draw.js") },
+  { name: "train", title: "Train and watch", load: () => import("./panels/train.js") },
   { name: "plane", title: "Two dimensions", load: () => import("./panels/plane.js") },
   { name: "data", title: "Your data", load: () => import("./panels/data.js") },
   { name: "equations", title: "The equations", load: () => import("./panels/equations.js") },

@@ -1,0 +1,83 @@
+"""The Python code that repeats a training of the page: to copy, to run, to change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chainrule.digits.recipes import Recipe
+
+CODE = """\
+import numpy as np
+from sklearn.datasets import load_digits
+
+import chainrule
+
+pixels, labels = load_digits(return_X_y=True)
+n = len(pixels) - {n_test}  # the last rows are the test set
+mean, deviation = pixels[:n].mean(axis=0), pixels[:n].std(axis=0)
+varies = deviation > 0
+X = np.where(varies, (pixels - mean) / np.where(varies, deviation, 1), 0)
+{clip}Y = np.eye(10)[labels]
+rows = n{held}
+
+rng = np.random.default_rng({seed})
+network = chainrule.Network(
+    {sizes},
+    activation={activation!r},
+    output_activation={output!r},
+    loss={loss!r},
+    init={init!r},
+    seed=rng,
+)
+costs, right = [], []  # of each epoch
+
+
+def look(network, epoch):
+    said = np.abs(network.forward(X[n:]).a[-1] - 1).argmin(axis=1)
+    costs.append(epoch.cost)
+    right.append(int((said == labels[n:]).sum()))
+    print(f"epoch {{len(costs)}}: cost {{costs[-1]:.6g}}, {{right[-1]}} of {{len(said)}} right")
+
+
+chainrule.train(
+    network,
+    X[:rows],
+    Y[:rows],
+    epochs={epochs},
+    batch_size={batch_size},
+    optimizer={optimizer!r},
+    learning_rate={rate!r},
+    seed=rng,
+    engine="numpy",
+    callback=look,
+)
+"""
+
+
+def code_of(recipe: Recipe, seed: int, epochs: int) -> str:
+    """Code of the public names of chainrule that trains as the page does, to the same numbers.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of one network, without distortion.
+    seed, epochs : int
+    """
+    from chainrule.digits.recipes import N_CLASSES, N_TEST
+
+    return CODE.format(
+        n_test=N_TEST,
+        clip=f"X = np.clip(X, -{recipe.clip!r}, {recipe.clip!r})\n" if recipe.clip else "",
+        held=f" - {recipe.validation}  # the others are held back" if recipe.validation else "",
+        seed=seed,
+        sizes=(64, *recipe.hidden, N_CLASSES),
+        activation=recipe.activation,
+        output=recipe.output_activation,
+        loss=recipe.loss,
+        init=recipe.init,
+        epochs=epochs,
+        batch_size=recipe.batch_size,
+        optimizer=recipe.optimizer,
+        rate=recipe.learning_rate,
+    )
