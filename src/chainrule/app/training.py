@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from chainrule.digits.recipes import Digits, Recipe
     from chainrule.network.network import Network
 
-Numbers = NDArray[np.float64]
+Numbers = NDArray[np.floating[Any]]
 
 WIDEST, DEEPEST = 512, 6  # hidden layers
 SLICE, FRAME = 0.02, 1 / 30  # seconds of training at a time, and between two pictures
@@ -223,29 +223,32 @@ def look(network: Network, data: Digits, X: Numbers, Y: Numbers) -> Look:
     from chainrule.base.validation import one_hot
     from chainrule.digits.recipes import N_CLASSES
     from chainrule.digits.runs import closest_to_one, confusion_matrix
+    from chainrule.engine.threads import one_blas_thread
     from chainrule.explain.faults_of_networks import dead_units
     from chainrule.explain.worked import slopes
 
     L = network.L
     seen = network.backpropagation(len(X))
-    with np.errstate(all="ignore"):
+    with one_blas_thread(), np.errstate(all="ignore"):
         costs = seen.forward(X, Y)
         seen.backward(Y)
-    said = closest_to_one(network.forward(data.X_test).a[L])
+        said = closest_to_one(network.forward(data.X_test).a[L])
+        test_loss = network.cost(data.X_test, one_hot(data.y_test, N_CLASSES))
     learnt = closest_to_one(seen.batch.a[L])
     dead = []
     for l in range(1, L):
-        slope = slopes(network, l, seen.batch.z[l], seen.batch.a[l])
-        if slope is not None:
-            off = np.flatnonzero(dead_units(seen.batch.a[l], slope))
-            dead += [(l, int(j)) for j in off]
+        z, a = seen.batch.z[l], seen.batch.a[l]
+        if (a == a[0]).all(axis=0).any():
+            slope = slopes(network, l, z, a)
+            if slope is not None:
+                dead += [(l, int(j)) for j in np.flatnonzero(dead_units(a, slope))]
     first = network.W[1]
     largest = max(float(np.abs(first).max()), 1e-12)
     pictures = first[:, :PICTURES].T if L > 1 else first.T
     return Look(
         {
             "loss": float(costs.mean()),
-            "test_loss": network.cost(data.X_test, one_hot(data.y_test, N_CLASSES)),
+            "test_loss": test_loss,
             "right": int((learnt == Y.argmax(axis=1)).sum()),
             "total": len(Y),
             "test_right": int((said == data.y_test).sum()),
@@ -412,7 +415,8 @@ class Train(Panel):
         now = time.monotonic()
         if now - self._sent >= FRAME or not self._plays:
             self._sent = now
-            self.send_latest("frame", **self._frame())
+            # Looking costs some batches, so it is done between epochs alone.
+            self.send_latest("frame", **self._frame(self._seen))
         return self._plays
 
     def _advance(self, batches: int) -> None:

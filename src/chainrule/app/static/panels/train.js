@@ -4,6 +4,7 @@ import { element, lineChart, mix, number, rgb, surface } from "../charts.js";
 import { WeightImages } from "../training_pictures.js";
 import { showTip } from "../tip.js";
 
+const NAMED = 6; // dead units of a layer
 const DIGITS = [...Array(10).keys()];
 const GRADIENTS = [
   ["plus", []], ["minus-text", [6, 3]], ["ink", [2, 3]], ["muted", []], ["plus", [2, 2]],
@@ -271,9 +272,14 @@ class Train {
 
   showDead() {
     const { dead, events } = this.frame;
-    const count = dead.length;
-    this.deadCount.textContent = count
-      ? `${count} unit${count > 1 ? "s are" : " is"} off on all training digits and learn${count > 1 ? "" : "s"} nothing:`
+    const hidden = this.sizes.slice(1, -1).reduce((a, b) => a + b, 0);
+    const byLayer = Map.groupBy(dead, ([l]) => l);
+    const named = [...byLayer].map(
+      ([l, units]) =>
+        `${units.slice(0, NAMED).map(([, j]) => j).join(", ")}${units.length > NAMED ? " …" : ""} of layer ${l}`,
+    );
+    this.deadCount.textContent = dead.length
+      ? `${dead.length} of ${hidden} hidden units off on all training digits: ${named.join("; ")}`
       : "Each hidden unit answers to some training digit.";
     const key = JSON.stringify(events);
     if (key === this.shownEvents) return;
@@ -317,9 +323,9 @@ class Train {
 
   drawLoss(context, width, height) {
     const { loss, test_loss } = this.frame.curves;
-    const known = [...loss, ...test_loss].filter(Number.isFinite).sort((a, b) => a - b);
-    // The start may be far above all the rest.
-    const high = Math.min(known.at(-1) ?? 1, 4 * (known[Math.floor(known.length / 2)] || 1));
+    // The start may be far above all the rest; its line then comes in from above.
+    const after = [...loss.slice(1), ...test_loss.slice(1)].filter(Number.isFinite);
+    const high = Math.max(...(after.length ? after : [...loss, ...test_loss].filter(Number.isFinite)), 0);
     this.drawLines(context, width, height, [
       { name: "training", values: loss, color: "plus" },
       { name: "test", values: test_loss, color: "minus-text", dash: [5, 3] },
