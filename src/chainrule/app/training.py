@@ -336,7 +336,7 @@ class Train(Panel):
             raise PanelError(" ".join(str(error).split())) from None
         self.setting, self.run, self.network, self._descent = setting, run, network, descent
         self._batches = -(-len(run.X) // m)
-        self._at_once = max(1, int(SLICE / 4 / step_seconds(network, m)))
+        self._at_once = max(1, int(SLICE / 8 / step_seconds(network, m)))
         self._plays = False
         self.epoch, self.batch, self._sum = 0, 0, 0.0
         self._last = setting.recipe.epochs
@@ -406,15 +406,16 @@ class Train(Panel):
         """Train for a moment, and send a picture if it is time."""
         if not self._plays:
             return False
-        end = time.monotonic() + SLICE
+        due = self._sent + FRAME
+        end = min(time.monotonic() + SLICE, max(due, time.monotonic() + SLICE / 4))
         while self._plays and time.monotonic() < end and not self.session.waits():
             self._advance(min(self._at_once, self._batches - self.batch))
             if self.epoch >= self._last:
                 self._plays = False
                 self.send("stopped")
         now = time.monotonic()
-        if now - self._sent >= FRAME or not self._plays:
-            self._sent = now
+        if now >= due or not self._plays:
+            self._sent = max(due, now - FRAME)  # so that late pictures do not make fewer
             # Looking costs some batches, so it is done between epochs alone.
             self.send_latest("frame", **self._frame(self._seen))
         return self._plays

@@ -48,8 +48,8 @@ class Train {
       return element("label", { class: "field" }, label, input);
     };
     const choice = (key, label) => field(key, label, element("select"));
-    const typed = (key, label, inputmode = "decimal") =>
-      field(key, label, element("input", { type: "text", autocomplete: "off", spellcheck: "false", maxlength: 40, inputmode }));
+    const typed = (key, label, inputmode = "decimal", title = null) =>
+      field(key, label, element("input", { type: "text", autocomplete: "off", spellcheck: "false", maxlength: 40, inputmode, title }));
     const button = (text, onclick, more = {}) => element("button", { type: "button", text, onclick, ...more });
 
     this.play = button("Train", () => this.ask(this.plays ? "pause" : "play"), { class: "primary" });
@@ -58,7 +58,7 @@ class Train {
       button("One batch", () => this.ask("step", { of: "batch" })),
     ];
     this.time = element("input", { type: "range", min: 0, max: 1, step: 1, value: 0, "aria-label": "Epoch that is shown" });
-    this.time.oninput = () => this.lookAt(Number(this.time.value));
+    this.time.oninput = () => this.lookAt(this.frame.kept[this.time.value] ?? null);
     this.best = button("Best epoch", () => this.lookAt(this.frame.best));
     this.now = button("Now", () => this.lookAt(null));
     this.counts = element("p", { class: "train-counts math", role: "status" });
@@ -107,8 +107,8 @@ class Train {
             typed("batch_size", "Batch size", "numeric"),
             typed("epochs", "Epochs", "numeric"),
             typed("seed", "Seed", "numeric"),
-            typed("validation", "Held back", "numeric"),
-            typed("clip", "Clip at", "text"),
+            typed("validation", "Held back", "numeric", "The last training rows are not trained on; the best epoch is the one with the least cost on them"),
+            typed("clip", "Clip at", "text", "Inputs further from 0 count as this; none: as they are"),
           ),
         ),
         element(
@@ -134,7 +134,7 @@ class Train {
         element(
           "section",
           { class: "card train-health" },
-          chart("gradient", "Gradient of each layer, log₁₀ ‖∂C/∂W‖", (...given) => this.drawGradients(...given)),
+          chart("gradient", "Gradients, log₁₀ ‖∂C/∂W‖", (...given) => this.drawGradients(...given)),
           element("div", {}, element("h2", { text: "Dead units" }), this.deadCount, this.events),
         ),
         element(
@@ -189,6 +189,7 @@ class Train {
     this.plays = plays;
     this.play.textContent = plays ? "Pause" : "Train";
     for (const each of this.steps) each.disabled = plays;
+    this.counts.setAttribute("aria-live", plays ? "off" : "polite"); // not thirty times a second
   }
 
   /** Show an earlier epoch; null is the network as it is. One question at a time. */
@@ -211,8 +212,9 @@ class Train {
     this.frame = frame;
     const { epoch, last, batch, batches } = frame;
     if (!this.looks || !this.wanted) {
-      this.time.max = Math.max(1, last);
-      this.time.value = epoch;
+      // The slider goes over the epochs that are kept, of which there may be fewer than have been.
+      this.time.max = Math.max(1, frame.kept.length - 1);
+      this.time.value = frame.kept.findLastIndex((one) => one <= epoch);
     }
     this.time.setAttribute("aria-valuetext", `epoch ${epoch} of ${last}`);
     this.time.disabled = last === 0;
