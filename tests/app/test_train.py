@@ -78,6 +78,7 @@ def test_the_numbers_are_those_of_the_digits_command(recipe):
         {},
         {"recipe": "modern", "hidden": "20,10", "seed": "5"},
         {"optimizer": "rmsprop", "loss": "cross_entropy", "activation": "tanh", "clip": "3"},
+        {"recipe": "modern", "hidden": "15", "distortion": "on", "batch_size": "70"},
         {"hidden": "none", "batch_size": "100", "init": "zeros", "learning_rate": "0.05"},
     ],
 )
@@ -168,6 +169,7 @@ def test_divergence_is_one_line_and_goes_back_to_the_start_of_the_epoch():
         ({"optimizer": ["adam"]}, "the optimiser must be one of"),
         ({"recipe": "best"}, "the recipe must be one of article, modern"),
         ({"loss": "poisson"}, "the cost must be one of"),
+        ({"distortion": "much"}, "the distortion must be one of off, on"),
         ({"seed": None}, "the seed must be a whole number"),
         ({"validation": 5000}, "rows held back must be a whole number from 0 to 1000"),
     ],

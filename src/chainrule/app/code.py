@@ -15,10 +15,7 @@ import chainrule
 
 pixels, labels = load_digits(return_X_y=True)
 n = len(pixels) - {n_test}  # the last rows are the test set
-mean, deviation = pixels[:n].mean(axis=0), pixels[:n].std(axis=0)
-varies = deviation > 0
-X = np.where(varies, (pixels - mean) / np.where(varies, deviation, 1), 0)
-{clip}Y = np.eye(10)[labels]
+{inputs}Y = np.eye(10)[labels]
 rows = n{held}
 
 rng = np.random.default_rng({seed})
@@ -50,8 +47,14 @@ chainrule.train(
     learning_rate={rate!r},
     seed=rng,
     engine="numpy",
-    callback=look,
+{augment}    callback=look,
 )
+"""
+
+STANDARDIZED = """\
+mean, deviation = pixels[:n].mean(axis=0), pixels[:n].std(axis=0)
+varies = deviation > 0
+X = np.where(varies, (pixels - mean) / np.where(varies, deviation, 1), 0)
 """
 
 
@@ -61,14 +64,21 @@ def code_of(recipe: Recipe, seed: int, epochs: int) -> str:
     Parameters
     ----------
     recipe : Recipe
-        Of one network, without distortion.
+        Of one network.
     seed, epochs : int
     """
     from chainrule.digits.recipes import N_CLASSES, N_TEST
 
+    inputs, augment = STANDARDIZED, ""
+    if recipe.clip:
+        inputs += f"X = np.clip(X, -{recipe.clip!r}, {recipe.clip!r})\n"
+    if recipe.distortion is not None:
+        inputs = "X = pixels / 16\n"
+        augment = f"    augment=chainrule.distortions.{recipe.distortion!r},\n"
     return CODE.format(
         n_test=N_TEST,
-        clip=f"X = np.clip(X, -{recipe.clip!r}, {recipe.clip!r})\n" if recipe.clip else "",
+        inputs=inputs,
+        augment=augment,
         held=f" - {recipe.validation}  # the others are held back" if recipe.validation else "",
         seed=seed,
         sizes=(64, *recipe.hidden, N_CLASSES),

@@ -38,6 +38,7 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 WHOLE = ("epochs", "batch_size", "validation", "seed")
 CURVES = ("epoch", "loss", "test_loss", "right", "test_right")
+DISTORTED = ("off", "on")  # as the recipe "best" does
 NONE = "none"  # what the page says for None
 LABELS = {
     "recipe": "the recipe",
@@ -51,6 +52,7 @@ LABELS = {
     "batch_size": "the batch size",
     "validation": "rows held back",
     "clip": "the clip",
+    "distortion": "the distortion",
     "seed": "the seed",
 }
 
@@ -77,6 +79,7 @@ def choices() -> dict[str, list[str]]:
         "loss": list(ONE_HOT_LOSSES),
         "init": list(INITIALIZERS),
         "optimizer": list(OPTIMIZERS),
+        "distortion": list(DISTORTED),
     }
 
 
@@ -94,7 +97,7 @@ def checked(state: dict[str, Any]) -> Setting:
     PanelError
         One is not known, or out of range; names it.
     """
-    from chainrule.digits.recipes import ARTICLE, RECIPES, override
+    from chainrule.digits.recipes import ARTICLE, BEST, RECIPES, override
 
     known = choices()
     given: dict[str, Any] = {}
@@ -112,6 +115,8 @@ def checked(state: dict[str, Any]) -> Setting:
             given[name] = _number(LABELS[name], value, *RANGES[name], name in WHOLE)
         elif name == "hidden":
             given[name] = _widths(str(value))
+    if "distortion" in given:
+        given["distortion"] = BEST.distortion if given["distortion"] == "on" else None
     base = RECIPES[given.pop("recipe", ARTICLE.name)]
     seed = given.pop("seed", 0)
     recipe = override(base, **given)
@@ -132,8 +137,12 @@ def checked(state: dict[str, Any]) -> Setting:
 
 def _text(value: Any) -> str:
     """A value as the page has it."""
+    from chainrule.training.distortions import ImageDistortion
+
     if value is None:
         return NONE
+    if isinstance(value, ImageDistortion):
+        return "on"
     if isinstance(value, tuple):
         return ",".join(map(str, value)) or NONE
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
@@ -307,6 +316,7 @@ class Train(Panel):
             name: _text(getattr(recipe, name)) for name in names if name not in ("recipe", "seed")
         }
         values |= {"recipe": recipe.name, "seed": str(self.setting.seed)}
+        values["distortion"] = "on" if recipe.distortion else "off"
         values["output_activation"] = self.network.activations[self.network.L].name
         return {
             "settings": values,
@@ -322,6 +332,7 @@ class Train(Panel):
         """Make an untrained network; nothing has changed if that fails."""
         from chainrule.digits.runs import Run
         from chainrule.equations.optimizers import OPTIMIZERS
+        from chainrule.training.augmentation import Augmentation
         from chainrule.training.descent import Descent, step_seconds
         from chainrule.training.train import numbers_of
 
@@ -331,7 +342,10 @@ class Train(Panel):
             optimizer = OPTIMIZERS[recipe.optimizer]
             numbers = numbers_of(optimizer, recipe.learning_rate, None)
             network, m = run.result.network, min(recipe.batch_size, len(run.X))
-            descent = Descent(network, optimizer, numbers, m, "numpy")
+            augmentation = None
+            if recipe.distortion is not None:  # the seed is drawn as `train` draws it
+                augmentation = Augmentation(recipe.distortion, int(run.rng.integers(2**31 - 1)))
+            descent = Descent(network, optimizer, numbers, m, "numpy", augmentation=augmentation)
         except ValueError as error:
             raise PanelError(" ".join(str(error).split())) from None
         self.setting, self.run, self.network, self._descent = setting, run, network, descent

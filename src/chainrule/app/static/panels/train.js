@@ -100,6 +100,7 @@ class Train {
           choice("loss", "Cost"),
           choice("init", "Initialiser"),
           choice("optimizer", "Optimiser"),
+          choice("distortion", "Distort the digits anew in each step"),
           element(
             "div",
             { class: "train-pairs" },
