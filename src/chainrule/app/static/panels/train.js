@@ -100,7 +100,7 @@ class Train {
           choice("loss", "Cost"),
           choice("init", "Initialiser"),
           choice("optimizer", "Optimiser"),
-          choice("distortion", "Distort the digits anew in each step"),
+          choice("distortion", "Distort digits"),
           element(
             "div",
             { class: "train-pairs" },
