@@ -164,6 +164,7 @@ def test_numbers_are_said_where_one_points(open_page, reading):
     page.keyboard.press("Escape")
     assert not tip.is_visible()
     page.get_by_role("button", name=f"It is a {label}").click()
+    page.locator(".phases button.shown").wait_for()
     network.focus()
     page.keyboard.press("ArrowDown")
     assert "BP1: δ³" in tip.inner_text()
@@ -251,6 +252,7 @@ def test_tabs_are_independent(open_page, reading):
     for _ in range(6):
         one.get_by_role("button", name=f"It is a {wrong}").click()
         one.locator(".phases button.shown").wait_for()
+        settled(one)
     one.get_by_role("button", name="Step W").click()
     assert answer(one) == wrong
     two.get_by_role("button", name="Undo all steps")
