@@ -142,6 +142,9 @@ def open_page(browser: Any, running: Running) -> Iterator[Callable[..., Any]]:
         )
         page.goto(f"{running.address}/" + (f"#{fragment}" if fragment else ""))
         page.locator("section.panel:not([hidden])[data-open]").wait_for(state="attached")
+        # What it asked for when it was opened has come, and is drawn.
+        page.locator("body[data-pending='0']").wait_for(state="attached")
+        page.evaluate("() => new Promise((go) => requestAnimationFrame(() => setTimeout(go)))")
         return page
 
     yield open_one

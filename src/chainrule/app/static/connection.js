@@ -33,6 +33,7 @@ export class Connection {
       this.session = null;
       for (const { reject } of this.pending.values()) reject(new Disconnected("not connected"));
       this.pending.clear();
+      this.tellPending();
       if (wasOpen || this.wait > FIRST_WAIT) this.onLost();
       setTimeout(() => this.connect(), this.wait * (0.75 + Math.random() / 2));
       this.wait = Math.min(this.wait * 1.6, LONGEST_WAIT);
@@ -52,9 +53,15 @@ export class Connection {
     }
     const waiting = this.pending.get(id);
     this.pending.delete(id);
+    this.tellPending();
     if (!waiting) return;
     if (type === "error") waiting.reject(new Error(data.message));
     else waiting.resolve(data);
+  }
+
+  /** Say on the page how many replies are waited for: 0 when what it shows is up to date. */
+  tellPending() {
+    document.body.dataset.pending = this.pending.size;
   }
 
   get isOpen() {
@@ -74,6 +81,7 @@ export class Connection {
     const id = ++this.count;
     return new Promise((resolve, reject) => {
       this.pending.set(id, { resolve, reject });
+      this.tellPending();
       this.socket.send(JSON.stringify({ panel, type, id, data }));
     });
   }
