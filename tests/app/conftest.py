@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +64,29 @@ class Running:
     @property
     def sessions(self) -> dict[str, Any]:
         return self.app.state.sessions
+
+
+class Tab:
+    """A session that keeps what its panel sends, as (type, data)."""
+
+    name = "tab"
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.shared: dict[str, Any] = {}
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+        self._folder = folder
+
+    def send(
+        self, panel: str, type: str, data: dict[str, Any], number: Any = None, latest: bool = False
+    ) -> None:
+        self.sent.append((type, data))
+
+    def folder(self) -> Path:
+        assert self._folder is not None
+        return self._folder
+
+    def waits(self) -> bool:
+        return False
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 20) -> None:

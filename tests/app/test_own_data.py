@@ -14,30 +14,12 @@ import chainrule
 pd = pytest.importorskip("pandas", reason="tables are an extra")
 pytest.importorskip("starlette", reason="the page is an extra")
 
-from conftest import serious_faults  # isort: skip  # noqa: E402
+from conftest import Tab, serious_faults  # isort: skip  # noqa: E402
 
 from chainrule.app.own_data import OwnData, judged  # noqa: E402
 from chainrule.app.panel import PanelError  # noqa: E402
 
 pytestmark = pytest.mark.once
-
-
-class Tab:
-    """A session that keeps what is sent."""
-
-    name, shared = "tab", {}
-
-    def __init__(self, folder):
-        self.sent, self._folder = [], folder
-
-    def send(self, panel, type, data, number=None, latest=False):
-        self.sent.append((type, data))
-
-    def folder(self):
-        return self._folder
-
-    def waits(self):
-        return False
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import types
 
 import numpy as np
 import pytest
@@ -15,24 +14,9 @@ from chainrule.app.training import LAST_EPOCH, Snapshots, Train, checked
 from chainrule.digits.recipes import ARTICLE, MODERN, load
 from chainrule.digits.runs import Run
 
-from conftest import serious_faults  # isort: skip
+from conftest import Tab, serious_faults  # isort: skip
 
 pytestmark = pytest.mark.once
-
-
-class Tab:
-    """A session that keeps what is sent."""
-
-    name, shared = "tab", types.MappingProxyType({})
-
-    def __init__(self):
-        self.sent = []
-
-    def send(self, panel, type, data, number=None, latest=False):
-        self.sent.append((type, data))
-
-    def waits(self):
-        return False
 
 
 def opened(**state):
