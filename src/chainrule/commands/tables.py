@@ -33,6 +33,24 @@ TableName = Annotated[
 Query = Annotated[
     str | None, typer.Option("--query", help="Of a database: a SELECT.", show_default=False)
 ]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[classification|regression]", help="Default: by the target.", show_default=False
+    ),
+]
+Ignored = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="Do not use it; may be repeated.", show_default=False),
+]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN=KIND",
+        help="Take it as numeric, categorical, date or text; may be repeated.",
+        show_default=False,
+    ),
+]
 Missing = Annotated[
     list[str] | None,
     typer.Option(

@@ -18,10 +18,13 @@ from chainrule.commands.tables import (
     Data,
     DateFormat,
     Force,
+    Ignored,
+    Kinds,
     Missing,
     Query,
     Quiet,
     TableName,
+    Task,
     bad_input,
     check_new,
     note,
@@ -54,14 +57,7 @@ def train(
     output: Annotated[
         str | None, output_option("Where the model goes (default: model.chainrule).")
     ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[classification|regression]",
-            help="Default: by the target.",
-            show_default=False,
-        ),
-    ] = None,
+    task: Task = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -153,18 +149,8 @@ def train(
             show_default=False,
         ),
     ] = None,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN", help="Do not use it; may be repeated.", show_default=False),
-    ] = None,
-    kind: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN=KIND",
-            help="Take it as numeric, categorical, date or text; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    ignore: Ignored = None,
+    kind: Kinds = None,
     max_levels: Annotated[
         int | None,
         typer.Option(

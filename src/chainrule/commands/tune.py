@@ -19,10 +19,13 @@ from chainrule.commands.tables import (
     Data,
     DateFormat,
     Force,
+    Ignored,
+    Kinds,
     Missing,
     Query,
     Quiet,
     TableName,
+    Task,
     bad_input,
     check_new,
     note,
@@ -110,32 +113,15 @@ def tune(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where the model goes.")
     ] = Path("model.chainrule"),
-    task: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[classification|regression]",
-            help="Default: by the target.",
-            show_default=False,
-        ),
-    ] = None,
+    task: Task = None,
     test_fraction: Annotated[
         float,
         typer.Option(
             min=0.01, max=0.9, help="Part of the rows that the search does not see, to judge on."
         ),
     ] = 0.2,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN", help="Do not use it; may be repeated.", show_default=False),
-    ] = None,
-    kind: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN=KIND",
-            help="Take it as numeric, categorical, date or text; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    ignore: Ignored = None,
+    kind: Kinds = None,
     max_levels: Annotated[
         int,
         typer.Option(min=2, metavar="N", help="Encode categories of more levels as text."),
