@@ -66,6 +66,7 @@ class OwnData(Panel):
         self._trains = False
         self._stops = False
         self._trained: Trained | None = None
+        self._told = 0.0  # when the page was last told of an epoch
 
     def state(self) -> dict[str, Any]:
         """What can be chosen."""
@@ -216,7 +217,7 @@ class OwnData(Panel):
     def _progress(self, curve: list[Any], say: dict[str, Any]) -> bool:
         """Tell the page of an epoch; whether to stop."""
         now = time.monotonic()
-        if now - getattr(self, "_told", 0.0) > OFTEN:
+        if now - self._told > OFTEN:
             self._told = now
             self.send_latest("progress", curve=curve, **say)
         return self._stops or self.stopping.is_set()

@@ -167,7 +167,7 @@ def own_points(text: str) -> Numbers:
             )
         found.append((x, y, value))
     if len(found) > MOST_OWN:
-        raise PanelError(f"there is room for {MOST_OWN} points of your own")
+        raise PanelError(f"at most {MOST_OWN} points of your own can be placed")
     return np.array(found, np.float64).reshape(-1, 3)
 
 
@@ -246,7 +246,7 @@ def widths(text: str) -> list[int]:
     if not all(part.isdecimal() and 1 <= int(part[:6]) <= WIDEST for part in parts):
         raise PanelError(f"hidden layers have 1 to {WIDEST} units each, written as 6,4")
     if len(parts) > DEEPEST:
-        raise PanelError(f"there is room for {DEEPEST} hidden layers")
+        raise PanelError(f"the network can have {DEEPEST} hidden layers at most")
     return [int(part) for part in parts]
 
 
