@@ -29,7 +29,7 @@ def served(tmp_path_factory):
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"size": rng.normal(size=90), "colour": ["red", "blue", "green"] * 30})
     y = np.where(X["size"] + (X["colour"] == "red") > 0.3, "yes", "no")
-    model = chainrule.tabular_pipeline(random_state=0, engine="numpy").fit(X, y)
+    model = chainrule.tabular_pipeline(model="network", random_state=0, engine="numpy").fit(X, y)
     path = tmp_path_factory.mktemp("served") / "m.chainrule"
     p = model.predict_proba(X)[:, 1]
     decision = {"positive": "yes", "threshold": float(np.quantile(p, 0.1))}

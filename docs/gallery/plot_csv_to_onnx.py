@@ -28,7 +28,7 @@ score = (frame["mass"] - 4200) / 800 + (frame["island"] == "Dream") - rng.normal
 frame.loc[::11, "flipper"] = np.nan
 species = np.where(score > 0, "Gentoo", "Adelie")
 
-model = tabular_pipeline("classification", random_state=0, early_stopping=True)
+model = tabular_pipeline("classification", model="network", random_state=0)
 model.fit(frame[:450], species[:450])
 print(f"accuracy on rows not learnt: {model.score(frame[450:], species[450:]):.3f}")
 

@@ -143,9 +143,11 @@ def test_the_texts_for_missing_values_are_kept_with_the_model(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--model", "big"], "--model is network, tabular or fast, not 'big'"),
+        (["--model", "big"], "--model is tabular, fast or network, not 'big'"),
         (["--model", "fast", "--dropout", "0.1"], "--dropout is a setting of a plain network"),
-        (["--model", "fast", "--checkpoint-every", "2"], "go with --model network"),
+        (["--model", "fast", "--checkpoint-every", "2"], "--checkpoint-every is a setting of a"),
+        (["--model", "tabular", "--resume", "m.state"], "--resume is a setting of a plain network"),
+        (["--model", "tabular", "--max-levels", "9"], "--max-levels is a setting of a plain netw"),
         (["--model", "fast", "--class-weight", '{"Emu": 2}'], "there is no class 'Emu'"),
         (["--model", "fast", "--time-limit", "-1"], "--time-limit cannot be -1"),
     ],

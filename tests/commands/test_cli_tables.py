@@ -86,7 +86,8 @@ def test_the_network_is_what_python_would_train(folder, run, tmp_path):
     y = X.pop("species").to_numpy(object)
     rows, held = train_test_split(np.arange(len(y)), test_size=0.2, random_state=0, stratify=y)
     rows = np.sort(rows)
-    ours = chainrule.tabular_pipeline(random_state=0, engine="numpy").fit(X.iloc[rows], y[rows])
+    ours = chainrule.tabular_pipeline(model="network", random_state=0, engine="numpy")
+    ours.fit(X.iloc[rows], y[rows])
     stored = chainrule.load(model)
     np.testing.assert_array_equal(ours.predict_proba(X), stored.predict_proba(X))
     told = chainrule.read_header(model)["metadata"]
@@ -716,7 +717,7 @@ def test_models_saved_from_python_predict_too(run, tmp_path):
     X.assign(y=y).to_csv("d.csv", index=False)
     options = {"early_stopping": True, "max_iter": 999, "engine": "numpy", "random_state": 0}
     plain = MLPClassifier(**options).fit(X, y)
-    pipeline = chainrule.tabular_pipeline("classification", engine="numpy", random_state=0)
+    pipeline = chainrule.tabular_pipeline(model="network", engine="numpy", random_state=0)
     for model in (plain, pipeline.fit(X, y)):
         chainrule.save(model, "m.chainrule")
         code, out, err = run("predict", "m.chainrule", "d.csv", "--quiet")

@@ -71,7 +71,9 @@ def call(tmp_path, monkeypatch):
     X.assign(y=X["x"] * 2 + X["z"] ** 2).to_csv("t.csv", index=False)
     frame = pd.read_csv("t.csv")
     for name, columns in (("good", ["x", "z"]), ("bad", ["z"])):
-        model = chainrule.tabular_pipeline("regression", random_state=0, engine="numpy")
+        model = chainrule.tabular_pipeline(
+            "regression", model="network", random_state=0, engine="numpy"
+        )
         model.fit(frame[columns], frame["y"])
         metadata = {"target": "y", "target_type": "number"}
         chainrule.save(model, f"{name}.chainrule", metadata=metadata)

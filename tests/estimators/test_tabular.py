@@ -16,8 +16,15 @@ from sklearn.model_selection import cross_val_score, cross_validate
 from sklearn.utils import get_tags
 
 import chainrule
-from chainrule import MLPClassifier, MLPRegressor, tabular_pipeline
+from chainrule import (
+    MLPClassifier,
+    MLPRegressor,
+    TabularClassifier,
+    TabularRegressor,
+    tabular_pipeline,
+)
 from chainrule.commands.options import TABLE_DEFAULTS
+from chainrule.estimators.choosing import OF_ENSEMBLES, OF_ENSEMBLES_ALONE
 from chainrule.estimators.cleaning import TableCleaner
 from chainrule.tables.cells import CellError, as_dates, as_frame, as_numbers, as_strings, spelling
 from chainrule.tables.levels import UnseenLevelWarning
@@ -25,7 +32,7 @@ from chainrule.tables.levels import UnseenLevelWarning
 pd = pytest.importorskip("pandas", reason="tables are an extra")
 pytest.importorskip("skrub", reason="tables are an extra")
 
-QUICK = {"engine": "numpy", "random_state": 0}
+QUICK = {"model": "network", "engine": "numpy", "random_state": 0}
 
 
 def table(n=240, seed=0):
@@ -176,7 +183,7 @@ def test_kinds_can_be_given():
     with pytest.raises(
         ValueError, match=r"kinds\['size'\] must be one of numeric, .*; got 'nmeric'"
     ):
-        tabular_pipeline(kinds={"size": "nmeric"}).fit(X, y)
+        tabular_pipeline(model="network", kinds={"size": "nmeric"}).fit(X, y)
 
 
 def test_an_estimator_of_ones_own():
@@ -190,6 +197,70 @@ def test_an_estimator_of_ones_own():
         tabular_pipeline("classifcation")
     with pytest.raises(TypeError, match="made"):
         tabular_pipeline(Ridge)
+
+
+@pytest.mark.once
+def test_the_ensembles_are_made_unless_a_network_or_a_setting_of_one_is_given():
+    for task, kind, network in (
+        ("classification", TabularClassifier, MLPClassifier),
+        ("regression", TabularRegressor, MLPRegressor),
+    ):
+        for given, preset in (
+            ({}, "best"),
+            ({"model": "tabular"}, "best"),
+            ({"model": "fast"}, "fast"),
+        ):
+            model = tabular_pipeline(
+                task, **given, kinds={"a": "date", "b": "identifier"}, random_state=3, time_limit=9
+            )
+            assert [*model.named_steps] == ["clean", "estimator"]
+            plain = kind(preset, random_state=3, time_limit=9, kinds={"a": "date"})
+            assert type(model[-1]) is kind
+            assert model[-1].get_params() == plain.get_params()
+            assert model[0].kinds == {"a": "date", "b": "identifier"}
+        for given in (
+            {"model": "network"},
+            {"dropout": 0.1},
+            {"max_levels": 9},
+            {"text_columns": 5},
+        ):
+            model = tabular_pipeline(task, **given, random_state=3)
+            assert [*model.named_steps] == ["clean", "encode", "mlp"]
+            assert type(model[-1]) is network
+            assert model[-1].random_state == 3
+        assert model[1].transformers[-1][1].transformer.n_components == 5
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"model": "tabular", "dropout": 0.1}, TypeError, "dropout: a setting of a plain network"),
+        ({"model": "fast", "max_levels": 9}, TypeError, "max_levels: a setting .* model='network'"),
+        ({"model": "network", "n_jobs": 2}, TypeError, "n_jobs: a network has no such setting"),
+        ({"dropout": 0.1, "max_epochs": 2}, TypeError, "max_epochs: a network has no such"),
+        ({"max_epoch": 2}, TypeError, "no parameter 'max_epoch'; did you mean 'max_epochs'"),
+        ({"model": "netwrok"}, ValueError, "no model 'netwrok'; did you mean 'network'"),
+        ({"estimator": Ridge(), "model": "fast"}, TypeError, "goes with a task by name"),
+        (
+            {"estimator": TabularClassifier(), "max_levels": 9},
+            TypeError,
+            "max_levels: TabularClassifier encodes columns itself",
+        ),
+    ],
+    ids=str,
+)
+def test_a_setting_without_effect_is_refused(given, error, message):
+    with pytest.raises(error, match=message):
+        tabular_pipeline(**given)
+
+
+@pytest.mark.once
+def test_the_rule_knows_the_settings_of_the_ensembles():
+    of_both = TabularClassifier().get_params().keys() | TabularRegressor().get_params().keys()
+    assert of_both == OF_ENSEMBLES | {"preset", "kinds", "random_state"}
+    of_networks = MLPClassifier().get_params().keys() | MLPRegressor().get_params().keys()
+    assert OF_ENSEMBLES - of_networks == OF_ENSEMBLES_ALONE
 
 
 @pytest.mark.parametrize(
@@ -206,7 +277,7 @@ def test_defaults_give_way_to_what_does_not_go_with_them(given):
 
 def test_the_command_tells_the_pipelines_defaults():
     for task, standardize in (("classification", False), ("regression", "target")):
-        mlp = tabular_pipeline(task)[-1]
+        mlp = tabular_pipeline(task, model="network")[-1]
         expected = TABLE_DEFAULTS | {"standardize": standardize}
         assert {name: getattr(mlp, name) for name in TABLE_DEFAULTS} == expected
         plain = type(mlp)().get_params()

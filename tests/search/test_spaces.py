@@ -39,7 +39,7 @@ def test_each_space_holds_the_settings_of_tabular_pipeline(n):
     assert start.keys() == space.keys()
     assert all(holds(space[name], value) for name, value in start.items())
     # What they become are the parameters that the pipeline has without any.
-    network = tabular_pipeline("regression")[-1].get_params()
+    network = tabular_pipeline("regression", model="network")[-1].get_params()
     for name, value in spaces.parameters_at(start).items():
         assert network[name] == value, name
 
@@ -50,7 +50,7 @@ def test_every_point_is_one_that_an_estimator_takes(data):
     space = spaces.space_for(n, {})
     point = {name: data.draw(values(each)) for name, each in space.items()}
     chosen = spaces.parameters_at(point)
-    network = tabular_pipeline("regression", **chosen)[-1]
+    network = tabular_pipeline("regression", model="network", **chosen)[-1]
     assert isinstance(network, MLPRegressor)
     network._validate_params()
     network._check_combination()

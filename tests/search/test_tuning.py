@@ -61,7 +61,7 @@ def test_the_same_call_gives_the_same_trials_and_model(straight):
 def test_the_first_trial_has_the_defaults_and_the_best_is_kept(straight):
     found = straight.found
     first, values = found.trials[0], [t["value"] for t in found.trials if t["state"] == "complete"]
-    network = chainrule.tabular_pipeline("regression")[-1].get_params()
+    network = chainrule.tabular_pipeline("regression", model="network")[-1].get_params()
     assert all(network[name] == value for name, value in first["parameters"].items())
     assert first["value"] == found.default_value
     assert found.value == min(values)

@@ -279,8 +279,8 @@ class OwnData(Panel):
             return self._progress(named(curves), {"epoch": record["epoch"] + 1, "part": "network"})
 
         model = tabular_pipeline(
-            task, kinds=kinds or None, random_state=0, hidden_layer_sizes=(32, 16),
-            time_limit=SECONDS, callbacks=[after],
+            task, model="network", kinds=kinds or None, random_state=0,
+            hidden_layer_sizes=(32, 16), time_limit=SECONDS, callbacks=[after],
         )  # fmt: skip
         model.fit(X_fit, y_fit)
         model[-1].set_params(callbacks=None)
@@ -296,7 +296,7 @@ class OwnData(Panel):
                 f"X_fit, X_held, y_fit, y_held = train_test_split(\n"
                 f"    X, y, test_size={HELD}, random_state=0, "
                 f"stratify={'y' if stratified is not None else None}\n)\n"
-                f"model = tabular_pipeline(\n    {task!r}, random_state=0, "
+                f"model = tabular_pipeline(\n    {task!r}, model='network', random_state=0, "
                 f"hidden_layer_sizes=(32, 16){told}\n)\n"
                 "model.fit(X_fit, y_fit)\nprint(model.score(X_held, y_held))\n"
             ),

@@ -18,7 +18,8 @@ from chainrule.commands.preparing import Table
 from chainrule.commands.splitting import Plan
 from chainrule.commands.values import check_numbers, check_value, of_options
 from chainrule.estimators.cleaning import LARGEST
-from chainrule.estimators.tabular import ESTIMATORS, tabular_pipeline
+from chainrule.estimators.choosing import NETWORK
+from chainrule.estimators.tabular import ENSEMBLES, ESTIMATORS, tabular_pipeline
 from chainrule.tables.cells import listed
 from chainrule.tables.levels import level
 
@@ -32,6 +33,7 @@ def make(
     plan: Plan,
     seed: int,
     written: Mapping[str, str] | None = None,
+    model: str = NETWORK,
 ) -> Any:
     """The pipeline for a table, unfitted; its parameters are checked.
 
@@ -39,13 +41,14 @@ def make(
     ----------
     table : Table
     given : dict of str to anything
-        Parameters of the MLP.
+        Parameters of the model.
     plan : Plan
         As :func:`~chainrule.commands.splitting.split` gives it. With too few rows to hold some
         out to stop by, training goes on to the end, and the table's notices say so.
     seed : int
     written : dict of str to str, optional
         What the user wrote for a parameter, where that is no option, such as "s.toml: alpha".
+    model : {"network", "tabular", "fast"}, default="network"
 
     Raises
     ------
@@ -53,6 +56,22 @@ def make(
         A parameter is wrong, or goes with the other task.
     """
     written = written or {}
+    if model == NETWORK:
+        return _network(table, given, plan, seed, written)
+    return tabular_pipeline(
+        table.task,
+        model=model,
+        kinds=table.kinds,
+        missing_texts=table.missing_texts,
+        random_state=seed,
+        **checked(table, given, written, ENSEMBLES[table.task]),
+    )
+
+
+def _network(
+    table: Table, given: Mapping[str, Any], plan: Plan, seed: int, written: Mapping[str, str]
+) -> Any:
+    """The pipeline that ends in a network."""
     given = checked(table, given, written, ESTIMATORS[table.task])
     fewest = min(len(rows) for rows, _ in plan.parts)
     fraction = given.get("validation_fraction", 0.1)
@@ -63,6 +82,7 @@ def make(
         table.notices.append(f"{fewest:,} rows are too few to hold some out to stop by")
     model = tabular_pipeline(
         table.task,
+        model=NETWORK,
         kinds=table.kinds,
         max_levels=table.max_levels,
         missing_texts=table.missing_texts,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from chainrule.commands.options import (
+    option,
     parameters,
     read_config,
     value_in_toml,
     value_of,
 )
+from chainrule.estimators.choosing import MODELS, NETWORK, model_for, without_effect
 
 # What --config may hold beside the model's parameters, and of which type.
 SETTINGS: dict[str, tuple[type, ...]] = {
@@ -46,16 +48,13 @@ TAKEN: dict[tuple[type, ...], str] = {
     (dict,): 'a table such as {zip = "categorical"}',
 }
 LARGEST_SEED = 2**32 - 1
-NETWORK, TABULAR = "network", "tabular"
-# Parameters of a plain network that the tabular estimators have too.
-OF_BOTH = ("class_weight", "time_limit", "engine")
 
 
 def settings_of(
     config: Path | None,
     own: Mapping[str, Any],
     given: Mapping[str, Any],
-    resumes: bool = False,
+    beside: Iterable[str] = (),
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """Put options over a file of settings, and that over the defaults.
 
@@ -67,14 +66,13 @@ def settings_of(
         Options that are no parameters of the model; None: not given.
     given : dict of str to (str, bool or None)
         Options that are.
-    resumes : bool, default=False
-        Whether the state of the training is kept or taken up, which a plain network's can be.
+    beside : iterable of str, default=()
+        Names of other options that are given, and no settings, such as "resume".
 
     Returns
     -------
     settings : dict
-        What to do. The model is, unless named, a plain network if one of its settings is given,
-        and the tabular ensembles otherwise.
+        What to do. The model is, unless named, as :func:`model_for` says.
     chosen : dict
         Parameters of the model.
     written : dict of str to str
@@ -122,12 +120,25 @@ def settings_of(
     if empty is not None:
         raise ValueError(f'{config}: {empty} is empty; give a value, or "none"')
     chosen = {name: value_in_toml(name, found[name]) for name in others} | options
-    if settings["model"] is None:
-        of_network = set(chosen).difference(OF_BOTH) or settings["max_levels"] is not None
-        settings["model"] = NETWORK if of_network or resumes else TABULAR
+    written = {name: f"{config}: {name}" for name in others}
+    levels = [] if settings["max_levels"] is None else ["max_levels"]
+    from_file = {name: f"{config}: {name}" for name in SETTINGS if own[name] is None}
+    settings["model"] = _model(settings["model"], [*chosen, *levels, *beside], from_file | written)
     if settings["max_levels"] is None:
         settings["max_levels"] = 40
-    return settings, chosen, {name: f"{config}: {name}" for name in others}
+    return settings, chosen, written
+
+
+def _model(asked: str | None, given: Sequence[str], written: Mapping[str, str]) -> str:
+    """The model that is asked for, or that goes with what is given, if it has all of that."""
+    model = model_for(given) if asked is None else asked
+    if model not in MODELS:
+        called = written.get("model", "--model")
+        raise ValueError(f"{called} is {', '.join(MODELS[:-1])} or {MODELS[-1]}, not {model!r}")
+    for name in without_effect(model, given):
+        called = written.get(name, option(name))
+        raise ValueError(f"{called} is a setting of a plain network; give --model {NETWORK}")
+    return model
 
 
 def _check_together(settings: Mapping[str, Any]) -> None:

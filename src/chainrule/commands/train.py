@@ -40,6 +40,7 @@ from chainrule.commands.training_text import (
     show_result,
     show_table,
 )
+from chainrule.estimators.choosing import NETWORK
 
 if TYPE_CHECKING:
     from chainrule.commands.jobs import Trained
@@ -249,8 +250,9 @@ def train(
             "cost": cost,
             "precision": precision,
         }
-        resumes = checkpoint_every is not None or resume is not None
-        settings, chosen, written = settings_of(config, own, given, resumes)
+        state = {"checkpoint_every": checkpoint_every, "resume": resume}
+        beside = [name for name, value in state.items() if value is not None]
+        settings, chosen, written = settings_of(config, own, given, beside)
         if settings["target"] is None:
             fail("name the column to predict with --target", BAD_INPUT)
         out = Path(settings["output"])
@@ -261,7 +263,6 @@ def train(
         with busy(f"reading {data}", quiet):
             from chainrule.commands import (
                 deciding,
-                ensembles,
                 jobs,
                 making,
                 other_rows,
@@ -270,6 +271,7 @@ def train(
             )
             from chainrule.commands.row_columns import FEATURES, ROLES
             from chainrule.engine.compilation import CompilationError
+            from chainrule.estimators.raw_columns import ANY_NUMBER
             from chainrule.files.container import ModelFileError
             from chainrule.tables import reading as tables
 
@@ -287,7 +289,7 @@ def train(
                 reading=reading_of(settings["missing"], settings["date_format"]),
             )
         frame = learnt.frame
-        held = settings["test_fraction"]
+        held, of_network = settings["test_fraction"], settings["model"] == NETWORK
         with busy(f"looking at {len(frame):,} rows", quiet):
             rows = preparing.prepare(
                 frame,
@@ -295,7 +297,7 @@ def train(
                 task=settings["task"],
                 ignore=settings["ignore"],
                 kinds=settings["kind"],
-                max_levels=ensembles.most_levels(settings["model"], settings["max_levels"]),
+                max_levels=settings["max_levels"] if of_network else ANY_NUMBER,
                 learnt=learnt,
                 roles=roles,
             )
@@ -320,22 +322,18 @@ def train(
                 folds=settings["cv"],
                 seed=settings["seed"],
             )
-        if settings["model"] == "network":
-            made = making.make(rows, chosen, plan, settings["seed"], written)
+        made = making.make(rows, chosen, plan, settings["seed"], written, model=settings["model"])
+        if of_network:
             if decision is not None and decision.asks_for_threshold and not plan.folds:
                 of_all = splitting.inner_parts(rows, plan.parts[0][0], settings["seed"])
                 splitting.check_classes(rows, of_all)
-        else:
-            if keep is not None:
-                raise ValueError("--checkpoint-every and --resume go with --model network")
-            made = ensembles.make(rows, chosen, settings["model"], settings["seed"], written)
-            if settings["time"] is not None:
-                rows.notices.append(
-                    "the folds of the ensembles do not follow time, so the latest rows are held "
-                    "out to evaluate on, and not learnt from"
-                )
-            elif tests is None and held is None and settings["cv"] is None:
-                plan = splitting.all_rows(rows, out_of_fold=True)
+        elif settings["time"] is not None:
+            rows.notices.append(
+                "the folds of the ensembles do not follow time, so the latest rows are held "
+                "out to evaluate on, and not learnt from"
+            )
+        elif tests is None and held is None and settings["cv"] is None:
+            plan = splitting.all_rows(rows, out_of_fold=True)
     silent = quiet or as_json
     if not silent:
         show_table(data, rows)

@@ -1,7 +1,8 @@
-"""From a raw data frame to a network: `tabular_pipeline`.
+"""From a raw data frame to a model: `tabular_pipeline`.
 
-Three steps: columns get one type for each kind (:class:`TableCleaner`), kinds become numbers
-(scikit-learn's ColumnTransformer with its own and skrub's transformers), numbers go into an MLP.
+First columns get one type for each kind (:class:`TableCleaner`). The tabular ensembles take them so.
+For a network, or an estimator of the user's own, kinds become numbers (scikit-learn's
+ColumnTransformer with its own and skrub's transformers).
 """
 
 from __future__ import annotations
@@ -11,73 +12,95 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn.base import clone
 
-from chainrule.base.validation import nearest
+from chainrule.base.validation import nearest, suggest
+from chainrule.estimators.choosing import (
+    MODELS,
+    NETWORK,
+    OF_ENSEMBLES,
+    PRESETS,
+    model_for,
+    without_effect,
+)
 from chainrule.estimators.classifier import MLPClassifier
 from chainrule.estimators.cleaning import MAX_LEVELS, USED, TableCleaner
 from chainrule.estimators.raw_columns import ANY_NUMBER
 from chainrule.estimators.regressor import MLPRegressor
+from chainrule.estimators.tabular_classifier import TabularClassifier
 from chainrule.estimators.tabular_ensemble import TabularEnsemble
+from chainrule.estimators.tabular_regressor import TabularRegressor
 from chainrule.tables.skrub_folder import prepare_skrub
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 SQUASHED = 30  # times the quartiles' distance: heavy tails keep their shape, blunders do no harm
+TEXT_COLUMNS = 30
 ESTIMATORS: dict[str, Any] = {"classification": MLPClassifier, "regression": MLPRegressor}
+ENSEMBLES: dict[str, Any] = {"classification": TabularClassifier, "regression": TabularRegressor}
 
 
 def tabular_pipeline(
     estimator: Any = "classification",
     *,
+    model: str | None = None,
     kinds: Mapping[str, str] | None = None,
-    max_levels: int = MAX_LEVELS,
-    text_columns: int = 30,
+    max_levels: int | None = None,
+    text_columns: int | None = None,
     missing_texts: Sequence[str] | None = None,
     random_state: Any = None,
     **parameters: Any,
 ) -> Pipeline:
     """Make a scikit-learn Pipeline that learns from a raw data frame.
 
-    Numbers are scaled robustly, outliers squashed smoothly into ±30, missing ones filled with the
-    mean and marked in a column of their own; categories become a column a level, "missing" among
-    them, and a level never seen in `fit` is none of them (`predict` warns of such, and counts
-    their rows); dates become years, seconds and positions on circles of months, days, hours and
-    weekdays; free text, and categories of more levels than `max_levels`, become `text_columns`
-    numbers by their n-grams. Constant columns and those that only identify rows are dropped.
+    Columns get one type for each kind: numbers, categories, dates, free text. Constant columns and
+    those that only identify rows are dropped. `predict` warns of levels that were never seen in
+    `fit`, and counts their rows.
+
+    A `TabularClassifier` or `TabularRegressor` accepts these columns as they are. For a network, or
+    an estimator of your own, they become numbers. Numbers are scaled robustly, outliers squashed
+    smoothly into ±30, missing ones filled with the mean and marked in a column of their own;
+    categories become a column a level, "missing" among them, and a level never seen is none of
+    them; dates become years, seconds and positions on circles of months, days, hours and weekdays;
+    free text, and categories of more levels than `max_levels`, become `text_columns` numbers by
+    their n-grams.
 
     Parameters
     ----------
     estimator : {"classification", "regression"} or estimator, default="classification"
-        "classification" is an `MLPClassifier`, "regression" an `MLPRegressor`; both hold out a
-        tenth of the rows, stop when the loss on them has not fallen for 20 epochs, and put the
-        best epoch's parameters back; 500 epochs at most, batches of 32, steps of 0.002, dropout
-        of 0.1. A `TabularClassifier` or `TabularRegressor` accepts the cleaned columns as they are:
-        they have an encoding of their own.
+        What is predicted, for which `model` says by what; or an estimator of your own.
+    model : {"tabular", "fast", "network"} or None, default=None
+        "tabular" is a `TabularClassifier` or `TabularRegressor`, "fast" the same with
+        ``preset="fast"``. "network" is an `MLPClassifier` or `MLPRegressor` that holds out a tenth
+        of the rows, stops when the loss on them has not fallen for 20 epochs, and puts the best
+        epoch's parameters back; 500 epochs at most, batches of 32, steps of 0.002, dropout of 0.1.
+        None: "network" if `max_levels`, `text_columns` or a parameter of a network is given, and
+        "tabular" otherwise.
     kinds : dict of str to str, default=None
         Kinds of columns that you know better, by name; see `TableCleaner`.
-    max_levels : int, default=40
-        Categories of more levels are treated as text.
-    text_columns : int, default=30
-        Columns that each text column becomes.
+    max_levels : int or None, default=None
+        Before a network: categories of more levels are treated as text. None: 40.
+    text_columns : int or None, default=None
+        Before a network: columns that each text column becomes. None: 30.
     missing_texts : list of str, default=None
         The texts that say that a value is missing, and no others do; see `TableCleaner`.
     random_state : int, RandomState or None, default=None
-        For the network and for the text's projection.
+        For the model and for the text's projection.
     **parameters
-        Of `MLPClassifier` or `MLPRegressor`, such as ``hidden_layer_sizes``.
+        Of the model, such as ``time_limit`` or, of a network, ``hidden_layer_sizes``.
 
     Returns
     -------
     sklearn.pipeline.Pipeline
-        Steps "clean", "encode" and "mlp" ("estimator" if it is your own); no "encode" before a
-        `TabularClassifier` or `TabularRegressor`.
+        Steps "clean", "encode" and "mlp" ("estimator" if it is your own). Of the tabular ensembles
+        "clean" and "estimator".
 
     Raises
     ------
     ValueError
-        `estimator` is an unknown name.
+        `estimator` or `model` is an unknown name.
     TypeError
-        An unknown parameter, or parameters for an estimator of your own.
+        An unknown parameter, one that the model does not have, or parameters for an estimator of
+        your own.
 
     Examples
     --------
@@ -85,49 +108,83 @@ def tabular_pipeline(
     >>> from chainrule import tabular_pipeline
     >>> X = pd.DataFrame({"size": [1.0, 2.0, None] * 30, "colour": ["red", None, "blue"] * 30})
     >>> y = ["a", "b", "c"] * 30
-    >>> model = tabular_pipeline("classification", random_state=0).fit(X, y)
+    >>> model = tabular_pipeline("classification", model="fast", random_state=0).fit(X, y)
     >>> model.predict(pd.DataFrame({"size": [None], "colour": ["blue"]})).tolist()
     ['c']
     """
     from sklearn.pipeline import Pipeline
 
-    name = "mlp"
+    encoding = {"max_levels": max_levels, "text_columns": text_columns}
+    encoding = {name: value for name, value in encoding.items() if value is not None}
     if isinstance(estimator, str):
-        if estimator not in ESTIMATORS:
-            near = nearest(estimator, ESTIMATORS)
-            raise ValueError(
-                f"estimator must be {' or '.join(map(repr, ESTIMATORS))}, or an estimator; "
-                f"got {estimator!r}" + (f". Did you mean {near!r}?" if near else "")
-            )
-        settings = _defaults(estimator, parameters) | {"random_state": random_state} | parameters
-        estimator = ESTIMATORS[estimator](**settings)
-    elif not hasattr(estimator, "fit") or isinstance(estimator, type):
-        raise TypeError(f"estimator must be a name or an estimator, made; got {estimator!r}")
-    elif parameters:
-        raise TypeError(
-            f"{', '.join(parameters)}: set parameters of your own estimator where you make it"
-        )
+        made = _model(estimator, model, encoding, {"random_state": random_state} | parameters)
     else:
-        name = "mlp" if isinstance(estimator, tuple(ESTIMATORS.values())) else "estimator"
+        _check_own(estimator, model, parameters)
+        made = clone(estimator)
     kinds = None if kinds is None else dict(kinds)
-    estimator = clone(estimator)
-    if isinstance(estimator, TabularEnsemble):
-        if estimator.kinds is None and kinds is not None:  # of the columns that are left to it
-            left = {name: kind for name, kind in kinds.items() if kind in USED}
-            estimator.set_params(kinds=left)
-        return Pipeline(
-            [("clean", TableCleaner(kinds, ANY_NUMBER, missing_texts)), (name, estimator)]
-        )
+    if isinstance(made, TabularEnsemble):
+        if encoding:
+            raise TypeError(
+                f"{', '.join(encoding)}: {type(made).__name__} encodes columns itself, without it"
+            )
+        if made.kinds is None and kinds is not None:  # of the columns that are left to it
+            made.set_params(kinds={name: kind for name, kind in kinds.items() if kind in USED})
+        clean = TableCleaner(kinds, ANY_NUMBER, missing_texts)
+        return Pipeline([("clean", clean), ("estimator", made)])
     steps = [
-        ("clean", TableCleaner(kinds, max_levels, missing_texts)),
-        ("encode", encoder(text_columns, random_state)),
-        (name, estimator),
+        ("clean", TableCleaner(kinds, encoding.get("max_levels", MAX_LEVELS), missing_texts)),
+        ("encode", encoder(encoding.get("text_columns", TEXT_COLUMNS), random_state)),
+        ("mlp" if isinstance(made, tuple(ESTIMATORS.values())) else "estimator", made),
     ]
     return Pipeline(steps)
 
 
+def _model(
+    task: str, model: str | None, encoding: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> Any:
+    """The model for a task, of these parameters; `encoding` are settings of what is before it."""
+    if task not in ESTIMATORS:
+        near = nearest(task, ESTIMATORS)
+        raise ValueError(
+            f"estimator must be {' or '.join(map(repr, ESTIMATORS))}, or an estimator; "
+            f"got {task!r}" + (f". Did you mean {near!r}?" if near else "")
+        )
+    given = [name for name in (*encoding, *parameters) if name != "random_state"]
+    known = {*encoding, *OF_ENSEMBLES, *ESTIMATORS[task]().get_params()}
+    if unknown := set(given) - known:
+        name = min(unknown)
+        near = nearest(name, known)
+        raise TypeError(
+            f"there is no parameter {name!r}" + (f"; did you mean {near!r}?" if near else "")
+        )
+    if model is None:
+        model = model_for(given)
+    if model not in MODELS:
+        raise ValueError(f"there is no model {model!r}; {suggest(str(model), MODELS)}")
+    lost = without_effect(model, given)
+    if lost and model == NETWORK:
+        raise TypeError(f"{', '.join(lost)}: a network has no such setting; see model='tabular'")
+    if lost:
+        raise TypeError(f"{', '.join(lost)}: a setting of a plain network; give model='network'")
+    if model == NETWORK:
+        return ESTIMATORS[task](**_defaults(task, parameters) | parameters)
+    return ENSEMBLES[task](PRESETS[model], **parameters)
+
+
+def _check_own(estimator: Any, model: str | None, parameters: Mapping[str, Any]) -> None:
+    """Refuse what is no estimator, and what can only be said of those that are made here."""
+    if not hasattr(estimator, "fit") or isinstance(estimator, type):
+        raise TypeError(f"estimator must be a name or an estimator, made; got {estimator!r}")
+    if model is not None:
+        raise TypeError(f"model={model!r} goes with a task by name, not with an estimator")
+    if parameters:
+        raise TypeError(
+            f"{', '.join(parameters)}: set parameters of your own estimator where you make it"
+        )
+
+
 def _defaults(task: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that suit tables, as far as they go with those given."""
+    """Settings of a network that suit tables, as far as they go with those given."""
     defaults: dict[str, Any] = {"early_stopping": True, "max_iter": 500, "n_iter_no_change": 20}
     # The inputs are scaled already; each of a text's columns standardised, they would drown out
     # the numbers.
@@ -141,7 +198,7 @@ def _defaults(task: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     return defaults
 
 
-def encoder(text_columns: int = 30, random_state: Any = None) -> Any:
+def encoder(text_columns: int = TEXT_COLUMNS, random_state: Any = None) -> Any:
     """The step that makes numbers of a cleaned frame; see `tabular_pipeline`.
 
     Parameters

@@ -128,7 +128,9 @@ class Question(NamedTuple):
 
     def pipeline(self, parameters: Mapping[str, Any]) -> Any:
         """An unfitted model with these parameters."""
-        return tabular_pipeline(self.task, random_state=self.seed, **self.encoding, **parameters)
+        return tabular_pipeline(
+            self.task, model="network", random_state=self.seed, **self.encoding, **parameters
+        )
 
 
 def told(

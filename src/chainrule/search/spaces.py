@@ -37,7 +37,7 @@ class Names(NamedTuple):
 
 Space = Mapping[str, Numbers | Names]
 
-# Where a search starts: the settings of `tabular_pipeline`, which each space below holds.
+# Where a search starts: the network of `tabular_pipeline`, which each space below holds.
 DEFAULTS: dict[str, Any] = {
     LAYERS: 1,
     UNITS: 100,
@@ -93,7 +93,7 @@ def space_for(n: int, given: Mapping[str, Any]) -> dict[str, Numbers | Names]:
 
 
 def defaults_in(space: Space) -> dict[str, Any]:
-    """The settings of `tabular_pipeline` as a point of a space."""
+    """The settings of the network of `tabular_pipeline` as a point of a space."""
     return {name: DEFAULTS[name] for name in space}
 
 

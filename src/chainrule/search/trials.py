@@ -95,7 +95,8 @@ class Search:
     def estimator(self, point: Mapping[str, Any]) -> Any:
         """The network at a point of the space."""
         chosen = {**self.fixed, **parameters_at(point)}
-        return tabular_pipeline(self.task, random_state=self.seed, **chosen)[-1]
+        made = tabular_pipeline(self.task, model="network", random_state=self.seed, **chosen)
+        return made[-1]
 
 
 @dataclass(eq=False)
