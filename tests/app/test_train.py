@@ -30,11 +30,14 @@ def played(panel):
         pass
 
 
-@pytest.mark.parametrize("recipe", [ARTICLE, MODERN])
+@pytest.mark.parametrize(
+    "recipe", [ARTICLE, MODERN, MODERN._replace(l2=0.3, l1=0.002, dropout=0.2)]
+)
 def test_the_numbers_are_those_of_the_digits_command(recipe):
     recipe = recipe._replace(epochs=4)
     result = Run(recipe, load(), seed=3)()
-    panel = opened(recipe=recipe.name, epochs="4", seed="3")
+    held = {name: str(getattr(recipe, name)) for name in ("l2", "l1", "dropout")}
+    panel = opened(recipe=recipe.name, epochs="4", seed="3", **held)
     frames = [panel.handle("step", {"of": "epoch"})["frame"] for _ in range(2)]
     for _ in range(10):
         between = panel.handle("step", {"of": "batch"})["frame"]
@@ -64,6 +67,9 @@ def test_the_numbers_are_those_of_the_digits_command(recipe):
         {"optimizer": "rmsprop", "loss": "cross_entropy", "activation": "tanh", "clip": "3"},
         {"recipe": "modern", "hidden": "15", "distortion": "on", "batch_size": "70"},
         {"hidden": "none", "batch_size": "100", "init": "zeros", "learning_rate": "0.05"},
+        {"hidden": "20,10", "l2": "0.5", "l1": "0.01", "dropout": "0.25"},
+        {"hidden": "15", "dropout": "0.5", "distortion": "on", "batch_size": "70"},
+        {"hidden": "none", "dropout": "0.5", "l1": "0.1"},
     ],
 )
 def test_the_code_that_is_copied_gives_the_same_numbers(state):
@@ -154,6 +160,8 @@ def test_divergence_is_one_line_and_goes_back_to_the_start_of_the_epoch():
         ({"recipe": "best"}, "the recipe must be one of article, modern"),
         ({"loss": "poisson"}, "the cost must be one of"),
         ({"distortion": "much"}, "the distortion must be one of off, on"),
+        ({"l2": "-1"}, "the L2 penalty must be a number from 0 to 10"),
+        ({"dropout": "1"}, "the dropout must be a number from 0 to 0.9"),
         ({"seed": None}, "the seed must be a whole number"),
         ({"validation": 5000}, "rows held back must be a whole number from 0 to 1000"),
     ],

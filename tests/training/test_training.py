@@ -55,6 +55,30 @@ def test_batches_by_hand(n, m, engine):
     assert history.seconds == sum(epoch.seconds for epoch in history.epochs) > 0
 
 
+@pytest.mark.parametrize(("l2", "l1"), [(0.7, 0.0), (0.0, 0.02), (0.3, 0.1)])
+def test_penalties_by_hand(l2, l1, engine):
+    """A batch of m rows adds (l2/2 Σ W² + l1 Σ |W|) / m to its mean cost; biases have none."""
+    X, Y = problem(11)
+    network, mirror = fresh(), fresh()
+    history = train(
+        network, X, Y, epochs=1, batch_size=4, learning_rate=0.1, l2=l2, l1=l1,
+        shuffle=False, engine=engine,
+    )  # fmt: skip
+    total = 0.0
+    for rows in (slice(0, 4), slice(4, 8), slice(8, 11)):
+        m = len(X[rows])
+        cost, nabla = mirror.gradient(X[rows], Y[rows])
+        nabla_W, _ = mirror.views(nabla)
+        for l in (1, 2):
+            W = mirror.W[l]
+            total += l2 / 2 * (W**2).sum() + l1 * np.abs(W).sum()
+            nabla_W[l][...] += (l2 * W + l1 * np.sign(W)) / m
+        total += m * cost
+        mirror.theta -= 0.1 * nabla
+    np.testing.assert_allclose(network.theta, mirror.theta, rtol=1e-11)
+    assert history.epochs[0].cost == pytest.approx(total / 11, rel=1e-12)
+
+
 def test_without_shuffling_samples_come_as_given(engine):
     X, Y = problem()
     network, other = fresh(), fresh()
@@ -389,6 +413,8 @@ def test_auto_gives_the_bits_of_the_engine_it_takes():
         ({"optimizer": "momentum", "hyper": {"momentun": 0.8}}, "did you mean 'momentum'"),
         ({"hyper": {"momentum": 0.8}}, "'sgd' has no 'momentum'"),
         ({"optimizer": "momentum", "hyper": {"momentum": -1}}, "momentum"),
+        ({"l2": -0.1}, "l2 must be a finite number, 0 or more; got -0.1"),
+        ({"l1": float("nan")}, "l1 must be a finite number"),
         ({"engine": "numbat"}, "did you mean 'numba'"),
     ],
 )

@@ -19,10 +19,10 @@ n = len(pixels) - {n_test}  # the last rows are the test set
 rows = n{held}
 
 rng = np.random.default_rng({seed})
-network = chainrule.Network(
+{layers}network = chainrule.Network(
     {sizes},
     activation={activation!r},
-    output_activation={output!r},
+{kinds}    output_activation={output!r},
     loss={loss!r},
     init={init!r},
     seed=rng,
@@ -45,7 +45,7 @@ chainrule.train(
     batch_size={batch_size},
     optimizer={optimizer!r},
     learning_rate={rate!r},
-    seed=rng,
+{penalties}    seed=rng,
     engine="numpy",
 {augment}    callback=look,
 )
@@ -55,6 +55,11 @@ STANDARDIZED = """\
 mean, deviation = pixels[:n].mean(axis=0), pixels[:n].std(axis=0)
 varies = deviation > 0
 X = np.where(varies, (pixels - mean) / np.where(varies, deviation, 1), 0)
+"""
+
+DROPOUT = """\
+affine = chainrule.layers.AFFINE
+dropout = [chainrule.layers.dropout({rate!r}, int(rng.integers(2**31 - 1))) for _ in range({n})]
 """
 
 
@@ -69,6 +74,18 @@ def code_of(recipe: Recipe, seed: int, epochs: int) -> str:
     """
     from chainrule.digits.recipes import N_CLASSES, N_TEST
 
+    hidden, kinds, layers, activation = recipe.hidden, "", "", recipe.activation
+    if recipe.dropout and hidden:
+        layers = DROPOUT.format(rate=recipe.dropout, n=len(hidden))
+        each = "".join(f"affine, dropout[{k}], " for k in range(len(hidden)))
+        kinds = f"    layers=[{each}affine],\n"
+        activation = [recipe.activation, "identity"] * len(hidden)
+        hidden = tuple(n for n in hidden for _ in range(2))
+    penalties = "".join(
+        f"    {name}={value!r},\n"
+        for name, value in (("l2", recipe.l2), ("l1", recipe.l1))
+        if value
+    )
     inputs, augment = STANDARDIZED, ""
     if recipe.clip:
         inputs += f"X = np.clip(X, -{recipe.clip!r}, {recipe.clip!r})\n"
@@ -81,8 +98,10 @@ def code_of(recipe: Recipe, seed: int, epochs: int) -> str:
         augment=augment,
         held=f" - {recipe.validation}  # the others are held back" if recipe.validation else "",
         seed=seed,
-        sizes=(64, *recipe.hidden, N_CLASSES),
-        activation=recipe.activation,
+        layers=layers,
+        sizes=(64, *hidden, N_CLASSES),
+        activation=activation,
+        kinds=kinds,
         output=recipe.output_activation,
         loss=recipe.loss,
         init=recipe.init,
@@ -90,4 +109,5 @@ def code_of(recipe: Recipe, seed: int, epochs: int) -> str:
         batch_size=recipe.batch_size,
         optimizer=recipe.optimizer,
         rate=recipe.learning_rate,
+        penalties=penalties,
     )

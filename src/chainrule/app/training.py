@@ -34,6 +34,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "batch_size": (1, 1437),
     "validation": (0, 1000),
     "clip": (0.1, 100),
+    "l2": (0, 10),
+    "l1": (0, 10),
+    "dropout": (0, 0.9),
     "seed": (0, 2**31 - 1),
 }
 WHOLE = ("epochs", "batch_size", "validation", "seed")
@@ -53,6 +56,9 @@ LABELS = {
     "validation": "rows held back",
     "clip": "the clip",
     "distortion": "the distortion",
+    "l2": "the L2 penalty",
+    "l1": "the L1 penalty",
+    "dropout": "the dropout",
     "seed": "the seed",
 }
 
@@ -322,7 +328,7 @@ class Train(Panel):
             "settings": values,
             "changes": self.setting.changes,
             "choices": choices(),
-            "sizes": self.network.sizes,
+            "sizes": self._plain.sizes,
             "images": PICTURES,
             "frame": self._frame(),
             "plays": self._plays,
@@ -332,6 +338,8 @@ class Train(Panel):
         """Make an untrained network; nothing has changed if that fails."""
         from chainrule.digits.runs import Run
         from chainrule.equations.optimizers import OPTIMIZERS
+        from chainrule.equations.regularizers import Rules
+        from chainrule.explain.models import without_random_layers
         from chainrule.training.augmentation import Augmentation
         from chainrule.training.descent import Descent, step_seconds
         from chainrule.training.train import numbers_of
@@ -345,10 +353,14 @@ class Train(Panel):
             augmentation = None
             if recipe.distortion is not None:  # the seed is drawn as `train` draws it
                 augmentation = Augmentation(recipe.distortion, int(run.rng.integers(2**31 - 1)))
-            descent = Descent(network, optimizer, numbers, m, "numpy", augmentation=augmentation)
+            rules = Rules(l2=recipe.l2, l1=recipe.l1)
+            descent = Descent(
+                network, optimizer, numbers, m, "numpy", rules, augmentation=augmentation
+            )
         except ValueError as error:
             raise PanelError(" ".join(str(error).split())) from None
         self.setting, self.run, self.network, self._descent = setting, run, network, descent
+        self._plain = without_random_layers(network)
         self._batches = -(-len(run.X) // m)
         self._at_once = max(1, int(SLICE / 8 / step_seconds(network, m)))
         self._plays = False
@@ -409,10 +421,7 @@ class Train(Panel):
         found, theta = self._snapshots.near(epoch)
         if self._best is not None and self._best[1] == epoch:
             found, theta = epoch, self._best[2]
-        network = self.network.copy()
-        network.theta[:] = theta
-        seen = look(network, self.run.data, self.run.X, self.run.Y)
-        return {"plays": False, "frame": self._frame(seen, found)}
+        return {"plays": False, "frame": self._frame(self._look_at(theta), found)}
 
     # --- training ---------------------------------------------------------------------------------
 
@@ -471,7 +480,7 @@ class Train(Panel):
     def _note(self) -> None:
         """Look at the network at the end of an epoch, and keep what is seen."""
         run = self.run
-        seen = look(self.network, run.data, run.X, run.Y)
+        seen = self._look_at(self.network.theta)
         if len(run.X_held):
             cost = self.network.cost(run.X_held, run.Y_held)
             if self._best is None or (self.epoch and cost < self._best[0]) or self._best[1] == 0:
@@ -489,11 +498,16 @@ class Train(Panel):
         self._snapshots.add(self.epoch, self.network.theta)
         self._seen = seen
 
+    def _look_at(self, theta: Numbers) -> Look:
+        """See the network, as it predicts, with some parameters."""
+        self._plain.theta[:] = theta
+        return look(self._plain, self.run.data, self.run.X, self.run.Y)
+
     def _frame(self, seen: Look | None = None, epoch: int | None = None) -> dict[str, Any]:
         """The pictures of the network as it is, or of an earlier epoch."""
-        run, recipe = self.run, self.setting.recipe
+        recipe = self.setting.recipe
         if seen is None:
-            seen = look(self.network, run.data, run.X, run.Y) if self.batch else self._seen
+            seen = self._look_at(self.network.theta) if self.batch else self._seen
         held = self._best
         curves = np.array(self._curves, np.float64).T
         return {

@@ -121,6 +121,10 @@ class Recipe(NamedTuple):
     distortion : ImageDistortion or None, default None
         Distorts the training digits before each step. The inputs are then the ink of the pixels,
         from 0 to 1, and not standardised.
+    l2, l1 : float, default 0
+        Penalties on the weights, as :func:`chainrule.train` has them.
+    dropout : float, default 0
+        Probability with which each hidden unit is left out of a row's training step.
     """
 
     name: str
@@ -139,6 +143,9 @@ class Recipe(NamedTuple):
     engine: str = "auto"
     members: int = 1
     distortion: ImageDistortion | None = None
+    l2: float = 0.0
+    l1: float = 0.0
+    dropout: float = 0.0
 
 
 ARTICLE = Recipe(

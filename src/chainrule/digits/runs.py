@@ -16,6 +16,7 @@ from chainrule.digits.joining import Together, join
 from chainrule.digits.recipes import N_CLASSES, Digits, Flags, Labels, Recipe, usual_rate
 from chainrule.engine.config import threads_asked
 from chainrule.engine.threads import default_threads
+from chainrule.equations.layers import AFFINE, dropout
 from chainrule.explain import faults_of_networks
 from chainrule.network.network import Network
 from chainrule.training.divergence import DivergenceError
@@ -140,6 +141,9 @@ class Result:
             "engine": self.engine,
             "members": self.recipe.members,
             "distortion": self.recipe.distortion and asdict(self.recipe.distortion),
+            "l2": self.recipe.l2,
+            "l1": self.recipe.l1,
+            "dropout": self.recipe.dropout,
         }
 
 
@@ -224,7 +228,8 @@ class Run:
     recipe : Recipe
     data : Digits
     seed : int
-        Of one generator: the starting values come first, then each epoch's order.
+        Of one generator: the keys of dropout come first, then the starting values, then each
+        epoch's order.
 
     Attributes
     ----------
@@ -260,8 +265,8 @@ class Run:
         network = self._new(recipe.hidden, self.rng)
         self._members, self._rngs = [network], [self.rng]
         if recipe.members > 1:
-            if recipe.validation:
-                raise ValueError("several members go without rows that are held back")
+            if recipe.validation or recipe.dropout:
+                raise ValueError("several members go without rows held back and without dropout")
             self._rngs = self.rng.spawn(recipe.members)
             self._members = [self._new(recipe.hidden, rng) for rng in self._rngs]
             network = self._new([n * recipe.members for n in recipe.hidden], self.rng)
@@ -345,9 +350,16 @@ class Run:
 
     def _new(self, hidden: Sequence[int], rng: np.random.Generator) -> Network:
         recipe = self.recipe
+        units = []  # (kind, width, activation) by hidden layer
+        for n in hidden:
+            units.append((AFFINE, n, recipe.activation))
+            if recipe.dropout:
+                key = int(rng.integers(2**31 - 1))
+                units.append((dropout(recipe.dropout, key), n, "identity"))
         return Network(
-            (self.data.X_train.shape[1], *hidden, N_CLASSES),
-            activation=recipe.activation,
+            (self.data.X_train.shape[1], *(n for _, n, _ in units), N_CLASSES),
+            layers=[*(kind for kind, _, _ in units), AFFINE],
+            activation=[activation for _, _, activation in units],
             output_activation=recipe.output_activation,
             loss=recipe.loss,
             init=recipe.init,
@@ -398,6 +410,8 @@ class Run:
             "learning_rate": recipe.learning_rate,
             "engine": recipe.engine,
             "augment": recipe.distortion,
+            "l2": recipe.l2,
+            "l1": recipe.l1,
         }
         return train(network, self.X, self.Y, seed=rng, **(common | settings))
 

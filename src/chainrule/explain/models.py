@@ -157,6 +157,27 @@ def detached(network: Network) -> Network:
     return copy
 
 
+def without_random_layers(network: Network) -> Network:
+    """Return a copy without its layers of dropout and noise, which do nothing when it predicts."""
+    kept = [
+        l
+        for l in range(1, network.L + 1)
+        if not network.layers[l].is_random or network.W[l].size or network.b[l].size
+    ]
+    copy = Network(
+        (network.sizes[0], *(network.sizes[l] for l in kept)),
+        activation=[network.activations[l] for l in kept],
+        loss=network.loss,
+        init="zeros",
+        dtype=network.dtype,
+        layers=[network.layers[l] for l in kept],
+    )
+    copy.theta[:] = network.theta  # they have none, so that the others lie alike
+    for new, old in enumerate(kept, start=1):
+        copy.constants_of(new)[:] = network.constants_of(old)
+    return copy
+
+
 def model_network(model: Any) -> tuple[Network, str]:
     """Return (a copy of the network that predicts, what the model is called).
 

@@ -20,6 +20,7 @@ from chainrule.base.validation import ShownAsText, check_pair, look_up, suggest,
 from chainrule.engine import compilation
 from chainrule.engine.config import ENGINES, get_config
 from chainrule.equations.optimizers import OPTIMIZERS, Optimizer
+from chainrule.equations.regularizers import Rules
 from chainrule.network.checking import check_optimizer
 from chainrule.network.network import Network
 from chainrule.training.augmentation import Augment, Augmentation
@@ -76,6 +77,8 @@ def train(
     optimizer: str | Optimizer = "sgd",
     learning_rate: float | None = None,
     hyper: Mapping[str, float] | None = None,
+    l2: float = 0.0,
+    l1: float = 0.0,
     shuffle: bool | str = True,
     seed: int | np.random.Generator | None = None,
     engine: str = "auto",
@@ -99,6 +102,9 @@ def train(
         Default: the optimiser's.
     hyper : dict, optional
         The optimiser's other numbers, by name, e.g. ``{"momentum": 0.8}``.
+    l2, l1 : float, default 0
+        Penalties on the weights: (l2/2 Σ W² + l1 Σ |W|) / m is added to the mean cost of a batch of
+        m rows, and so to the costs of the history. Biases have none.
     shuffle : bool or "blocks", default True
         Draw a new order each epoch: ``rng.permutation(n)``. "blocks" is for an X that is mapped
         from a file larger than memory: 8 chunks of 64 MB, drawn from all of them, are mixed at a
@@ -142,6 +148,7 @@ def train(
     if OPTIMIZERS.get(chosen.name) is not chosen:
         check_optimizer(chosen)
     numbers = numbers_of(chosen, learning_rate, hyper)
+    rules = Rules(l2=check_number("l2", l2), l1=check_number("l1", l1))
     check_shuffle(shuffle)
     epochs = check_count("epochs", epochs, least=0)
     m = len(X) if batch_size is None else min(check_count("batch_size", batch_size), len(X))
@@ -158,6 +165,7 @@ def train(
                 numbers,
                 m,
                 kind,
+                rules,
                 n_threads=n_threads,
                 augmentation=augmentation,
             ),
@@ -270,6 +278,14 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
+def check_number(name: str, value: Any) -> float:
+    """A finite number, at least 0."""
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be a finite number, 0 or more; got {value!r}")
+    return float(value)
+
+
 def numbers_of(
     optimizer: Optimizer, learning_rate: float | None, given: Mapping[str, float] | None
 ) -> Array:
@@ -283,9 +299,7 @@ def numbers_of(
             )
         numbers[name] = value
     for name, value in numbers.items():
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not number or not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be a finite number, 0 or more; got {value!r}")
+        check_number(name, value)
     if numbers["learning_rate"] == 0:
         raise ValueError("learning_rate must be above 0")
     return np.array(list(numbers.values()), np.float64)

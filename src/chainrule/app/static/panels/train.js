@@ -100,7 +100,6 @@ class Train {
           choice("loss", "Cost"),
           choice("init", "Initialiser"),
           choice("optimizer", "Optimiser"),
-          choice("distortion", "Distort digits"),
           element(
             "div",
             { class: "train-pairs" },
@@ -110,6 +109,10 @@ class Train {
             typed("seed", "Seed", "numeric"),
             typed("validation", "Held back", "numeric", "The last training rows are not trained on; the best epoch is the one with the least cost on them"),
             typed("clip", "Clip at", "text", "Inputs further from 0 count as this; none: as they are"),
+            typed("l2", "L2 penalty", "decimal", "Adds l2/2 Σ W² to the cost of a batch, over its rows"),
+            typed("l1", "L1 penalty", "decimal", "Adds l1 Σ |W| to the cost of a batch, over its rows"),
+            typed("dropout", "Dropout", "decimal", "The probability with which a hidden unit is left out of a row's step"),
+            choice("distortion", "Distort digits"),
           ),
         ),
         element(
@@ -226,7 +229,10 @@ class Train {
     const parts = [`epoch ${epoch.toLocaleString("en")}` + (batch ? `, batch ${batch} of ${batches}` : "")];
     parts.push(`${frame.test_right} of ${frame.test_total} test digits right`);
     parts.push(`${frame.right} of ${frame.total} in training`);
-    if (!frame.is_past && frame.cost !== null) parts.push(`cost during the last epoch ${number(frame.cost, 4)}`);
+    if (!frame.is_past && frame.cost !== null) {
+      const penalties = Number(this.settings.l2) || Number(this.settings.l1) ? " with its penalties" : "";
+      parts.push(`cost during the last epoch${penalties} ${number(frame.cost, 4)}`);
+    }
     this.counts.textContent = parts.join(" · ");
     this.weightsTitle.textContent =
       (this.sizes[1] > this.most && this.sizes.length > 2 ? `Weights of the first ${this.most} units` : "Weights of the first layer") +
