@@ -33,6 +33,14 @@ class ViewsType(types.Type):
         super().__init__(f"Views({dtype}, {ndim}, {table.ndim})")
 
 
+class RowBlocksType(types.Type):
+    """A matrix or a vector, and first rows: indexing by block gives the block's rows."""
+
+    def __init__(self, x: Any) -> None:
+        self.view = types.Array(x.dtype, x.ndim, "C")
+        super().__init__(f"RowBlocks({x.dtype}, {x.ndim})")
+
+
 class FunctionsType(types.Type):
     """A table of addresses: indexing by layer gives a C function of the role's signature."""
 
@@ -46,6 +54,14 @@ class _ViewsModel(models.StructModel):
     def __init__(self, manager: Any, kind: Any) -> None:
         flat, table = types.CPointer(kind.flat.dtype), types.CPointer(types.int64)
         super().__init__(manager, kind, [("flat", flat), ("table", table), ("n", types.intp)])
+
+
+@register_model(RowBlocksType)
+class _RowBlocksModel(models.StructModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        data, starts = types.CPointer(kind.view.dtype), types.CPointer(types.int64)
+        columns = ("columns", types.intp)
+        super().__init__(manager, kind, [("data", data), ("starts", starts), columns])
 
 
 @register_model(FunctionsType)
@@ -82,6 +98,24 @@ def _make_views(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return struct._getvalue()
 
 
+@type_callable(vecmath.row_blocks)
+def _type_row_blocks(context: Any) -> Any:
+    return lambda x, starts: RowBlocksType(x)
+
+
+@lowered(vecmath.row_blocks, types.Array, types.Array)
+def _make_row_blocks(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    struct = cgutils.create_struct_proxy(sig.return_type)(context, builder)
+    x, starts = (
+        make_array(kind)(context, builder, value)
+        for kind, value in zip(sig.args, args, strict=True)
+    )
+    struct.data, struct.starts = x.data, starts.data
+    lengths = cgutils.unpack_tuple(builder, x.shape)
+    struct.columns = lengths[1] if len(lengths) == 2 else context.get_constant(types.intp, 1)
+    return struct._getvalue()
+
+
 @type_callable(vecmath.functions)
 def _type_functions(context: Any) -> Any:
     def typer(role: Any, table: Any, like: Any) -> Any:
@@ -104,6 +138,8 @@ def _type_getitem(context: Any) -> Any:
         if isinstance(kept, ViewsType):
             if kept.table.ndim == 3:
                 return ViewsType(kept.flat.dtype, kept.view.ndim, types.Array(types.int64, 2, "C"))
+            return kept.view
+        if isinstance(kept, RowBlocksType):
             return kept.view
         return kept.pointer if isinstance(kept, FunctionsType) else None
 
@@ -145,6 +181,19 @@ def _get_view(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     )
     data = builder.gep(struct.flat, [start])
     lengths = [rows, columns] if kept.view.ndim == 2 else [builder.mul(rows, columns)]
+    return _array(context, builder, kept.view, data, lengths)
+
+
+@lower_builtin(operator.getitem, RowBlocksType, types.Integer)
+def _get_rows(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    kept, index = sig.args
+    struct = cgutils.create_struct_proxy(kept)(context, builder, value=args[0])
+    i = context.cast(builder, args[1], index, types.intp)
+    first, last = (
+        builder.load(builder.gep(struct.starts, [builder.add(i, i.type(k))])) for k in range(2)
+    )
+    data = builder.gep(struct.data, [builder.mul(first, struct.columns)])
+    lengths = [builder.sub(last, first), struct.columns][: kept.view.ndim]
     return _array(context, builder, kept.view, data, lengths)
 
 

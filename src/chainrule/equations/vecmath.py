@@ -8,6 +8,7 @@ where no loop is needed. Results go into the last argument, as everywhere.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -380,6 +381,11 @@ def vectors(flat: Array, table: Index) -> Sequence[Any]:
     if table.ndim == 3:
         return [vectors(flat, one) for one in table]
     return [flat[o : o + r * c] for o, r, c in table.tolist()]
+
+
+def row_blocks(x: Array, starts: Index) -> Sequence[Any]:
+    """Views of blocks of rows; entry i is x[starts[i] : starts[i + 1]], of a matrix or a vector."""
+    return [x[first:last] for first, last in itertools.pairwise(starts)]
 
 
 def functions(role: str, table: Sequence[Any], like: Array) -> Sequence[Any]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from chainrule.base.types import Array, Index
 from chainrule.equations.backprop import Layers
 from chainrule.equations.regularizers import Rules
-from chainrule.equations.vecmath import functions, matrices, vectors
+from chainrule.equations.vecmath import functions, matrices, row_blocks, vectors
 from chainrule.training.plan import Plan
 
 
@@ -231,12 +231,15 @@ class Functions(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """Views by block of rows, and of each by layer."""
+    """Views by block of rows; of each by layer, but for share, targets and costs."""
 
     z: Any
     a: Any
     delta: Any
     s: Any
+    share: Any
+    targets: Any
+    costs: Any
     statistics: Any
     statistics_of_all: Any
     nabla_W: Any
@@ -295,13 +298,16 @@ def functions_of(components: Components, like: Array) -> Functions:
     )
 
 
-def blocks_of(state: State, plan: Plan, buffers: Buffers) -> Blocks:
+def blocks_of(state: State, plan: Plan, buffers: Buffers, worker: Worker) -> Blocks:
     """Views for the blocks of rows."""
     return Blocks(
         matrices(buffers.z, plan.blocks),
         matrices(buffers.a, plan.blocks),
         matrices(buffers.delta, plan.blocks),
         vectors(state.constants, plan.constants),
+        row_blocks(worker.share, plan.starts),
+        row_blocks(buffers.y, plan.starts),
+        row_blocks(buffers.costs, plan.starts),
         vectors(state.statistics, plan.statistics_blocks),
         matrices(state.statistics, plan.tables[3]),
         matrices(state.nabla, plan.W_blocks),

@@ -123,7 +123,8 @@ def descend(
     buffers, worker, data = borrowed(buffers), borrowed(worker), borrowed(data)
     schedule, queue = borrowed(schedule), borrowed(queue)
     net, calls = layers_of(components, state, plan), functions_of(components, state.theta)
-    blocks, parts = blocks_of(state, plan, buffers), parts_of(state, plan, buffers)
+    blocks = blocks_of(state, plan, buffers, worker)
+    parts = parts_of(state, plan, buffers)
     passes = 2 * len(plan.stages) - 3  # up through the stages, and back from the last
     clips = rules.clip_value > 0 or rules.clip_norm > 0
     phases = passes + 1 + 2 * int(clips) + int(rules.max_norm > 0)
@@ -221,13 +222,11 @@ def propagate(
     bottom, above = stages[stage], stages[stage + 1]  # layers
     i = claim(queue, phase, n, -1, preferred)
     while i < n:
-        first, last = plan.starts[i], plan.starts[i + 1]
-        targets = buffers.y[first:last]
-        batch = Batch(
-            blocks.z[i], blocks.a[i], blocks.delta[i], worker.share[first:last], blocks.s[i]
-        )
+        batch = Batch(blocks.z[i], blocks.a[i], blocks.delta[i], blocks.share[i], blocks.s[i])
+        targets = blocks.targets[i]
         if number == 0:
-            chosen = step.rows[first:last]
+            first = plan.starts[i]
+            chosen = step.rows[first : plan.starts[i + 1]]
             take_rows(data.X, chosen, batch.a[0])
             take_rows(data.Y, chosen, targets)
             if len(traits.with_constants) > 0:
@@ -242,7 +241,7 @@ def propagate(
                 )
         if number >= top:
             if number == top:
-                calls.cost[0](batch.z[net.L], batch.a[net.L], targets, buffers.costs[first:last])
+                calls.cost[0](batch.z[net.L], batch.a[net.L], targets, blocks.costs[i])
                 output_error(net, calls.delta[0], targets, batch, rules.error_scale)
             else:
                 calls.pool_back[above](blocks.statistics_of_all[above], batch.s[above])
