@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from chainrule.tables import TableError, blocks, read
 from chainrule.tables.cells import as_frame
 from chainrule.tables.plain import plain
+from chainrule.tables.types import Guess
 
 LONG = [2**53 + 1, 2**53, None, 2**53 + 3]
 TEXTS = ["a", "b", None, "a"]
@@ -310,3 +311,43 @@ def test_a_partitioned_folder_as_memory_mapped_arrays(tmp_path):
     )
     order = np.argsort(rows.X[:, 0])
     assert rows.y[order].tolist() == whole["year"].tolist()
+
+
+_POOLS = [
+    ["1", "2", "-7", "0"],
+    ["1.5", "2", ".5"],
+    ["1,5", "2", "3,25"],
+    ["1.234", "5.678", "12"],
+    ["1,234", "5,678.5", "7"],
+    ["$5", "3", "$1,234.50"],
+    ["5 EUR", "7 eur", "1"],
+    ["12 %", "0", "7.5%"],
+    ["12", "?", "-"],
+    ["2024-01-31", "2023-02-01"],
+    ["31.12.2024", "01.02.2024"],
+    ["12/31/2024", "01/02/2024"],
+    ["true", "False"],
+    ["007", "12"],
+    ["x", "1", ""],
+    ["123456789012345678901", "1.5"],
+]
+
+
+@given(st.data())
+def test_two_looks_merged_are_one(data):
+    # Cells of one kind, and now and then one of another.
+    pool = data.draw(st.sampled_from(_POOLS))
+    more = data.draw(st.sampled_from([[], [], *_POOLS]))
+    cells = st.lists(st.sampled_from([*pool, *pool, *more, "", "NA"]), max_size=6)
+    parts = data.draw(st.lists(cells, min_size=2, max_size=4))
+    whole, merged = Guess(), Guess()
+    for part in parts:
+        whole.update(pa.array(part, pa.string()))
+        own = Guess()
+        own.update(pa.array(part, pa.string()))
+        merged.merge(own)
+    for comma_first in (False, True):
+        for comma_seen in (False, True):
+            expected = whole.result(comma_first, comma_seen)
+            assert merged.result(comma_first, comma_seen) == expected
+    assert whole.settled or merged.missing == whole.missing

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,44 @@ MAX_LEVELS = 40  # of a category that becomes a column each
 MISSING = "missing"  # the level of a category that is not there
 LARGEST = 1e100
 TOLD = "chainrule: unseen levels were told"  # in a frame's attrs, for a second cleaner behind this
+
+
+class ColumnCells(Protocol):
+    """What a cleaner learns from the cells of a column."""
+
+    def spelling(self, comma_seen: bool) -> str | None:
+        """How texts spell numbers or dates, as `chainrule.tables.cells.spelling` has it."""
+
+    def level_type(self) -> str:
+        """What the values are, as `chainrule.tables.levels.level_type` has it."""
+
+    def levels(self, type: str, missing: str) -> list[str] | None:
+        """The levels of that type, sorted; None: there are too many."""
+
+
+class WholeColumn:
+    """A column that is in memory.
+
+    Parameters
+    ----------
+    cells : pandas.Series of shape (n,)
+    missing_texts : sequence of str or None
+    """
+
+    def __init__(self, cells: pd.Series, missing_texts: Sequence[str] | None) -> None:
+        self._cells, self._gone = cells, missing_texts
+
+    def spelling(self, comma_seen: bool) -> str | None:
+        """How texts spell numbers or dates."""
+        return spelling(self._cells, comma_seen, self._gone)
+
+    def level_type(self) -> str:
+        """What the values are."""
+        return level_type(self._cells, self._gone)
+
+    def levels(self, type: str, missing: str) -> list[str] | None:
+        """The levels of that type, sorted."""
+        return sorted(set(as_levels(self._cells, type, missing, None, self._gone)))
 
 
 class TableCleaner(
@@ -145,29 +183,45 @@ class TableCleaner(
         unknown = [name for name in frame if name not in given]
         gone = self.missing_texts
         found = {column.name: column.kind for column in kinds_of(frame[unknown], None, gone)}
-        self.kinds_ = {name: given.get(name) or found[name] for name in frame}
-        self.feature_names_in_ = np.array(list(frame), dtype=object)
+        self.learn(
+            {name: given.get(name) or found[name] for name in frame},
+            {name: WholeColumn(frame[name], gone) for name in frame},
+        )
+        cleaned = self.transform(frame)
+        _check_infinite(cleaned)
+        return cleaned
+
+    def learn(self, kinds: Mapping[str, str], columns: Mapping[str, ColumnCells]) -> TableCleaner:
+        """Learn from what is known of the columns, wherever their cells are.
+
+        Parameters
+        ----------
+        kinds : dict of str to str
+        columns : dict of str to ColumnCells
+        """
+        self.kinds_ = dict(kinds)
+        self.feature_names_in_ = np.array(list(kinds), dtype=object)
         self.n_features_in_ = len(self.feature_names_in_)
         if not self._used():
             reasons = ", ".join(f"{name!r} ({kind})" for name, kind in self.kinds_.items())
             raise ValueError(
                 f"there is no column left to learn from: {reasons or 'the table is empty'}"
             )
-        self.spellings_ = self._spellings(frame)
+        self.spellings_ = self._spellings(columns)
         if any(style.startswith("comma") for style in self.spellings_.values()):
-            self.spellings_ = self._spellings(frame, comma_seen=True)
-        self._learn_levels(frame)
-        cleaned = self.transform(frame)
-        _check_infinite(cleaned)
-        return cleaned
+            self.spellings_ = self._spellings(columns, comma_seen=True)
+        self._learn_levels(columns)
+        return self
 
-    def _spellings(self, frame: pd.DataFrame, comma_seen: bool = False) -> dict[str, str]:
+    def _spellings(
+        self, columns: Mapping[str, ColumnCells], comma_seen: bool = False
+    ) -> dict[str, str]:
         """How each column of text spells its numbers or dates."""
         found = {}
         for name, kind in self.kinds_.items():
             if kind not in ("numeric", "date"):
                 continue
-            style = spelling(frame[name], comma_seen, self.missing_texts)
+            style = columns[name].spelling(comma_seen)
             if style is not None:
                 found[name] = style
         commas = any(style.startswith("comma") for style in found.values())
@@ -176,20 +230,20 @@ class TableCleaner(
             for name, style in found.items()
         }
 
-    def _learn_levels(self, frame: pd.DataFrame) -> None:
+    def _learn_levels(self, columns: Mapping[str, ColumnCells]) -> None:
         self.level_types_, self.levels_ = {}, {}
         self.many_levels_ = []
         for name, kind in self.kinds_.items():
             if kind not in ("categorical", "numeric"):
                 continue
-            type = level_type(frame[name], self.missing_texts)
+            type = columns[name].level_type()
             if kind == "numeric":
                 if type == "boolean":
                     self.level_types_[name] = type
                 continue
             self.level_types_[name] = type
-            levels = sorted(set(as_levels(frame[name], type, MISSING, None, self.missing_texts)))
-            if len(set(levels) - {MISSING}) > self.max_levels:
+            levels = columns[name].levels(type, MISSING)
+            if levels is None or len(set(levels) - {MISSING}) > self.max_levels:
                 self.many_levels_.append(name)
             else:
                 self.levels_[name] = levels

@@ -83,27 +83,79 @@ def kinds_of(
     ]
 
 
+class Facts(NamedTuple):
+    """What decides on the kind of a column.
+
+    Attributes
+    ----------
+    name : str
+    n, missing, distinct : int
+        Cells that are there, and others; how many values there are.
+    type : {"boolean", "date", "number", "category", "text"}
+    only : anything
+        A cell, if there is one.
+    whole : bool
+        Of numbers that hardly ever come twice: whether all are whole.
+    counting : float
+        Of these, in which part of the rows a number is 1 more than the one before.
+    spelled : ColumnType or None
+        Of texts: what all of them spell.
+    texts : pandas.Series or None
+        Some of the texts.
+    """
+
+    name: str
+    n: int
+    missing: int
+    distinct: int
+    type: str
+    only: Any = None
+    whole: bool = False
+    counting: float = 0.0
+    spelled: ColumnType | None = None
+    texts: Any = None
+
+
 def _column(name: str, cells: pd.Series, missing_texts: Sequence[str] | None) -> Column:
+    there = present(cells)
+    n, distinct = len(there), int(there.nunique())
+    facts = Facts(name, n, len(cells) - n, distinct, cell_type(cells.dtype))
+    if distinct <= 1:
+        return kind_of(facts._replace(only=there.iloc[0] if n else None))
+    if facts.type == "number" and may_name_rows(n, distinct):
+        numbers = there.astype(float)
+        whole, steps = bool((numbers % 1 == 0).all()), numbers.diff().iloc[1:]
+        facts = facts._replace(whole=whole, counting=float((steps == 1).mean()))
+    elif facts.type == "text":
+        spelled = spelled_as(there, missing_texts=missing_texts)
+        facts = facts._replace(spelled=spelled, texts=there.astype(str))
+    return kind_of(facts)
+
+
+def cell_type(dtype: Any) -> str:
+    """What cells of this type are, as :class:`Facts` has it."""
     import pandas.api.types as is_
 
-    there = present(cells)
-    missing = len(cells) - len(there)
-    distinct = int(there.nunique())
-    if distinct <= 1:
-        note = f"always {shown(there.iloc[0])}" if distinct else "all missing"
-        return Column(name, "constant", missing, distinct, note)
-    dtype = cells.dtype
     if is_.is_bool_dtype(dtype):
-        kind, note = "categorical", ""
-    elif is_.is_datetime64_any_dtype(dtype):
-        kind, note = "date", ""
-    elif is_.is_numeric_dtype(dtype):
-        kind, note = _number_kind(name, there, distinct)
-    elif str(dtype) == "category":
-        kind, note = "categorical", ""
-    else:
-        kind, note = _text_kind(there, distinct, missing_texts)
-    return Column(name, kind, missing, distinct, note)
+        return "boolean"
+    if is_.is_datetime64_any_dtype(dtype):
+        return "date"
+    if is_.is_numeric_dtype(dtype):
+        return "number"
+    return "category" if str(dtype) == "category" else "text"
+
+
+def kind_of(facts: Facts) -> Column:
+    """The column that has these facts."""
+    if facts.distinct <= 1:
+        note = f"always {shown(facts.only)}" if facts.distinct else "all missing"
+        return Column(facts.name, "constant", facts.missing, facts.distinct, note)
+    kind, note = {"date": "date"}.get(facts.type, "categorical"), ""
+    if facts.type == "number":
+        kind, note = _number_kind(facts)
+    elif facts.type == "text":
+        kind, note = _text_kind(facts)
+    return Column(facts.name, kind, facts.missing, facts.distinct, note)
 
 
 def present(cells: pd.Series) -> pd.Series:
@@ -117,34 +169,31 @@ def present(cells: pd.Series) -> pd.Series:
     return there
 
 
-def _number_kind(name: str, there: pd.Series, distinct: int) -> tuple[str, str]:
-    n = len(there)
-    if n < _FEW or distinct < 0.95 * n:
+def may_name_rows(n: int, distinct: int) -> bool:
+    """Whether so many of the values differ that they may only number or name the rows."""
+    return n >= _FEW and distinct >= 0.95 * n
+
+
+def _number_kind(facts: Facts) -> tuple[str, str]:
+    if not may_name_rows(facts.n, facts.distinct) or not facts.whole:
         return "numeric", ""
-    numbers = there.astype(float)
-    if not (numbers % 1 == 0).all():
-        return "numeric", ""
-    if (numbers.diff().iloc[1:] == 1).mean() >= 0.95:
+    if facts.counting >= 0.95:
         return "identifier", "counts the rows"
-    if _ID_NAME.search(name):
+    if _ID_NAME.search(facts.name):
         return "identifier", "another whole number in nearly every row"
     return "numeric", ""
 
 
-def _text_kind(
-    there: pd.Series, distinct: int, missing_texts: Sequence[str] | None
-) -> tuple[str, str]:
-    spelling = spelled_as(there, missing_texts=missing_texts)
+def _text_kind(facts: Facts) -> tuple[str, str]:
+    spelling, n, distinct, values = facts.spelled, facts.n, facts.distinct, facts.texts
     if spelling is not None and spelling.type == "date":
         return "date", "written as text"
     if spelling is not None and spelling.type in ("integer", "number"):
         return "numeric", "written as text"
-    n = len(there)
-    values = there.astype(str)
-    if are_numbers(values.iloc[:: max(n // 1000, 1)]).mean() > 0.5:
+    if are_numbers(values.iloc[:: max(len(values) // 1000, 1)]).mean() > 0.5:
         return "categorical", "not all of its cells are numbers" if spelling is None else ""
     if distinct > max(_FEW, 0.5 * n) or distinct > 200:
-        sample = values.iloc[:: max(n // 2000, 1)]
+        sample = values.iloc[:: max(len(values) // 2000, 1)]
         words = float(sample.str.count(r"\S+").mean())
         if words >= 4:
             return "text", f"{words:.0f} words on average"
@@ -337,7 +386,7 @@ def task_of(target: pd.Series) -> str:
     return task_and_reason(target)[0]
 
 
-def task_and_reason(target: pd.Series) -> tuple[str, str]:
+def task_and_reason(target: pd.Series, n: int | None = None) -> tuple[str, str]:
     """Which task a target asks for, and why, in words.
 
     Texts, categories, truth values, two numbers, and at most ten whole numbers that come ten
@@ -346,6 +395,8 @@ def task_and_reason(target: pd.Series) -> tuple[str, str]:
     Parameters
     ----------
     target : pandas.Series
+    n : int or None, default None
+        How many cells there are, if these are the different ones of a larger table.
 
     Returns
     -------
@@ -370,7 +421,7 @@ def task_and_reason(target: pd.Series) -> tuple[str, str]:
     whole = bool(np.all(np.isfinite(numbers) & (numbers == np.floor(numbers))))
     if not whole:
         return "regression", "it holds numbers that are not whole"
-    if distinct <= 10 and distinct * 10 <= len(there):
+    if distinct <= 10 and distinct * 10 <= (len(there) if n is None else n):
         return "classification", f"it has only {distinct} whole numbers, each many times"
     return "regression", f"it holds {distinct:,} different whole numbers"
 

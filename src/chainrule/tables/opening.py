@@ -76,6 +76,14 @@ class _Seen:
             for chunk in column.chunks:
                 self._guess.update(chunk)
 
+    def merge(self, other: _Seen) -> None:
+        """See what another saw of the same column, in the rows behind these."""
+        self._missing |= other._missing
+        self._too_long = self._too_long or other._too_long
+        for arrow in other._arrow:
+            self.update_type(arrow)
+        self._guess.merge(other._guess)
+
     def update_type(self, arrow: Any) -> None:
         import pyarrow as pa
 
@@ -139,11 +147,57 @@ def _common(one: Any, other: Any) -> Any:
     return pa.string()
 
 
+class Look(NamedTuple):
+    """What the first pass saw of some files of a table; looks at all files can be merged.
+
+    Attributes
+    ----------
+    file : str
+        The first of them.
+    names : list of str
+        Of all columns that are there.
+    seen : dict of str to _Seen
+        Of the columns that are read.
+    comma_first : bool
+        Whether `1,234` is a little more than 1 rather than a thousand.
+    rows : int
+        How many rows were seen; columns that have types of their own need not be.
+    """
+
+    file: str
+    names: list[str]
+    seen: dict[str, _Seen]
+    comma_first: bool
+    rows: int
+
+
+def merged_looks(looks: Sequence[Look]) -> Look:
+    """What one look at all the files would have seen.
+
+    Parameters
+    ----------
+    looks : sequence of Look
+        In the order of the files; the first is changed.
+
+    Raises
+    ------
+    TableError
+        The files have different columns.
+    """
+    first = looks[0]
+    for other in looks[1:]:
+        _same_columns(first.names, first.file, other.names, other.file)
+        for name, seen in first.seen.items():
+            seen.merge(other.seen[name])
+    return first._replace(rows=sum(look.rows for look in looks))
+
+
 class OpenTable:
     """A source whose columns are known; see :func:`opened`.
 
     Without `nulls`, for whoever makes no data frame of it, nobody looks which columns of typed
-    files have some, so that these are gone through once.
+    files have some, so that these are gone through once. With a `look` at all files of a table,
+    some of them can be read as the whole table is.
     """
 
     def __init__(
@@ -158,6 +212,7 @@ class OpenTable:
         nulls: bool = True,
         ignore: list[str] | None = None,
         reading: Reading | None = None,
+        look: Look | None = None,
     ) -> None:
         self._reading = Reading() if reading is None else reading
         self._on_look = raise_it if strict else _ignore
@@ -165,7 +220,7 @@ class OpenTable:
         self._stores = [_store(file, table, query, self._reading.missing) for file in files]
         first, names = self._stores[0], _all_names(self._stores[0])
         for other in self._stores[1:]:
-            _same_columns(first, other)
+            _same_columns(names, first.file.name, _all_names(other), other.file.name)
         for name in [*(columns or []), *(ignore or [])]:
             if name not in names:
                 raise column_error(name, names, first.file.name)
@@ -173,14 +228,15 @@ class OpenTable:
         self._names: list[str] = kept if columns is None else columns
         self._types = types
         self._limit = limit
-        self._look()
+        self.look = self._look() if look is None else look
+        self._settle()
 
     def _wanted(self, name: str) -> str | None:
         if name in self._reading.formats:
             return self._reading.formats[name].type
         return self._types.get(name) if isinstance(self._types, Mapping) else self._types
 
-    def _look(self) -> None:
+    def _look(self) -> Look:
         """The first pass."""
         import pyarrow as pa
 
@@ -197,6 +253,7 @@ class OpenTable:
                 seen[name] = _Seen(self._wanted(name), True, True, name, self._reading)
                 values = [_parts_of(store)[name] for store in self._stores]
                 seen[name].update(pa.chunked_array([pa.array(values, pa.string())]))
+        total = 0
         for store in self._stores:
             rows = 0
             names = [name for name in self._names if name in set(store.names)]
@@ -216,13 +273,24 @@ class OpenTable:
                 rows += len(chunk.table)
                 if (all_given and rows) or (self._limit is not None and rows >= self._limit):
                     break
+            total += rows
         comma_first = spelled and first.delimiter != ","
+        return Look(first.file.name, _all_names(first), seen, comma_first, total)
+
+    def _settle(self) -> None:
+        """Choose the columns' types by what was seen."""
+        _, _, seen, comma_first, _ = self.look
         targets = {name: seen[name].target(comma_first) for name in self._names}
         if _has_comma(targets):
             targets = {name: seen[name].target(comma_first, True) for name in self._names}
         self._targets = targets
         marks = {name: seen[name].marks(targets[name].kind) for name in self._names}
         self.marks = {name: counts for name, counts in marks.items() if counts}
+
+    def n_rows(self) -> int:
+        """How many rows there are."""
+        typed = [store for store in self._stores if isinstance(store, Typed)]
+        return sum(store.n_rows() for store in typed) if typed else self.look.rows
 
     def _must_look(self, store: Typed, name: str) -> bool:
         if name in self._reading.formats:
@@ -403,15 +471,14 @@ def _with_parts(chunk: Chunk, parts: Mapping[str, str | None], names: list[str])
     return Chunk(table.select(names), chunk.where)
 
 
-def _same_columns(first: Any, other: Any) -> None:
-    there, others = _all_names(first), _all_names(other)
+def _same_columns(there: list[str], file: str, others: list[str], other: str) -> None:
     lacks = [name for name in there if name not in set(others)]
     more = [name for name in others if name not in set(there)]
     if lacks or more:
         parts = [f"it lacks {_some(lacks)}"] if lacks else []
         parts += [f"it has {_some(more)} besides"] if more else []
         raise TableError(
-            f"{other.file.name} has other columns than {first.file.name}: {' and '.join(parts)}"
+            f"{other} has other columns than {file}: {' and '.join(parts)}"
         )
 
 

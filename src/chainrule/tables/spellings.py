@@ -84,6 +84,7 @@ _WITH_UNIT = (
 )
 _POINT_UNITS = ("$", "US$", "CA$", "C$", "AU$", "A$", "£", "¥", "₹", "USD", "GBP", "JPY", "INR")
 SHARES = ("%", "‰")  # a number without the sign would be another one
+ZERO = r"^[+-]?0*(?:[.,]0*)?$"
 
 
 class MisfitError(Exception):
@@ -298,7 +299,7 @@ def bare(cells: pa.StringArray, unit: str) -> pa.StringArray:
     cells = pc.replace_substring_regex(cells, r"^\(([^()+\-]*)\)$", r"-\1")
     if not unit:
         return cells
-    if unit in SHARES and not fits(cells, rf"{sign}|^[+-]?0*(?:[.,]0*)?$"):
+    if unit in SHARES and not fits(cells, rf"{sign}|{ZERO}"):
         raise MisfitError
     if pc.any(pc.match_substring_regex(cells, rf"{sign}.*{sign}")).as_py():
         raise MisfitError

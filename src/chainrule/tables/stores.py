@@ -51,6 +51,11 @@ class Typed:
             return bool(kind == pa.string() and wanted != "text")
         return bool(is_.is_integer(kind) or is_.is_boolean(kind) or is_long(kind))
 
+    def n_rows(self) -> int:
+        """How many rows it has."""
+        with self._guarded(), closing(self._batches(self.names[:1])) as batches:
+            return sum(map(len, batches))
+
     def _guarded(self) -> Any:
         return _Guarded(self.file, self._read or self.names)
 
@@ -237,6 +242,11 @@ class Parquet(Typed):
     def _schema(self) -> Any:
         with self._file() as file:
             return file.schema_arrow
+
+    def n_rows(self) -> int:
+        """How many rows it has, as its metadata say."""
+        with self._guarded(), self._file() as file:
+            return int(file.metadata.num_rows)
 
     def _batches(self, columns: list[str] | None) -> Generator[Any]:
         with self._file() as file:

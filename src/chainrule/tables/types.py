@@ -229,7 +229,8 @@ class Guess:
         self._format = format
         self._missing_texts = MISSING if says_missing is None else ("", *says_missing)
         self._may_mark = says_missing is None
-        self._seen = self._huge = self._says_missing = self._without_unit = False
+        self._seen = self._huge = self._says_missing = False
+        self._zeros = True  # of what has no unit; a share of 0 needs none
         self._unit: str | None = None
         self.missing = False
         self.marks: Counter[str] = Counter()
@@ -268,6 +269,23 @@ class Guess:
             except MisfitError:
                 self._alive.discard(style)
 
+    def merge(self, other: Guess) -> None:
+        """See what another saw of the same column, in the cells behind these."""
+        self.missing |= other.missing
+        self.marks.update(other.marks)
+        self._says_missing |= other._says_missing
+        if not other._seen:
+            return
+        self._alive &= other._alive
+        self._seen, self._huge = True, self._huge or other._huge
+        units = {each.casefold() for each in (self._unit, other._unit) if each is not None}
+        self._zeros &= other._zeros
+        self._unit = other._unit if self._unit is None else self._unit
+        if units:
+            self._alive.discard("integer")
+        if len(units) > 1 or self._mixes_shares():
+            self._alive -= _NUMERIC
+
     def _unmarked(self, cells: pa.StringArray) -> pa.StringArray:
         """The cells that are none of MARKS; the others are counted."""
         import pyarrow as pa
@@ -289,7 +307,7 @@ class Guess:
                 except MisfitError:
                     alive.discard("integer")
                 else:
-                    self._without_unit = True
+                    self._zeros = self._zeros and spellings.fits(cells, spellings.ZERO)
                     return True
             if "number" in alive:
                 try:
@@ -299,13 +317,13 @@ class Guess:
                 except MisfitError:
                     pass
                 else:
-                    self._without_unit = True
+                    self._zeros = self._zeros and spellings.fits(cells, spellings.ZERO)
                     dotted = "comma" in alive and spellings.is_comma(cells)  # 1.234
                     alive -= {"integer"} if dotted else {"integer", "comma"}
                     return True
             self._unit = spellings.unit_of(cells)
         try:
-            if self._without_unit and self._unit in spellings.SHARES:
+            if self._mixes_shares():
                 raise MisfitError
             cells = spellings.bare(cells, self._unit or "")
         except MisfitError:
@@ -320,6 +338,10 @@ class Guess:
             except MisfitError:
                 alive.discard(style)
         return bool(alive & _NUMERIC)
+
+    def _mixes_shares(self) -> bool:
+        """Whether some numbers are shares, and others, of no unit, are none."""
+        return self._unit in spellings.SHARES and not self._zeros
 
     def result(self, comma_first: bool, comma_seen: bool = False) -> ColumnType:
         """What it is.
