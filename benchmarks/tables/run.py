@@ -72,18 +72,32 @@ def histograms(classes: bool, seed: int, X: pd.DataFrame) -> Any:
 
 
 def realmlp(classes: bool, seed: int, X: pd.DataFrame) -> Any:
-    """RealMLP's tuned defaults, on numbers without gaps; for classes as its authors advise if the
-    cross-entropy is to be low: judged by it, and without smoothed labels."""
+    """RealMLP's tuned defaults; for classes as its authors advise if the cross-entropy is to be
+    low: judged by it, and without smoothed labels."""
     from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
+
+    options: dict[str, Any] = {"device": "cpu", "random_state": seed, "n_threads": 1}
+    if classes:
+        options |= {"val_metric_name": "cross_entropy", "use_ls": False}
+    return filled(X, (RealMLP_TD_Classifier if classes else RealMLP_TD_Regressor)(**options))
+
+
+def tabm(classes: bool, seed: int, X: pd.DataFrame) -> Any:
+    """TabM's defaults, in pytabkit; for classes judged by the cross-entropy."""
+    from pytabkit import TabM_D_Classifier, TabM_D_Regressor
+
+    options: dict[str, Any] = {"device": "cpu", "random_state": seed, "n_threads": 1}
+    if classes:
+        options |= {"val_metric_name": "cross_entropy"}
+    return filled(X, (TabM_D_Classifier if classes else TabM_D_Regressor)(**options))
+
+
+def filled(X: pd.DataFrame, model: Any) -> Any:
+    """A model that accepts no gaps in numbers, behind a step that fills and marks them."""
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
 
-    options: dict[str, Any] = {"device": "cpu", "random_state": seed, "n_threads": 1}
-    if classes:
-        model = RealMLP_TD_Classifier(val_metric_name="cross_entropy", use_ls=False, **options)
-    else:
-        model = RealMLP_TD_Regressor(**options)
     numbers = [name for name in X.select_dtypes("number") if X[name].isna().any()]
     fill = ColumnTransformer(
         [("fill", SimpleImputer(add_indicator=True), numbers)],
@@ -100,8 +114,14 @@ PEERS: dict[str, Callable[[bool, int, pd.DataFrame], Any]] = {
     "lightgbm": lightgbm,
     "histograms": histograms,
     "realmlp": realmlp,
+    "tabm": tabm,
 }
-NEEDS = {"catboost": "catboost", "lightgbm": "lightgbm", "realmlp": "pytabkit"}
+NEEDS = {
+    "catboost": "catboost",
+    "lightgbm": "lightgbm",
+    "realmlp": "pytabkit",
+    "tabm": "pytabkit",
+}
 
 
 def seen_by(who: str, X: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,6 +13,8 @@ from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
 
 # Where a name stands on the page of the API. A name that none of these takes is "Other".
 GROUPS = {
@@ -25,6 +29,7 @@ GROUPS = {
     "files": "Model files",
     "exports": "Exports",
     "search": "Search",
+    "dask": "On a Dask cluster",
     "engine": "Engine",
     "base": "Other",
 }
@@ -60,6 +65,23 @@ def page_name(name: str, found: Any) -> str:
     return f"{prefix}-{name}"
 
 
+def public_names() -> Iterator[tuple[str, Any, str]]:
+    """(name below chainrule, what it is, module that has it) of all that is public.
+
+    The names in `chainrule.__all__`, and those in `__all__` of a subpackage.
+    """
+    import chainrule
+
+    for name in chainrule.__all__:
+        if name != "__version__":
+            yield name, getattr(chainrule, name), chainrule._HOMES[name]
+    for each in pkgutil.iter_modules(chainrule.__path__):
+        if each.ispkg:
+            package = importlib.import_module(f"chainrule.{each.name}")
+            for name in getattr(package, "__all__", ()):
+                yield f"{each.name}.{name}", getattr(package, name), each.name
+
+
 def api_page(name: str, found: Any, home: str) -> str:
     """The page of a public name."""
     kind = kind_of(found)
@@ -75,27 +97,23 @@ def api_page(name: str, found: Any, home: str) -> str:
         for key in sorted(found) if not isinstance(found, dict) else found:
             text += f"   - ``{key}``\n"
         return text
-    text += f".. currentmodule:: chainrule\n\n.. auto{kind}:: {name}\n"
+    module, _, own = f"chainrule.{name}".rpartition(".")
+    text += f".. currentmodule:: {module}\n\n.. auto{kind}:: {own}\n"
     return text + ("   :members:\n" if kind != "function" else "")
 
 
 def api() -> dict[str, str]:
     """{path: text} of the pages of the API."""
-    import chainrule
-
-    homes = chainrule._HOMES
     groups: dict[str, list[tuple[str, Any]]] = {title: [] for title in GROUPS.values()}
     pages = {}
-    for name in chainrule.__all__:
-        if name == "__version__":
-            continue
-        found = getattr(chainrule, name)
-        pages[f"api/{page_name(name, found)}"] = api_page(name, found, homes[name])
-        title = GROUPS.get(homes[name].partition(".")[0], "Other")
+    for name, found, home in public_names():
+        pages[f"api/{page_name(name, found)}"] = api_page(name, found, home)
+        title = GROUPS.get(home.partition(".")[0], "Other")
         groups[title].append((name, found))
     text = heading("API reference")
     text += (
-        "Everything that ``chainrule.__all__`` names. ``chainrule.__version__`` is the version.\n"
+        "Everything that ``chainrule.__all__`` names, and ``__all__`` of ``chainrule.dask`` and\n"
+        "``chainrule.tables``. ``chainrule.__version__`` is the version.\n"
     )
     for title, members in groups.items():
         if not members:
@@ -110,6 +128,15 @@ def api() -> dict[str, str]:
         text += "".join(f"   api/{page_name(name, found)}\n" for name, found in members)
     pages["api"] = text
     return pages
+
+
+def check_api(app: Sphinx, env: BuildEnvironment) -> None:
+    """Warn, which ends the build, of each public name that no page describes."""
+    described = env.get_domain("py").objects  # type: ignore[attr-defined]
+    for name, found, home in public_names():
+        expected = home if inspect.ismodule(found) else name
+        if f"chainrule.{expected}" not in described:
+            logging.getLogger(__name__).warning("no page describes chainrule.%s", name)
 
 
 def escaped(text: str) -> str:
@@ -338,4 +365,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", write)
     app.connect("autodoc-process-docstring", plain, priority=400)
     app.connect("autodoc-skip-member", skip)
+    app.connect("env-check-consistency", check_api)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -59,6 +59,21 @@ def test_train_learns_from_all_rows_and_judges_them_out_of_fold(trained):
     assert (folder / "m-curve.png").exists()
 
 
+def test_findings_are_said_in_a_line_each_and_none_of_a_sound_table(trained, tmp_path):
+    folder, out = trained
+    assert "Found" not in out
+    table = pd.read_csv(folder / "p.csv").dropna(subset="species")
+    again = table.iloc[:80].assign(species=table["species"].iloc[::-1].to_numpy()[:80])
+    pd.concat([table, again]).assign(site="A").to_csv(tmp_path / "t.csv", index=False)
+    code, out, err = call(
+        *("train", tmp_path / "t.csv", "-t", "species", "--model", "fast", "--engine", "numpy"),
+        *("-o", tmp_path / "m.chainrule", "--json"),
+    )
+    assert code == 0, err
+    found = [each["code"] for each in json.loads(out)["findings"]]
+    assert found == ["contradicting-labels", "duplicate-rows", "constant-inputs"]
+
+
 def test_predict_evaluate_and_inspect_take_it(trained):
     folder, _ = trained
     model = folder / "m.chainrule"

@@ -33,6 +33,7 @@ OLDEST = {
     ],
     "test_deciding": ["test_no_threshold_costs_less"],
     "test_diagnosing": ["test_a_planted_fault_is_found[0-dead-units]"],
+    "test_diagnosing_tables": ["test_rows_that_chance_does_not_repeat"],
     "test_draw": ["test_what_makes_no_sense_is_said_in_one_line"],
     "test_train": ["test_gradients_are_those_of_the_network"],
     "test_own_data": ["test_judged_against_scikit_learn"],

@@ -193,7 +193,7 @@ def train(
         evaluated=_evaluated(plan, tests),
         interrupted=interrupted,
         seconds=seconds,
-        findings=[] if interrupted else _diagnosed(final, table, rows, plan),
+        findings=[] if interrupted else _diagnosed(final, table, rows, plan, decision),
         compared_with=compared_with,
         decision=decision,
         unreached=unreached,
@@ -326,27 +326,39 @@ class _Importances:
         return importances(self._model, *sample.rows(), used, seed=seed)
 
 
-def _diagnosed(model: Any, table: Table, rows: NDArray[Any], plan: Plan) -> list[Finding]:
+def _diagnosed(
+    model: Any,
+    table: Table,
+    rows: NDArray[Any],
+    plan: Plan,
+    decision: Decision | None,
+) -> list[Finding]:
     """What is found in the training; a diagnosis that cannot be made must not cost the model."""
-    if not isinstance(model[-1], tuple(ESTIMATORS.values())):
-        return []  # an ensemble, which is no single network
     from chainrule.explain.diagnosing import diagnose
-    from chainrule.explain.evidence import MOST_ROWS
 
-    def some(chosen: NDArray[Any]) -> tuple[Any, Any]:
-        if len(chosen) > MOST_ROWS:
-            chosen = np.sort(np.random.default_rng(0).choice(chosen, MOST_ROWS, replace=False))
+    def of(chosen: NDArray[Any]) -> tuple[Any, Any]:
         return table.X.iloc[chosen], table.y[chosen]
 
+    def some(chosen: NDArray[Any]) -> tuple[Any, Any]:
+        from chainrule.explain.evidence import some_rows
+
+        return of(chosen[some_rows(len(chosen))])
+
+    is_network = isinstance(model[-1], tuple(ESTIMATORS.values()))
     held = {}
-    if not plan.folds and len(plan.parts[0][1]):
+    if not plan.folds and len(plan.parts) and len(plan.parts[0][1]):
         held = dict(zip(("X_val", "y_val"), some(plan.parts[0][1]), strict=True))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return diagnose(model, *some(rows), **held)
+            # An ensemble has a prediction out of fold for each row, so it needs all of them.
+            found = diagnose(model, *(some(rows) if is_network else of(rows)), **held)
     except (ValueError, ArithmeticError, MemoryError, KeyboardInterrupt):
         return []
+    if decision is not None and decision.threshold is not None:
+        # Which class a row is taken for is decided elsewhere than the diagnosis assumes.
+        return [each for each in found if each.code != "lost-class"]
+    return found
 
 
 class _Fitted(NamedTuple):

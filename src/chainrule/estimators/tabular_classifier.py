@@ -156,7 +156,9 @@ class TabularClassifier(ClassifierMixin, TabularEnsemble):
         codes = np.minimum(np.searchsorted(self.classes_, labels), len(self.classes_) - 1)
         strange = self.classes_[codes] != labels
         if strange.any():
-            raise ValueError(f"y has a class that fit has not seen: {labels[strange][0]!r}")
+            raise ValueError(
+                f"y has a class that fit has not seen: {labels[strange].tolist()[0]!r}"
+            )
         return np.eye(len(self.classes_))[codes]
 
     def _level_targets(self, Y: Array) -> Array:

@@ -6,7 +6,8 @@ from typing import Any
 
 from chainrule.explain import faults_of_data, faults_of_networks, faults_of_training
 from chainrule.explain.evidence import gather
-from chainrule.explain.findings import Diagnosis, Finding
+from chainrule.explain.findings import Diagnosis
+from chainrule.explain.models import last_step
 
 # A fault that is found may explain another one, so those of the network come first.
 FAULTS = (*faults_of_networks.FAULTS, *faults_of_data.FAULTS, *faults_of_training.FAULTS)
@@ -47,12 +48,14 @@ def diagnose(
     Parameters
     ----------
     model : Network, estimator, Pipeline, or list of (W, b) pairs
-        As for :func:`chainrule.trace`. It is not changed.
+        As for :func:`chainrule.trace`; or a TabularClassifier or TabularRegressor, alone or at the
+        end of a pipeline. It is not changed.
     X, y : array-likes
-        The rows that it has learned from, as for :func:`chainrule.trace`.
+        The rows that it has learned from, as for :func:`chainrule.trace`. An estimator for tables
+        needs all of them, in their order: it keeps a prediction of each.
     X_val, y_val : array-likes, optional
         Rows held out. Without them overfitting shows only where the estimator has held out rows
-        itself.
+        itself, or predicted them out of fold.
     history : optional
         What :func:`chainrule.train` returned, a list of records, or of losses by epoch. Default:
         the estimator's own.
@@ -87,6 +90,19 @@ def diagnose(
     from, more was attainable. Whether the learning rate is at fault is found by 200 more steps, on
     a copy, at this rate and others. The trials last about a second.
 
+    A TabularClassifier or TabularRegressor scales its inputs and chooses starting values, widths
+    and learning rates itself, so that nothing is said of these. Its findings are about
+
+    - the rows, of which at most 20,000 are compared with each other: "constant-inputs",
+      "contradicting-labels", "duplicate-rows", "label-noise";
+    - its predictions out of fold: "lost-class"; "overfitting", if they are far worse than those of
+      rows learned from, or those of rows held out are far worse; "underfitting", if they are no
+      better than a constant, or the networks were still improving when `max_epochs` or
+      `time_limit` ended their training;
+    - units of its networks that are off on every row: "dead-units".
+
+    There is no trial, and it takes some hundredths of a second.
+
     Examples
     --------
     >>> import numpy as np
@@ -96,8 +112,31 @@ def diagnose(
     >>> diagnose(net, X, X[:, :1]).codes[0]
     'symmetric-start'
     """
+    last = last_step(model)
+    if hasattr(last, "oof_importances") and not isinstance(last, type):
+        own = {
+            "history": history,
+            "learning_rate": learning_rate,
+            "optimizer": optimizer,
+            "batch_size": batch_size,
+        }
+        for name, value in own.items():
+            if value is not None:
+                raise ValueError(
+                    f"{name} goes with a single network; {type(last).__name__} has settings of "
+                    "its own"
+                )
+        return _diagnose_table(model, last, X, y, X_val, y_val)
     seen = gather(model, X, y, X_val, y_val, history, learning_rate, optimizer, batch_size)
-    found: list[Finding] = []
-    for fault in FAULTS:
-        found += fault(seen)
-    return Diagnosis(found)
+    return Diagnosis(finding for fault in FAULTS for finding in fault(seen))
+
+
+def _diagnose_table(model: Any, last: Any, X: Any, y: Any, X_val: Any, y_val: Any) -> Diagnosis:
+    """Say what is found in a TabularClassifier or TabularRegressor, and in its rows."""
+    from chainrule.engine.threads import one_blas_thread
+    from chainrule.explain import faults_of_tables
+    from chainrule.explain.evidence_of_tables import gather_table
+
+    with one_blas_thread():  # all matrices are small
+        seen = gather_table(model, last, X, y, X_val, y_val)
+        return Diagnosis(finding for fault in faults_of_tables.FAULTS for finding in fault(seen))

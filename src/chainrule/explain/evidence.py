@@ -24,7 +24,40 @@ SEED = 0  # of the choice of rows, and of trials
 
 
 @dataclass
-class Evidence:
+class Rows:
+    """What a model has learned from, whatever the model.
+
+    Attributes
+    ----------
+    given : (n, k) array or None
+        All rows as the user has them, if they are numbers.
+    task : Task
+        What the rows are, for trials: standardised inputs, classes or numbers. Of many rows, some
+        that are drawn at random.
+    n : int
+        All rows.
+    validation : Task or None
+        Rows held out.
+    validation_given : (n, k) array or None
+        The same as the user has them.
+    names : list of str
+        Of the inputs.
+    class_names : list of str
+    estimator : estimator or None
+    """
+
+    given: NDArray[np.float64] | None
+    task: Task
+    n: int
+    validation: Task | None
+    validation_given: NDArray[np.float64] | None
+    names: list[str]
+    class_names: list[str]
+    estimator: Any
+
+
+@dataclass
+class Evidence(Rows):
     """A network, its rows, and how it was trained.
 
     Attributes
@@ -33,16 +66,6 @@ class Evidence:
         As training sees it.
     X, Y : (m, n_0), (m, n_targets) arrays
         Rows, as the network accepts them; of many rows, some that are drawn at random.
-    given : (n, k) array or None
-        All rows as the user has them, if they are numbers.
-    task : Task
-        What the rows are, for trials: standardised inputs, classes or numbers.
-    n : int
-        All rows.
-    validation : Task or None
-        Rows held out.
-    validation_given : (n, k) array or None
-        The same as the user has them.
     losses, validation_losses : (epochs,) float64
         Empty where they are not known.
     rate : float or None
@@ -50,29 +73,17 @@ class Evidence:
     optimizer : Optimizer
     hyper : dict of str to float
     batch_size : int
-    names : list of str
-        Of the inputs.
-    class_names : list of str
-    estimator : estimator or None
     """
 
     network: Network
     X: Array
     Y: Array
-    given: NDArray[np.float64] | None
-    task: Task
-    n: int
-    validation: Task | None
-    validation_given: NDArray[np.float64] | None
     losses: NDArray[np.float64]
     validation_losses: NDArray[np.float64]
     rate: float | None
     optimizer: Any
     hyper: dict[str, float]
     batch_size: int
-    names: list[str]
-    class_names: list[str]
-    estimator: Any = None
     memory: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -203,7 +214,7 @@ def gather(
     seen = view(model, X, y)
     assert seen.Y is not None
     n = len(seen.X)
-    rows = _some(n)
+    rows = some_rows(n)
     network, A, B = as_trained(seen, rows)
     task = _task(seen, y, rows)
     validation = None
@@ -214,8 +225,10 @@ def gather(
             held = view(model, X_val, y_val)
         except ValueError as error:
             raise ValueError(f"X_val, y_val: {error}") from None
-        validation = _task(held, y_val, _some(len(held.X)))
-        validation = validation._replace(outputs=held.network.predict(held.X[_some(len(held.X))]))
+        validation = _task(held, y_val, some_rows(len(held.X)))
+        validation = validation._replace(
+            outputs=held.network.predict(held.X[some_rows(len(held.X))])
+        )
     losses, validation_losses = _curves(seen.estimator, history)
     hyper = dict(seen.hyper)
     chosen = seen.optimizer
@@ -251,8 +264,8 @@ def gather(
     )
 
 
-def _some(n: int) -> NDArray[np.int64]:
-    """Return which rows are looked at."""
+def some_rows(n: int) -> NDArray[np.int64]:
+    """Return which of n rows are looked at."""
     if n <= MOST_ROWS:
         return np.arange(n)
     chosen = np.random.default_rng(SEED).choice(n, MOST_ROWS, replace=False)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.explain.drawing import Picture
-from chainrule.explain.evidence import Evidence
+from chainrule.explain.evidence import Evidence, Rows
 from chainrule.explain.faults_of_networks import FEWEST_ROWS
 from chainrule.explain.findings import Finding, listed, percent, times
-from chainrule.explain.trials import standardized
+from chainrule.explain.trials import Task, standardized
 
 LARGE = 20.0  # root mean square of an input
 UNEVEN = 1000.0  # largest deviation over smallest
@@ -22,6 +22,8 @@ NOISY = 0.05  # part of the rows whose label nearly all neighbours deny
 CONTRADICT = 0.01  # part of the rows
 WIDE = 32  # inputs, as of pictures
 AGAIN = 0.05  # part of the rows held out that were learned from
+CHANCE = 0.01  # expected rows with the same values, below which they are no chance
+OTHER = 0.015  # part of the rows whose label is denied for another one than the commonest
 MOST = 2000  # rows whose neighbours are looked for
 
 
@@ -109,26 +111,61 @@ def constant_inputs(seen: Evidence) -> Iterator[Finding]:
         others = given[:, ~constant]
     else:
         others = A[:, ~constant]
-    zero = constant & (values == 0)
-    ordinary = float((others == 0).mean()) > 0.2 if others.size else False
-    if ordinary or (len(zero) >= WIDE and zero.mean() < 0.2):
-        constant &= values != 0
-    which = np.flatnonzero(constant)
-    if not len(which):
-        return
+    zeros = float((others == 0).mean()) if others.size else 0.0
+    which = worth_telling(constant, values == 0, zeros)
+    if len(which):
+        found = [float(values[j]) for j in which]
+        typical = float(np.median(A[:, ~constant].std(axis=0)))
+        change = f"X = np.delete(X, {which.tolist()[:20]}, axis=1)"
+        yield constant_finding(seen, which, found, typical, change)
+
+
+def worth_telling(
+    constant: NDArray[np.bool_], zero: NDArray[np.bool_], zeros: float
+) -> NDArray[np.int64]:
+    """Return which constant columns to name.
+
+    Parameters
+    ----------
+    constant, zero : (k,) bool arrays
+        Columns of one value; columns that begin with 0.
+    zeros : float
+        Which part of the cells of the other columns is 0.
+    """
+    if zeros > 0.2 or (len(zero) >= WIDE and (constant & zero).mean() < 0.2):
+        constant = constant & ~zero
+    return np.flatnonzero(constant)
+
+
+def constant_finding(
+    seen: Rows, which: NDArray[np.int64], values: list[Any], typical: float, change: str
+) -> Finding:
+    """Return what is said of columns of one value.
+
+    Parameters
+    ----------
+    seen : Rows
+    which : int array
+        The columns.
+    values : list
+        The value of each; None if it has none.
+    typical : float
+        Median of the other columns' standard deviations.
+    change : str
+        The code of the change.
+    """
     names = [seen.names[j] if j < len(seen.names) else str(j) for j in which]
     s = "s" * (len(which) > 1)
-    yield Finding(
+    held = "no value" if all(value is None for value in values) else "one value"
+    if len({value is None for value in values}) > 1:
+        held = "one value or none"
+    return Finding(
         "constant-inputs",
-        f"Input{s} {listed(names)} hold{'' if s else 's'} one value in all {seen.n:,} rows: "
+        f"Input{s} {listed(names)} hold{'' if s else 's'} {held} in all {seen.n:,} rows: "
         "nothing can be learned from that.",
-        {
-            "columns": which.tolist(),
-            "names": names,
-            "values": [float(values[j]) for j in which],
-        },
+        {"columns": which.tolist(), "names": names, "values": values},
         f"Leave {'them' if s else 'it'} out, and see why {'they do' if s else 'it does'} not vary.",
-        _leave_out_code(seen.given, which),
+        change,
         0.3,
         Picture(
             "bars",
@@ -136,13 +173,9 @@ def constant_inputs(seen: Evidence) -> Iterator[Finding]:
             "input",
             "standard deviation",
             [name[:20] for name in names[:8]] + ["others (median)"],
-            [0.0] * min(8, len(names)) + [float(np.median(A[:, ~constant].std(axis=0)))],
+            [0.0] * min(8, len(names)) + [typical],
         ),
     )
-
-
-def _leave_out_code(given: Any, which: NDArray[np.int64]) -> str:
-    return f"X = np.delete(X, {which.tolist()[:20]}, axis=1)"
 
 
 def _groups(A: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -152,8 +185,38 @@ def _groups(A: NDArray[np.float64]) -> NDArray[np.int64]:
     return found
 
 
-def contradicting_labels(seen: Evidence) -> Iterator[Finding]:
+def against_chance(A: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return the rows that would not recur by themselves.
+
+    If the columns were independent, a row would have m Π_j p_j rows with its values among the m,
+    with p_j the part of the rows that has its value in column j. Rows are returned for which this
+    is less than 0.01: of columns of a few values many rows are equal, and that is no fault.
+    """
+    m = len(A)
+    log_expected = np.full(m, np.log(m))
+    for column in A.T:
+        _, value, counts = np.unique(column, return_inverse=True, return_counts=True)
+        log_expected += np.log(counts / m)[value.reshape(-1)]
+    found: NDArray[np.bool_] = log_expected < np.log(CHANCE)
+    return found
+
+
+def contradicting_labels(seen: Rows) -> Iterator[Finding]:
     """Equal rows with different labels, or with numbers that are far apart."""
+    yield from contradictions(seen, np.ones(len(seen.task.inputs), bool), CONTRADICT)
+
+
+def contradictions(seen: Rows, counted: NDArray[np.bool_], least: float) -> Iterator[Finding]:
+    """Rows that are equal to others and differ from them in the target.
+
+    Parameters
+    ----------
+    seen : Rows
+    counted : (m,) bool array
+        Which rows of the task count.
+    least : float
+        Part of the rows from which on it is a fault.
+    """
     task = seen.task
     if len(task.inputs) < 10:
         return
@@ -171,9 +234,9 @@ def contradicting_labels(seen: Evidence) -> Iterator[Finding]:
     np.minimum.at(low, group, value)
     np.maximum.at(high, group, value)
     torn = (high - low) > far
-    rows = torn[group]
+    rows = torn[group] & counted
     share = float(rows.mean())
-    if share < CONTRADICT or torn.sum() < 2 or far == 0:
+    if share < least or torn.sum() < 2 or far == 0:
         return
     first = int(np.flatnonzero(rows)[0])
     other = int(np.flatnonzero((group == group[first]) & (value != value[first]))[0])
@@ -188,7 +251,8 @@ def contradicting_labels(seen: Evidence) -> Iterator[Finding]:
             "example": [first, other],
         },
         "See which label is right, or add the input by which such rows differ.",
-        "pd.DataFrame(X).assign(y=y).groupby(list(range(X.shape[1])))['y'].nunique() > 1",
+        "pd.DataFrame(X).groupby(list(pd.DataFrame(X)), dropna=False).apply(lambda rows: "
+        "len(np.unique(np.asarray(y)[rows.index])))",
         min(0.9, 0.6 + share),
         Picture(
             "bars",
@@ -201,19 +265,42 @@ def contradicting_labels(seen: Evidence) -> Iterator[Finding]:
     )
 
 
-def label_noise(seen: Evidence) -> Iterator[Finding]:
+def label_noise(seen: Rows) -> Iterator[Finding]:
     """Rows whose label nearly all of their neighbours deny."""
     task = seen.task
-    if task.labels is None or len(task.labels) < 50:
+    if task.labels is None:
         return
     rows = np.random.default_rng(0).permutation(len(task.labels))[:MOST]
-    A, labels = standardized(task.inputs, task.inputs)[rows], task.labels[rows]
-    nearest = _neighbours(A, min(NEIGHBOURS, len(A) - 1))
-    votes = labels[nearest]
-    most, count = _majority(votes, task.n_classes)
+    A = standardized(task.inputs, task.inputs)[rows]
+    yield from denied_labels(seen, A, task.labels[rows], rows)
+
+
+def denied_labels(
+    seen: Rows, A: NDArray[np.float64], labels: NDArray[np.int64], rows: NDArray[np.int64]
+) -> Iterator[Finding]:
+    """Labels that nearly all of the nearest rows deny.
+
+    Where a class is the commonest by far, it surrounds rows of the others, whose labels are right
+    nevertheless. So some labels must be denied in favour of another class, too.
+
+    Parameters
+    ----------
+    seen : Rows
+    A : (m, k) array
+        Some rows, in which distances have a meaning.
+    labels : (m,) int array
+        Their classes.
+    rows : (m,) int array
+        Which rows these are.
+    """
+    if len(labels) < 50:
+        return
+    votes = labels[_neighbours(A, min(NEIGHBOURS, len(A) - 1))]
+    most, count = _majority(votes, seen.task.n_classes)
     denied = (most != labels) & (count >= AGREE)
     share = float(denied.mean())
-    if share < NOISY:
+    other = float((denied & (most != np.bincount(labels).argmax())).mean())
+    if share < NOISY or other < OTHER:
         return
     yield Finding(
         "label-noise",
@@ -222,7 +309,7 @@ def label_noise(seen: Evidence) -> Iterator[Finding]:
         {"share": share, "rows": np.sort(rows[denied])[:50].tolist()},
         "Look at these rows: labels may be wrong, or columns shuffled against each other.",
         "model.set_params(label_smoothing=0.1).fit(X, y)"
-        if seen.estimator is not None
+        if hasattr(seen.estimator, "label_smoothing")
         else "X, y = X[keep], y[keep]",
         min(0.85, 0.5 + 2 * share),
         Picture(
@@ -256,46 +343,58 @@ def _majority(votes: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], NDAr
     return most, counts.max(axis=1)
 
 
-def duplicate_rows(seen: Evidence) -> Iterator[Finding]:
+def duplicate_rows(seen: Rows) -> Iterator[Finding]:
     """Rows held out that were learned from; or rows that recur among those learned from."""
     if seen.validation is not None:
-        learned, held = seen.given, seen.validation_given
-        if learned is None or held is None:
-            learned, held = seen.task.inputs, seen.validation.inputs
-        known = {row.tobytes() for row in np.ascontiguousarray(learned) + 0.0}
-        again = [row.tobytes() in known for row in np.ascontiguousarray(held) + 0.0]
-        count, share = int(sum(again)), float(np.mean(again))
-        if share >= AGAIN and count >= 3:
-            yield Finding(
-                "duplicate-rows",
-                f"{count:,} of the {len(again):,} rows held out ({percent(share)}) are among the "
-                "rows learned from: what is measured on them is too good.",
-                {"rows": count, "share": share, "where": "held out"},
-                "Take rows apart that are equal or belong together before you split.",
-                "GroupShuffleSplit(test_size=0.2).split(X, y, groups)",
-                min(0.9, 0.65 + 0.25 * share),
-                _duplicate_picture(share, "held out"),
-            )
+        yield from _known_already(seen, seen.validation)
         return
     A = seen.task.inputs
     if len(A) < 20:
         return
-    distinct = [len(np.unique(column)) for column in A.T]
-    if sum(d > 20 for d in distinct) < 2:
-        return  # rows of a few values recur by themselves
-    group = _groups(A)
-    share = 1 - (int(group.max()) + 1) / len(A)
+    first = np.unique(_groups(A), return_index=True)[1]
+    copies = against_chance(A)
+    copies[first] = False
+    share = float(copies.mean())
     if share < AGAIN:
         return
+    in_folds = hasattr(seen.estimator, "oof_importances")
     yield Finding(
         "duplicate-rows",
         f"{percent(share)} of the rows are copies of others: rows held out of them at random are "
         "known already, and what is measured on them is too good.",
-        {"rows": round(share * len(A)), "share": share, "where": "learned from"},
-        "Take copies out before you split, or give the row a weight instead.",
-        "X, index = np.unique(X, axis=0, return_index=True); y = y[index]",
+        {"rows": int(copies.sum()), "share": share, "where": "learned from"},
+        "Take copies out before you split, or keep them together: make each a group."
+        if in_folds
+        else "Take copies out before you split, or give the row a weight instead.",
+        "X = pd.DataFrame(X); groups = X.groupby(list(X), dropna=False).ngroup()\n"
+        "model.fit(X, y, groups=groups)"
+        if in_folds
+        else "X, index = np.unique(X, axis=0, return_index=True); y = y[index]",
         min(0.8, 0.5 + 0.3 * share),
         _duplicate_picture(share, "learned from"),
+    )
+
+
+def _known_already(seen: Rows, validation: Task) -> Iterator[Finding]:
+    """Rows held out that were learned from."""
+    learned, held = seen.given, seen.validation_given
+    if learned is None or held is None:
+        learned, held = seen.task.inputs, validation.inputs
+    known = {row.tobytes() for row in np.ascontiguousarray(learned) + 0.0}
+    again = np.array([row.tobytes() in known for row in np.ascontiguousarray(held) + 0.0])
+    again &= against_chance(np.concatenate([learned, held]))[len(learned) :]
+    count, share = int(again.sum()), float(again.mean())
+    if share < AGAIN or count < 3:
+        return
+    yield Finding(
+        "duplicate-rows",
+        f"{count:,} of the {len(again):,} rows held out ({percent(share)}) are among the "
+        "rows learned from: what is measured on them is too good.",
+        {"rows": count, "share": share, "where": "held out"},
+        "Take rows apart that are equal or belong together before you split.",
+        "GroupShuffleSplit(test_size=0.2).split(X, y, groups)",
+        min(0.9, 0.65 + 0.25 * share),
+        _duplicate_picture(share, "held out"),
     )
 
 

@@ -299,13 +299,13 @@ def _what(model: Any, last: Any) -> str:
 def _of_estimator(model: Any, X: Any, y: Any) -> Viewed:
     last = check_fitted_mlp(model)
     ours = hasattr(last, "_design")
-    with _in_one_line():
-        X, y, names = _through_steps(model, _as_rows(model, X), y)
+    with in_one_line():
+        X, y, names = through_steps(model, _as_rows(model, X), y)
     if y is not None:
         y = _as_column(last, y)
     from sklearn.utils.validation import validate_data
 
-    with _in_one_line(X, "X" if last is model else "X, as the last step gets it,"):
+    with in_one_line(X, "X" if last is model else "X, as the last step gets it,"):
         if ours:
             checked = last._validate(X)
         else:
@@ -342,7 +342,7 @@ def _of_estimator(model: Any, X: Any, y: Any) -> Viewed:
 
 
 @contextmanager
-def _in_one_line(rows: Any = None, name: str = "X") -> Iterator[None]:
+def in_one_line(rows: Any = None, name: str = "X") -> Iterator[None]:
     """Shorten scikit-learn's errors about rows to one line, which names the row and the column.
 
     Parameters
@@ -395,15 +395,15 @@ def _as_rows(model: Any, X: Any) -> Any:
     return X
 
 
-def _through_steps(model: Any, X: Any, y: Any) -> tuple[Any, Any, list[str]]:
+def through_steps(model: Any, X: Any, y: Any) -> tuple[Any, Any, list[str]]:
     """Return (rows after the steps before the last, its target, names of its columns)."""
     if hasattr(model, "best_estimator_"):
-        return _through_steps(model.best_estimator_, X, y)
+        return through_steps(model.best_estimator_, X, y)
     if hasattr(model, "regressor_"):
         if y is not None and hasattr(model, "transformer_"):
             column = np.asarray(y, np.float64)
             y = model.transformer_.transform(column.reshape(len(column), -1))
-        return _through_steps(model.regressor_, X, y)
+        return through_steps(model.regressor_, X, y)
     if not hasattr(model, "steps"):
         return X, y, []
     before = model[:-1]
@@ -416,7 +416,7 @@ def _through_steps(model: Any, X: Any, y: Any) -> tuple[Any, Any, list[str]]:
             names = []
         if hasattr(X, "columns"):
             names = [str(name) for name in X.columns]
-    X, y, inner = _through_steps(model.steps[-1][1], X, y)
+    X, y, inner = through_steps(model.steps[-1][1], X, y)
     return X, y, inner or names
 
 
