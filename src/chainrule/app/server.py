@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from chainrule.app.panel import Download, Panel, PanelError
-from chainrule.app.session import Session
+from chainrule.app.session import Session, Traffic
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -146,6 +146,7 @@ def make_app(
     from starlette.websockets import WebSocketDisconnect
 
     sessions: dict[str, Session] = {}
+    traffic = Traffic()
 
     async def page(request: Request) -> Response:
         if access.token is not None and "token" in request.query_params:
@@ -165,7 +166,7 @@ def make_app(
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(ready.set)
 
-        session = Session(panels, wake, shared)
+        session = Session(panels, wake, shared, traffic)
         sessions[session.name] = session
         session.send("page", "welcome", {"session": session.name})
         sender = asyncio.create_task(send_all(websocket, session, ready))

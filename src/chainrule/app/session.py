@@ -9,6 +9,7 @@ import secrets
 import shutil
 import tempfile
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ from chainrule.app.panel import Panel, PanelError
 
 MOST_WAITING = 1000  # messages of the page that are kept until they are handled
 MOST_UNSENT = 100  # messages to the page beyond which panels do not go on by themselves
+QUIET = 0.08  # seconds without a message after which panels go on by themselves
+PAUSE = 0.04  # seconds between two slices of work while another tab's messages come
 log = logging.getLogger("chainrule.app")
 
 
@@ -96,8 +99,24 @@ class Outbox:
         return found
 
 
+class Traffic:
+    """When messages came last, in all tabs of a server."""
+
+    def __init__(self) -> None:
+        self.last = -math.inf
+
+    def note(self) -> float:
+        """A message has come; the time, by the monotonic clock."""
+        self.last = time.monotonic()
+        return self.last
+
+
 class Session:
     """What one tab has opened.
+
+    While messages come, what panels do by themselves makes way, so that a drawn stroke is answered
+    at once: in this tab it rests until there have been none for a moment, in others it takes a part
+    of the time.
 
     Parameters
     ----------
@@ -106,6 +125,8 @@ class Session:
         Called, in any thread, when there is something in `outbox`.
     shared : dict
         What all sessions of a server use, such as a network that is trained once.
+    traffic : Traffic, optional
+        Of the server.
 
     Attributes
     ----------
@@ -121,7 +142,10 @@ class Session:
         panels: Mapping[str, type[Panel]],
         wake: Callable[[], None],
         shared: Mapping[str, Any] | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
+        self._traffic = traffic or Traffic()
+        self._asked = self._worked = -math.inf  # a message came, a slice of work ended
         self.name = secrets.token_urlsafe(16)
         self.outbox = Outbox(wake)
         self.shared: dict[str, Any] = dict(shared or {})
@@ -151,6 +175,7 @@ class Session:
             raise PanelError(f"there is no panel {str(name)[:40]!r}")
         if not isinstance(type, str) or not isinstance(data, dict):
             raise PanelError("a message needs a type, and data that is an object")
+        self._asked = self._traffic.note()
         number = message.get("id")
         if number is not None and not isinstance(number, int | str):
             raise PanelError("the id of a message must be a number or a text")
@@ -232,15 +257,26 @@ class Session:
             elif len(self.outbox) > MOST_UNSENT:  # the page is slower than we are
                 with self._changed:
                     self._changed.wait(0.01)
+            elif (rest := self._rest()) > 0:
+                with self._changed:
+                    if not (self._inbox or self._closed):
+                        self._changed.wait(rest)
             else:
                 more = [self._slice(panel) for panel in list(self._panels.values())]
                 busy = any(more)
+                self._worked = time.monotonic()
         for _, drop in self._inbox:
             drop()
         for panel in self._panels.values():
             self._tried(panel.close)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _rest(self) -> float:
+        """Seconds for which panels do not go on by themselves."""
+        now = time.monotonic()
+        others = self._worked + PAUSE - now if now < self._traffic.last + QUIET else 0.0
+        return max(self._asked + QUIET - now, others)
 
     def _slice(self, panel: Panel) -> bool:
         more, error = self._tried(panel.work)

@@ -28,6 +28,7 @@ ABOUT_PLAY = (
     "  chainrule play digits.chainrule"
 )
 LONGEST_LINK = 1 << 20  # characters
+SWITCH = 5e-4  # seconds after which a thread that trains makes way for one that answers
 
 
 def play(
@@ -133,6 +134,7 @@ def _serve(socket: Any, access: Any, address: str | None, model: Any) -> int:
 
     from chainrule.app import panels, server
 
+    sys.setswitchinterval(SWITCH)
     running = server.make_server(panels.new_app(access, model))
     if address is not None:
         # The socket listens already, so that the browser may come early.

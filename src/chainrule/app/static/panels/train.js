@@ -32,7 +32,10 @@ class Train {
         else if (type === "stopped") this.setPlays(false);
       },
       onOpen: (reply) => this.take(reply),
-      onShow: () => this.redraw(),
+      onShow: () => {
+        if (this.frame) this.takeFrame(this.frame);
+        this.redraw();
+      },
       getState: () => this.changes,
       setState: (state) => (this.changes = { ...state }),
     };
@@ -214,6 +217,7 @@ class Train {
 
   takeFrame(frame) {
     this.frame = frame;
+    if (this.play.offsetParent === null) return; // another part of the page is shown
     const { epoch, last, batch, batches } = frame;
     if (!this.looks || !this.wanted) {
       // The slider goes over the epochs that are kept, of which there may be fewer than have been.
