@@ -258,12 +258,16 @@ def test_onnx_is_not_written_to_a_terminal(run, monkeypatch):
 
 
 def test_an_ensemble_has_no_linear_model_of_other_columns_beside_it(run):
-    """Its file has the coefficients for encoded columns, of which there may be as many."""
+    """Older files have the coefficients of columns encoded in another way, perhaps as many."""
     run("train", "all.csv", "-t", "x", "--model", "fast", "--engine", "numpy", "--ignore", "day",
         "--ignore", "who", "--ignore", "y", "--force")  # fmt: skip
-    code, out, err = run("evaluate", "model.chainrule", "all.csv", "--json", "--quiet")
-    assert code == 0, err
-    assert json.loads(out)["baselines"]["linear"] is None
+    metadata = chainrule.read_header("model.chainrule")["metadata"]
+    assert metadata["compared_with"]["linear"].pop("of") == "encoded by the ensemble"
+    chainrule.save(chainrule.load("model.chainrule"), "older.chainrule", metadata=metadata)
+    for model, is_known in (("model.chainrule", True), ("older.chainrule", False)):
+        code, out, err = run("evaluate", model, "all.csv", "--json", "--quiet")
+        assert code == 0, err
+        assert (json.loads(out)["baselines"]["linear"] is not None) == is_known
 
 
 @pytest.mark.parametrize(

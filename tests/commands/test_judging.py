@@ -43,7 +43,7 @@ def test_kept_baselines_predict_what_was_fitted(labels):
     else:
         parts = {"trivial": DummyClassifier(strategy="prior"), "linear": LogisticRegression()}
     parts = {name: make_pipeline("passthrough", part).fit(X, y) for name, part in parts.items()}
-    told = json.loads(json.dumps(described(parts)))
+    told = json.loads(json.dumps(described(parts | {"": parts["linear"]})))
     found = Baselines(told, parts["linear"])
     assert found.known == ["trivial", "linear"]
     for name, (said, chances) in found.predictions(X).items():
@@ -133,6 +133,37 @@ def test_evaluate_compares_as_train_did(folds, target, tmp_path, monkeypatch):
     assert "Which columns it relies on" in page
     assert "<th>linear</th>" in page
     assert CliRunner().invoke(app, ["evaluate", "m.chainrule", "t.csv"]).stdout.count("linear") == 1
+
+
+@pytest.mark.parametrize("target", ["kind", "size"])
+def test_evaluate_of_an_ensemble_compares_with_the_models_that_train_did(
+    target, tmp_path, monkeypatch
+):
+    """Columns of every kind; some levels and a hole that training did not have."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    X = rows(240)
+    code = rng.integers(0, 20, 240)
+    X["code"], X["day"] = [f"K{j}" for j in code], [f"2024-01-{j + 1:02}" for j in code]
+    X["words"] = [f"{a} {b} sea" for a, b in rng.choice(["salt", "sun", "sand", "surf"], (240, 2))]
+    X.loc[::9, "b"] = np.nan
+    X["size"] = X["a"] + code % 3
+    X["kind"] = np.where(X["size"] > 1, "TRUE", "FALSE")
+    X[:160].to_csv("t.csv", index=False)
+    X[160:].assign(code=["new", *X["code"][161:]], c=np.nan).to_csv("rest.csv", index=False)
+    quick = ["--model", "fast", "--engine", "numpy", "--time-limit", "0.5", "-o", "m.chainrule"]
+    other = "size" if target == "kind" else "kind"
+    asked = ["t.csv", "-t", target, "--ignore", other, "--test", "rest.csv", "--json", *quick]
+    trained = CliRunner().invoke(app, ["train", *asked])
+    assert trained.exit_code == 0, trained.output
+    told = CliRunner().invoke(app, ["evaluate", "m.chainrule", "rest.csv", "--json", "--quiet"])
+    assert told.exit_code == 0, told.output
+    expected = json.loads(trained.stdout)["baselines"]
+    found = json.loads(told.stdout)["baselines"]
+    for name in ("trivial", "linear"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-6)
+    better = "accuracy" if target == "kind" else "r2"
+    assert found["linear"][better] > found["trivial"][better] + 0.2
 
 
 def test_a_file_without_baselines_says_so(tmp_path, monkeypatch):

@@ -205,26 +205,26 @@ def test_the_ensembles_are_made_unless_a_network_or_a_setting_of_one_is_given():
         ("classification", TabularClassifier, MLPClassifier),
         ("regression", TabularRegressor, MLPRegressor),
     ):
-        for given, preset in (
+        for chosen, preset in (
             ({}, "best"),
             ({"model": "tabular"}, "best"),
             ({"model": "fast"}, "fast"),
         ):
             model = tabular_pipeline(
-                task, **given, kinds={"a": "date", "b": "identifier"}, random_state=3, time_limit=9
+                task, **chosen, kinds={"a": "date", "b": "identifier"}, random_state=3, time_limit=9
             )
             assert [*model.named_steps] == ["clean", "estimator"]
             plain = kind(preset, random_state=3, time_limit=9, kinds={"a": "date"})
             assert type(model[-1]) is kind
             assert model[-1].get_params() == plain.get_params()
             assert model[0].kinds == {"a": "date", "b": "identifier"}
-        for given in (
+        for chosen in (
             {"model": "network"},
             {"dropout": 0.1},
             {"max_levels": 9},
             {"text_columns": 5},
         ):
-            model = tabular_pipeline(task, **given, random_state=3)
+            model = tabular_pipeline(task, **chosen, random_state=3)
             assert [*model.named_steps] == ["clean", "encode", "mlp"]
             assert type(model[-1]) is network
             assert model[-1].random_state == 3

@@ -1,19 +1,94 @@
-"""The trivial and the linear model that a model is compared with, as its file keeps them.
+"""The trivial and the linear model that a model is compared with, fitted and in its file.
 
-`train` fits both beside the model, behind the same preprocessing. Kept are the trivial one's class
-frequencies or mean, and the linear one's coefficients where they are few.
+`train` fits both to what the model was fitted to, behind the same preprocessing: the pipeline's own
+steps, or the encoding inside of a tabular ensemble. Kept are the trivial one's class frequencies or
+mean, and the linear one's coefficients where they are few.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 
 NAMES = ("trivial", "linear")
 MOST_NUMBERS = 5000  # coefficients that a file keeps
+ENCODED = "encoded by the ensemble"  # what the coefficients of a file are of; else of its steps
+
+
+def is_ensemble(model: Any) -> bool:
+    """Whether a model is, or ends in, a tabular ensemble, which encodes columns itself."""
+    last = model[-1] if hasattr(model, "steps") else model
+    return hasattr(last, "blend_weights_")
+
+
+def preparation(model: Any) -> list[tuple[str, Any]]:
+    """The fitted steps that make numbers of a table for the linear model beside a model.
+
+    Parameters
+    ----------
+    model : Pipeline
+        Fitted.
+    """
+    steps = list(model.steps[:-1])
+    if is_ensemble(model):
+        from chainrule.estimators.linear_columns import LinearColumns
+
+        steps.append(("encode", LinearColumns(model[-1])))
+    return steps
+
+
+def training_columns(model: Any, X: Any, y: NDArray[Any]) -> NDArray[Any]:
+    """The numbers that the linear model learns from, of the rows that a model was fitted to.
+
+    Parameters
+    ----------
+    model : Pipeline
+        Fitted.
+    X : pandas.DataFrame of shape (n, columns)
+    y : (n,) array
+    """
+    Z: NDArray[Any] = model[:-1].transform(X)
+    if is_ensemble(model):
+        from chainrule.estimators.linear_columns import LinearColumns
+
+        Z = LinearColumns(model[-1]).of_training(Z, y)
+    return Z
+
+
+def fit_baselines(
+    Z: NDArray[Any], y: NDArray[Any], task: str, weight: NDArray[Any] | None
+) -> dict[str, Any]:
+    """The trivial and the linear model, fitted.
+
+    Parameters
+    ----------
+    Z : (n, d) array
+    y : (n,) array
+    task : {"classification", "regression"}
+    weight : (n,) array or None
+        What each row counts for.
+    """
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    models: tuple[Any, Any] = DummyRegressor(), Ridge()
+    if task == "classification":
+        trivial = DummyClassifier(strategy="prior")
+        several = len(np.unique(y)) > 1  # a fold may lack a class
+        models = trivial, LogisticRegression(max_iter=500) if several else clone(trivial)
+    if weight is not None:
+        weight = weight / weight.mean()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a linear model that has not converged is one
+        for each in models:
+            each.fit(Z, y, sample_weight=weight)
+    return dict(zip(NAMES, models, strict=True))
 
 
 def described(parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,13 +97,14 @@ def described(parts: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     parts : dict of str to Pipeline
-        "trivial" and "linear", fitted.
+        "trivial" and "linear", fitted; and under "" the model itself.
 
     Returns
     -------
     dict
         "trivial": the frequency of each class, or the mean in a list of one. "linear":
-        coefficients (outputs, features) and intercepts, or None if there are too many.
+        coefficients (outputs, features), intercepts and what they are of, or None if there are too
+        many.
     """
     trivial, linear = (parts[name][-1] for name in NAMES)
     prior = getattr(trivial, "class_prior_", None)
@@ -38,6 +114,8 @@ def described(parts: Mapping[str, Any]) -> dict[str, Any]:
     if coefficients.size <= MOST_NUMBERS:
         intercept = np.atleast_1d(linear.intercept_)
         kept = {"coefficients": coefficients.tolist(), "intercepts": intercept.tolist()}
+        if is_ensemble(parts[""]):
+            kept["of"] = ENCODED
     return {"trivial": np.ravel(start).tolist(), "linear": kept}
 
 
@@ -58,16 +136,18 @@ class Baselines:
     """
 
     def __init__(self, told: Any, model: Any) -> None:
-        self._model = model
-        self._k = len(model.classes_) if hasattr(model, "classes_") else 0
+        self._classes = getattr(model, "classes_", np.empty(0))
+        self._k = len(self._classes)
         last = model[-1] if hasattr(model, "steps") else model
+        self._steps = preparation(model) if hasattr(model, "steps") else []
         features = int(getattr(last, "n_features_in_", 0))
         found = told if isinstance(told, Mapping) else {}
         self._trivial = _numbers(found.get("trivial"), (self._k or 1,))
         linear = found.get("linear")
         linear = linear if isinstance(linear, Mapping) else {}
-        if hasattr(last, "blend_weights_"):  # it encodes columns itself, and so did the linear one
-            linear = {}
+        if is_ensemble(model):
+            features = self._steps[-1][1].width if self._steps else 0
+            linear = linear if linear.get("of") == ENCODED else {}
         outputs = 1 if self._k <= 2 else self._k
         self._W = _numbers(linear.get("coefficients"), (outputs, features))
         self._b = _numbers(linear.get("intercepts"), (outputs,))
@@ -85,12 +165,12 @@ class Baselines:
         if self._trivial is not None:
             found["trivial"] = np.tile(self._trivial, (len(X), 1))
         if self._W is not None and self._b is not None:
-            Z = self._model[:-1].transform(X) if hasattr(self._model, "steps") else X
+            Z = Pipeline(self._steps).transform(X) if self._steps else X
             z = np.asarray(Z, np.float64) @ self._W.T + self._b
             found["linear"] = _chances(z) if self._k else z
         if not self._k:
             return {name: (values[:, 0], None) for name, values in found.items()}
-        classes = self._model.classes_
+        classes = self._classes
         return {name: (classes[P.argmax(axis=1)], P) for name, P in found.items()}
 
 

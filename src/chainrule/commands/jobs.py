@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from chainrule.commands.baselines import described
+from chainrule.commands.baselines import (
+    NAMES,
+    described,
+    fit_baselines,
+    preparation,
+    training_columns,
+)
 from chainrule.commands.deciding import (
     CannotReachError,
     Decision,
@@ -39,7 +45,7 @@ from chainrule.commands.predicting import predict_frame
 from chainrule.commands.preparing import Table
 from chainrule.commands.splitting import Plan, inner_parts, stopping_rows
 from chainrule.estimators.cleaning import USED
-from chainrule.estimators.tabular import ESTIMATORS, tabular_pipeline
+from chainrule.estimators.tabular import ESTIMATORS
 
 if TYPE_CHECKING:
     from chainrule.explain.findings import Finding
@@ -449,65 +455,32 @@ def _fit_to(model: Any, table: Table, rows: NDArray[Any], seed: int) -> int:
 
 def _with_baselines(model: Any, table: Table, rows: NDArray[Any]) -> dict[str, Any]:
     """The model, and beside it a trivial and a linear one behind the same preprocessing."""
-    steps = model.steps[:-1]
-    if model.steps[-2][0] == "clean":  # the model encodes columns itself; these cannot
-        linear = tabular_pipeline(
-            _linear(table), kinds=table.kinds, missing_texts=table.missing_texts
-        )
-        steps = linear[:-1].fit(table.X.iloc[rows]).steps
-    Z = Pipeline(steps).transform(table.X.iloc[rows])
-    models = {"trivial": _trivial(table), "linear": _linear(table)}
-    weight = table.of_rows.weight
-    weight = None if weight is None else weight[rows] / weight[rows].mean()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a linear model that has not converged is one
-        for each in models.values():
-            each.fit(Z, table.y[rows], sample_weight=weight)
+    Z = training_columns(model, table.X.iloc[rows], table.y[rows])
+    weight = table.of_rows.take(rows).weight
+    steps = preparation(model)
+    fitted = fit_baselines(Z, table.y[rows], table.task, weight)
     return {"": model} | {
-        name: Pipeline([*steps, ("model", each)]) for name, each in models.items()
+        name: Pipeline([*steps, ("model", each)]) for name, each in fitted.items()
     }
 
 
-def _trivial(table: Table) -> Any:
-    from sklearn.dummy import DummyClassifier, DummyRegressor
-
-    return DummyClassifier(strategy="prior") if table.task == "classification" else DummyRegressor()
-
-
-def _linear(table: Table) -> Any:
-    from sklearn.linear_model import LogisticRegression, Ridge
-
-    return LogisticRegression(max_iter=500) if table.task == "classification" else Ridge()
-
-
 def _out_of_fold(model: Any, table: Table) -> dict[str, tuple[Any, Any]]:
-    """Out-of-fold predictions of a fitted model and of the baselines: (predictions, chances)."""
+    """Out-of-fold predictions of an ensemble and of its baselines: (predictions, chances).
+
+    Those of the baselines are of the ensemble's folds.
+    """
     est, classes = model[-1], table.task == "classification"
-    of_model = est.oof_prediction_
-    if classes:
-        found = {"": (est.classes_[of_model.argmax(axis=1)], of_model)}
-    else:
-        found = {"": (of_model, None)}
-    parts: dict[str, list[Any]] = {"trivial": [], "linear": []}
-    order = []
-    for rows, held in inner_parts(table, np.arange(len(table.y)), 0):
-        order.append(held)
-        for name, each in _with_baselines(model, table, rows).items():
-            if name:
-                parts[name].append(_of_all_classes(each, table.X.iloc[held], est))
-    back = np.argsort(np.concatenate(order))
-    for name, said in parts.items():
-        values = np.concatenate([one[0] for one in said])[back]
-        chances = np.concatenate([one[1] for one in said])[back] if classes else None
-        found[name] = (values, chances)
-    return found
-
-
-def _of_all_classes(baseline: Any, X: Any, model: Any) -> tuple[NDArray[Any], Any]:
-    """Predictions of a baseline whose rows may have lacked a class that the model knows."""
-    said, chances = predict_frame(baseline, X)
-    if chances is None or chances.shape[1] == len(model.classes_):
-        return said, chances
-    full = np.zeros((len(X), len(model.classes_)))
-    full[:, np.searchsorted(model.classes_, baseline.classes_)] = chances
-    return said, full
+    said = est.oof_prediction_
+    found = {"": (est.classes_[said.argmax(axis=1)], said) if classes else (said, None)}
+    Z, folds, n = training_columns(model, table.X, table.y), est._fold_of_row, len(table.y)
+    values = {name: np.empty(n, table.y.dtype) for name in NAMES}
+    chances = {name: np.zeros((n, len(est.classes_))) if classes else None for name in NAMES}
+    for fold in np.unique(folds):
+        held, rows = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+        weight = table.of_rows.take(rows).weight
+        for name, each in fit_baselines(Z[rows], table.y[rows], table.task, weight).items():
+            values[name][held] = each.predict(Z[held])
+            if classes:  # of which the other folds may lack one
+                known = np.searchsorted(est.classes_, each.classes_)
+                chances[name][np.ix_(held, known)] = each.predict_proba(Z[held])
+    return found | {name: (values[name], chances[name]) for name in NAMES}

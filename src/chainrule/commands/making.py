@@ -17,8 +17,8 @@ from chainrule.commands.options import option, parameters
 from chainrule.commands.preparing import Table
 from chainrule.commands.splitting import Plan
 from chainrule.commands.values import check_numbers, check_value, of_options
-from chainrule.estimators.cleaning import LARGEST
 from chainrule.estimators.choosing import NETWORK
+from chainrule.estimators.cleaning import LARGEST
 from chainrule.estimators.tabular import ENSEMBLES, ESTIMATORS, tabular_pipeline
 from chainrule.tables.cells import listed
 from chainrule.tables.levels import level

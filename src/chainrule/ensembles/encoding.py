@@ -282,11 +282,11 @@ def _parted(state: dict[str, Array], name: str) -> list[Array]:
     return np.split(whole, np.cumsum(sizes)[:-1]) if len(sizes) else []
 
 
-def bent(x: Array, median: Array, factor: Array) -> Array:
+def bent(x: Array, median: Array, factor: Array, bound: float = BENT) -> Array:
     """x' above, of finite numbers."""
     with np.errstate(over="ignore"):
         r = np.clip((x - median) * factor, -LARGEST, LARGEST)
-    return np.asarray(r / np.sqrt(1 + (r / BENT) ** 2))
+    return np.asarray(r / np.sqrt(1 + (r / bound) ** 2))
 
 
 def piecewise_linear(x: Array, edges: Array) -> tuple[Array, Array]:

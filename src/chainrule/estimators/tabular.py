@@ -1,8 +1,8 @@
 """From a raw data frame to a model: `tabular_pipeline`.
 
-First columns get one type for each kind (:class:`TableCleaner`). The tabular ensembles take them so.
-For a network, or an estimator of the user's own, kinds become numbers (scikit-learn's
-ColumnTransformer with its own and skrub's transformers).
+First columns get one type for each kind (:class:`TableCleaner`). The tabular ensembles take them as
+they are then. For a network, or an estimator of the user's own, kinds become numbers
+(scikit-learn's ColumnTransformer with its own and skrub's transformers).
 """
 
 from __future__ import annotations

@@ -65,10 +65,11 @@ def tune(
     """Search for good settings of a network for a table, and say whether they are worth it.
 
     A part of the rows is held out from the search. On the others, each trial fits a
-    `tabular_pipeline` of a network with some settings in the same folds; the first trial has the defaults,
-    Optuna proposes the others, and a fit that does worse than most at its epoch is ended early. The
-    settings that do best are fitted once more, and compared with the defaults on the rows that
-    were held out: the best of many trials is partly lucky, so that its own figure says too much.
+    `tabular_pipeline` of a network with some settings in the same folds; the first trial has the
+    defaults, Optuna proposes the others, and a fit that does worse than most at its epoch is ended
+    early. The settings that do best are fitted once more, and compared with the defaults on the
+    rows that were held out: the best of many trials is partly lucky, so that its own figure says
+    too much.
 
     Parameters
     ----------
