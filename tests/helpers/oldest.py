@@ -74,6 +74,7 @@ OLDEST = {
     "test_inspect": ["test_an_estimator"],
     "test_interrupts": ["test_what_a_callback_swallows_is_raised_at_the_end"],
     "test_judging": ["test_importance_is_by_how_much_more_is_erred"],
+    "test_labels": ["test_too_many_classes_are_warned_of_as_by_scikit_learn"],
     "test_layers": ["test_engines_agree"],
     "test_layout": ["test_importing_is_light"],
     "test_levels": ["test_a_float_is_digits_that_read_back_the_same"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import numbers
 import sys
 import warnings
@@ -72,6 +73,16 @@ class ShownAsText:
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text("..." if cycle else str(self))
+
+
+def all_finite(array: Array) -> bool:
+    """Whether none of the numbers is infinite or NaN.
+
+    A finite sum has finite terms, and takes no memory; only another sum needs a second look.
+    """
+    with np.errstate(all="ignore"):
+        total = np.add.reduce(array, None)
+    return math.isfinite(total) or bool(np.isfinite(array).all())
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -174,17 +185,14 @@ def check_matrix(given: ArrayLike, columns: int, name: str, dtype: np.dtype[Any]
         raise ValueError(f"{name} has no rows")
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, dtype)
-    with np.errstate(all="ignore"):
-        total = np.add.reduce(array, None)
-    if not np.isfinite(total):  # one cheap pass before the exact one
+    if not all_finite(array):
         bad = np.argwhere(~np.isfinite(array))
-        if len(bad):
-            row, column = bad[0]
-            raise ValueError(
-                f"{name} holds {array[row, column]} in row {row}, column {column}"
-                + (f" and {len(bad) - 1} more like it" if len(bad) > 1 else "")
-                + "; remove or fill such values first"
-            )
+        row, column = bad[0]
+        raise ValueError(
+            f"{name} holds {array[row, column]} in row {row}, column {column}"
+            + (f" and {len(bad) - 1} more like it" if len(bad) > 1 else "")
+            + "; remove or fill such values first"
+        )
     return array
 
 

@@ -382,6 +382,7 @@ def _snapshot(
 
 
 _addresses: dict[tuple[str, str, str], tuple[int, Any]] = {}
+_own_addresses: dict[tuple[Any, str, Any], int] = {}  # of ours, whose meaning does not change
 
 
 @functools.cache
@@ -418,6 +419,8 @@ def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
             "NUMBA_DISABLE_JIT is set, which switches compilation off; unset it, or use "
             "engine='numpy'"
         )
+    if known := _own_addresses.get((fn, role, dtype)):
+        return known
     with _explaining(fn):
         key = (_meaning(fn), role, dtype.str)
         if key not in _addresses:
@@ -430,6 +433,8 @@ def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
             with _compiling(UNSWITCH.get(role, 50)):
                 compiled_fn = _cfunc(fn, signature)
             _addresses[key] = compiled_fn.address, compiled_fn
+    if fn.__module__.startswith("chainrule."):
+        _own_addresses[fn, role, dtype] = _addresses[key][0]
     return _addresses[key][0]
 
 
@@ -488,6 +493,7 @@ def compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any], *, inline: boo
     return _compiled[key]
 
 
+@functools.cache
 def entry_point(dispatcher: Any) -> Callable[..., None]:
     """The machine code behind what :func:`compiled` gives, without a look at the arguments' types.
 

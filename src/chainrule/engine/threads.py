@@ -14,8 +14,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,18 +59,22 @@ def _take_control() -> None:
         clear(force=True)
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Hold BLAS to one thread, for the whole process, while any thread is inside."""
-    process = _process
-    with process.lock:
-        if process.blas_users == 0:
-            _take_control()
-            process.blas_limit = controller(len(sys.modules)).limit(limits=1)
-        process.blas_users += 1
-    try:
-        yield
-    finally:
+class one_blas_thread:  # noqa: N801
+    """Hold BLAS to one thread, for the whole process, while any thread is inside.
+
+    This and `reserved` are entered in every epoch; as generators they would take twice as long.
+    """
+
+    def __enter__(self) -> None:
+        process = _process
+        with process.lock:
+            if process.blas_users == 0:
+                _take_control()
+                process.blas_limit = controller(len(sys.modules)).limit(limits=1)
+            process.blas_users += 1
+
+    def __exit__(self, *error: object) -> None:
+        process = _process
         with process.lock:
             process.blas_users = max(0, process.blas_users - 1)
             if process.blas_users == 0 and process.blas_limit is not None:
@@ -118,8 +121,7 @@ def default_threads() -> int:
     return min(int(given), cores()) if given.isdigit() and int(given) > 0 else cores()
 
 
-@contextmanager
-def reserved(most: int, asked: int | None = None) -> Iterator[int]:
+class reserved:  # noqa: N801
     """How many workers to start now, as asked, else by what other fits leave free.
 
     They count as busy until the end, this thread among them: fits in several threads share the
@@ -131,17 +133,23 @@ def reserved(most: int, asked: int | None = None) -> Iterator[int]:
         Into how many parts the work is cut.
     asked : int or None
     """
-    process = _process
-    default = default_threads() if asked is None and most > 1 else 1
-    with process.lock:
-        free = asked if asked is not None else default - process.busy
-        workers = max(1, min(most, free))
-        process.busy += workers
-    try:
-        yield workers
-    finally:
+
+    def __init__(self, most: int, asked: int | None = None) -> None:
+        self.most, self.asked = most, asked
+
+    def __enter__(self) -> int:
+        asked, process = self.asked, _process
+        default = default_threads() if asked is None and self.most > 1 else 1
         with process.lock:
-            process.busy = max(0, process.busy - workers)
+            free = asked if asked is not None else default - process.busy
+            self.workers = max(1, min(self.most, free))
+            process.busy += self.workers
+        return self.workers
+
+    def __exit__(self, *error: object) -> None:
+        process = _process
+        with process.lock:
+            process.busy = max(0, process.busy - self.workers)
 
 
 class SharingPolicy:

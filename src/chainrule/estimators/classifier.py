@@ -28,6 +28,7 @@ from chainrule.equations.activations import ACTIVATIONS
 from chainrule.equations.losses import LOSSES, Loss
 from chainrule.estimators.class_weights import weights_of_classes
 from chainrule.estimators.fitting import MLPBase, with_callbacks
+from chainrule.estimators.labels import accuracy, fitted_binarizer, labels_of
 from chainrule.estimators.multioutput import (
     ColumnsBinarizer,
     grouped_cross_entropy,
@@ -386,18 +387,20 @@ class MLPClassifier(ClassifierMixin, MLPBase):
 
     def _learn_target(self, y: Any, first: bool, incremental: bool) -> None:
         """Classes, learned or compared with those known."""
-        check_classification_targets(y)
-        if type_of_target(y) == "multiclass-multioutput":
+        learns = not hasattr(self, "classes_") or (not self.warm_start and not incremental)
+        if y.ndim == 2 and type_of_target(y) == "multiclass-multioutput":
+            check_classification_targets(y)  # which warns of too many classes
             if first and not incremental:
                 self._label_binarizer = ColumnsBinarizer().fit(y)
                 self.classes_ = self._label_binarizer.classes_
             self._label_binarizer.transform(y[:1])
             self.n_outputs_ = sum(self._label_binarizer.sizes)
             return
-        if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
+        if learns:
+            self._label_binarizer = fitted_binarizer(y)
             self.classes_ = self._label_binarizer.classes_
         else:
+            check_classification_targets(y)
             found = unique_labels(y)
             if self.warm_start and set(found) != set(self.classes_):
                 raise ValueError(
@@ -523,7 +526,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     def _labels(self, outputs: Array) -> Any:
         if self.n_outputs_ == 1:
             outputs = outputs.ravel()
-        return self._label_binarizer.inverse_transform(outputs)
+        return labels_of(self._label_binarizer, outputs)
 
     def _default_score(self, outputs: Array, y: Any, weight: Array | None) -> float:
         return self._accuracy(self._labels(outputs), y, weight)
@@ -534,11 +537,9 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         return score if by_score else -validation_loss
 
     def _accuracy(self, labels: Any, y: Any, weight: Array | None) -> float:
-        from sklearn.metrics import accuracy_score
-
         if self._several():
             return float(np.average((labels == np.asarray(y)).all(axis=1), weights=weight))
-        return float(accuracy_score(y, labels, sample_weight=weight))
+        return accuracy(labels, y, weight)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy: the part of the rows whose labels, all of them, are right.

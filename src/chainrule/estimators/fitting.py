@@ -249,7 +249,7 @@ class MLPBase(CallbackSupportMixin, Prediction):
     ) -> Any:
         """Fit, telling scikit-learn's callbacks where there are some."""
         context = None
-        if getattr(self, "_skl_callbacks", None) or hasattr(self, "_parent_callback_ctx"):
+        if getattr(self, "_skl_callbacks", None):
             context = self._init_callback_context(max_subtasks=self.max_iter)
             context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         fitted = self._fit(X, y, weight, X_val=X_val, y_val=y_val, sample_weight_val=weight_val)

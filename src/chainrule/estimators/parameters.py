@@ -6,6 +6,8 @@ here.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import numbers
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,7 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import (
+    Interval,
+    Options,
+    StrOptions,
+    validate_parameter_constraints,
+)
 
 from chainrule.base.types import Array
 from chainrule.base.validation import how_to_make, look_up, nearest
@@ -132,10 +139,29 @@ class Target(NamedTuple):
 class Parameters(BaseEstimator):
     """From an estimator's parameters to the components of its network and its descent."""
 
+    @classmethod
+    @functools.cache
+    def _get_param_names(cls) -> list[str]:
+        """Names of all parameters: scikit-learn reads them from the constructor at every call."""
+        names: list[str] = super()._get_param_names()
+        return names
+
+    @classmethod
+    @functools.cache
+    def _defaults(cls) -> dict[str, Any]:
+        """Defaults of all parameters, which are valid."""
+        parameters = inspect.signature(cls.__init__).parameters
+        return {name: parameters[name].default for name in cls._get_param_names()}
+
     def _validate_params(self) -> None:
-        """scikit-learn's check, with a hint at what was probably meant."""
+        """scikit-learn's check of what is not the default, with a hint at what was meant."""
+        defaults = self._defaults()
+        given = self.get_params(deep=False).items()
+        chosen = {name: value for name, value in given if value is not defaults[name]}
         try:
-            super()._validate_params()
+            validate_parameter_constraints(
+                self._parameter_constraints, chosen, caller_name=type(self).__name__
+            )
         except ValueError as error:
             hint = self._hint(str(error))
             raise type(error)(f"{error} {hint}") from None if hint else error

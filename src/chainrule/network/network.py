@@ -19,7 +19,7 @@ from chainrule.base.types import Array, Index
 from chainrule.base.validation import check_matrix, check_pair, float_dtype, how_to_make, look_up
 from chainrule.equations import backprop
 from chainrule.equations.activations import ACTIVATIONS, Activation, identity, identity_pullback
-from chainrule.equations.initializers import INITIALIZERS, Initializer
+from chainrule.equations.initializers import INITIALIZERS, Initializer, zeros
 from chainrule.equations.layers import AFFINE, LAYERS, NO_STATISTICS, Layer
 from chainrule.equations.losses import FUSED, LOSSES, Loss, fuse
 from chainrule.equations.vecmath import matrices, vectors
@@ -125,7 +125,7 @@ class Network:
         self._tables: Index | None = None
         self.theta: Array = np.zeros(n_parameters, self.dtype)
         self.W, self.b = self.views(self.theta)
-        self._initialize(init, np.random.default_rng(seed))
+        self._initialize(init, seed)
 
     def _by_layer(self) -> Iterator[tuple[Layer, int]]:
         """Kind and width of each layer, l = 1 … L."""
@@ -216,10 +216,12 @@ class Network:
             self._tables = kept  # for the next batch of as many rows
         return kept
 
-    def _initialize(self, init: Any, rng: np.random.Generator) -> None:
+    def _initialize(self, init: Any, seed: Any) -> None:
         """Draw theta, or copy the given values."""
         if isinstance(init, str | Initializer):
             initializer = look_up("initialiser", init, INITIALIZERS)
+            draws = initializer.weights is not zeros or initializer.biases is not None
+            rng = np.random.default_rng(seed if draws else 0)  # no seed: the system's takes long
             for l in range(1, self.L + 1):
                 scale = self.layers[l].initial_scale
                 if scale is not None:

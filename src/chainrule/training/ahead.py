@@ -53,11 +53,11 @@ def _start(dtype: np.dtype[Any]) -> Any:
     """The process, or None where there can be none, or it would be of no use."""
     import subprocess
 
+    if not compilation.can_compile() or compilation.is_compiled(kernel.descend, ARGUMENTS, dtype):
+        return None
     # Within another program, sys.executable is that.
     is_python = sys.executable and Path(sys.executable).name.lower().startswith("python")
     if not is_python or getattr(sys, "frozen", False) or threads.default_threads() < 2:
-        return None
-    if not compilation.can_compile() or compilation.is_compiled(kernel.descend, ARGUMENTS, dtype):
         return None
     if not os.access(compilation.cache_folder(), os.W_OK):
         return None

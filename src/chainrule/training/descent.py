@@ -37,6 +37,7 @@ from chainrule.training.augmentation import Augmentation
 from chainrule.training.plan import Plan, make_plan
 from chainrule.training.state import RunState, StateKeeper
 
+FLOAT64, INT64 = np.dtype(np.float64), np.dtype(np.int64)
 CHUNK = 0.2  # seconds between looks for Ctrl-C
 FLUSHED = 1 << 16  # numbers looked at together, so that temporaries are small
 FLUSHED_EVERY = 64  # steps, at most: in so many no number goes from kept to denormal
@@ -56,7 +57,7 @@ class Cut(NamedTuple):
     most: int
     policy: threads.SharingPolicy
     constants: Array
-    constants_at: Index
+    constants_at: Index | slice
     statistics: Array
     buffers: Buffers
 
@@ -266,7 +267,8 @@ class Descent(StateKeeper):
         bound = self._bind(m, cut, X, Y, weight)
         most = cut.most if cut.policy.choose() else 1
         with threads.reserved(most, threads_asked(self.n_threads)) as workers:
-            began, worked = time.perf_counter(), time.thread_time()
+            if cut.most > 1:
+                began, worked = time.perf_counter(), time.thread_time()
             if workers > 1:
                 self._pool(workers, m, bound, len(rates)).run(steps)
             else:
@@ -333,7 +335,7 @@ class Descent(StateKeeper):
                 max(n_blocks, len(plan.chunks) - 1) if shared else 1,
                 threads.SharingPolicy(),
                 np.zeros((n_blocks, int(self.network.tables(m)[3, :, 2].sum()))),
-                self.network.constants_at(m),
+                _as_slice(self.network.constants_at(m)),
                 np.zeros(n_blocks * self.network.n_statistics),
                 Buffers(
                     z,
@@ -384,14 +386,15 @@ class Descent(StateKeeper):
             cut.statistics,
         )
         data = Data(X, Y, weight)
+        share = np.full((m, 1), 1 / m, theta.dtype)
 
         def run(schedule: Schedule, queue: Index, first: int, steps: int) -> None:
             if compiled:
-                _check_declared("rates", schedule.rates, np.dtype(np.float64), 1)
-                _check_declared("order", schedule.order, np.dtype(np.int64), 1)
+                _check_declared("rates", schedule.rates, FLOAT64, 1)
+                _check_declared("order", schedule.order, INT64, 1)
             else:
                 schedule = Schedule._make([*map(_as_list, schedule[:2]), schedule.order])
-            worker = Worker(self.state.hyper.copy(), np.full((m, 1), 1 / m, theta.dtype))
+            worker = Worker(self.state.hyper.copy(), share.copy() if len(weight) else share)
             self._run(
                 self._components,
                 changed,
@@ -445,6 +448,13 @@ def _traits(network: Network, fused: Index) -> Traits:
         decays.ravel(),
         int(np.argmax(learns)) or network.L,
     )
+
+
+def _as_slice(places: Index) -> Index | slice:
+    """Places as a slice, which is quicker, if they lie one after the other; else as they are."""
+    n = len(places)
+    together = n > 0 and bool((places == np.arange(places[0], places[0] + n)).all())
+    return slice(int(places[0]), int(places[0]) + n) if together else places
 
 
 def _as_list(x: Any) -> Any:

@@ -6,9 +6,8 @@ import math
 import time
 from typing import NamedTuple
 
-import numpy as np
-
 from chainrule.base.types import Array, Index
+from chainrule.base.validation import all_finite
 from chainrule.training.descent import Descent
 from chainrule.training.divergence import explain
 from chainrule.training.samples import Samples
@@ -73,9 +72,7 @@ class EpochLoop:
     def is_finite(self, cost: float) -> bool:
         """Whether an epoch ended in finite numbers."""
         state = self.descent.state
-        return math.isfinite(cost) and all(
-            bool(np.isfinite(each).all()) for each in (state.theta, state.memory)
-        )
+        return math.isfinite(cost) and all_finite(state.theta) and all_finite(state.memory)
 
     def diverged(self, epoch: int, order: Index, rates: Array | None) -> None:
         """What follows an epoch that did not: here, to say where that began.

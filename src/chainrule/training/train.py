@@ -29,9 +29,10 @@ from chainrule.training.loop import Epoch, EpochLoop
 from chainrule.training.samples import Samples, check_shuffle, draw_order
 
 # Seconds of estimated work in NumPy from which on "auto" compiles. A network made by hand is
-# trained once or twice; an estimator is fitted over and over, by searches and cross-validation.
+# trained once or twice; an estimator is fitted over and over, by searches and cross-validation, so
+# that a dozen steps are enough.
 WORTH_COMPILING = 0.5
-WORTH_COMPILING_FITS = 0.005
+WORTH_COMPILING_FITS = 0.0005
 Trained = TypeVar("Trained")
 
 
