@@ -431,3 +431,12 @@ def test_non_finite_parameters_raise(solver):
 def test_labels_that_cannot_be_sorted_are_named(labels, said):
     with pytest.raises(ValueError, match=said):
         classify().fit(np.zeros((4, 2)), np.array(labels, object))
+
+
+@pytest.mark.parametrize("use", ["fit", "predict"])
+def test_text_among_numbers_is_said_with_its_row_and_column(use):
+    frame = pd.DataFrame(X, columns=[*"abcd"]).astype(object)
+    frame.loc[9, "b"] = "3.5 cm"
+    model = classify() if use == "fit" else classify().fit(pd.DataFrame(X, columns=[*"abcd"]), y)
+    with pytest.raises(ValueError, match=r"could not convert .*'3.5 cm', in row 9, column 'b'"):
+        model.fit(frame, y) if use == "fit" else model.predict(frame)

@@ -35,6 +35,7 @@ from chainrule import (
     MLPClassifier,
     MLPRegressor,
     Network,
+    TabularClassifier,
     diagnose,
     one_hot,
     train,
@@ -353,6 +354,7 @@ def test_the_model_is_left_as_it_was():
         ((Network((4, 3)), *iris), {"history": 3}, TypeError, "history must be"),
         ((Network((4, 3)), *iris), {"history": ["a"]}, TypeError, "history holds"),
         ((Network((4, 3)), *iris), {"learning_rate": -1}, ValueError, "learning_rate must be"),
+        ((Network((4, 3)), *iris), {"batch_size": "all"}, ValueError, "batch_size must be a whole"),
         ((Network((4, 3)), *iris), {"optimizer": "sgdd"}, ValueError, "did you mean 'sgd'"),
         ((Network((5, 3)), *iris), {}, ValueError, r"X must have the shape \(rows, 5\)"),
     ],
@@ -360,4 +362,26 @@ def test_the_model_is_left_as_it_was():
 def test_what_does_not_fit_is_said_in_a_line(arguments, options, kind, message):
     with pytest.raises(kind, match=message) as error:
         diagnose(*arguments, **options)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["array", "frame", "texts"])
+@pytest.mark.parametrize("make", [MLPClassifier, SklearnClassifier, TabularClassifier])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_text_among_numbers_is_said_with_its_row_and_column(kind, make, scaled):
+    few = {"max_epochs": 1, "preset": "fast", "engine": "numpy"}
+    model = make(**few) if make is TabularClassifier else make(max_iter=2)
+    model = make_pipeline(StandardScaler(), model) if scaled else model
+    sound = iris[0] if kind != "frame" else pd.DataFrame(iris[0], columns=[*"abcd"])
+    model.fit(sound, iris[1])
+    X = iris[0].astype(object)
+    X[7, 2] = "4,5"
+    X, column = {
+        "array": (X, "2"),
+        "frame": (pd.DataFrame(X, columns=[*"abcd"]), "'c'"),
+        "texts": (X.astype(str), "2"),
+    }[kind]
+    place = rf"in row 7, column {column}|column {column}, row 7: '4,5' is not a number"
+    with pytest.raises(ValueError, match=place) as error:
+        diagnose(model, X, iris[1])
     assert "\n" not in str(error.value)

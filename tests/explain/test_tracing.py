@@ -431,7 +431,7 @@ def test_rows_that_an_estimator_does_not_take_are_named_in_a_line(model, take):
     model.fit(X, y)
     if hasattr(model, "steps"):  # the scaler takes NaN, and refuses infinity itself
         not_a_number = "X, as the last step gets it, holds nan in row 3, column 1"
-        infinite = "Input X contains infinity"
+        infinite = "X holds inf in row 3, column 1"
     else:
         not_a_number, infinite = (f"X holds {what} in row 3, column 1" for what in ("nan", "inf"))
     for rows, message in (

@@ -282,6 +282,9 @@ def test_own_activation_under_one_of_our_names_is_checked():
         ({"dtype": "float16"}, "float32 or float64"),
         ({"dtype": int}, "float32 or float64"),
         ({"dtype": "floaty"}, "float32 or float64"),
+        ({"layers": ["affine"]}, "layers has 1 entries for 2 layers"),
+        ({"layers": ["affine", "affin"]}, "unknown layer 'affin'; did you mean 'affine'"),
+        ({"seed": 0.5}, "seed must be a whole number"),
     ],
 )
 def test_network_refuses(arguments, message):
@@ -294,6 +297,17 @@ def test_a_component_of_the_wrong_kind_is_a_type_error():
         Network((3, 4, 2), activation=[np.tanh])
     with pytest.raises(TypeError, match="loss must be a name or Loss"):
         Network((3, 4, 2), loss=ACTIVATIONS["relu"])
+    with pytest.raises(TypeError, match="layer must be a name or Layer"):
+        Network((3, 4, 2), layers=["affine", 3])
+    with pytest.raises(TypeError, match="layers must be a list of a name or a Layer"):
+        Network((3, 4, 2), layers="affine")
+
+
+def test_layers_may_be_named():
+    named = Network((3, 3, 2), layers=["layer_norm", "affine"], seed=0)
+    given = Network((3, 3, 2), layers=[layers.layer_norm(), layers.AFFINE], seed=0)
+    assert [each.name for each in named.layers] == [each.name for each in given.layers]
+    np.testing.assert_array_equal(named.theta, given.theta)
 
 
 def test_non_finite_start_is_named():
@@ -330,7 +344,16 @@ GOOD_X, GOOD_Y = np.ones((5, 3)), np.ones((5, 2))
             GOOD_Y,
             "inf in row 1, column 2 and 1 more",
         ),
-        ([["a", "b", "c"]], GOOD_Y, "X holds something that is not a real number"),
+        (
+            [["a", "b", "c"]],
+            GOOD_Y,
+            "X holds something that is not a real number.* row 0, column 0",
+        ),
+        (
+            [[1, 2, "3"], [1, "many", 3]] + [[1, 2, 3]] * 3,
+            GOOD_Y,
+            r"not a real number.* row 1, column 1",
+        ),
         ([[1, 2], [3]], GOOD_Y, "X|inhomogeneous"),
         (GOOD_X + 1j, GOOD_Y, "X .*(real|complex)"),
         (None, GOOD_Y, "X"),

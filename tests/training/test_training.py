@@ -416,6 +416,8 @@ def test_auto_gives_the_bits_of_the_engine_it_takes():
         ({"l2": -0.1}, "l2 must be a finite number, 0 or more; got -0.1"),
         ({"l1": float("nan")}, "l1 must be a finite number"),
         ({"engine": "numbat"}, "did you mean 'numba'"),
+        ({"seed": "now"}, "seed must be a whole number, 0 or more, .*; got 'now'"),
+        ({"seed": -1}, "seed must be a whole number"),
     ],
 )
 def test_training_refuses(arguments, message):
@@ -428,6 +430,21 @@ def test_training_refuses(arguments, message):
 def test_an_optimizer_of_the_wrong_kind_is_a_type_error():
     with pytest.raises(TypeError, match="optimizer is a bare function"):
         train(fresh(), *problem(), optimizer=lambda theta, nabla: None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"callback": 3}, "callback must be a function; got 3"),
+        ({"augment": "flip"}, "augment must be a function; got 'flip'"),
+        ({"hyper": 0.9}, "hyper must be a dict of numbers by name; got 0.9"),
+    ],
+)
+def test_what_is_no_function_or_dict_is_said_before_a_step_is_taken(arguments, message):
+    network = fresh()
+    with pytest.raises(TypeError, match=message):
+        train(network, *problem(), **arguments)
+    assert network.theta.tobytes() == fresh().theta.tobytes()
 
 
 def _still(theta, nabla, state, h, t):

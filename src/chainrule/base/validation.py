@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from chainrule.base.types import Array
 
 Component = TypeVar("Component")
+NO_NUMBER = "could not convert string to float"  # how NumPy's error about a text begins
 # What other libraries and books call our components, written as _plain writes it; the first that is
 # known counts.
 OTHER_NAMES = {
@@ -157,6 +158,48 @@ def look_up(what: str, given: str | Component, table: Mapping[str, Component]) -
     return given
 
 
+def generator(seed: Any) -> np.random.Generator:
+    """``numpy.random.default_rng(seed)``.
+
+    Raises
+    ------
+    ValueError
+        `seed` is none.
+    """
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"seed must be a whole number, 0 or more, a numpy Generator or None; got {seed!r}"
+        ) from None
+
+
+def place_of_text(X: Any) -> str:
+    """Where the first text in a table is that is no number: ", in row 7, column 2", or "".
+
+    Parameters
+    ----------
+    X : (m, n) array-like or data frame
+    """
+    names = list(getattr(X, "columns", ()))
+    cells = np.asarray(X)
+    if cells.ndim != 2 or cells.dtype.kind not in "OSU":
+        return ""
+    for (row, column), cell in np.ndenumerate(cells):
+        if isinstance(cell, str | bytes) and not _reads_as_number(cell):
+            label = repr(names[column]) if names else column
+            return f", in row {row}, column {label}"
+    return ""
+
+
+def _reads_as_number(text: str | bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def check_matrix(given: ArrayLike, columns: int, name: str, dtype: np.dtype[Any]) -> Array:
     """A C-contiguous (m, columns) array of finite numbers; copied only if it must be.
 
@@ -169,12 +212,17 @@ def check_matrix(given: ArrayLike, columns: int, name: str, dtype: np.dtype[Any]
     """
     array = np.asarray(given)
     if array.dtype.kind in "cSU":
-        raise ValueError(f"{name} holds something that is not a real number: it is {array.dtype}")
+        raise ValueError(
+            f"{name} holds something that is not a real number: it is {array.dtype}"
+            + place_of_text(given)
+        )
     if array.dtype.kind not in "fiub":
         try:
             array = array.astype(dtype)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} holds something that is not a real number: {error}") from None
+            raise ValueError(
+                f"{name} holds something that is not a real number: {error}{place_of_text(given)}"
+            ) from None
     if array.ndim == 1 and columns == 1:
         array = array[:, np.newaxis]
     if array.ndim != 2 or array.shape[1] != columns:

@@ -12,7 +12,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from chainrule.base.types import Array
-from chainrule.base.validation import all_finite, check_target
+from chainrule.base.validation import NO_NUMBER, all_finite, check_target, place_of_text
 from chainrule.equations import backprop
 from chainrule.estimators.parameters import Parameters
 from chainrule.network.network import Network
@@ -50,6 +50,8 @@ class Prediction(TransformerMixin, Parameters):
         except ValueError as error:
             if "Input X contains" in str(error):
                 raise ValueError(f"{error}\n{_where_not_finite(self, given)}") from None
+            if str(error).startswith(NO_NUMBER):
+                raise ValueError(f"{error}{place_of_text(given)}") from None
             raise
         return checked
 

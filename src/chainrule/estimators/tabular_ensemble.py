@@ -28,7 +28,7 @@ from sklearn.utils.validation import (
 )
 
 from chainrule.base.types import Array, Index
-from chainrule.base.validation import warn_user
+from chainrule.base.validation import NO_NUMBER, place_of_text, warn_user
 from chainrule.ensembles.blending import (
     Blend,
     EnsemblePart,
@@ -342,6 +342,8 @@ class TabularEnsemble(BaseEstimator):
                     self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=reset
                 )
             except ValueError as error:
+                if str(error).startswith(NO_NUMBER):
+                    raise ValueError(f"{error}{place_of_text(X)}") from None
                 if "contains infinity" not in str(error):
                     raise
                 row, column = np.argwhere(np.isinf(np.asarray(X, np.float64)))[0]

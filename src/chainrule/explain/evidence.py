@@ -18,6 +18,7 @@ from chainrule.equations import backprop
 from chainrule.explain.models import Viewed, as_trained, last_step, view
 from chainrule.explain.trials import Task, held_out_score, score_of
 from chainrule.network.network import Network
+from chainrule.training.train import check_count
 
 MOST_ROWS = 4000  # that are looked at
 SEED = 0  # of the choice of rows, and of trials
@@ -352,7 +353,9 @@ def _curve(values: list[Any]) -> NDArray[np.float64]:
 def _batch(estimator: Any, batch_size: int | None, n: int) -> int:
     if batch_size is None:
         batch_size = 10 if estimator is None else estimator.batch_size
-    return min(200, n) if isinstance(batch_size, str) else max(1, min(int(batch_size), n))
+    if batch_size == "auto":
+        return min(200, n)
+    return min(check_count("batch_size", batch_size), n)
 
 
 def step_of(model: Any) -> str:

@@ -123,7 +123,7 @@ def gather_table(model: Any, last: Any, X: Any, y: Any, X_val: Any, y_val: Any) 
         )
     read = drawn(n, READ)
     few = drawn(len(read), PREDICTED)
-    with in_one_line():
+    with in_one_line(table):
         cells, Y = _through(model, last, table, y, read)
         if last._blend is None:
             inputs, own = None, np.tile(last._constant, (len(few), 1))
@@ -144,7 +144,7 @@ def gather_table(model: Any, last: Any, X: Any, y: Any, X_val: Any, y_val: Any) 
         try:
             held = as_table(X_val)
             chosen = drawn(len(held), PREDICTED)
-            with in_one_line():
+            with in_one_line(held):
                 cells, Y_held = _through(model, last, held, y_val, chosen)
                 held_out = _judged(last, Y_held[chosen], last._outputs(cells))
         except ValueError as error:

@@ -6,6 +6,7 @@ as arrays. The model itself is never changed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -14,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.base.types import Array
-from chainrule.base.validation import check_matrix, check_pair, check_target, one_hot
+from chainrule.base.validation import (
+    NO_NUMBER,
+    check_matrix,
+    check_pair,
+    check_target,
+    one_hot,
+    place_of_text,
+)
 from chainrule.equations.optimizers import ADAM_AS_IN_SKLEARN, OPTIMIZERS, Optimizer
 from chainrule.network.network import Network
 
@@ -299,7 +307,7 @@ def _what(model: Any, last: Any) -> str:
 def _of_estimator(model: Any, X: Any, y: Any) -> Viewed:
     last = check_fitted_mlp(model)
     ours = hasattr(last, "_design")
-    with in_one_line():
+    with in_one_line(X):
         X, y, names = through_steps(model, _as_rows(model, X), y)
     if y is not None:
         y = _as_column(last, y)
@@ -362,11 +370,35 @@ def in_one_line(rows: Any = None, name: str = "X") -> Iterator[None]:
         text = str(error)
         if text.startswith("Complex data not supported"):
             raise ValueError("X holds complex numbers; give real ones") from None
+        if text.startswith(NO_NUMBER) and ", in row " not in text:
+            raise ValueError(f"{text}{_place_of(rows, text)}") from None
+        if "not compatible with arrays of bytes/strings" in text:
+            raise ValueError(f"{name} holds text{place_of_text(rows)}; give numbers") from None
         if text.startswith("Input X contains"):
             _check_finite(rows, name, nan_too="NaN" in text.splitlines()[0])
         if "\n" in text:
             raise ValueError(" ".join(text.split())) from None
         raise
+
+
+def _place_of(rows: Any, text: str) -> str:
+    """Where the text is that an error says is no number; other texts may be right where they are.
+
+    Parameters
+    ----------
+    rows : array-like, data frame or sparse matrix
+    text : str
+        The error.
+    """
+    found = re.search(r"(['\"])(.*)\1", text)
+    if found is None:
+        return ""
+    names, cells = list(getattr(rows, "columns", ())), np.asarray(rows)
+    places = np.argwhere(cells == found[2]) if cells.dtype.kind in "OU" else np.empty((0, 2))
+    if cells.ndim != 2 or not len(places):
+        return ""
+    row, column = places[0].tolist()
+    return f", in row {row}, column {repr(names[column]) if names else column}"
 
 
 def _check_finite(given: Any, name: str, nan_too: bool) -> None:

@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from chainrule.base.types import Array, Index
-from chainrule.base.validation import check_matrix, check_pair, float_dtype, how_to_make, look_up
+from chainrule.base.validation import (
+    check_matrix,
+    check_pair,
+    float_dtype,
+    generator,
+    how_to_make,
+    look_up,
+)
 from chainrule.equations import backprop
 from chainrule.equations.activations import ACTIVATIONS, Activation, identity, identity_pullback
 from chainrule.equations.initializers import INITIALIZERS, Initializer, zeros
@@ -49,7 +56,7 @@ class Network:
         float32 or float64.
     seed : int, numpy.random.Generator or None, default None
         For the starting values.
-    layers : sequence of Layer, optional
+    layers : sequence of str or Layer, optional
         The kind of each layer. Default: all affine.
 
     Attributes
@@ -91,7 +98,7 @@ class Network:
         init: str | Initializer | Sequence[tuple[ArrayLike, ArrayLike]] | Array = "glorot_uniform",
         dtype: DTypeLike = np.float64,
         seed: int | np.random.Generator | None = None,
-        layers: Sequence[Layer] | None = None,
+        layers: Sequence[str | Layer] | None = None,
     ) -> None:
         self.sizes = _check_sizes(sizes)
         self.L = len(self.sizes) - 1
@@ -112,9 +119,7 @@ class Network:
                 f"{self.sizes[-1]} is no multiple of that"
             )
         self.n_targets = self.sizes[-1] // self.loss.outputs
-        self.layers = [AFFINE, *(layers if layers is not None else [AFFINE] * self.L)]
-        if len(self.layers) != self.L + 1:
-            raise ValueError(f"layers has {len(self.layers) - 1} entries for {self.L} layers")
+        self.layers = [AFFINE, *_check_layers(layers, self.L)]
         self._check_own_components()
         _check_factors(self.layers)
         self.parameter_tables, n_parameters = self._lay_out()
@@ -221,7 +226,7 @@ class Network:
         if isinstance(init, str | Initializer):
             initializer = look_up("initialiser", init, INITIALIZERS)
             draws = initializer.weights is not zeros or initializer.biases is not None
-            rng = np.random.default_rng(seed if draws else 0)  # no seed: the system's takes long
+            rng = generator(seed if draws else 0)  # no seed: the system's takes long
             for l in range(1, self.L + 1):
                 scale = self.layers[l].initial_scale
                 if scale is not None:
@@ -520,6 +525,17 @@ def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
         if not isinstance(n, numbers.Integral) or isinstance(n, bool) or n < 1:
             raise ValueError(f"sizes[{l}] = {n!r}: every width must be a whole number, 1 or more")
     return tuple(int(n) for n in given)
+
+
+def _check_layers(given: Sequence[str | Layer] | None, L: int) -> list[Layer]:
+    """Kinds of layers, l = 1 … L."""
+    if given is None:
+        return [AFFINE] * L
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise TypeError(f"layers must be a list of a name or a Layer for each layer; got {given!r}")
+    if len(given) != L:
+        raise ValueError(f"layers has {len(given)} entries for {L} layers")
+    return [look_up("layer", each, LAYERS) for each in given]
 
 
 def _check_activations(given: Any, output: Any, link: str | Activation, L: int) -> list[Activation]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.base.types import Array, Index
-from chainrule.base.validation import ShownAsText, check_pair, look_up
+from chainrule.base.validation import ShownAsText, check_pair, generator, look_up
 from chainrule.equations.optimizers import OPTIMIZERS, Optimizer
 from chainrule.equations.regularizers import Rules
 from chainrule.network.checking import check_optimizer
@@ -160,7 +160,7 @@ def find_learning_rate(
         choose_engine(engine, work, steps * m, m, 1),
     )
 
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     passes = -(-(steps + 1) * m // len(X))
     order = np.concatenate([rng.permutation(len(X)) for _ in range(passes)])
     rates = np.geomspace(low, high, steps)

@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from chainrule.base.types import Array, Index
-from chainrule.base.validation import ShownAsText, check_pair, look_up, suggest, warn_user
+from chainrule.base.validation import (
+    ShownAsText,
+    check_pair,
+    generator,
+    look_up,
+    suggest,
+    warn_user,
+)
 from chainrule.engine import compilation
 from chainrule.engine.config import ENGINES, get_config
 from chainrule.equations.optimizers import OPTIMIZERS, Optimizer
@@ -153,7 +160,10 @@ def train(
     check_shuffle(shuffle)
     epochs = check_count("epochs", epochs, least=0)
     m = len(X) if batch_size is None else min(check_count("batch_size", batch_size), len(X))
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
+    for name, function in (("callback", callback), ("augment", augment)):
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} must be a function; got {function!r}")
     augmentation = None
     if augment is not None:
         augmentation = Augmentation(augment, int(rng.integers(2**31 - 1)))
@@ -292,6 +302,8 @@ def numbers_of(
 ) -> Array:
     """The optimiser's numbers in its order, ours over its defaults."""
     numbers = dict(optimizer.hyper)
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"hyper must be a dict of numbers by name; got {given!r}")
     rate = {} if learning_rate is None else {"learning_rate": learning_rate}
     for name, value in (dict(given or {}) | rate).items():
         if name not in numbers:
