@@ -171,19 +171,18 @@ class Encoder:
         n = len(columns.numbers)
         inputs = Inputs(
             np.empty((n, len(self.kept)), np.float32),
-            np.zeros((n, len(self.binned)), np.int32),
-            np.zeros((n, len(self.binned)), np.float32),
+            np.empty((n, len(self.binned)), np.int32),
+            np.empty((n, len(self.binned)), np.float32),
             np.empty((n, len(self.blocks)), np.int32),
         )
+        edges = [self.edges[j] for j in self.binned]
         for start in range(0, n, BLOCK):
             at = slice(start, min(start + BLOCK, n))
             block = columns.taken(at)
             dense = self._dense(block, fold_means, None if folds is None else folds[at])
-            inputs.dense[at] = dense[:, self.kept] - self.dense_mean
-            for i, j in enumerate(self.binned):
-                inputs.bins[at, i], inputs.fractions[at, i] = piecewise_linear(
-                    block.numbers[:, j], self.edges[j]
-                )
+            np.subtract(dense[:, self.kept], self.dense_mean, inputs.dense[at], casting="same_kind")
+            cells = block.numbers[:, self.binned]
+            inputs.bins[at], inputs.fractions[at] = piecewise_linear(cells, edges)
             for i, c in enumerate(self.blocks):
                 inputs.levels[at, i] = self.columns_of[c][block.codes[:, c]]
         return inputs
@@ -256,8 +255,10 @@ class Encoder:
         """All dense columns: numbers, marks of missing ones, means of the targets by level."""
         absent = np.isnan(columns.numbers)
         filled = np.where(absent, self.median, columns.numbers)
-        parts = [np.where(self.scaled, filled, bent(filled, self.median, self.factor))]
-        parts.append(absent[:, self.marks].astype(np.float64))
+        numbers = bent(filled, self.median, self.factor)
+        if self.scaled.any():
+            numbers = np.where(self.scaled, filled, numbers)
+        parts = [numbers, absent[:, self.marks].astype(np.float64)]
         for c, means in enumerate(self.level_means):
             if means.shape[1]:
                 codes = columns.codes[:, c]
@@ -289,7 +290,7 @@ def bent(x: Array, median: Array, factor: Array, bound: float = BENT) -> Array:
     return np.asarray(r / np.sqrt(1 + (r / bound) ** 2))
 
 
-def piecewise_linear(x: Array, edges: Array) -> tuple[Array, Array]:
+def piecewise_linear(x: Array, edges: Sequence[Array]) -> tuple[Array, Array]:
     """The bin of each number, from 0, and how far into it the number is: 0 ... 1.
 
     All p_t before the bin are 1, its own is the fraction, those behind it are 0. A missing number
@@ -297,16 +298,27 @@ def piecewise_linear(x: Array, edges: Array) -> tuple[Array, Array]:
 
     Parameters
     ----------
-    x : (n,) array
-    edges : (T + 1,) array, increasing
+    x : (n, q) array
+    edges : list of q arrays, (T_j + 1,), increasing
+
+    Returns
+    -------
+    bins : (n, q) int array
+    fractions : (n, q) float32 array
     """
-    absent = np.isnan(x)
-    x = np.where(absent, edges[0], x)
-    bins = np.searchsorted(edges[1:-1], x, side="right")
-    low = edges[bins]
+    cells = np.ascontiguousarray(x.T)
+    bins = np.empty(cells.shape, np.int64)
+    for of_number, e, found in zip(cells, edges, bins, strict=True):
+        found[:] = e[1:-1].searchsorted(of_number, side="right")
+    every = np.concatenate([np.empty(0), *edges])
+    at = bins + np.cumsum([0, *map(len, edges)])[:-1, np.newaxis]
+    low = every.take(at)
     with np.errstate(over="ignore", invalid="ignore"):
-        fractions = np.clip((x - low) / (edges[bins + 1] - low), 0, 1)
-    return bins.astype(np.int32), fractions.astype(np.float32)
+        fractions = (cells - low) / (every.take(at + 1) - low)
+        np.clip(fractions, 0, 1, out=fractions)
+    absent = np.isnan(cells)
+    bins[absent], fractions[absent] = 0, 0
+    return bins.T, fractions.T.astype(np.float32)
 
 
 def learn_encoder(
@@ -480,7 +492,7 @@ def _blocks(n: int) -> Iterator[slice]:
 def _bin_means(x: Array, edges: Array) -> Array:
     """The mean of each p_t."""
     T = len(edges) - 1
-    bins, fractions = piecewise_linear(x, edges)
+    bins, fractions = (each[:, 0] for each in piecewise_linear(x[:, np.newaxis], [edges]))
     inside = np.bincount(bins, fractions, T)
     behind = len(x) - np.cumsum(np.bincount(bins, minlength=T))  # rows of later bins
     means: Array = (inside + behind) / len(x)

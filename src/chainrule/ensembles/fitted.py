@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from chainrule.base.types import Array, Index
-from chainrule.ensembles.inputs import InputLayout, Inputs, check_inputs, unit_columns
+from chainrule.ensembles.inputs import InputLayout, Inputs, check_inputs, encoded
 from chainrule.ensembles.parameters import arrange
 from chainrule.ensembles.settings import EnsembleSettings, check_settings
 from chainrule.equations.activations import ACTIVATIONS
+from chainrule.equations.lookups import places, table_of_rows
 
-BLOCK = 1 << 17  # numbers of the columns that are written out together
+ROWS = 1024  # that a member predicts together: its arrays then fit into a core's cache
 
 
 class FittedEnsemble:
@@ -67,7 +68,7 @@ class FittedEnsemble:
         if theta.shape != (arrangement.size,):
             raise ValueError(f"theta must have {arrangement.size} numbers, not {theta.shape}")
         self._plan = arrangement.plan
-        self._joined: Any = None
+        self._tables: list[tuple[Array, Array, list[tuple[Array, Array]]]] | None = None
 
     @property
     def members(self) -> int:
@@ -112,6 +113,15 @@ class FittedEnsemble:
         V[d:] *= layout.scale[:, np.newaxis]
         return [(V, shifted), *zip(W[1:], b[1:], strict=True)]
 
+    def _table(self, i: int) -> tuple[Array, Array, list[tuple[Array, Array]]]:
+        """Member i's table of rows that are looked up, the bias with it, and W and b above."""
+        s, W, b = self.parameters(i)
+        layout = self.layout
+        E = np.empty((layout.table_rows, W[0].shape[1]), np.float32)
+        shifted = np.empty_like(b[0])
+        table_of_rows(W[0], s, b[0], layout.nodes, layout.scale, layout.mean, E, shifted)
+        return E, shifted, list(zip(W[1:], b[1:], strict=True))
+
     def predict_members(self, inputs: Inputs) -> Array:
         """What each member predicts: (k, n, K) float32; probabilities after softmax.
 
@@ -121,38 +131,39 @@ class FittedEnsemble:
             The inputs do not fit the layout.
         """
         check_inputs(inputs, self.layout)
-        k, K = self.members, len(self.low)
-        out: Array = np.empty((k, inputs.n, K), np.float32)
-        if self._joined is None:
-            nets = [self.effective(i) for i in range(k)]
-            self._joined = (
-                np.concatenate([net[0][0] for net in nets], axis=1),
-                np.concatenate([net[0][1] for net in nets]),
-                [(np.stack(W), np.stack(b)[:, np.newaxis]) for W, b in _by_layer(nets)],
-            )
-        V, b, above = self._joined
+        n, K, d = inputs.n, len(self.low), self.layout.dense
+        out: Array = np.empty((self.members, K, n), np.float32)
+        if self._tables is None:
+            self._tables = [self._table(i) for i in range(self.members)]
+        x = encoded(inputs, self.layout)
         f = ACTIVATIONS[self.settings.activation].f
-        size = int(np.clip(BLOCK // max(len(V), V.shape[1]), 16, 1024))
-        for first in range(0, inputs.n, size):
-            at = slice(first, min(first + size, inputs.n))
-            z = unit_columns(inputs.take(at), self.layout) @ V
-            z += b
-            a = np.empty_like(z)
-            f(z, a)
-            a = a.reshape(len(z), k, -1).transpose(1, 0, 2)  # by member
-            for W, bias in above[:-1]:
-                z = np.matmul(a, W)
-                z += bias
-                a = np.empty_like(z)
-                f(z.reshape(-1, z.shape[2]), a.reshape(-1, z.shape[2]))
-            z = np.matmul(a, above[-1][0])
-            z += above[-1][1]
-            out[:, at] = z
+        for first in range(0, n, ROWS):
+            at = slice(first, min(first + ROWS, n))
+            dense = x.dense[at]
+            looks_up = self.layout.table_rows > d
+            if looks_up:
+                E = self._tables[0][0]
+                taken = places(
+                    x.bins[at], x.fractions[at], x.levels[at], x.nodes, x.first_levels, E
+                )
+            for i, (E, shifted, above) in enumerate(self._tables):
+                z = dense @ E[:d]
+                if looks_up:
+                    z += taken @ E[d:]
+                z += shifted
+                for W, b in above:
+                    a = np.empty_like(z)
+                    f(z, a)
+                    z = a @ W
+                    z += b
+                out[i, :, at] = z.T
         if self.loss == "softmax":
-            flat = out.reshape(-1, K)
-            ACTIVATIONS["softmax"].f(flat, flat)
-        np.clip(out, self.low, self.high, out)
-        return out
+            out -= out.max(axis=1, keepdims=True)
+            np.exp(out, out)
+            out /= out.sum(axis=1, keepdims=True)
+        else:
+            np.clip(out, self.low[:, np.newaxis], self.high[:, np.newaxis], out)
+        return out.transpose(0, 2, 1)
 
     def predict(self, inputs: Inputs) -> Array:
         """The mean of what the members predict, (n, K) float32."""
@@ -220,10 +231,3 @@ class FittedEnsemble:
             engine=str(state["engine"]),
             stopped=state["stopped"],
         )
-
-
-def _by_layer(nets: list[list[tuple[Array, Array]]]) -> list[tuple[list[Array], list[Array]]]:
-    """The W and the b of all members, layer by layer, without the first."""
-    return [
-        ([net[l][0] for net in nets], [net[l][1] for net in nets]) for l in range(1, len(nets[0]))
-    ]

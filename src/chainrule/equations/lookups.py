@@ -1,10 +1,12 @@
 """The array functions of :mod:`chainrule.equations.columns`: look-ups instead of columns.
 
-Here they are ordinary NumPy, by a matrix of what is taken of each row; for the compiled engine
+Here they are products with a sparse matrix of what is taken of each row; for the compiled engine
 :mod:`chainrule.engine.lookups` gives each a loop. Results go into the last argument.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +79,9 @@ def look_up_rows(
 
     bins, fractions and levels are looked at in the given rows; z is (m, h).
     """
-    z += np.dot(_places(bins, fractions, levels, rows, nodes, first_levels, E), E[nodes[0] :])
+    if len(E) > nodes[0]:
+        taken = places(bins[rows], fractions[rows], levels[rows], nodes, first_levels, E)
+        z += taken @ E[nodes[0] :]
 
 
 def collect_rows(
@@ -91,27 +95,42 @@ def collect_rows(
     G: Array,
 ) -> None:
     """The way back of `look_up_rows`: G_b += (1 - f) δ, G_{b+1} += f δ, and G += δ by level."""
-    G[nodes[0] :] += np.dot(_places(bins, fractions, levels, rows, nodes, first_levels, G).T, delta)
+    if len(G) > nodes[0]:
+        taken = places(bins[rows], fractions[rows], levels[rows], nodes, first_levels, G)
+        G[nodes[0] :] += taken.T @ delta
 
 
-def _places(
-    bins: Array,
-    fractions: Array,
-    levels: Array,
-    rows: Index,
-    nodes: Index,
-    first_levels: Index,
-    E: Array,
-) -> Array:
-    """What the rows take of each row of E behind the dense ones, written out as a matrix."""
-    taken = np.zeros((len(rows), len(E) - int(nodes[0])), E.dtype)
-    at = np.arange(len(rows))
-    for j in range(bins.shape[1]):
-        b, f = bins[rows, j] + (nodes[j] - nodes[0]), fractions[rows, j]
-        taken[at, b] = 1 - f
-        taken[at, b + 1] = f
-    for j in range(levels.shape[1]):
-        level = levels[rows, j]
-        there = level >= 0
-        taken[at[there], level[there] + (first_levels[j] - nodes[0])] = 1
-    return taken
+def places(
+    bins: Array, fractions: Array, levels: Array, nodes: Index, first_levels: Index, E: Array
+) -> Any:
+    """What rows take of each row of E behind the dense ones, as a sparse matrix.
+
+    A row takes 1 - f of node b and f of node b + 1 of each number, and 1 of the level of each
+    category, or 0 of the first if it has no level.
+
+    Parameters
+    ----------
+    bins, fractions : (m, q)
+    levels : (m, c)
+    nodes : (q + 1,)
+    first_levels : (c,)
+    E : (d + R, h)
+        Of which the shape and the dtype matter.
+
+    Returns
+    -------
+    (m, R) scipy.sparse.csr_array
+    """
+    from scipy.sparse import csr_array
+
+    (m, q), c = bins.shape, levels.shape[1]
+    at, taken = np.empty((m, 2 * q + c), np.int32), np.empty((m, 2 * q + c), E.dtype)
+    np.add(bins, nodes[:-1] - nodes[0], at[:, :q], casting="same_kind")
+    np.add(at[:, :q], 1, at[:, q : 2 * q])
+    np.subtract(1, fractions, taken[:, :q])
+    taken[:, q : 2 * q] = fractions
+    np.greater_equal(levels, 0, taken[:, 2 * q :], casting="unsafe")
+    np.maximum(levels, 0, out=at[:, 2 * q :])
+    at[:, 2 * q :] += (first_levels - nodes[0]).astype(np.int32)
+    ends = np.arange(m + 1, dtype=np.int32) * np.int32(2 * q + c)
+    return csr_array((taken.ravel(), at.ravel(), ends), shape=(m, len(E) - int(nodes[0])))
