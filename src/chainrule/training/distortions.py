@@ -151,8 +151,7 @@ class ImageDistortion:
         framed = np.full((n, h + 2, w + 2), self.background, X.dtype)
         framed[:, 1:-1, 1:-1] = X.reshape(n, h, w)
         for at, k in ((at_y, h), (at_x, w)):
-            at += 1
-            np.clip(at, 0, k + 1, out=at)
+            np.clip(np.add(at, 1, out=at), 0, k + 1, out=at)
         top, left = (np.minimum(at.astype(np.int32), k) for at, k in ((at_y, h), (at_x, w)))
         down, right = at_y - top.astype(np.float32), at_x - left.astype(np.float32)
         top *= w + 2
