@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from chainrule.ensembles import blending
 from chainrule.ensembles.blending import (
     RESAMPLES,
+    STRETCHES,
     bagged_weights,
+    best_stretch,
     best_temperature,
     deal_folds,
     fit_linear,
@@ -142,26 +145,62 @@ def linear_data(task):
     return inputs, layout, X, np.eye(K)[codes], folds
 
 
-@pytest.mark.parametrize("task", ["squared", "binary", "classes"])
-def test_linear_models_are_scikit_learns_and_have_not_seen_their_fold(task):
+@pytest.mark.parametrize(
+    ("task", "newton"), [("squared", 0), ("binary", 128), ("binary", 0), ("classes", 128)]
+)
+def test_linear_models_are_scikit_learns_and_have_not_seen_their_fold(task, newton, monkeypatch):
+    monkeypatch.setattr(blending, "NEWTON_WEIGHTS", newton)
     inputs, layout, X, Y, folds = linear_data(task)
     w = np.random.default_rng(1).uniform(0.5, 1.5, len(Y))
     part = fit_linear(inputs, layout, Y, w, folds, "squared" if task == "squared" else "softmax")
+    close = {"atol": 1e-9 if task == "squared" else 5e-3 if newton == 0 else 2e-4}
     for f in range(4):
         rows = folds != f
         if task == "squared":
             model = Ridge(alpha=3).fit(X[rows], Y[rows], w[rows])
             expected = np.clip(model.predict(X).reshape(-1, 1), Y.min(), Y.max())
         else:
-            model = LogisticRegression(C=0.3, max_iter=300)
+            model = LogisticRegression(C=0.3, max_iter=1000, tol=1e-9)
             expected = model.fit(X[rows], Y[rows].argmax(axis=1), w[rows]).predict_proba(X)
         if f == 3:
-            np.testing.assert_allclose(part.predict_mean(inputs), expected, atol=1e-9)
+            np.testing.assert_allclose(part.predict_mean(inputs), expected, **close)
         else:
-            np.testing.assert_allclose(part.oof[folds == f], expected[folds == f], atol=1e-9)
+            np.testing.assert_allclose(part.oof[folds == f], expected[folds == f], **close)
             found = part.predict_without(inputs, 6)
-            np.testing.assert_allclose(found[f], expected, atol=1e-9)
+            np.testing.assert_allclose(found[f], expected, **close)
             np.testing.assert_array_equal(found[f], found[f + 3])
+
+
+@pytest.mark.parametrize("r", [1.2, 0.9])
+def test_a_stretched_linear_model_predicts_stretched_numbers(r):
+    inputs, layout, _, Y, folds = linear_data("squared")
+    Y = np.hstack([Y, -(Y**2)])
+    part = fit_linear(inputs, layout, Y, np.ones(len(Y)), folds, "squared")
+    factor, centre = np.array([r, 1.0]), np.array([0.3, -2])
+    wider = part.stretched(factor, centre)
+    for found, was in (
+        (wider.predict_mean(inputs), part.predict_mean(inputs)),
+        (wider.oof, part.oof),
+        (wider.predict_without(inputs, 3)[1], part.predict_without(inputs, 3)[1]),
+    ):
+        inside = ((was > part.low) & (was < part.high)).all(axis=1)
+        assert inside.mean() > 0.7
+        expected = np.clip(centre + factor * (was - centre), part.low, part.high)
+        np.testing.assert_allclose(found[inside], expected[inside], atol=1e-9)
+
+
+@given(st.integers(0, 99), st.floats(0.85, 1.2))
+def test_the_best_stretch_is_that_of_least_squares(seed, r):
+    rng = np.random.default_rng(seed)
+    n = 4000
+    w, Y = rng.uniform(0.2, 2, n), rng.normal([0, 3], size=(n, 2))
+    centre = np.average(Y, axis=0, weights=w)
+    p = centre + (Y - centre + 0.1 * rng.normal(size=Y.shape)) / [r, 4]
+    factor, found = best_stretch(p, Y, w)
+    np.testing.assert_allclose(found, centre)
+    assert factor == pytest.approx([r / 1.01, STRETCHES[1]], abs=0.02)
+    # Where there is nothing to go by, nothing is stretched.
+    assert best_stretch(0 * p + centre, Y, w)[0].tolist() == [1, 1]
 
 
 def test_a_class_that_a_fold_keeps_to_itself_has_little_probability():

@@ -230,6 +230,21 @@ def test_an_effective_network_is_the_member():
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("sharing", ["layers", "none"])
+def test_a_stretched_ensemble_predicts_stretched_numbers(sharing):
+    model, (inputs, *_) = fit(settings=SETTINGS._replace(sharing=sharing))
+    before = model.predict_members(inputs)
+    factor, centre = np.full(model.low.shape, 1.2), np.full(model.low.shape, 0.3)
+    wider = model.stretched(factor, centre)
+    expected = np.clip(centre + factor * (before - centre), model.low, model.high)
+    np.testing.assert_allclose(wider.predict_members(inputs), expected, atol=1e-5)
+    # Out of fold too; a mean of members of which some are clipped is not known from the mean alone.
+    oof = np.clip(centre + factor * (model.oof - centre), model.low, model.high)
+    np.testing.assert_allclose(wider.oof, oof, atol=1e-6)
+    np.testing.assert_array_equal(model.predict_members(inputs), before)
+
+
+@pytest.mark.once
 def test_state_and_back():
     model, (inputs, *_) = fit("softmax")
     back = FittedEnsemble.from_state(model.state())

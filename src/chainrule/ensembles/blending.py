@@ -5,15 +5,16 @@ each row is predicted by fits that have not seen it: its out-of-fold prediction.
 models are chosen by the loss of these predictions, with the greedy selection of Caruana,
 Niculescu-Mizil, Crew and Ksikes (2004): in each of 20 draws the model is added, again if need be,
 that lowers the loss of the mean of all that were added the most; the weights are means over
-resamples of the rows. The probabilities of classes get a temperature at the end, chosen by the same
-loss: the mean of many models is less sure than it could be.
+resamples of the rows. At the end the probabilities of classes get a temperature, and numbers are
+stretched away from their mean, both chosen by the same loss: the mean of many models, each held
+back by decay and dropout, is less sure, and nearer to the mean, than it should be.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ DRAWS, RESAMPLES = 20, 20
 RESAMPLED_ROWS = 400_000  # of all resamples together
 LEAST_PROBABILITY = 1e-7  # no logarithm of less
 INVERSE_PENALTY, PENALTY = 0.3, 3.0  # C of the logistic, alpha of the ridge regression
+NEWTON_WEIGHTS = 128  # that a logistic regression has at most for Newton's method to be the faster
+STRETCHES = (0.8, 1.25)
+PRIOR_ROWS = 5.0  # that speak for r = 1
 BLOCK = 4096  # rows that are predicted at a time
 
 
@@ -113,22 +117,40 @@ def greedy_weights(
     weights : (n,) array
         What each row counts for.
     """
+    found, losses = _select(predictions, Y, loss, weights[np.newaxis])
+    return found[0], float(losses[0])
+
+
+def _select(
+    predictions: Sequence[Array], Y: Array, loss: str, weights: Array
+) -> tuple[Array, Array]:
+    """Greedy weights and their losses for R sets of weights of the rows, (R, n).
+
+    A mean of models is known by how often each was drawn. The selections meet the same means again
+    and again, so each mean's losses are taken once, for all sets of weights in one product.
+    """
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    models = np.arange(len(predictions))
+    stacked = np.stack(predictions)
     if loss == "softmax":  # the loss needs the probability of a row's own class alone
-        predictions = [(one * Y).sum(axis=1, keepdims=True) for one in predictions]
+        stacked = (stacked * Y).sum(axis=2, keepdims=True)
         Y = np.ones((len(Y), 1))
-    counts = np.zeros(len(predictions))
-    total = np.zeros_like(Y, np.float64)
-    best = np.inf
-    for draw in range(1, DRAWS + 1):
-        losses = [
-            np.average(row_losses((total + one) / draw, Y, loss), weights=weights)
-            for one in predictions
-        ]
-        chosen = int(np.argmin(losses))
-        best = float(losses[chosen])
-        total += predictions[chosen]
-        counts[chosen] += 1
-    return counts / DRAWS, best
+    known: dict[tuple[int, ...], Array] = {}
+
+    def losses_of(counts: tuple[int, ...]) -> Array:
+        if counts not in known:
+            share = np.array(counts) / sum(counts)
+            known[counts] = weights @ row_losses(np.tensordot(share, stacked, 1), Y, loss)
+        return known[counts]
+
+    drawn = np.zeros((len(weights), len(models)), np.int64)
+    best = np.full(len(weights), np.inf)
+    for _ in range(DRAWS):
+        for r, counts in enumerate(drawn):
+            losses = [losses_of(tuple((counts + (models == m)).tolist()))[r] for m in models]
+            counts[np.argmin(losses)] += 1
+            best[r] = min(losses)
+    return drawn / DRAWS, best
 
 
 def bagged_weights(
@@ -152,13 +174,9 @@ def bagged_weights(
     resamples = int(np.clip(RESAMPLED_ROWS // n, 1, RESAMPLES))
     if resamples == 1:
         return greedy_weights(predictions, Y, loss, weights)[0]
-    found = []
-    for _ in range(resamples):
-        times = np.bincount(rng.randint(n, size=n), minlength=n)
-        drawn = np.flatnonzero(times)
-        of_drawn = [one[drawn] for one in predictions]
-        found.append(greedy_weights(of_drawn, Y[drawn], loss, (weights * times)[drawn])[0])
-    return np.asarray(np.mean(found, axis=0))
+    times = [np.bincount(rng.randint(n, size=n), minlength=n) for _ in range(resamples)]
+    found, _ = _select(predictions, Y, loss, weights * np.stack(times))
+    return np.asarray(found.mean(axis=0))
 
 
 def tempered(probabilities: Array, temperature: float) -> Array:
@@ -194,6 +212,28 @@ def best_temperature(probabilities: Array, Y: Array, weights: Array) -> float:
     return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
 
 
+def best_stretch(predicted: Array, Y: Array, weights: Array) -> tuple[Array, Array]:
+    """r and c, with which c + r (p - c) has the least squared error on these rows, by target.
+
+    c is the mean of the targets, and r is within `STRETCHES`.
+
+    Parameters
+    ----------
+    predicted, Y : (n, K) arrays
+        p, and the targets, of a deviation of about 1.
+    weights : (n,) array
+
+    Returns
+    -------
+    (K,) arrays
+    """
+    centre = np.average(Y, axis=0, weights=weights)
+    p, y = predicted - centre, Y - centre
+    square = weights @ p**2
+    factor = (weights @ (p * y) + PRIOR_ROWS) / (square + PRIOR_ROWS)
+    return np.clip(factor, *STRETCHES), centre
+
+
 @dataclass(frozen=True)
 class EnsemblePart:
     """An ensemble of networks; `with_bins` says whether it reads piecewise-linear codes."""
@@ -205,6 +245,10 @@ class EnsemblePart:
     def oof(self) -> Array | None:
         """Out-of-fold predictions of the training rows, (n, K); a model file has none."""
         return self.fitted.oof
+
+    def stretched(self, factor: Array, centre: Array) -> EnsemblePart:
+        """As :meth:`FittedEnsemble.stretched`."""
+        return replace(self, fitted=self.fitted.stretched(factor, centre))
 
     def _members(self, inputs: Inputs) -> Array:
         if not self.with_bins:
@@ -273,6 +317,13 @@ class LinearPart:
         if part.low.shape != (K,) or part.high.shape != (K,):
             raise ValueError("the linear model has other bounds than outputs")
         return part
+
+    def stretched(self, factor: Array, centre: Array) -> LinearPart:
+        """The part that predicts c + r (z - c), clipped as before, in place of z."""
+        moved = self.b + (1 - factor) * (centre - self.b)
+        oof = None if self.oof is None else centre + factor * (self.oof - centre)
+        oof = None if oof is None else np.clip(oof, self.low, self.high)
+        return replace(self, W=factor * self.W, b=moved, oof=oof)
 
     def _of(self, X: Array, f: int) -> Array:
         z = X @ self.W[f] + self.b[f]
@@ -343,9 +394,9 @@ def fit_linear(
     X = flat(inputs, layout)
     F, (n, K) = int(folds.max()) + 1, Y.shape
     W, b = np.zeros((F + 1, X.shape[1], K)), np.zeros((F + 1, K))
-    for f in range(F + 1):
+    fit = _logistic(X, Y) if loss == "softmax" else _ridge
+    for f in range(F, -1, -1):  # all rows first
         rows = np.flatnonzero(folds != f)
-        fit = _fit_logistic if loss == "softmax" else _fit_ridge
         if len(rows):
             W[f], b[f] = fit(X[rows], Y[rows], weights[rows])
     oof: Array = np.empty((n, K))
@@ -356,33 +407,48 @@ def fit_linear(
     return part
 
 
-def _fit_ridge(X: Array, Y: Array, weights: Array) -> tuple[Array, Array]:
+def _ridge(X: Array, Y: Array, weights: Array) -> tuple[Array, Array]:
     from sklearn.linear_model import Ridge
 
     model = Ridge(alpha=PENALTY).fit(X, Y, sample_weight=weights)
     return np.reshape(model.coef_, (Y.shape[1], -1)).T, np.reshape(model.intercept_, -1)
 
 
-def _fit_logistic(X: Array, Y: Array, weights: Array) -> tuple[Array, Array]:
-    """W and b of a softmax over all classes; a class that these rows lack has p of about 0."""
+def _logistic(X: Array, Y: Array) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
+    """A function that fits a softmax over all classes to some of these rows.
+
+    Each fit starts from the one before if it knows the same classes. The loss is strictly convex,
+    so that where it ends does not depend on that.
+    """
+    from sklearn.base import clone
     from sklearn.linear_model import LogisticRegression
 
-    K, y = Y.shape[1], Y.argmax(axis=1)
-    W, b = np.zeros((X.shape[1], K)), np.full(K, np.log(LEAST_PROBABILITY))
-    known = np.unique(y)
-    if len(known) == 1:
-        b[known] = 0
+    K = Y.shape[1]
+    small = X.shape[1] * (1 if K == 2 else K) <= NEWTON_WEIGHTS
+    solver = "newton-cholesky" if small else "lbfgs"
+    model = LogisticRegression(C=INVERSE_PENALTY, max_iter=300, solver=solver, warm_start=True)
+
+    def fit(X: Array, Y: Array, weights: Array) -> tuple[Array, Array]:
+        nonlocal model
+        y = Y.argmax(axis=1)
+        W, b = np.zeros((X.shape[1], K)), np.full(K, np.log(LEAST_PROBABILITY))
+        known = np.unique(y)
+        if len(known) == 1:  # a class that these rows lack has p of about 0
+            b[known] = 0
+            return W, b
+        if not np.array_equal(getattr(model, "classes_", known), known):
+            model = clone(model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one that has not converged is blended all the same
+            model.fit(X, y, sample_weight=weights)
+        two = len(known) == 2
+        W[:, known] = np.concatenate([0 * model.coef_, model.coef_]).T if two else model.coef_.T
+        b[known] = [0, model.intercept_[0]] if two else model.intercept_
+        if len(known) < K:  # below the smallest of those that are known, on these rows
+            b[np.setdiff1d(np.arange(K), known)] += (X @ W[:, known] + b[known]).max(axis=1).min()
         return W, b
-    model = LogisticRegression(C=INVERSE_PENALTY, max_iter=300)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a model that has not converged is one of those blended
-        model.fit(X, y, sample_weight=weights)
-    two = len(known) == 2
-    W[:, known] = np.concatenate([0 * model.coef_, model.coef_]).T if two else model.coef_.T
-    b[known] = [0, model.intercept_[0]] if two else model.intercept_
-    if len(known) < K:  # below the smallest of those that are known, on these rows
-        b[np.setdiff1d(np.arange(K), known)] += (X @ W[:, known] + b[known]).max(axis=1).min()
-    return W, b
+
+    return fit
 
 
 @dataclass(frozen=True)
@@ -461,7 +527,9 @@ def learn_blend(
     predicted = [np.asarray(part.oof, np.float64) for part in parts.values()]
     found = bagged_weights(predicted, Y, loss, weights, np.random.RandomState(seed))
     shares = dict(zip(parts, found.tolist(), strict=True))
-    if loss == "squared":
-        return Blend(parts, shares, n_folds, None)
     mean = np.asarray(sum(w * one for w, one in zip(found, predicted, strict=True)))
+    if loss == "squared":
+        factor, centre = best_stretch(mean, Y, weights)
+        parts = {name: part.stretched(factor, centre) for name, part in parts.items()}
+        return Blend(parts, shares, n_folds, None)
     return Blend(parts, shares, n_folds, best_temperature(mean, Y, weights))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -164,6 +165,27 @@ class FittedEnsemble:
         else:
             np.clip(out, self.low[:, np.newaxis], self.high[:, np.newaxis], out)
         return out.transpose(0, 2, 1)
+
+    def stretched(self, factor: Array, centre: Array) -> FittedEnsemble:
+        """The ensemble whose members predict c + r (z - c), clipped as before, in place of z.
+
+        Their output layers become r W and r b + (1 - r) c, so nothing is added to predicting.
+
+        Parameters
+        ----------
+        factor, centre : (K,)
+            r and c.
+        """
+        new = copy(self)
+        new.theta, new._joined = self.theta.copy(), None
+        for i in range(self.members):
+            _, W, b = new.parameters(i)
+            W[-1] *= factor
+            b[-1] += (1 - factor) * (centre - b[-1])
+        if self.oof is not None:
+            oof = centre + factor * (self.oof - centre)
+            new.oof = np.clip(oof, self.low, self.high, dtype=np.float32)
+        return new
 
     def predict(self, inputs: Inputs) -> Array:
         """The mean of what the members predict, (n, K) float32."""

@@ -98,8 +98,22 @@ class ImageDistortion:
                 f"augment distorts images of {h} x {w} pixels, which are {h * w} columns; X has "
                 f"{X.shape[1]}"
             )
+        drawn = random.uniform(5 + 2 * (self.elastic > 0) * h * w)
+        smooth = self._smoothing() if self.elastic else None
+        new = np.empty_like(X)
+        for k in range(0, len(X), BLOCK):
+            rows = slice(k, k + BLOCK)
+            new[rows] = self._interpolated(X[rows], *self._places(drawn[rows], smooth))
+        return new
+
+    def _places(
+        self, drawn: NDArray[np.float32], smooth: NDArray[np.float32] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Where in the old image each pixel of the new one is, y and x, (n, h w) each."""
+        h, w = self.height, self.width
         # Uniform on [-1, 1): the turn, two shifts and two scales of each image; then the noise.
-        drawn = 2 * random.uniform(5 + 2 * (self.elastic > 0) * h * w) - 1
+        drawn = 2 * drawn
+        drawn -= 1
         angle = drawn[:, 0] * np.float32(np.deg2rad(self.turn))
         k_y, k_x = np.float32(1 + self.scale) ** drawn[:, 1:3].T
         s_y, s_x = drawn[:, 3:5].T * np.float32(self.shift)
@@ -109,15 +123,10 @@ class ImageDistortion:
         places = np.vstack([places - [[middle_y], [middle_x]], np.ones(h * w)]).astype(np.float32)
         at_y = np.stack([k_y * cos, -k_x * sin, s_y + middle_y], axis=1) @ places
         at_x = np.stack([k_y * sin, k_x * cos, s_x + middle_x], axis=1) @ places
-        if self.elastic:
-            smooth = self._smoothing()
+        if smooth is not None:
             at_y += drawn[:, 5 : 5 + h * w] @ smooth
             at_x += drawn[:, 5 + h * w :] @ smooth
-        new = np.empty_like(X)
-        for k in range(0, len(X), BLOCK):
-            rows = slice(k, k + BLOCK)
-            new[rows] = self._interpolated(X[rows], at_y[rows], at_x[rows])
-        return new
+        return at_y, at_x
 
     def _smoothing(self) -> NDArray[np.float32]:
         """(h w, h w) from uniform noise to displacements of deviation `elastic`."""
@@ -141,18 +150,28 @@ class ImageDistortion:
         # A border of one pixel; whatever lies farther out is moved onto it.
         framed = np.full((n, h + 2, w + 2), self.background, X.dtype)
         framed[:, 1:-1, 1:-1] = X.reshape(n, h, w)
-        at_y, at_x = np.clip(at_y + 1, 0, h + 1), np.clip(at_x + 1, 0, w + 1)
+        for at, k in ((at_y, h), (at_x, w)):
+            np.clip(np.add(at, 1, out=at), 0, k + 1, out=at)
         top, left = (np.minimum(at.astype(np.int32), k) for at, k in ((at_y, h), (at_x, w)))
-        down, right = at_y - top, at_x - left
-        corner = np.arange(n)[:, np.newaxis] * ((h + 2) * (w + 2)) + (top * (w + 2) + left)
+        down, right = at_y - top.astype(np.float32), at_x - left.astype(np.float32)
+        top *= w + 2
+        top += left
+        corner = np.arange(n)[:, np.newaxis] * ((h + 2) * (w + 2)) + top
         pixels = framed.ravel()
 
         def between(corner: Index) -> Array:
             """Between a pixel and the one at its right."""
             pixel: Array = pixels.take(corner)
-            pixel += right * (pixels.take(corner + 1) - pixel)
+            step: Array = pixels[1:].take(corner)
+            step -= pixel
+            step *= right
+            pixel += step
             return pixel
 
         upper = between(corner)
-        upper += down * (between(corner + (w + 2)) - upper)
+        corner += w + 2
+        lower = between(corner)
+        lower -= upper
+        lower *= down
+        upper += lower
         return upper
