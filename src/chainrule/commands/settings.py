@@ -36,6 +36,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "positive": (str,),
     "cost": (str,),
     "precision": (float, int),
+    "dask": (str,),
 }
 
 TAKEN: dict[tuple[type, ...], str] = {
@@ -49,6 +50,17 @@ LARGEST_SEED = 2**32 - 1
 NETWORK, TABULAR = "network", "tabular"
 # Parameters of a plain network that the tabular estimators have too.
 OF_BOTH = ("class_weight", "time_limit", "engine")
+# What needs all rows in one place, and cannot be done on a cluster.
+NOT_ON_CLUSTER = {
+    "cv": "rows are held out there",
+    "time": "rows are held out at random there",
+    "group": "rows are held out at random there",
+    "weight": "every row counts once there",
+    "cost": "its threshold is chosen by training several times",
+    "precision": "its threshold is chosen by training several times",
+    "table": "the workers read files, and no databases",
+    "query": "the workers read files, and no databases",
+}
 
 
 def settings_of(
@@ -123,7 +135,11 @@ def settings_of(
         raise ValueError(f'{config}: {empty} is empty; give a value, or "none"')
     chosen = {name: value_in_toml(name, found[name]) for name in others} | options
     if settings["model"] is None:
-        of_network = set(chosen).difference(OF_BOTH) or settings["max_levels"] is not None
+        of_network = (
+            settings["dask"] is not None
+            or set(chosen).difference(OF_BOTH)
+            or settings["max_levels"] is not None
+        )
         settings["model"] = NETWORK if of_network or resumes else TABULAR
     if settings["max_levels"] is None:
         settings["max_levels"] = 40
@@ -143,5 +159,13 @@ def _check_together(settings: Mapping[str, Any]) -> None:
     for one, other, why in excluded:
         if settings[one] is not None and settings[other] is not None:
             raise ValueError(f"{why}; give one of them")
+    if settings["dask"] is not None:
+        for name, why in NOT_ON_CLUSTER.items():
+            if settings[name] is not None:
+                raise ValueError(f"--{name} does not go with --dask: {why}")
+        if settings["model"] not in (None, NETWORK):
+            raise ValueError(
+                f"--model {settings['model']} does not go with --dask, which trains a network"
+            )
     if settings["time"] is not None and settings["test_fraction"] == 0:
         raise ValueError("--time holds out the latest rows, and --test-fraction 0 none")
