@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 IDLE = ("too small to fit a truncated SVD", "`batch_size`")
 STOPPED = "Training interrupted by user."
 OnEpoch = Callable[[str, int, Mapping[str, Any]], Any]  # (part, most epochs, record)
+FitTo = Callable[[Any, Table, NDArray[Any], int], int]  # (pipeline, table, rows, seed)
 
 
 @dataclass
@@ -119,6 +120,7 @@ def train(
     decision: Decision | None = None,
     tests: Tests | None = None,
     with_importances: bool = False,
+    fit_to: FitTo | None = None,
 ) -> Trained:
     """Fit a pipeline to a table, and compare it with a trivial and a linear model.
 
@@ -144,6 +146,9 @@ def train(
         Rows to judge on, instead of those that the plan holds out.
     with_importances : bool, default=False
         Whether to find how much each column matters.
+    fit_to : callable (pipeline, table, rows, seed) -> int, optional
+        Fits the pipeline, and says how many rows it only stopped by; None: to these rows. Where
+        the table's rows are a sample of others, it fits it to the others.
     """
     started = time.perf_counter()
     notices = [*table.notices]
@@ -152,7 +157,7 @@ def train(
     compared_with: dict[str, Any] = {}
     for i, (rows, held) in enumerate(plan.parts):
         part = f"fold {i + 1} of {len(plan.parts)}" if plan.folds else "training"
-        fitted = _fit(clone(model), table, rows, part, seed, on_epoch, notices, keep)
+        fitted = _fit(clone(model), table, rows, part, seed, on_epoch, notices, keep, fit_to)
         interrupted = fitted.interrupted
         if interrupted and plan.folds:
             break
@@ -393,6 +398,7 @@ def _fit(
     on_epoch: OnEpoch | None,
     notices: list[str],
     keep: Resume | None = None,
+    fit_to: FitTo | None = None,
 ) -> _Fitted:
     """Fit a pipeline to some rows. Warnings become notices."""
     last = model[-1]
@@ -406,7 +412,7 @@ def _fit(
         last.callbacks.append(record_epoch)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        stopped_by = _fit_to(model, table, rows, seed)
+        stopped_by = (fit_to or _fit_to)(model, table, rows, seed)
     last.callbacks = None
     said = [str(warning.message) for warning in caught]
     used_up = (
@@ -474,7 +480,9 @@ def _out_of_fold(model: Any, table: Table) -> dict[str, tuple[Any, Any]]:
     found = {"": (est.classes_[said.argmax(axis=1)], said) if classes else (said, None)}
     Z, folds, n = training_columns(model, table.X, table.y), est._fold_of_row, len(table.y)
     values = {name: np.empty(n, table.y.dtype) for name in NAMES}
-    chances = {name: np.zeros((n, len(est.classes_))) if classes else None for name in NAMES}
+    chances: dict[str, Any] = {
+        name: np.zeros((n, len(est.classes_))) if classes else None for name in NAMES
+    }
     for fold in np.unique(folds):
         held, rows = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         weight = table.of_rows.take(rows).weight

@@ -75,7 +75,7 @@ def _network(
     given = checked(table, given, written, ESTIMATORS[table.task])
     fewest = min(len(rows) for rows, _ in plan.parts)
     fraction = given.get("validation_fraction", 0.1)
-    needed = max(2, len(np.unique(table.y)) if table.task == "classification" else 2)
+    needed = max(2, len(table.classes))
     known = "early_stopping" not in given and isinstance(fraction, float)
     if known and np.ceil(fraction * fewest) < needed:
         given["early_stopping"] = False
@@ -182,7 +182,7 @@ def class_weights(
         There is no such class, or a weight is negative or too large.
     """
     called = written.get("class_weight", "--class-weight")
-    by_name = {str(name): name for name in np.unique(table.y).tolist()}
+    by_name = {str(name): name for name in table.classes.tolist()}
     weights = {written_label(str(name), table): weight for name, weight in weights.items()}
     unknown = [str(name) for name in weights if str(name) not in by_name]
     if unknown:

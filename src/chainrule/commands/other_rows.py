@@ -128,7 +128,7 @@ def _as_stored(table: Table, source: str) -> Stored:
     missing = None if table.missing_texts is None else tuple(table.missing_texts)
     return Stored(
         path=source,
-        estimator=SimpleNamespace(classes_=np.unique(table.y)),
+        estimator=SimpleNamespace(classes_=table.classes),
         target=table.target,
         needed=needed,
         target_type=table.target_type,
@@ -140,7 +140,7 @@ def _as_stored(table: Table, source: str) -> Stored:
 
 def _as_learnt(texts: NDArray[Any], table: Table, source: str, notices: list[str]) -> NDArray[Any]:
     """Classes as they are learnt, from their texts; a notice of those that are not."""
-    of_text = {str(name): name for name in np.unique(table.y).tolist()}
+    of_text = {str(name): name for name in table.classes.tolist()}
     unknown = sorted(set(texts.tolist()) - set(of_text))
     if unknown:
         n = int(np.isin(texts, unknown).sum())

@@ -86,9 +86,21 @@ class Table:
     of_rows: RowColumns = field(default_factory=RowColumns)
 
     @property
+    def n(self) -> int:
+        """How many rows there are to learn from and to judge by."""
+        return len(self.y)
+
+    @property
+    def class_counts(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """The classes, of a classification, and how many rows each has; else none."""
+        if self.task == "regression":
+            return np.empty(0, object), np.empty(0, np.int64)
+        return np.unique(self.y, return_counts=True)
+
+    @property
     def classes(self) -> NDArray[Any]:
         """The classes, of a classification; else none."""
-        return np.unique(self.y) if self.task == "classification" else np.empty(0, object)
+        return self.class_counts[0]
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -138,24 +150,7 @@ def prepare(
     roles = roles or {}
     check_names(roles, list(frame), target)
     ignore = [*ignore, *(name for role, name in roles.items() if role not in FEATURES)]
-    if target in ignore:
-        raise ValueError(f"{target!r} is the target; it cannot be ignored")
-    for name in kinds:
-        if name in ignore:
-            raise ValueError(f"{name!r} is ignored; its kind has no meaning")
-    for name, what in (
-        (target, "target"),
-        *((name, "column to be of a kind") for name in kinds),
-    ):
-        if name not in frame:
-            raise ValueError(f"there is no {what} {name!r}{_meant(name, list(frame))}")
-    for name, kind in kinds.items():
-        if kind not in USED:
-            raise ValueError(f"{name!r} cannot be {kind!r}; {suggest(kind, USED)}")
-        if name == target:
-            raise ValueError(f"{name!r} is the target; its kind has no meaning")
-    if task not in (None, "classification", "regression"):
-        raise ValueError(f"the task is classification or regression, not {task!r}")
+    check_request(list(frame), target, task, ignore, kinds)
     check_target(frame[target], task)
     frame = frame.reset_index(drop=True)
     notices = []
@@ -183,45 +178,24 @@ def prepare(
     if task == "classification":
         y = labels(frame[target])
         if learnt is not None and learnt.written is not None:
-            y, named = _as_written(y, frame[target], learnt.written[there], notices)
+            y, named = as_written(y, frame[target], learnt.written[there], notices)
     else:
         y = _numbers(frame[target], rows)
     if task == "classification":
-        _check_classes(y, target)
+        check_classes(*np.unique(y, return_counts=True), target)
     X = frame.drop(columns=[target, *(name for name in ignore if name in frame)])
     for name, kind in kinds.items():
         _check_kind(X[[name]], name, kind, gone, rows)
-    columns = [
-        column._replace(kind=kinds[column.name], note="as given")
-        if column.name in kinds
-        else column
-        for column in kinds_of(X, None, gone)
-    ]
-    columns = [
-        column._replace(note=column.note or "many levels: encoded as text")
-        if column.kind == "categorical" and column.distinct > max_levels
-        else column
-        for column in columns
-    ]
-    for kind, why in (("constant", "the same in every row"), ("identifier", "only names rows")):
-        names = [column.name for column in columns if column.kind == kind]
-        if names:
-            notices.append(f"not used, {why}: {listed(names)}")
-    notices += _without_export(columns, max_levels)
-    marks = {} if learnt is None else learnt.marks
-    notices += [
-        f"column {name!r}: {what}; {advice}" for name, what, advice in remarks(X, columns, marks)
-    ]
-    if all(column.kind in ("constant", "identifier") for column in columns):
-        raise ValueError(f"there is no column left to predict {target!r} from")
+    columns = as_asked(kinds_of(X, None, gone), kinds, max_levels)
+    notices += notices_of(X, columns, target, max_levels, {} if learnt is None else learnt.marks)
     types = types_of(frame[[target, *X]])
     formats = {} if learnt is None else dict(learnt.reading.formats)
-    for column in columns:
-        if column.kind in ("numeric", "date") and types[column.name] == "text":
-            style = spelling(X[column.name], missing_texts=gone)
-            if style is not None:
-                type = "date" if column.kind == "date" else "number"
-                formats[column.name] = ColumnType(type, "number" if style == "integer" else style)
+    styles = {
+        column.name: spelling(X[column.name], missing_texts=gone)
+        for column in columns
+        if column.kind in ("numeric", "date") and types[column.name] == "text"
+    }
+    formats |= formats_of(columns, styles)
     return Table(
         X,
         y,
@@ -239,6 +213,105 @@ def prepare(
         len(there) - len(rows),
         of_rows,
     )
+
+
+def check_request(
+    names: Sequence[str],
+    target: str,
+    task: str | None,
+    ignore: Sequence[str],
+    kinds: Mapping[str, str],
+) -> None:
+    """Refuse what is asked of columns that are not there, or have other uses.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the columns that were read.
+    target, task, ignore, kinds :
+        As for :func:`prepare`.
+
+    Raises
+    ------
+    ValueError
+    """
+    if target in ignore:
+        raise ValueError(f"{target!r} is the target; it cannot be ignored")
+    for name in kinds:
+        if name in ignore:
+            raise ValueError(f"{name!r} is ignored; its kind has no meaning")
+    for name, what in (
+        (target, "target"),
+        *((name, "column to be of a kind") for name in kinds),
+    ):
+        if name not in names:
+            raise ValueError(f"there is no {what} {name!r}{_meant(name, list(names))}")
+    for name, kind in kinds.items():
+        if kind not in USED:
+            raise ValueError(f"{name!r} cannot be {kind!r}; {suggest(kind, USED)}")
+        if name == target:
+            raise ValueError(f"{name!r} is the target; its kind has no meaning")
+    if task not in (None, "classification", "regression"):
+        raise ValueError(f"the task is classification or regression, not {task!r}")
+
+
+def as_asked(columns: Sequence[Column], kinds: Mapping[str, str], max_levels: int) -> list[Column]:
+    """Columns, with the kinds that are known better, and a note of those with many levels."""
+    columns = [
+        column._replace(kind=kinds[column.name], note="as given")
+        if column.name in kinds
+        else column
+        for column in columns
+    ]
+    return [
+        column._replace(note=column.note or "many levels: encoded as text")
+        if column.kind == "categorical" and column.distinct > max_levels
+        else column
+        for column in columns
+    ]
+
+
+def notices_of(
+    X: pd.DataFrame,
+    columns: Sequence[Column],
+    target: str,
+    max_levels: int,
+    marks: Mapping[str, Counter[str]],
+) -> list[str]:
+    """What is to be said of the columns: which are not used, and what could surprise.
+
+    Raises
+    ------
+    ValueError
+        None is left to predict the target from.
+    """
+    notices = []
+    for kind, why in (("constant", "the same in every row"), ("identifier", "only names rows")):
+        names = [column.name for column in columns if column.kind == kind]
+        if names:
+            notices.append(f"not used, {why}: {listed(names)}")
+    notices += _without_export(columns, max_levels)
+    notices += [
+        f"column {name!r}: {what}; {advice}" for name, what, advice in remarks(X, columns, marks)
+    ]
+    if all(column.kind in ("constant", "identifier") for column in columns):
+        raise ValueError(f"there is no column left to predict {target!r} from")
+    return notices
+
+
+def formats_of(
+    columns: Sequence[Column], styles: Mapping[str, str | None]
+) -> dict[str, ColumnType]:
+    """How columns of text spell their numbers and dates, by the styles of those that do."""
+    kinds = {column.name: column.kind for column in columns}
+    return {
+        name: ColumnType(
+            "date" if kinds[name] == "date" else "number",
+            "number" if style == "integer" else style,
+        )
+        for name, style in styles.items()
+        if style is not None
+    }
 
 
 def _without_export(columns: Sequence[Column], max_levels: int) -> list[str]:
@@ -273,17 +346,33 @@ def _said(learnt: Learnt | None) -> str:
     )
 
 
-def _as_written(
-    y: NDArray[Any], cells: pd.Series, written: pd.Series, notices: list[str]
+def as_written(
+    y: NDArray[Any],
+    cells: pd.Series,
+    written: pd.Series,
+    notices: list[str],
+    times: Sequence[int] | None = None,
 ) -> tuple[NDArray[Any], dict[str, Any]]:
-    """The labels as the table spells them, and what says which label a cell is."""
+    """The labels as the table spells them, and what says which label a cell is.
+
+    Parameters
+    ----------
+    y : (n,) array
+        The labels.
+    cells, written : pandas.Series of shape (n,)
+        The cells, and their texts in the table.
+    notices : list of str
+        Grows by what is to be said.
+    times : sequence of int, optional
+        How often each of the cells comes; None: once.
+    """
     type = level_type(cells)
     if type == "text":
         return y, {}
     levels = as_levels(cells, type, "")
     counts: dict[str, Counter[str]] = {}
-    for each, text in zip(levels, written, strict=True):
-        counts.setdefault(each, Counter())[str(text).strip()] += 1
+    for each, text, n in zip(levels, written, times or [1] * len(levels), strict=True):
+        counts.setdefault(each, Counter())[str(text).strip()] += n
     texts = {each: count.most_common(1)[0][0] for each, count in counts.items()}
     for each, count in counts.items():
         if len(count) > 1:
@@ -356,8 +445,13 @@ def _numbers(column: pd.Series, rows: NDArray[Any]) -> NDArray[np.float64]:
     return numbers
 
 
-def _check_classes(y: NDArray[Any], target: str) -> None:
-    classes, counts = np.unique(y, return_counts=True)
+def check_classes(classes: NDArray[Any], counts: NDArray[Any], target: str) -> None:
+    """Refuse classes of so few rows that nothing can be learned of them.
+
+    Raises
+    ------
+    ValueError
+    """
     if len(classes) == 1:
         raise ValueError(
             f"the target {target!r} is {str(classes[0])!r} in every row; there is nothing to learn"

@@ -38,6 +38,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "positive": (str,),
     "cost": (str,),
     "precision": (float, int),
+    "dask": (str,),
 }
 
 TAKEN: dict[tuple[type, ...], str] = {
@@ -48,6 +49,17 @@ TAKEN: dict[tuple[type, ...], str] = {
     (dict,): 'a table such as {zip = "categorical"}',
 }
 LARGEST_SEED = 2**32 - 1
+# What needs all rows in one place, and cannot be done on a cluster.
+NOT_ON_CLUSTER = {
+    "cv": "rows are held out there",
+    "time": "rows are held out at random there",
+    "group": "rows are held out at random there",
+    "weight": "every row counts once there",
+    "cost": "its threshold is chosen by training several times",
+    "precision": "its threshold is chosen by training several times",
+    "table": "the workers read files, and no databases",
+    "query": "the workers read files, and no databases",
+}
 
 
 def settings_of(
@@ -121,9 +133,11 @@ def settings_of(
         raise ValueError(f'{config}: {empty} is empty; give a value, or "none"')
     chosen = {name: value_in_toml(name, found[name]) for name in others} | options
     written = {name: f"{config}: {name}" for name in others}
-    levels = [] if settings["max_levels"] is None else ["max_levels"]
+    of_network = [name for name in ("max_levels", "dask") if settings[name] is not None]
     from_file = {name: f"{config}: {name}" for name in SETTINGS if own[name] is None}
-    settings["model"] = _model(settings["model"], [*chosen, *levels, *beside], from_file | written)
+    settings["model"] = _model(
+        settings["model"], [*chosen, *of_network, *beside], from_file | written
+    )
     if settings["max_levels"] is None:
         settings["max_levels"] = 40
     return settings, chosen, written
@@ -154,5 +168,13 @@ def _check_together(settings: Mapping[str, Any]) -> None:
     for one, other, why in excluded:
         if settings[one] is not None and settings[other] is not None:
             raise ValueError(f"{why}; give one of them")
+    if settings["dask"] is not None:
+        for name, why in NOT_ON_CLUSTER.items():
+            if settings[name] is not None:
+                raise ValueError(f"--{name} does not go with --dask: {why}")
+        if settings["model"] not in (None, NETWORK):
+            raise ValueError(
+                f"--model {settings['model']} does not go with --dask, which trains a network"
+            )
     if settings["time"] is not None and settings["test_fraction"] == 0:
         raise ValueError("--time holds out the latest rows, and --test-fraction 0 none")

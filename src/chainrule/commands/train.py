@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -44,6 +45,7 @@ from chainrule.estimators.choosing import NETWORK
 
 if TYPE_CHECKING:
     from chainrule.commands.jobs import Trained
+    from chainrule.commands.on_cluster import OnCluster
     from chainrule.commands.preparing import Table
     from chainrule.files.resuming import Resume
 
@@ -197,6 +199,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|ADDRESS",
+            help="Train a network on the files of DATA where they are, as partitions: on a process "
+            "for each core of this machine, or on a cluster, such as tcp://10.0.0.1:8786.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     force: Force = False,
@@ -225,6 +236,8 @@ def train(
       chainrule train data.csv -t y --checkpoint-every 10
 
       chainrule train data.csv -t y --resume model.state
+
+      chainrule train "2024/*.csv" -t amount --dask local
     """
     with bad_input():
         own = {
@@ -249,6 +262,7 @@ def train(
             "positive": positive,
             "cost": cost,
             "precision": precision,
+            "dask": dask,
         }
         state = {"checkpoint_every": checkpoint_every, "resume": resume}
         beside = [name for name, value in state.items() if value is not None]
@@ -257,52 +271,99 @@ def train(
             fail("name the column to predict with --target", BAD_INPUT)
         out = Path(settings["output"])
         check_new([out], force)
-        curve = out.with_name(f"{out.stem}-curve.png")
-        check_new([curve], force)
+        check_new([curve_of(out)], force)
         keep = _keeper(out, checkpoint_every, resume, settings["cv"], force)
-        with busy(f"reading {data}", quiet):
+    with ExitStack() as stack:
+        _run(stack, data, out, settings, chosen, written, keep, as_json, quiet)
+
+
+class _Rows(NamedTuple):
+    """What is learned from, before the model is made.
+
+    Attributes
+    ----------
+    frame : pandas.DataFrame
+        The rows that are here, with all columns.
+    table : Table
+    cluster : OnCluster or None
+        Where the others are.
+    """
+
+    frame: Any
+    table: Table
+    cluster: OnCluster | None = None
+
+
+def _read(
+    stack: ExitStack, data: str, settings: Mapping[str, Any], roles: Mapping[str, str], quiet: bool
+) -> _Rows:
+    """Read and prepare the rows."""
+    with busy(f"reading {data}", quiet):
+        from chainrule.commands import preparing
+        from chainrule.estimators.raw_columns import ANY_NUMBER
+        from chainrule.tables import reading as tables
+
+        reading = reading_of(settings["missing"], settings["date_format"])
+        if settings["dask"] is not None:
+            from chainrule.commands.on_cluster import connected, prepare_on
+
+            client = stack.enter_context(connected(settings["dask"]))
+            found = prepare_on(client, data, settings, reading)
+            return _Rows(found.frame, found.table, found)
+        read = {settings["target"], *roles.values()}
+        learnt = tables.learn(
+            data,
+            settings["target"],
+            table=settings["table"],
+            query=settings["query"],
+            ignore=[name for name in settings["ignore"] if name not in read],
+            reading=reading,
+        )
+    with busy(f"looking at {len(learnt.frame):,} rows", quiet):
+        rows = preparing.prepare(
+            learnt.frame,
+            settings["target"],
+            task=settings["task"],
+            ignore=settings["ignore"],
+            kinds=settings["kind"],
+            max_levels=settings["max_levels"] if settings["model"] == NETWORK else ANY_NUMBER,
+            learnt=learnt,
+            roles=roles,
+        )
+    return _Rows(learnt.frame, rows)
+
+
+def _run(
+    stack: ExitStack,
+    data: str,
+    out: Path,
+    settings: Mapping[str, Any],
+    chosen: Mapping[str, Any],
+    written: Mapping[str, str],
+    keep: Resume | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Train, evaluate and store a model as the settings say."""
+    with bad_input():
+        with busy("loading", quiet):
             from chainrule.commands import (
                 deciding,
                 jobs,
                 making,
                 other_rows,
-                preparing,
                 splitting,
             )
             from chainrule.commands.row_columns import FEATURES, ROLES
             from chainrule.engine.compilation import CompilationError
-            from chainrule.estimators.raw_columns import ANY_NUMBER
             from chainrule.files.container import ModelFileError
-            from chainrule.tables import reading as tables
 
-            decision = deciding.requested(
-                settings["positive"], settings["cost"], settings["precision"]
-            )
-            roles = {role: settings[role] for role in ROLES if settings[role] is not None}
-            read = {settings["target"], *roles.values()}
-            learnt = tables.learn(
-                data,
-                settings["target"],
-                table=settings["table"],
-                query=settings["query"],
-                ignore=[name for name in settings["ignore"] if name not in read],
-                reading=reading_of(settings["missing"], settings["date_format"]),
-            )
-        frame = learnt.frame
-        held, of_network = settings["test_fraction"], settings["model"] == NETWORK
-        with busy(f"looking at {len(frame):,} rows", quiet):
-            rows = preparing.prepare(
-                frame,
-                settings["target"],
-                task=settings["task"],
-                ignore=settings["ignore"],
-                kinds=settings["kind"],
-                max_levels=settings["max_levels"] if of_network else ANY_NUMBER,
-                learnt=learnt,
-                roles=roles,
-            )
-            beside = [name for role, name in roles.items() if role not in FEATURES]
-            warned = leaks_in(frame.drop(columns=beside), rows)
+        decision = deciding.requested(settings["positive"], settings["cost"], settings["precision"])
+        roles = {role: settings[role] for role in ROLES if settings[role] is not None}
+        frame, rows, cluster = _read(stack, data, settings, roles, quiet)
+        held = settings["test_fraction"]
+        beside = [name for role, name in roles.items() if role not in FEATURES]
+        warned = leaks_in(frame.drop(columns=beside), rows)
         if decision is not None:
             names = making.written_label(decision.positive, rows)
             decision = decision._replace(positive=names)
@@ -315,6 +376,8 @@ def train(
                 )
             rows.notices += tests.notices
             plan = splitting.all_rows(rows)
+        elif cluster is not None:
+            plan = cluster.plan
         else:
             plan = splitting.split(
                 rows,
@@ -322,8 +385,9 @@ def train(
                 folds=settings["cv"],
                 seed=settings["seed"],
             )
-        made = making.make(rows, chosen, plan, settings["seed"], written, model=settings["model"])
-        if of_network:
+        given = {**({} if cluster is None else cluster.defaults), **chosen}
+        made = making.make(rows, given, plan, settings["seed"], written, model=settings["model"])
+        if settings["model"] == NETWORK:
             if decision is not None and decision.asks_for_threshold and not plan.folds:
                 of_all = splitting.inner_parts(rows, plan.parts[0][0], settings["seed"])
                 splitting.check_classes(rows, of_all)
@@ -334,6 +398,7 @@ def train(
             )
         elif tests is None and held is None and settings["cv"] is None:
             plan = splitting.all_rows(rows, out_of_fold=True)
+    curve = curve_of(out)
     silent = quiet or as_json
     if not silent:
         show_table(data, rows)
@@ -351,6 +416,7 @@ def train(
                 decision=decision,
                 tests=tests,
                 with_importances=not quiet,
+                **({} if cluster is None else {"fit_to": cluster.fit_to}),
             )
     except KeyboardInterrupt:
         fail("stopped before there was anything to keep", INTERRUPTED)
@@ -360,6 +426,8 @@ def train(
         from chainrule.commands.values import of_options
 
         fail(of_options(one_line(error), written), FAILED)
+    if cluster is not None:
+        trained.rows["train"] = cluster.n_learnt - trained.rows["stop"]
     for notice in trained.notices:
         if notice not in rows.notices:
             note(notice)
@@ -380,6 +448,11 @@ def train(
         Path(keep.path).unlink(missing_ok=True)
     if trained.unreached is not None:
         fail(f"{trained.unreached}. The model is stored without a threshold", BAD_INPUT)
+
+
+def curve_of(out: Path) -> Path:
+    """Where the learning curve of a model goes."""
+    return out.with_name(f"{out.stem}-curve.png")
 
 
 def _keeper(

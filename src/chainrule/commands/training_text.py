@@ -90,9 +90,9 @@ def show_table(data: str, rows: Table) -> None:
 
     out = console(sys.stdout)
     left = f" ({rows.left_out:,} more left out)" if rows.left_out else ""
-    out.print(f"{len(rows.y):,} rows of {data}{left}", soft_wrap=True)
+    out.print(f"{rows.n:,} rows of {data}{left}", soft_wrap=True)
     if rows.task == "classification":
-        classes, counts = np.unique(rows.y, return_counts=True)
+        classes, counts = rows.class_counts
         order = np.argsort(-counts, kind="stable")
         most = ", ".join(f"{shown(classes[j])} {counts[j]:,}" for j in order[:6])
         more = f", and {len(classes) - 6} more" if len(classes) > 6 else ""

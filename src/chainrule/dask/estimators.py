@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-import uuid
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from chainrule.dask.preparing import (
     sizes_of,
 )
 from chainrule.dask.rounds import Settings, rate_factor
-from chainrule.dask.training import Cluster, Work
+from chainrule.dask.training import Cluster, Work, new_work
 from chainrule.estimators.classifier import MLPClassifier
 from chainrule.estimators.parameters import new_key
 from chainrule.estimators.regressor import MLPRegressor
@@ -136,7 +135,7 @@ class DaskMLP(BaseEstimator):
         else:
             est = copy.deepcopy(self._local).set_params(**self._local_parameters())
         self._check(est, X_val, y_val, sample_weight_val)
-        work = Work(self.client_, uuid.uuid4().hex[:8])
+        work = new_work(self.client_)
         train = Source("X", est, X, y, sample_weight)
         validation = None
         if X_val is not None:

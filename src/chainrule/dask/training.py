@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -13,7 +14,7 @@ from typing import Any
 import dask
 import numpy as np
 from dask import delayed
-from distributed import Client, Future
+from distributed import Client, Future, wait
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
@@ -74,7 +75,7 @@ class Work:
 
     def share(self, what: str, given: Any) -> Future:
         """A future of what the client has, which many tasks need; it is sent once."""
-        return self.submit([delayed(as_is)(_leaf(given), dask_key_name=self.new(what)(0))])[0]
+        return self.submit([delayed(as_is)(leaf(given), dask_key_name=self.new(what)(0))])[0]
 
     def each(self, what: str, function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
         """Futures of function(...) for each partition, its arguments taken from the columns."""
@@ -109,6 +110,18 @@ class Work:
                     ) from error
             raise
 
+    def gather_errors(self, futures: Sequence[Future]) -> None:
+        """Wait for futures whose results stay where they are; the first error is raised.
+
+        Raises
+        ------
+        PartitionError
+            A partition cannot be computed.
+        """
+        wait(list(futures))
+        if any(future.status != "finished" for future in futures):
+            self.gather(futures)
+
     def persistently(self, run: Callable[[], Any]) -> Any:
         """What `run` gives; if the cluster has lost something, run it again.
 
@@ -142,6 +155,11 @@ class Work:
                     )
                 warn_user(f"the cluster lost what was going on and does it again ({said})")
         raise AssertionError
+
+
+def new_work(client: Client) -> Work:
+    """Work of a name of its own."""
+    return Work(client, uuid.uuid4().hex[:8])
 
 
 class Averaged(StateKeeper):
@@ -216,7 +234,7 @@ class Cluster:
             if self.parts is None:
                 self.parts = self.prepare()
             name, round_name = self.work.new("steps"), self.work.new("average")
-            now: Any = delayed(as_is)(_leaf(held), dask_key_name=self.work.new("state")(0))
+            now: Any = delayed(as_is)(leaf(held), dask_key_name=self.work.new("state")(0))
             for k, one in enumerate(todo):
                 now = self._round(now, one, functools.partial(name, k), round_name, k)
             future = self.work.submit([now])[0]
@@ -238,7 +256,7 @@ class Cluster:
     def _round(self, held: Any, one: Round, name: Any, average_name: Any, k: int) -> Any:
         """The Delayed result of a round: tasks for the partitions, averaged in a tree."""
         assert self.parts is not None
-        now = _leaf(one)
+        now = leaf(one)
         taking, averaging = delayed(rounds.steps, pure=False), delayed(rounds.average, pure=False)
         tasks = [
             taking(self.shared, held, part, p, now, dask_key_name=name(p))
@@ -281,7 +299,7 @@ def as_is(given: Any) -> Any:
     return given
 
 
-def _leaf(given: Any) -> Any:
+def leaf(given: Any) -> Any:
     """An argument that Dask does not look into."""
     return delayed(given, traverse=False, pure=False)
 
@@ -325,7 +343,7 @@ class ClusterWatch(Watch):
 
         def once() -> list[Any]:
             name = work.new("validate")
-            model = delayed(as_is)(_leaf((theta, constants)), dask_key_name=name("parameters"))
+            model = delayed(as_is)(leaf((theta, constants)), dask_key_name=name("parameters"))
             task = delayed(scores.of_validation, pure=False)
             futures = work.submit(
                 [

@@ -188,7 +188,7 @@ class TableCleaner(
             {name: WholeColumn(frame[name], gone) for name in frame},
         )
         cleaned = self.transform(frame)
-        _check_infinite(cleaned)
+        check_infinite(cleaned)
         return cleaned
 
     def learn(self, kinds: Mapping[str, str], columns: Mapping[str, ColumnCells]) -> TableCleaner:
@@ -390,8 +390,18 @@ class TableCleaner(
         return tags
 
 
-def _check_infinite(frame: pd.DataFrame) -> None:
-    """Raise ValueError where so many numbers are infinite that a quartile is."""
+def check_infinite(frame: pd.DataFrame) -> None:
+    """Refuse columns of which so many numbers are infinite that a quartile is.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Cleaned.
+
+    Raises
+    ------
+    ValueError
+    """
     for name, column in frame.items():
         if column.dtype.kind != "f":
             continue

@@ -211,7 +211,7 @@ def blocks(
     how = (source, table, query, None, types, None, rejects is None)
     with opened(*how, reading=reading) as whole_table, _reporter(rejects) as report:
         done = 0
-        for typed, text in _regrouped(whole_table.tables(report), rows):
+        for typed, text in regrouped(whole_table.tables(report), rows):
             frame = whole_table.frame(typed, done)
             yield (frame, whole_table.text_frame(text, done)) if with_text else frame
             done += len(typed)
@@ -240,7 +240,7 @@ def types_of(frame: pd.DataFrame) -> dict[str, str]:
     return found
 
 
-def _regrouped(tables: Iterator[tuple[Any, Any]], rows: int) -> Iterator[tuple[Any, Any]]:
+def regrouped(tables: Iterator[tuple[Any, Any]], rows: int) -> Iterator[tuple[Any, Any]]:
     """The same rows in tables of `rows` rows, the last of fewer."""
     import pyarrow as pa
 

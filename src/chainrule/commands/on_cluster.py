@@ -1,0 +1,356 @@
+"""What the command train does on a Dask cluster: its rows stay in the files.
+
+Every error that a user can cause is a ValueError with a message for them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.commands.preparing import (
+    Table,
+    as_asked,
+    as_written,
+    check_classes,
+    check_request,
+    formats_of,
+    labels,
+    notices_of,
+)
+from chainrule.commands.splitting import Plan
+from chainrule.tables.columns import check_target, kind_of, task_and_reason
+from chainrule.tables.reading import types_of
+from chainrule.tables.types import Reading
+
+if TYPE_CHECKING:
+    from chainrule.dask.files import Asked, Survey, Target
+    from chainrule.tables.opening import OpenTable
+
+CONNECT = 10  # seconds in which a scheduler has to answer
+WAIT = 60  # seconds in which a first worker has to
+MOST_HELD = 100_000  # rows to judge by
+# Of the estimators on a cluster; the number of steps is fixed, so that a call gives the same bits.
+LOCAL_STEPS = 64
+DEFAULTS = {"batch_size": "auto"}
+
+
+@dataclass
+class SampledTable(Table):
+    """A sample of rows that are elsewhere, with what is known of all of them.
+
+    Attributes
+    ----------
+    n_all : int
+        How many rows there are.
+    counts : tuple of arrays
+        The classes, and how many rows each has.
+    """
+
+    n_all: int = 0
+    counts: tuple[NDArray[Any], NDArray[Any]] = field(
+        default_factory=lambda: (np.empty(0, object), np.empty(0, np.int64))
+    )
+
+    @property
+    def n(self) -> int:
+        """How many rows there are to learn from and to judge by."""
+        return self.n_all
+
+    @property
+    def class_counts(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The classes, and how many rows each has."""
+        return self.counts
+
+
+@dataclass
+class OnCluster:
+    """A table on a cluster, looked at and ready to be learned from.
+
+    Attributes
+    ----------
+    frame : pandas.DataFrame
+        Rows of a sample, and those held out.
+    table : SampledTable
+        The same, as it is learned from.
+    plan : Plan
+        The sample, and the rows held out.
+    n_learnt : int
+        Rows that are learned from.
+    fit_to : callable
+        As `chainrule.commands.jobs.train` takes it.
+    """
+
+    frame: Any
+    table: SampledTable
+    plan: Plan
+    n_learnt: int
+    fit_to: Callable[..., int]
+    defaults: Mapping[str, Any] = field(default_factory=lambda: dict(DEFAULTS))
+
+
+@contextmanager
+def connected(where: str) -> Iterator[Any]:
+    """A Dask client.
+
+    Parameters
+    ----------
+    where : str
+        "local", or the address of a scheduler.
+
+    Raises
+    ------
+    ValueError
+        No scheduler answers there, or no worker.
+    ImportError
+        The extra is not installed.
+    """
+    import logging
+
+    from distributed import Client, LocalCluster
+
+    import chainrule.dask  # noqa: F401  # says which extra is missing
+
+    if where == "local":
+        with (
+            LocalCluster(
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield _with_workers(client, where)
+        return
+    if "://" not in where:
+        raise ValueError(
+            f"--dask is local, or the address of a scheduler such as tcp://10.0.0.1:8786; got "
+            f"{where!r}"
+        )
+    try:
+        client = Client(where, timeout=CONNECT)
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        raise ValueError(f"--dask: no Dask scheduler answers at {where}: {error}") from None
+    with client:
+        yield _with_workers(client, where)
+
+
+def _with_workers(client: Any, where: str) -> Any:
+    """The client, when it has a worker, and all have this version of chainrule."""
+    from distributed import TimeoutError
+
+    from chainrule.dask.estimators import check_workers
+
+    try:
+        client.submit(sum, (), pure=False).result(timeout=WAIT)
+    except TimeoutError:
+        raise ValueError(
+            f"--dask: the scheduler at {where} has no worker that answers; start one with "
+            f"dask worker {client.scheduler.address}"
+        ) from None
+    check_workers(client)
+    return client
+
+
+def prepare_on(client: Any, data: str, settings: Mapping[str, Any], reading: Reading) -> OnCluster:
+    """Look at a table on the cluster, and make it ready to be learned from.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    data : str
+    settings : dict
+        Of the command.
+    reading : Reading
+
+    Raises
+    ------
+    ValueError
+        There is no such column, a row cannot be read, or there is nothing to learn.
+    """
+    from chainrule.dask.files import Asked, how_read, parts_of
+    from chainrule.dask.passes import look_at, survey_of
+    from chainrule.dask.training import ClusterError, new_work
+
+    kinds, target = settings["kind"], settings["target"]
+    most = max(1000, 2 * settings["max_levels"])
+    parts = parts_of(data)
+    ignored = [name for name in settings["ignore"] if name != target]
+    asked = Asked(target, ignored, reading, settings["seed"], most=most)
+    work, notices = new_work(client), list[str]()
+    try:
+        with _noted(notices):
+            seen = look_at(work, parts, asked)
+            names = [name for name in seen.names if name not in ignored]
+            check_request(names, target, settings["task"], settings["ignore"], kinds)
+            held = 0.2 if settings["test_fraction"] is None else settings["test_fraction"]
+            if settings["test"] is not None:
+                held = 0.0
+            asked = asked._replace(held=min(held, MOST_HELD / max(seen.rows, 1)))
+            survey = survey_of(work, parts, seen, asked)
+    except ClusterError as error:
+        raise ValueError(f"--dask: {error}") from None
+    if not sum(survey.sizes):
+        raise ValueError(f"there are no rows with a value of {target!r} to learn from")
+    if survey.left_out:
+        notices.append(
+            f"{survey.left_out:,} rows left out, without a value of {target!r} (the first is "
+            f"{survey.first_left})"
+        )
+    table, how = _described(survey, how_read(parts[0], seen, asked), settings, notices)
+    rows = np.arange(len(survey.draw))
+    learnt = survey.draw >= asked.held
+    plan = Plan([(rows[learnt], rows[~learnt])], folds=False)
+    fitting = _Fitting(work, parts, seen, asked, survey, how)
+    return OnCluster(survey.frame, table, plan, sum(survey.sizes), fitting)
+
+
+@contextmanager
+def _noted(notices: list[str]) -> Iterator[None]:
+    """Make notices of warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    notices += [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
+
+
+def _described(
+    survey: Survey, whole: OpenTable, settings: Mapping[str, Any], notices: list[str]
+) -> tuple[SampledTable, Target]:
+    """The sample as it is learned from, with what is known of all rows."""
+    from chainrule.dask.files import Target
+
+    asked, max_levels = survey.asked, settings["max_levels"]
+    name = asked.target
+    frame = survey.frame.reset_index(drop=True)
+    survey.frame = frame
+    cells = survey.columns[name]
+    check_target(frame[name], settings["task"])
+    named: dict[str, Any] = {}
+    of_values = frame[name] if cells.values is None else cells.different()
+    task = settings["task"] or task_and_reason(of_values, cells.n)[0]
+    counts = np.empty(0, object), np.empty(0, np.int64)
+    if task == "classification":
+        target, counts, named = _classes(survey, notices)
+    else:
+        target = Target(name, classes=False, style=cells.spelling(False))
+        if cells.distinct <= 1:
+            raise ValueError(
+                f"the target {name!r} is the same in every row; there is nothing to learn"
+            )
+    X = frame.drop(columns=name)
+    found = [kind_of(survey.columns[each].facts(X[each])) for each in X]
+    columns = as_asked(found, settings["kind"], max_levels)
+    notices += notices_of(X, columns, name, max_levels, whole.marks)
+    types = types_of(frame[[name, *X]])
+    styles = {
+        column.name: survey.columns[column.name].spelling(False)
+        for column in columns
+        if column.kind in ("numeric", "date") and types[column.name] == "text"
+    }
+    formats = dict(whole.learnt.formats) | formats_of(columns, styles)
+    return SampledTable(
+        X,
+        target.values(frame[name]),
+        name,
+        task,
+        columns,
+        types,
+        types.pop(name),
+        notices,
+        max_levels,
+        formats,
+        named,
+        asked.reading.missing,
+        np.arange(len(X)),
+        survey.left_out,
+        n_all=cells.n,
+        counts=counts,
+    ), target
+
+
+def _classes(
+    survey: Survey, notices: list[str]
+) -> tuple[Target, tuple[NDArray[Any], NDArray[Any]], dict[str, Any]]:
+    """How classes are read, how many rows each has, and how they are written."""
+    import pandas as pd
+
+    from chainrule.dask.files import MOST_CLASSES, Target
+
+    name = survey.asked.target
+    if survey.labels is None:
+        raise ValueError(
+            f"the target {name!r} has more than {MOST_CLASSES:,} different values; if it is a "
+            "number, use --task regression"
+        )
+    pairs = list(survey.labels)
+    times = [survey.labels[pair] for pair in pairs]
+    cells = pd.Series([cell for cell, _ in pairs], dtype=survey.frame[name].dtype, name=name)
+    y = labels(cells)
+    y, named = as_written(y, cells, pd.Series([text for _, text in pairs]), notices, times)
+    classes, place = np.unique(y, return_inverse=True)
+    counts = np.bincount(place, times).astype(np.int64)
+    check_classes(classes, counts, name)
+    whole = not named and y.dtype != object
+    return Target(name, True, whole, named), (classes, counts), named
+
+
+class _Fitting:
+    """Fits a pipeline to the rows on the cluster."""
+
+    def __init__(
+        self,
+        work: Any,
+        parts: Sequence[Any],
+        seen: Any,
+        asked: Asked,
+        survey: Survey,
+        target: Target,
+    ) -> None:
+        self.work, self.parts, self.seen, self.asked = work, parts, seen, asked
+        self.survey, self.target = survey, target
+
+    def __call__(self, model: Any, table: Table, rows: NDArray[Any], seed: int) -> int:
+        """Fit the pipeline; how many rows it only stopped by."""
+        from chainrule.dask.estimators import DaskMLPClassifier, DaskMLPRegressor
+        from chainrule.dask.files import Encoding
+        from chainrule.dask.fitting import fit_steps
+        from chainrule.dask.passes import matrices
+        from chainrule.dask.training import ClusterError
+
+        columns = {name: self.survey.columns[name] for name in table.kinds}
+        steps = fit_steps(model[:-1], table.kinds, columns, table.X.iloc[rows])
+        encoding = Encoding(self.seen, self.asked, steps, self.target)
+        X, y = matrices(self.work, self.parts, self.survey.sizes, encoding)
+        last = model[-1]
+        how = {"client": self.work.client, "local_steps": LOCAL_STEPS}
+        given = last.get_params(deep=False) | how
+        try:
+            if table.task == "classification":
+                fitted = DaskMLPClassifier(**given).fit(X, y, classes=table.classes)
+            else:
+                fitted = DaskMLPRegressor(**given).fit(X, y)
+        except ClusterError as error:
+            raise ValueError(self._lost(error, last)) from None
+        local = fitted.to_local()
+        local.callbacks = None
+        model.steps[-1] = (model.steps[-1][0], local)
+        if not last.early_stopping:
+            return 0
+        return sum(round(last.validation_fraction * n) for n in self.survey.sizes)
+
+    @staticmethod
+    def _lost(error: Exception, last: Any) -> str:
+        """What to do when the cluster is lost."""
+        said = str(error).partition("; what callbacks")[0]
+        for keep in last.callbacks or []:
+            if hasattr(keep, "restore"):
+                return f"--dask: {said}; go on with --resume {keep.path} --force on another cluster"
+        return f"--dask: {said}; nothing was stored to go on from: --checkpoint-every 1 stores it"

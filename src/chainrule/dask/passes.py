@@ -1,0 +1,94 @@
+"""The passes over a table in files, as the client has the cluster make them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask import delayed
+from distributed import Future
+
+from chainrule.dask import files
+from chainrule.dask.files import Asked, Encoding, Part, Survey
+from chainrule.dask.preparing import take
+from chainrule.dask.rounds import FAN_IN
+from chainrule.dask.training import Work, as_is, leaf
+from chainrule.tables.opening import Look
+
+
+def look_at(work: Work, parts: Sequence[Part], asked: Asked) -> Look:
+    """See what the columns of a table are read as.
+
+    Raises
+    ------
+    PartitionError
+        A file cannot be read, or they have different columns.
+    """
+
+    def once() -> Any:
+        found = work.each("look", files.look, parts, [asked] * len(parts))
+        return _merged(work, found, files.merge_looks)
+
+    look: Look = work.persistently(once)
+    return look
+
+
+def survey_of(work: Work, parts: Sequence[Part], seen: Look, asked: Asked) -> Survey:
+    """Describe a table, in one pass over its partitions.
+
+    Raises
+    ------
+    PartitionError
+        A row cannot be read.
+    """
+
+    def once() -> Any:
+        n = len(parts)
+        shared = [work.share("columns", seen)] * n
+        found = work.each("survey", files.survey, parts, shared, [asked] * n)
+        return _merged(work, found, files.merge_surveys)
+
+    survey: Survey = work.persistently(once)
+    return survey
+
+
+def _merged(work: Work, found: list[Future], merge: Callable[[Sequence[Any]], Any]) -> Any:
+    """The results of all partitions, merged in a tree in their order."""
+    work.gather_errors(found)
+    while len(found) > 1:
+        name = work.new("merge")
+        found = work.submit(
+            [
+                delayed(merge, pure=False)(found[i : i + FAN_IN], dask_key_name=name(i))
+                for i in range(0, len(found), FAN_IN)
+            ]
+        )
+    return work.gather(found)[0]
+
+
+def matrices(
+    work: Work, parts: Sequence[Part], sizes: Sequence[int], encoding: Encoding
+) -> tuple[Any, Any]:
+    """What a network is given, as Dask arrays: nothing is read until they are.
+
+    Parameters
+    ----------
+    work : Work
+    parts : sequence of Part
+    sizes : sequence of int
+        Rows of each that are learned from.
+    encoding : Encoding
+    """
+    name, width = work.new("read"), len(encoding.steps[-1].get_feature_names_out())
+    shared: Any = delayed(as_is)(leaf(encoding), dask_key_name=work.new("encoding")(0))
+    task, pick = delayed(files.encode, pure=False), delayed(take, pure=False)
+    inputs, targets = [], []
+    kind = encoding.target.dtype
+    for part, n in zip(parts, sizes, strict=True):
+        both: Any = task(part, shared, dask_key_name=name(part.number))
+        x, y = (pick(both, i, dask_key_name=name(part.number, i)) for i in (0, 1))
+        inputs.append(da.from_delayed(x, (n, width), np.float32))
+        targets.append(da.from_delayed(y, (n,), kind))
+    return da.concatenate(inputs), da.concatenate(targets)
