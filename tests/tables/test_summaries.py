@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ N = 240
 
 def frames():
     rng = np.random.default_rng(0)
-    words = np.array("one two three four five six".split())
+    words = np.array(["one", "two", "three", "four", "five", "six"])
     return pd.DataFrame(
         {
             "number": rng.normal(size=N).round(1),
@@ -45,7 +47,7 @@ def merged(frame, cuts, learnt=None, most=300):
     learnt = np.ones(len(frame), bool) if learnt is None else learnt
     edges = [0, *sorted(cuts), len(frame)]
     found = None
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         part = {
             name: ColumnSummary(frame[name].iloc[low:high], learnt[low:high], most, None)
             for name in frame

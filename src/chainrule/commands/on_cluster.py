@@ -6,7 +6,7 @@ Every error that a user can cause is a ValueError with a message for them.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,14 @@ from chainrule.commands.preparing import (
     as_asked,
     as_written,
     check_classes,
+    check_kind,
     check_request,
     formats_of,
     labels,
     notices_of,
 )
 from chainrule.commands.splitting import Plan
+from chainrule.commands.values import of_options
 from chainrule.tables.columns import check_target, kind_of, task_and_reason
 from chainrule.tables.reading import types_of
 from chainrule.tables.types import Reading
@@ -91,7 +93,7 @@ class OnCluster:
     table: SampledTable
     plan: Plan
     n_learnt: int
-    fit_to: Callable[..., int]
+    fit_to: Fitting
     defaults: Mapping[str, Any] = field(default_factory=lambda: dict(DEFAULTS))
 
 
@@ -183,6 +185,7 @@ def prepare_on(client: Any, data: str, settings: Mapping[str, Any], reading: Rea
     most = max(1000, 2 * settings["max_levels"])
     parts = parts_of(data)
     ignored = [name for name in settings["ignore"] if name != target]
+    reading = reading._replace(formats=dict(reading.formats))  # what can be sent
     asked = Asked(target, ignored, reading, settings["seed"], most=most)
     work, notices = new_work(client), list[str]()
     try:
@@ -208,7 +211,7 @@ def prepare_on(client: Any, data: str, settings: Mapping[str, Any], reading: Rea
     rows = np.arange(len(survey.draw))
     learnt = survey.draw >= asked.held
     plan = Plan([(rows[learnt], rows[~learnt])], folds=False)
-    fitting = _Fitting(work, parts, seen, asked, survey, how)
+    fitting = Fitting(work, parts, seen, asked, survey, how)
     return OnCluster(survey.frame, table, plan, sum(survey.sizes), fitting)
 
 
@@ -247,6 +250,8 @@ def _described(
             )
     X = frame.drop(columns=name)
     found = [kind_of(survey.columns[each].facts(X[each])) for each in X]
+    for each, kind in settings["kind"].items():
+        check_kind(X[[each]], each, kind, asked.reading.missing)
     columns = as_asked(found, settings["kind"], max_levels)
     notices += notices_of(X, columns, name, max_levels, whole.marks)
     types = types_of(frame[[name, *X]])
@@ -302,7 +307,7 @@ def _classes(
     return Target(name, True, whole, named), (classes, counts), named
 
 
-class _Fitting:
+class Fitting:
     """Fits a pipeline to the rows on the cluster."""
 
     def __init__(
@@ -317,9 +322,29 @@ class _Fitting:
         self.work, self.parts, self.seen, self.asked = work, parts, seen, asked
         self.survey, self.target = survey, target
 
+    def check(self, model: Any, written: Mapping[str, str]) -> None:
+        """Refuse settings that have no meaning on a cluster.
+
+        Raises
+        ------
+        ValueError
+        """
+        last = model[-1]
+        try:
+            self._estimator(last)._check(last, None, None, None)
+        except ValueError as error:
+            raise ValueError(of_options(str(error), written)) from None
+
+    def _estimator(self, last: Any) -> Any:
+        """The estimator on the cluster with the settings of a pipeline's last step."""
+        from chainrule.dask.estimators import DaskMLPClassifier, DaskMLPRegressor
+
+        kind = DaskMLPClassifier if hasattr(last, "class_weight") else DaskMLPRegressor
+        given = last.get_params(deep=False)
+        return kind(**given, client=self.work.client, local_steps=LOCAL_STEPS)
+
     def __call__(self, model: Any, table: Table, rows: NDArray[Any], seed: int) -> int:
         """Fit the pipeline; how many rows it only stopped by."""
-        from chainrule.dask.estimators import DaskMLPClassifier, DaskMLPRegressor
         from chainrule.dask.files import Encoding
         from chainrule.dask.fitting import fit_steps
         from chainrule.dask.passes import matrices
@@ -330,13 +355,9 @@ class _Fitting:
         encoding = Encoding(self.seen, self.asked, steps, self.target)
         X, y = matrices(self.work, self.parts, self.survey.sizes, encoding)
         last = model[-1]
-        how = {"client": self.work.client, "local_steps": LOCAL_STEPS}
-        given = last.get_params(deep=False) | how
+        known = {"classes": table.classes} if table.task == "classification" else {}
         try:
-            if table.task == "classification":
-                fitted = DaskMLPClassifier(**given).fit(X, y, classes=table.classes)
-            else:
-                fitted = DaskMLPRegressor(**given).fit(X, y)
+            fitted = self._estimator(last).fit(X, y, **known)
         except ClusterError as error:
             raise ValueError(self._lost(error, last)) from None
         local = fitted.to_local()

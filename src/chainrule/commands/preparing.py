@@ -185,7 +185,7 @@ def prepare(
         check_classes(*np.unique(y, return_counts=True), target)
     X = frame.drop(columns=[target, *(name for name in ignore if name in frame)])
     for name, kind in kinds.items():
-        _check_kind(X[[name]], name, kind, gone, rows)
+        check_kind(X[[name]], name, kind, gone, rows)
     columns = as_asked(kinds_of(X, None, gone), kinds, max_levels)
     notices += notices_of(X, columns, target, max_levels, {} if learnt is None else learnt.marks)
     types = types_of(frame[[target, *X]])
@@ -386,19 +386,33 @@ def as_written(
     }
 
 
-def _check_kind(
+def check_kind(
     cells: pd.DataFrame,
     name: str,
     kind: str,
     missing_texts: Sequence[str] | None,
-    rows: NDArray[Any],
+    rows: NDArray[Any] | None = None,
 ) -> None:
-    """Refuse a kind that the column's cells are not of."""
+    """Refuse a kind that the column's cells are not of.
+
+    Parameters
+    ----------
+    cells : pandas.DataFrame of shape (n, 1)
+    name, kind : str
+    missing_texts : sequence of str or None
+    rows : (n,) array, optional
+        Which rows of the table these are, from 0, for the message.
+
+    Raises
+    ------
+    ValueError
+    """
     try:
         TableCleaner({name: kind}, missing_texts=missing_texts).fit(cells)
     except CellError as error:
+        where = "it" if rows is None else f"row {rows[error.row] + 1:,}"
         raise ValueError(
-            f"column {name!r} cannot be {kind}: row {rows[error.row] + 1:,} holds {error.value!r}; "
+            f"column {name!r} cannot be {kind}: {where} holds {error.value!r}; "
             "correct the cell, leave it empty, or take another kind"
         ) from None
 

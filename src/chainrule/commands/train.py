@@ -388,6 +388,8 @@ def _run(
         given = {**({} if cluster is None else cluster.defaults), **chosen}
         made = making.make(rows, given, plan, settings["seed"], written, model=settings["model"])
         if settings["model"] == NETWORK:
+            if cluster is not None:
+                cluster.fit_to.check(made, written)
             if decision is not None and decision.asks_for_threshold and not plan.folds:
                 of_all = splitting.inner_parts(rows, plan.parts[0][0], settings["seed"])
                 splitting.check_classes(rows, of_all)

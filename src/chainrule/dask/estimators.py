@@ -347,7 +347,12 @@ def check_workers(client: Client) -> None:
 
     if client.asynchronous:
         raise ValueError("the Dask client is asynchronous; fit needs one that is not")
-    found = client.run(installed)
+    said = client.run(installed, on_error="return")
+    failed = [one for one in said.values() if isinstance(one, Exception)]
+    for error in failed:
+        if not isinstance(error, training.LOST):  # a worker that has just died needs no version
+            raise error
+    found = {where: one for where, one in said.items() if not isinstance(one, Exception)}
     for address, (version, what) in found.items():
         if not version:
             raise ValueError(
