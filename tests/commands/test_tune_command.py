@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 import sys
@@ -83,6 +84,12 @@ def test_it_searches_compares_and_stores_a_model_as_train_does(call, tmp_path):
         (["-t", "kind", "--metric", "rmse"], "the metric of a classification cannot be 'rmse'"),
         (["-t", "kind", "--compare-with", "all"], "--compare-with is fast, tabular or none"),
         (["-t", "kind", "--alpha", "-1"], "--alpha cannot be -1"),
+        ([], "name the column to predict with --target"),
+        (["-t", "kind", "--group", "kid"], "--group: there is no column 'kid'"),
+        (["-t", "kind", "--time", "a", "--cv", "5"], "--time holds out the latest rows, once"),
+        (["-t", "kind", "--time", "a", "--test", "t.csv"], "--test says itself which rows"),
+        (["-t", "kind", "--test", "no.csv"], "--test: no.csv does not exist"),
+        (["-t", "kind", "--config", "no.toml"], "no.toml cannot be read"),
         (["-t", "kind", "--jobs", "0"], "jobs must be a whole number of processes"),
         (["-t", "kind", "--quantile", "0.5"], "--quantile goes with regression"),
         (["-t", "kind", "--learning-rate-init", "1e300"], "all 10 trials failed; the first: "),
@@ -110,6 +117,102 @@ def test_a_study_of_other_data_and_a_model_that_is_there_are_kept(call, tmp_path
     assert code == 2
     assert "the study model.study is of another search: the table differs" in err.splitlines()[-1]
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
+
+
+def visits(n=160):
+    """Rows of patients at times, with weights: what they give is the same for all of a patient."""
+    rng = np.random.default_rng(1)
+    who = rng.integers(0, 20, n)
+    a = rng.normal(size=n)
+    return pd.DataFrame(
+        {
+            "who": [f"p{each}" for each in who],
+            "day": rng.permutation(n),
+            "counts": rng.integers(1, 4, n),
+            "a": a,
+            "b": rng.normal(size=n),
+            "kind": np.where(a + who % 2 > 0.5, "yes", "no"),
+        }
+    )
+
+
+ROLES = [
+    ("--group", "who", "--weight", "counts"),
+    ("--time", "day", "--weight", "counts", "--ignore", "who"),
+    ("--test", "other.csv", "--ignore", "counts", "--seed", "3", "--kind", "who=categorical"),
+    ("--config", "s.toml"),
+]
+
+
+@pytest.mark.parametrize("options", ROLES, ids=lambda options: options[0])
+def test_train_gives_the_same_model_with_the_same_rows(call, options):
+    """The rows that are learnt from, stopped by and judged on are train's, and so the weights."""
+    visits().to_csv("v.csv", index=False)
+    visits().iloc[:50].assign(b=0).to_csv("other.csv", index=False)
+    with open("s.toml", "w") as file:
+        file.write('target = "kind"\ngroup = "who"\ntrials = 3\nmax_iter = 4\nseed = 2\n')
+        file.write('compare-with = "none"\nengine = "numpy"\n')
+    given = ("--config", "s.toml")
+    if options[0] != "--config":
+        given = ("-t", "kind", "--trials", 3, "--max-iter", 4, "--engine", "numpy", *options)
+        given += ("--compare-with", "none")
+    code, out, err = call("tune", "v.csv", *given)
+    assert code == 0, err
+    again = shlex.split(next(line for line in out.splitlines() if line.startswith("Again: "))[7:])
+    code, _, err = call(*again[1:], "-o", "again.chainrule", "--quiet")
+    assert code == 0, err
+    models = [chainrule.load(f"{name}.chainrule") for name in ("model", "again")]
+    chances = [model.predict_proba(visits()) for model in models]
+    np.testing.assert_array_equal(*chances)
+    told = [chainrule.read_header(f"{name}.chainrule")["metadata"] for name in ("model", "again")]
+    for part in ("rows", "metrics", "ignored"):
+        assert told[0][part] == told[1][part]
+
+
+@pytest.mark.parametrize(
+    ("options", "cv", "folds"),
+    [
+        ({"group": "who"}, None, 5),
+        ({"group": "who"}, 1, 1),
+        ({"group": "who"}, 3, 3),
+        ({"time": "day"}, None, 1),
+    ],
+)
+def test_no_group_or_later_time_is_on_two_sides(call, options, cv, folds):
+    from chainrule.commands.asking import ask
+    from chainrule.commands.settings import OF_TUNE
+
+    table = visits()
+    table.to_csv("v.csv", index=False)
+    settings = dict.fromkeys(OF_TUNE) | {"ignore": [], "kind": {}, "max_levels": 40, "seed": 0}
+    settings |= {"target": "kind", "cv": cv, **options}
+    asked = ask("v.csv", settings, {}, {})
+    question = asked.question
+    (column,) = options.values()
+    values = table[column].to_numpy()
+    judged, searched = values[asked.held[0].index], values[question.X.index]
+    assert len(question.parts) == folds
+    for part in question.parts:
+        learnt = np.setdiff1d(part.learn, part.stop)
+        sides = [searched[learnt], searched[part.stop], searched[part.held], judged]
+        assert all(len(side) for side in sides)
+        for one, other in itertools.combinations(sides, 2):
+            assert not set(one) & set(other)
+            assert column == "who" or one.max() < other.min()
+    if folds > 1:
+        held = np.concatenate([part.held for part in question.parts])
+        assert sorted(held) == list(range(len(question.y)))
+
+
+def test_a_study_of_other_weights_or_groups_is_refused(call):
+    visits().to_csv("v.csv", index=False)
+    given = ("tune", "v.csv", "-t", "kind", "--trials", 1, *CHEAP, "--force")
+    assert call(*given, "--group", "who", "--weight", "counts")[0] == 0
+    code, _, err = call(*given, "--group", "who", "--ignore", "counts")
+    assert code == 2
+    assert "of another search: the weights, groups or times of the rows differ" in err
+    code, _, err = call(*given, "--group", "who", "--weight", "counts")
+    assert code == 0, err
 
 
 def test_ctrl_c_keeps_the_best_so_far(call, monkeypatch):

@@ -79,7 +79,7 @@ def test_a_trial_is_the_error_of_a_pipeline_on_the_rows_it_leaves_out(straight):
     X, y = table()
     rows, _ = train_test_split(np.arange(len(y)), test_size=0.2, random_state=0)
     X, y = X.iloc[np.sort(rows)], y[np.sort(rows)]
-    ((learnt, held),) = parts_of(y, "regression", 1, 0)
+    ((learnt, held, _),) = parts_of(y, "regression", 1, 0)
     for trial in straight.found.trials[:2]:
         model = chainrule.tabular_pipeline(
             "regression", random_state=0, max_iter=4, **trial["parameters"]
@@ -311,7 +311,7 @@ def test_few_rows_of_a_class_lower_the_folds_and_leave_no_class_out():
     tuned = chainrule.tune(X, y, trials=2, test_fraction=0.25, **CHEAP | {"folds": None})
     assert tuned.found.folds == 3  # rows of "c" that are left
     parts = parts_of(np.array(["a"] * 9 + ["c"] * 3), "classification", None, 0)
-    assert all({"a", "c"} == set(np.array(["a"] * 9 + ["c"] * 3)[rows]) for rows, _ in parts)
+    assert all({"a", "c"} == set(np.array(["a"] * 9 + ["c"] * 3)[rows]) for rows, _, _ in parts)
 
 
 def test_the_engine_is_chosen_once_by_the_work_of_all_fits(monkeypatch, tmp_path):
@@ -320,7 +320,7 @@ def test_the_engine_is_chosen_once_by_the_work_of_all_fits(monkeypatch, tmp_path
     y = table()[1]
 
     def engine_of(seconds, most):
-        fold = trials.Fold(np.zeros((80, 3)), y[:80], np.zeros((20, 3)), y[:20])
+        fold = trials.Fold(np.zeros((80, 3)), y[:80], np.zeros((20, 3)), y[:20], {})
         search = trials.Search("regression", None, {}, {}, [fold] * 5, 0, most)
         study = open_study(tmp_path / f"{seconds} {most}", {"table": ""})
         engines.choose_engine(search, study, seconds, [])

@@ -45,7 +45,7 @@ from chainrule.commands.predicting import predict_frame
 from chainrule.commands.preparing import Table
 from chainrule.commands.splitting import Plan, inner_parts, stopping_rows
 from chainrule.estimators.cleaning import USED
-from chainrule.estimators.tabular import ESTIMATORS
+from chainrule.estimators.tabular import ESTIMATORS, fit_pipeline
 
 if TYPE_CHECKING:
     from chainrule.explain.findings import Finding
@@ -428,35 +428,19 @@ def _fit(
 def _fit_to(model: Any, table: Table, rows: NDArray[Any], seed: int) -> int:
     """Fit a pipeline to some rows; how many of them it only stopped by."""
     last: Any = model[-1]
-    name, of = model.steps[-1][0], table.of_rows.take(rows)
-    weight: dict[str, Any] = {} if of.weight is None else {"sample_weight": of.weight}
+    of = table.of_rows.take(rows)
     if not hasattr(last, "early_stopping"):  # an ensemble
-        if of.group is not None:
-            weight["groups"] = of.group
-        of_step = {f"{name}__{key}": value for key, value in weight.items()}
-        model.fit(table.X.iloc[rows], table.y[rows], **of_step)
+        groups = {} if of.group is None else {"groups": of.group}
+        fit_pipeline(model, table.X.iloc[rows], table.y[rows], weight=of.weight, **groups)
         return 0
     held = None
     if last.early_stopping:
         held = stopping_rows(table, rows, last.validation_fraction, seed)
-    if held is None:
-        of_step = {f"{name}__{key}": value for key, value in weight.items()}
-        model.fit(table.X.iloc[rows], table.y[rows], **of_step)
-        return int(np.ceil(last.validation_fraction * len(rows))) if last.early_stopping else 0
-    learnt = np.setdiff1d(rows, held)
-    before = model[:-1]
-    Z = before.fit_transform(table.X.iloc[learnt], table.y[learnt])
-    weights = table.of_rows.weight
-    if weights is not None:
-        weight = {"sample_weight": weights[learnt], "sample_weight_val": weights[held]}
-    last.fit(
-        Z,
-        table.y[learnt],
-        X_val=before.transform(table.X.iloc[held]),
-        y_val=table.y[held],
-        **weight,
-    )
-    return len(held)
+    stop = None if held is None else np.searchsorted(rows, held)
+    fit_pipeline(model, table.X.iloc[rows], table.y[rows], weight=of.weight, stop=stop)
+    if held is not None:
+        return len(held)
+    return int(np.ceil(last.validation_fraction * len(rows))) if last.early_stopping else 0
 
 
 def _with_baselines(model: Any, table: Table, rows: NDArray[Any]) -> dict[str, Any]:

@@ -330,7 +330,7 @@ def option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def read_config(path: Path, others: Mapping[str, Any]) -> dict[str, Any]:
+def read_config(path: Path, others: Mapping[str, Any], command: str) -> dict[str, Any]:
     """Settings from a TOML file; names are those of the options, with _ or -.
 
     Parameters
@@ -338,6 +338,8 @@ def read_config(path: Path, others: Mapping[str, Any]) -> dict[str, Any]:
     path : Path
     others : mapping
         Names, beside the parameters, that the file may hold.
+    command : str
+        For messages.
 
     Raises
     ------
@@ -367,7 +369,7 @@ def read_config(path: Path, others: Mapping[str, Any]) -> dict[str, Any]:
             from chainrule.base.validation import nearest
 
             near = nearest(name, known)
-            hint = f"did you mean {near!r}?" if near else "chainrule train --help lists them"
+            hint = f"did you mean {near!r}?" if near else f"chainrule {command} --help lists them"
             raise ValueError(f"{path}: there is no setting {written!r}; {hint}")
         settings[name] = value
     return settings

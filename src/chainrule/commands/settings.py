@@ -1,4 +1,4 @@
-"""The settings of the command train: its options, over a file of them, over their defaults."""
+"""The settings of train and tune: their options, over a file of them, over their defaults."""
 
 from __future__ import annotations
 
@@ -41,10 +41,25 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "dask": (str,),
 }
 
+# The same of the command tune.
+OF_TUNE: dict[str, tuple[type, ...]] = {
+    name: types
+    for name, types in SETTINGS.items()
+    if name not in ("model", "positive", "cost", "precision", "dask")
+} | {
+    "budget": (str, float, int),
+    "trials": (int,),
+    "jobs": (int,),
+    "study": (str,),
+    "metric": (str,),
+    "compare_with": (str,),
+}
+
 TAKEN: dict[tuple[type, ...], str] = {
     (str,): "a text",
     (int,): "a whole number",
     (float, int): "a number",
+    (str, float, int): 'a duration such as "5m"',
     (list,): "a list of texts",
     (dict,): 'a table such as {zip = "categorical"}',
 }
@@ -67,6 +82,8 @@ def settings_of(
     own: Mapping[str, Any],
     given: Mapping[str, Any],
     beside: Iterable[str] = (),
+    *,
+    command: str = "train",
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """Put options over a file of settings, and that over the defaults.
 
@@ -80,11 +97,12 @@ def settings_of(
         Options that are.
     beside : iterable of str, default=()
         Names of other options that are given, and no settings, such as "resume".
+    command : {"train", "tune"}, default="train"
 
     Returns
     -------
     settings : dict
-        What to do. The model is, unless named, as :func:`model_for` says.
+        What to do. The model of train is, unless named, as :func:`model_for` says.
     chosen : dict
         Parameters of the model.
     written : dict of str to str
@@ -95,8 +113,9 @@ def settings_of(
     ValueError
         A setting is unknown or of a wrong type, or two do not go together.
     """
-    found = {} if config is None else read_config(config, SETTINGS)
-    for name, types in SETTINGS.items():
+    known = OF_TUNE if command == "tune" else SETTINGS
+    found = {} if config is None else read_config(config, known, command)
+    for name, types in known.items():
         value = found.get(name)
         if value is not None and (not isinstance(value, types) or isinstance(value, bool)):
             shown = str(value).lower() if isinstance(value, bool) else repr(value)
@@ -106,7 +125,8 @@ def settings_of(
             raise ValueError(f"{config}: {name} holds something that is no text")
         if value == "":
             raise ValueError(f"{config}: {name} is empty; give a value, or leave the line out")
-    for name, least in (("seed", 0), ("cv", 2), ("max_levels", 2)):
+    fewest_folds = 1 if command == "tune" else 2
+    for name, least in (("seed", 0), ("cv", fewest_folds), ("max_levels", 2), ("trials", 1)):
         if found.get(name) is not None and found[name] < least:
             raise ValueError(f"{config}: {name} must be at least {least}; got {found[name]}")
     if found.get("seed") is not None and found["seed"] > LARGEST_SEED:
@@ -119,13 +139,13 @@ def settings_of(
     }
     settings = {
         name: next((v for v in (own[name], found.get(name)) if v is not None), defaults.get(name))
-        for name in SETTINGS
+        for name in known
     }
     held = float(settings["test_fraction"] or 0)
     if not 0 <= held <= 0.9:
         called = f"{config}: test_fraction" if own["test_fraction"] is None else "--test-fraction"
         raise ValueError(f"{called} is from 0 to 0.9, not {held:g}")
-    _check_together(settings)
+    _check_together(settings, command)
     options = {name: value_of(name, text) for name, text in given.items() if text is not None}
     others = [name for name in parameters() if name in found and name not in options]
     empty = next((name for name in others if found[name] == ""), None)
@@ -133,11 +153,12 @@ def settings_of(
         raise ValueError(f'{config}: {empty} is empty; give a value, or "none"')
     chosen = {name: value_in_toml(name, found[name]) for name in others} | options
     written = {name: f"{config}: {name}" for name in others}
-    of_network = [name for name in ("max_levels", "dask") if settings[name] is not None]
-    from_file = {name: f"{config}: {name}" for name in SETTINGS if own[name] is None}
-    settings["model"] = _model(
-        settings["model"], [*chosen, *of_network, *beside], from_file | written
-    )
+    if command == "train":
+        of_network = [name for name in ("max_levels", "dask") if settings[name] is not None]
+        from_file = {name: f"{config}: {name}" for name in SETTINGS if own[name] is None}
+        settings["model"] = _model(
+            settings["model"], [*chosen, *of_network, *beside], from_file | written
+        )
     if settings["max_levels"] is None:
         settings["max_levels"] = 40
     return settings, chosen, written
@@ -155,11 +176,14 @@ def _model(asked: str | None, given: Sequence[str], written: Mapping[str, str]) 
     return model
 
 
-def _check_together(settings: Mapping[str, Any]) -> None:
+def _check_together(settings: Mapping[str, Any], command: str) -> None:
     """Refuse ways to judge that exclude one another."""
-    excluded = (
+    of_train = (
         ("cv", "test_fraction", "--cv evaluates without --test-fraction"),
         ("test", "cv", "--test evaluates without --cv"),
+    )
+    excluded = (
+        *(of_train if command == "train" else ()),
         ("test", "test_fraction", "--test evaluates without --test-fraction"),
         ("test", "time", "--test says itself which rows are held out, without --time"),
         ("time", "cv", "--time holds out the latest rows, once, and --cv every row"),

@@ -120,6 +120,34 @@ def fold_parts(table: Table, rows: Rows, folds: int, seed: int) -> list[tuple[Ro
     return [(rows[train], rows[test]) for train, test in how.split(rows, y)]
 
 
+def search_parts(
+    table: Table, rows: Rows, folds: int | None, seed: int
+) -> list[tuple[Rows, Rows]] | None:
+    """Rows of a search in folds, by groups or time; None: there is neither.
+
+    Parameters
+    ----------
+    table : Table
+    rows : (n,) array
+    folds : int or None
+        1: a part held out, as by time; None: as many as a search has, and not more than groups.
+    seed : int
+    """
+    from chainrule.search.folds import HELD, usual_folds
+
+    of = table.of_rows
+    if of.group is None and of.time is None:
+        return None
+    if of.group is not None and folds is None:
+        folds = min(usual_folds(len(rows)), len(np.unique(of.group[rows])))
+    if of.group is not None and folds != 1:
+        parts = fold_parts(table, rows, folds or 1, seed)
+    else:
+        parts = [_held_out(table, rows, HELD, seed, "--cv 1")]
+    check_classes(table, parts)
+    return parts
+
+
 def inner_parts(table: Table, rows: Rows, seed: int) -> list[tuple[Rows, Rows]]:
     """Rows to train on in at most five folds, as :func:`fold_parts` makes them.
 

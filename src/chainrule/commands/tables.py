@@ -51,6 +51,54 @@ Kinds = Annotated[
         show_default=False,
     ),
 ]
+TestTable = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Evaluate on this table, which has the same columns, and train on all rows of DATA.",
+        show_default=False,
+    ),
+]
+TimeColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Hold out the latest rows by this column of dates or numbers; those before them "
+        "stop the training.",
+        show_default=False,
+    ),
+]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Hold out whole groups, such as all rows of a patient; the column itself is not "
+        "learnt from.",
+        show_default=False,
+    ),
+]
+WeightColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="What each row counts for in training; the column itself is not learnt from, and "
+        "metrics count every row once.",
+        show_default=False,
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.toml", help="Settings; options overrule them.", show_default=False),
+]
+MaxLevels = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        metavar="N",
+        help="Encode categories of more levels as text (default: 40).",
+        show_default=False,
+    ),
+]
 Missing = Annotated[
     list[str] | None,
     typer.Option(

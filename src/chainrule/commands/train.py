@@ -16,16 +16,22 @@ from chainrule.commands.options import with_parameters
 from chainrule.commands.settings import LARGEST_SEED, settings_of
 from chainrule.commands.tables import (
     AsJson,
+    Config,
     Data,
     DateFormat,
     Force,
+    GroupColumn,
     Ignored,
     Kinds,
+    MaxLevels,
     Missing,
     Query,
     Quiet,
     TableName,
     Task,
+    TestTable,
+    TimeColumn,
+    WeightColumn,
     bad_input,
     check_new,
     note,
@@ -89,42 +95,10 @@ def train(
             show_default=False,
         ),
     ] = None,
-    test: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Evaluate on this table, which has the same columns, and train on all rows of "
-            "DATA.",
-            show_default=False,
-        ),
-    ] = None,
-    time: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Hold out the latest rows by this column of dates or numbers; those before them "
-            "stop the training.",
-            show_default=False,
-        ),
-    ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Hold out whole groups, such as all rows of a patient; the column itself is not "
-            "learnt from.",
-            show_default=False,
-        ),
-    ] = None,
-    weight: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="What each row counts for in training; the column itself is not learnt from, and "
-            "metrics count every row once.",
-            show_default=False,
-        ),
-    ] = None,
+    test: TestTable = None,
+    time: TimeColumn = None,
+    group: GroupColumn = None,
+    weight: WeightColumn = None,
     positive: Annotated[
         str | None,
         typer.Option(
@@ -154,15 +128,7 @@ def train(
     ] = None,
     ignore: Ignored = None,
     kind: Kinds = None,
-    max_levels: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            metavar="N",
-            help="Encode categories of more levels as text (default: 40).",
-            show_default=False,
-        ),
-    ] = None,
+    max_levels: MaxLevels = None,
     missing: Missing = None,
     date_format: DateFormat = None,
     seed: Annotated[
@@ -174,12 +140,7 @@ def train(
             show_default=False,
         ),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.toml", help="Settings; options overrule them.", show_default=False
-        ),
-    ] = None,
+    config: Config = None,
     table: TableName = None,
     query: Query = None,
     checkpoint_every: Annotated[

@@ -12,28 +12,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chainrule.commands.options import option, value_of, with_parameters
-from chainrule.commands.settings import LARGEST_SEED
+from chainrule.commands.options import option, with_parameters
+from chainrule.commands.settings import LARGEST_SEED, settings_of
 from chainrule.commands.tables import (
     AsJson,
+    Config,
     Data,
     DateFormat,
     Force,
+    GroupColumn,
     Ignored,
     Kinds,
+    MaxLevels,
     Missing,
     Query,
     Quiet,
     TableName,
     Task,
+    TestTable,
+    TimeColumn,
+    WeightColumn,
     bad_input,
     check_new,
     note,
     one_line,
-    reading_of,
+    output_option,
 )
-from chainrule.commands.terminal import FAILED, INTERRUPTED, busy, fail, printable
-from chainrule.commands.train import kinds_given, leaks_in, store
+from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, busy, fail, printable
+from chainrule.commands.train import kinds_given, store
 from chainrule.commands.training_text import (
     as_object,
     last_line,
@@ -47,14 +53,19 @@ if TYPE_CHECKING:
     from chainrule.search.results import Found
 
 PRESETS = {"fast": "fast", "tabular": "best", "none": None}  # what it says, and the preset
+# Settings that train has too, and their usual values, which need not be said.
+OF_TRAIN = ("task", "test_fraction", "test", "time", "group", "weight", "ignore", "kind")
+OF_TRAIN += ("max_levels", "missing", "date_format", "seed", "table", "query")
+USUAL = {"test_fraction": 0.2, "max_levels": 40, "seed": 0}
 
 
 @with_parameters
 def tune(
     data: Data,
     target: Annotated[
-        str, typer.Option("--target", "-t", help="The column to predict.", show_default=False)
-    ],
+        str | None,
+        typer.Option("--target", "-t", help="The column to predict.", show_default=False),
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -74,8 +85,13 @@ def tune(
         ),
     ] = None,
     jobs: Annotated[
-        int, typer.Option(metavar="N", help="Processes that make trials; -1: one a core.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Processes that make trials; -1: one a core (default: 1).",
+            show_default=False,
+        ),
+    ] = None,
     study: Annotated[
         Path | None,
         typer.Option(
@@ -104,34 +120,45 @@ def tune(
         ),
     ] = None,
     compare_with: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="[fast|tabular|none]",
-            help="The ensemble with nothing to tune that is compared as well.",
+            help="The ensemble with nothing to tune that is compared as well (default: fast).",
+            show_default=False,
         ),
-    ] = "fast",
+    ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Where the model goes.")
-    ] = Path("model.chainrule"),
+        str | None, output_option("Where the model goes (default: model.chainrule).")
+    ] = None,
     task: Task = None,
     test_fraction: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=0.01, max=0.9, help="Part of the rows that the search does not see, to judge on."
+            min=0.01,
+            max=0.9,
+            help="Part of the rows that the search does not see, to judge on (default: 0.2).",
+            show_default=False,
         ),
-    ] = 0.2,
+    ] = None,
+    test: TestTable = None,
+    time: TimeColumn = None,
+    group: GroupColumn = None,
+    weight: WeightColumn = None,
     ignore: Ignored = None,
     kind: Kinds = None,
-    max_levels: Annotated[
-        int,
-        typer.Option(min=2, metavar="N", help="Encode categories of more levels as text."),
-    ] = 40,
+    max_levels: MaxLevels = None,
     missing: Missing = None,
     date_format: DateFormat = None,
     seed: Annotated[
-        int,
-        typer.Option(min=0, max=LARGEST_SEED, help="For splits, starting values and proposals."),
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            max=LARGEST_SEED,
+            help="For splits, starting values and proposals (default: 0).",
+            show_default=False,
+        ),
+    ] = None,
+    config: Config = None,
     table: TableName = None,
     query: Query = None,
     as_json: AsJson = False,
@@ -152,95 +179,97 @@ def tune(
       chainrule tune sales.parquet -t price -o price.chainrule --budget 1h --jobs -1
 
       chainrule tune data.csv -t y --trials 50 --activation relu
+
+      chainrule tune visits.csv -t relapse --group patient --budget 10m
     """
     silent = quiet or as_json
     with bad_input():
-        check_new([output], force)
-        curve = output.with_name(f"{output.stem}-curve.png")
+        own = {
+            "target": target,
+            "budget": budget,
+            "trials": trials,
+            "jobs": jobs,
+            "study": None if study is None else str(study),
+            "metric": metric,
+            "cv": cv,
+            "compare_with": compare_with,
+            "output": output,
+            "task": task,
+            "test_fraction": test_fraction,
+            "test": test,
+            "time": time,
+            "group": group,
+            "weight": weight,
+            "ignore": ignore or None,
+            "kind": kinds_given(kind) if kind else None,
+            "max_levels": max_levels,
+            "missing": missing,
+            "date_format": date_format or None,
+            "seed": seed,
+            "table": table,
+            "query": query,
+        }
+        settings, chosen, written = settings_of(config, own, given, command="tune")
+        if settings["target"] is None:
+            fail("name the column to predict with --target", BAD_INPUT)
+        out = Path(settings["output"])
+        check_new([out], force)
+        curve = out.with_name(f"{out.stem}-curve.png")
         check_new([curve], force)
-        path = output.with_name(f"{output.stem}.study") if study is None else study
+        path = Path(settings["study"] or out.with_name(f"{out.stem}.study"))
         with busy(f"reading {data}", quiet):
             from chainrule.commands import jobs as fits
-            from chainrule.commands import making, preparing, splitting
+            from chainrule.commands import making
+            from chainrule.commands.asking import ask
             from chainrule.engine.compilation import CompilationError
-            from chainrule.estimators.tabular import ESTIMATORS
             from chainrule.search.budgets import seconds_of
             from chainrule.search.judging import judge
-            from chainrule.search.measures import measure_for
-            from chainrule.search.results import Question
             from chainrule.search.study import optuna
             from chainrule.search.tuning import search
-            from chainrule.tables import reading as tables
 
             optuna()
-            if compare_with not in PRESETS:
-                raise ValueError(f"--compare-with is fast, tabular or none, not {compare_with!r}")
-            if budget is not None:
-                seconds_of(budget)
-            ignored = list(ignore or [])
-            learnt = tables.learn(
-                data,
-                target,
-                table=table,
-                query=query,
-                ignore=[name for name in ignored if name != target],
-                reading=reading_of(missing, date_format or None),
-            )
-        with busy(f"looking at {len(learnt.frame):,} rows", quiet):
-            rows = preparing.prepare(
-                learnt.frame,
-                target,
-                task=task,
-                ignore=ignored,
-                kinds=kinds_given(kind) if kind else {},
-                max_levels=max_levels,
-                learnt=learnt,
-            )
-            warned = leaks_in(learnt.frame, rows)
-        plan = splitting.split(rows, test_fraction=test_fraction, seed=seed)
-        chosen = {name: value_of(name, text) for name, text in given.items() if text is not None}
-        making.make(rows, chosen, plan, seed)  # refuses what is wrong now
-        fixed = making.checked(rows, chosen, {}, ESTIMATORS[rows.task])
-        learnt_from, held = plan.parts[0]
-        question = Question(
-            rows.X.iloc[learnt_from],
-            rows.y[learnt_from],
-            rows.task,
-            measure_for(rows.task, metric),
-            fixed,
-            {
-                "kinds": rows.kinds,
-                "max_levels": rows.max_levels,
-                "missing_texts": rows.missing_texts,
-            },
-            seed,
-        )
+            settings["compare_with"] = settings["compare_with"] or "fast"
+            if settings["compare_with"] not in PRESETS:
+                raise ValueError(
+                    f"--compare-with is fast, tabular or none, not {settings['compare_with']!r}"
+                )
+            if settings["budget"] is not None:
+                seconds_of(settings["budget"])
+            asked = ask(data, settings, chosen, written)
+        rows, question = asked.rows, asked.question
     if not silent:
         show_table(data, rows)
-    for notice in [*rows.notices, *warned]:
+    for notice in [*rows.notices, *asked.warned]:
         note(notice)
     with bad_input():
         with searching(quiet, question.measure.label) as advance:
             found = search(
                 question,
-                budget=budget,
-                trials=trials,
-                jobs=jobs,
-                folds=cv,
+                budget=settings["budget"],
+                trials=settings["trials"],
+                jobs=1 if settings["jobs"] is None else settings["jobs"],
+                folds=settings["cv"],
                 study=path,
                 on_trial=advance,
             )
-        made = making.make(rows, found.parameters, plan, seed)
+        made = making.make(rows, found.parameters, asked.plan, settings["seed"])
     against: tuple[Comparison | None, Comparison | None] = None, None
     try:
         with progress(quiet) as of_epoch:
-            trained = fits.train(rows, made, plan, seed=seed, on_epoch=of_epoch)
+            trained = fits.train(
+                rows,
+                made,
+                asked.plan,
+                seed=settings["seed"],
+                on_epoch=of_epoch,
+                tests=asked.tests,
+            )
         if not trained.interrupted:
-            ensemble = None if found.ended == "interrupted" else PRESETS[compare_with]
+            ensemble = PRESETS[settings["compare_with"]]
+            if found.ended == "interrupted":
+                ensemble = None
             with busy("comparing with the defaults", quiet):
-                against = judge(
-                    question, found, trained.model, rows.X.iloc[held], rows.y[held], ensemble
-                )
+                against = judge(question, found, trained.model, *asked.held, ensemble)
     except KeyboardInterrupt:
         fail(f"stopped; the trials are kept in {path}, and the same call goes on", INTERRUPTED)
     except (ValueError, MemoryError, CompilationError) as error:
@@ -248,25 +277,26 @@ def tune(
     for notice in dict.fromkeys([*found.notices, *trained.notices]):
         if notice not in rows.notices:
             note(notice)
-    settings = {"missing": missing, "ignore": ignored, "seed": seed, "model": "network"}
     try:
-        store(output, curve, data, rows, trained, settings, found.parameters, {})
+        whole = {**settings, "model": "network"}
+        store(out, curve, data, rows, trained, whole, found.parameters, asked.roles)
     except (OSError, ValueError) as error:
         fail(f"the model could not be stored: {one_line(error)}", FAILED)
     if as_json:
-        whole = as_object(output, curve, rows, trained, warned)
+        whole = as_object(out, curve, rows, trained, asked.warned)
         print(json.dumps(whole | {"search": _as_object(found, *against)}, allow_nan=False))
     elif quiet:
-        print(last_line(output, trained))
+        print(last_line(out, trained))
     else:
         from chainrule.commands.evaluation_text import console
         from chainrule.search.results import told
 
         screen = console(sys.stdout)
-        for line in [*told(found, *against), f"Again: {_command(data, target, found)}"]:
+        again = _command(data, settings, found)
+        for line in [*told(found, *against), f"Again: {again}"]:
             screen.print(printable(line), soft_wrap=True, markup=False)
         screen.print(f"Study: {path}\n", soft_wrap=True, markup=False)
-        show_result(output, curve, trained)
+        show_result(out, curve, trained)
     if found.ended == "interrupted" or trained.interrupted:
         fail(
             f"stopped by Ctrl-C; this is the best so far; the same call with --force goes on with "
@@ -295,9 +325,16 @@ def searching(silent: bool, label: str) -> Iterator[Callable[[int, float | None]
             yield advance
 
 
-def _command(data: str, target: str, found: Found) -> str:
+def _command(data: str, settings: Mapping[str, Any], found: Found) -> str:
     """The call of train that has these settings."""
-    parts = ["chainrule", "train", data, "--target", target]
+    parts = ["chainrule", "train", data, "--target", settings["target"]]
+    for name in OF_TRAIN:
+        value = settings[name]
+        if value in (None, [], {}) or (name, value) in USUAL.items():
+            continue
+        several = [f"{key}={kind}" for key, kind in value.items()] if name == "kind" else value
+        for each in several if isinstance(several, list) else [several]:
+            parts += [option(name), str(each)]
     for name, value in found.parameters.items():
         if isinstance(value, bool):
             parts.append(option(name) if value else f"--no-{option(name)[2:]}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sklearn.base import clone
 
 from chainrule.base.validation import nearest, suggest
@@ -242,3 +243,35 @@ def encoder(text_columns: int = TEXT_COLUMNS, random_state: Any = None) -> Any:
             ("text", ApplyToCols(words), rest),
         ]
     )
+
+
+def fit_pipeline(
+    model: Pipeline, X: Any, y: Any, *, weight: Any = None, stop: Any = None, **of_last: Any
+) -> Pipeline:
+    """Fit a pipeline for tables, whose last step alone weighs rows and is stopped by some.
+
+    Parameters
+    ----------
+    model : Pipeline
+    X : pandas.DataFrame of n rows
+    y : (n,) array
+    weight : (n,) array, optional
+        What each row counts for.
+    stop : int64 array, optional
+        Rows to stop by and not to learn from; not with an ensemble. Default: as the estimator
+        chooses them.
+    **of_last
+        More for the last step's `fit`.
+    """
+    weights = {} if weight is None else {"sample_weight": weight}
+    if stop is None:
+        name = model.steps[-1][0]
+        of_step = {f"{name}__{key}": value for key, value in {**weights, **of_last}.items()}
+        return model.fit(X, y, **of_step)
+    learnt, before = np.setdiff1d(np.arange(len(y)), stop), model[:-1]
+    Z = before.fit_transform(X.iloc[learnt], y[learnt])
+    beside = {"X_val": before.transform(X.iloc[stop]), "y_val": y[stop]}
+    if weight is not None:
+        beside |= {"sample_weight": weight[learnt], "sample_weight_val": weight[stop]}
+    model[-1].fit(Z, y[learnt], **beside, **of_last)
+    return model

@@ -79,7 +79,7 @@ def _compile(search: Search) -> None:
             search.fixed = {**whole, "engine": "numba", "max_iter": 1}
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                search.estimator(point).fit(fold.X, fold.y)
+                search.estimator(point).fit(fold.X, fold.y, **fold.beside)
     except (ValueError, ArithmeticError, MemoryError):
         return  # the trials say what is wrong
     finally:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.search.results import Question
+from chainrule.search.results import Part, Question
 from chainrule.search.trials import Fold
 
 # Rows below which a search has five folds, or three; with more, one part is held out.
@@ -18,7 +18,7 @@ FIVE_FOLDS, THREE_FOLDS = 2000, 10_000
 HELD = 0.2  # the part
 FEWEST = 10  # rows to search on
 Rows = NDArray[np.int64]
-Parts = Sequence[tuple[Rows, Rows]]
+Parts = Sequence[Part]
 
 
 def split(y: NDArray[Any], task: str, test_fraction: float, seed: int) -> tuple[Rows, Rows]:
@@ -46,6 +46,11 @@ def split(y: NDArray[Any], task: str, test_fraction: float, seed: int) -> tuple[
             f"a part of {test_fraction:g} of {len(y)} rows cannot be held out: {error}"
         ) from None
     return np.sort(rows), np.sort(held)
+
+
+def usual_folds(n: int) -> int:
+    """How many folds a search on n rows has; 1: a part held out."""
+    return 5 if n < FIVE_FOLDS else 3 if n < THREE_FOLDS else 1
 
 
 def parts_of(y: NDArray[Any], task: str, folds: int | None, seed: int) -> Parts:
@@ -85,20 +90,21 @@ def parts_of(y: NDArray[Any], task: str, folds: int | None, seed: int) -> Parts:
                 "one to learn from; leave such rows out, or merge classes"
             )
     if folds is None:
-        wanted = 5 if n < FIVE_FOLDS else 3 if n < THREE_FOLDS else 1
-        folds = min(wanted, most)
+        folds = min(usual_folds(n), most)
     whole = isinstance(folds, int) and not isinstance(folds, bool)
     if not whole or not 1 <= folds <= most:
         raise ValueError(f"folds must be from 1 to {most}, {of_what}; got {folds!r}")
     if folds == 1:
-        return [split(y, task, HELD, seed)]
+        return [Part(*split(y, task, HELD, seed))]
     how = (StratifiedKFold if classes else KFold)(folds, shuffle=True, random_state=seed)
-    return list(how.split(np.empty(n), y))
+    return [Part(*rows) for rows in how.split(np.empty(n), y)]
 
 
 def too_few_to_stop(question: Question, parts: Parts) -> str | None:
     """Why no rows can be held out to stop a fit by; None if they can."""
-    rows = min((part[0] for part in parts), key=len)
+    if all(part.stop is not None for part in parts):
+        return None
+    rows = min((part.learn for part in parts), key=len)
     needed = 2
     if question.task == "classification":
         counts = np.unique(question.y[rows], return_counts=True)[1]
@@ -113,11 +119,26 @@ def too_few_to_stop(question: Question, parts: Parts) -> str | None:
     return None
 
 
-def encoded(question: Question, rows: Rows, held: Rows) -> Fold:
-    """A fold as numbers: trials differ in the network alone, so columns are encoded once."""
-    steps = question.pipeline({})[:-1]
+def encoded(question: Question, part: Part, stops: bool) -> Fold:
+    """A fold as numbers: trials differ in the network alone, so columns are encoded once.
+
+    Parameters
+    ----------
+    question : Question
+    part : Part
+    stops : bool
+        Whether fits are stopped by rows held out.
+    """
+    steps, frame, y, weight = question.pipeline({})[:-1], question.X, question.y, question.weight
+    stop = part.stop if stops else None
+    learn = part.learn if stop is None else np.setdiff1d(part.learn, stop)
+    beside: dict[str, Any] = {} if weight is None else {"sample_weight": weight[learn]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of levels that other folds have
-        X = steps.fit_transform(question.X.iloc[rows])
-        X_test = steps.transform(question.X.iloc[held])
-    return Fold(np.asarray(X), question.y[rows], np.asarray(X_test), question.y[held])
+        X = np.asarray(steps.fit_transform(frame.iloc[learn]))
+        X_test = np.asarray(steps.transform(frame.iloc[part.held]))
+        if stop is not None:
+            beside |= {"X_val": np.asarray(steps.transform(frame.iloc[stop])), "y_val": y[stop]}
+            if weight is not None:
+                beside["sample_weight_val"] = weight[stop]
+    return Fold(X, y[learn], X_test, y[part.held], beside)

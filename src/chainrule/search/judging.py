@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from chainrule.estimators.tabular import tabular_pipeline
+from chainrule.estimators.tabular import fit_pipeline, tabular_pipeline
 from chainrule.estimators.tabular_classifier import TabularClassifier
 from chainrule.estimators.tabular_regressor import TabularRegressor
 from chainrule.search.comparing import Comparison, compare
@@ -54,7 +54,7 @@ def judge(
         if found.parameters == found.defaults:
             others = mine
         else:
-            default = question.pipeline(found.defaults).fit(question.X, question.y)
+            default = question.fitted(found.defaults)
             others = row_losses(found.measure, default, X, y)
         first = compare(found.measure, mine, others, seed=seed)
         if ensemble is None:
@@ -74,7 +74,9 @@ def judge(
             **shared,
         )
         around = {k: v for k, v in question.encoding.items() if k != "max_levels"}
-        other = tabular_pipeline(made, **around).fit(question.X, question.y)
+        groups = {} if question.group is None else {"groups": question.group}
+        other = tabular_pipeline(made, **around)
+        fit_pipeline(other, question.X, question.y, weight=question.weight, **groups)
         return first, compare(
             found.measure, mine, row_losses(found.measure, other, X, y), seed=seed
         )

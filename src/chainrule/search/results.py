@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.base.validation import ShownAsText
-from chainrule.estimators.tabular import tabular_pipeline
+from chainrule.estimators.tabular import fit_pipeline, tabular_pipeline
 from chainrule.search.budgets import in_words
 from chainrule.search.comparing import Comparison, Interval
 from chainrule.search.measures import Measure
@@ -102,6 +103,21 @@ class Tuned(ShownAsText):
         return "\n".join(told(self.found, self.against_defaults, self.against_ensemble))
 
 
+class Part(NamedTuple):
+    """A fold: rows to learn from, to measure on, and to stop by.
+
+    Attributes
+    ----------
+    learn, held : int64 arrays
+    stop : int64 array or None
+        Of those to learn from; None: the estimator chooses them.
+    """
+
+    learn: NDArray[np.int64]
+    held: NDArray[np.int64]
+    stop: NDArray[np.int64] | None = None
+
+
 class Question(NamedTuple):
     """A table and what is asked of it, as :func:`search` takes it.
 
@@ -116,6 +132,14 @@ class Question(NamedTuple):
     encoding : dict of str to anything
         `kinds`, `max_levels` and `missing_texts` of `tabular_pipeline`.
     seed : int
+    weight : (n,) array or None
+        What each row counts for in fits; measures count every row once.
+    group : (n,) array or None
+        Rows of one group stay together in the folds of an ensemble.
+    stop : int64 array or None
+        Rows by which a fit to all rows is stopped; None: the estimator chooses them.
+    parts : list of Part or None
+        The folds; None: made of the rows, of each class as many.
     """
 
     X: Any
@@ -125,12 +149,30 @@ class Question(NamedTuple):
     fixed: Mapping[str, Any]
     encoding: Mapping[str, Any]
     seed: int
+    weight: NDArray[Any] | None = None
+    group: NDArray[Any] | None = None
+    stop: NDArray[np.int64] | None = None
+    parts: Sequence[Part] | None = None
 
     def pipeline(self, parameters: Mapping[str, Any]) -> Any:
         """An unfitted model with these parameters."""
         return tabular_pipeline(
             self.task, model="network", random_state=self.seed, **self.encoding, **parameters
         )
+
+    def fitted(self, parameters: Mapping[str, Any]) -> Any:
+        """A model with these parameters, fitted to all rows."""
+        model = self.pipeline(parameters)
+        return fit_pipeline(model, self.X, self.y, weight=self.weight, stop=self.stop)
+
+    def of_rows(self) -> list[Any]:
+        """What the search knows of the rows beside the table, None where there is nothing."""
+        parts = None if self.parts is None else [[*map(_as_list, part)] for part in self.parts]
+        return [_as_list(self.weight), _as_list(self.group), _as_list(self.stop), parts]
+
+
+def _as_list(rows: NDArray[Any] | None) -> list[Any] | None:
+    return None if rows is None else rows.tolist()
 
 
 def told(

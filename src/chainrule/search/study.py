@@ -34,6 +34,7 @@ ABOUT = {
     "task": "the task differs",
     "metric": "the metric differs",
     "folds": "the folds differ",
+    "rows": "the weights, groups or times of the rows differ",
     "seed": "the seed differs",
     "fixed": "the settings that are fixed differ",
     "space": "the settings that are searched differ",
@@ -84,6 +85,11 @@ def fingerprint(X: Any, y: NDArray[Any], **about: Any) -> dict[str, str]:
     return found | {
         name: json.dumps(value, sort_keys=True, default=repr) for name, value in about.items()
     }
+
+
+def digest_of(about: Any) -> str:
+    """A short text of something that JSON can hold."""
+    return hashlib.sha256(json.dumps(about, default=repr).encode()).hexdigest()[:16]
 
 
 def open_study(path: str | os.PathLike[str], about: Mapping[str, str]) -> Any:

@@ -42,12 +42,16 @@ class OutOfTimeError(Exception):
 
 
 class Fold(NamedTuple):
-    """What one fold learns from, and what it is measured on, as numbers for the network."""
+    """What one fold learns from, and what it is measured on, as numbers for the network.
+
+    `beside` is what else `fit` is given: weights, and rows to stop by.
+    """
 
     X: NDArray[Any]
     y: NDArray[Any]
     X_test: NDArray[Any]
     y_test: NDArray[Any]
+    beside: Mapping[str, Any]
 
 
 @dataclass
@@ -151,7 +155,7 @@ def measured(search: Search, trial: Any) -> float:
         started = time.perf_counter()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            estimator.fit(fold.X, fold.y)
+            estimator.fit(fold.X, fold.y, **fold.beside)
         seconds += time.perf_counter() - started
         trial.set_user_attr(SECONDS, seconds)
         if any(STOPPED in str(each.message) for each in caught):

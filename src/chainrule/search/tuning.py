@@ -28,6 +28,7 @@ from chainrule.search.study import (
     best_of,
     close,
     counting,
+    digest_of,
     drop_abandoned,
     fingerprint,
     open_study,
@@ -165,7 +166,7 @@ def tune(
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = question.pipeline(found.parameters).fit(question.X, question.y)
+        model = question.fitted(found.parameters)
     return Tuned(
         model, found, *judge(question, found, model, frame.iloc[held], target[held], compare_with)
     )
@@ -189,12 +190,12 @@ def search(
     if trials is not None and trials < 1:
         raise ValueError(f"trials must be 1 or more; got {trials}")
     jobs, notices = processes(jobs), []
-    parts = parts_of(question.y, question.task, folds, question.seed)
+    parts = question.parts or parts_of(question.y, question.task, folds, question.seed)
     fixed = dict(question.fixed)
     if "early_stopping" not in fixed and (why := too_few_to_stop(question, parts)):
         fixed["early_stopping"] = False
         notices.append(why)
-    searched = space_for(min(len(rows) for rows, _ in parts), fixed)
+    searched = space_for(min(len(part.learn) for part in parts), fixed)
     if not searched:
         raise ValueError("every setting that would be searched is fixed")
     about = fingerprint(
@@ -208,6 +209,8 @@ def search(
         fixed=fixed,
         space={name: repr(each) for name, each in searched.items()},
     )
+    if any(each is not None for each in question.of_rows()):
+        about["rows"] = digest_of(question.of_rows())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study" if study is None else Path(study)
         kept = open_study(path, about)
@@ -217,7 +220,7 @@ def search(
                 question.measure,
                 searched,
                 fixed,
-                [encoded(question, *part) for part in parts],
+                [encoded(question, part, fixed.get("early_stopping", True)) for part in parts],
                 question.seed,
                 trials,
             )
