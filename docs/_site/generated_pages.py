@@ -140,7 +140,8 @@ def check_api(app: Sphinx, env: BuildEnvironment) -> None:
 
 
 def escaped(text: str) -> str:
-    """Text in which nothing is markup but double backquotes."""
+    """Text in which nothing is markup but names in backquotes, which are code."""
+    text = re.sub(r"(?<!`)(?::[\w:]+:)?`~?([^`]+)`(?!`)", r"``\1``", text)
     parts = re.split(r"(``.+?``)", text)
     parts[::2] = [re.sub(r"([*`|_\\])", r"\\\1", part) for part in parts[::2]]
     return "".join(parts)
