@@ -125,7 +125,7 @@ def api() -> dict[str, str]:
             }.get(kind_of(found)) or escaped(first_line(found))
             text += f"   * - :ref:`{name} <{page_name(name, found)}>`\n     - {about}\n"
         text += "\n.. toctree::\n   :hidden:\n\n"
-        text += "".join(f"   api/{page_name(name, found)}\n" for name, found in members)
+        text += "".join(f"   {name} <api/{page_name(name, found)}>\n" for name, found in members)
     pages["api"] = text
     return pages
 
@@ -199,7 +199,8 @@ def panels(command: Any) -> dict[str, list[Any]]:
 
 def about_option(option: Any) -> str:
     """What an option does, what it takes and its default."""
-    parts = [escaped(" ".join((option.help or "").split()))]
+    text = " ".join((option.help or "").split())
+    parts = [escaped(re.sub(r"(?<![\w`-])(--[a-z][\w-]*)", r"``\1``", text))]
     if option.show_default and option.default not in (None, False, ()):
         parts.append(f"Default: ``{getattr(option.default, 'value', option.default)}``.")
     return " ".join(part for part in parts if part)
