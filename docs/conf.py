@@ -58,7 +58,8 @@ nb_code_prompt_hide = "Hide the code"
 # MathJax comes from a package: nothing is fetched, neither to build nor to read.
 mathjax_path = "mathjax/tex-chtml.js"
 
-# The application programming interface.
+# The application programming interface. Names in single backquotes are code.
+default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False

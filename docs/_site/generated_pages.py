@@ -125,7 +125,7 @@ def api() -> dict[str, str]:
             }.get(kind_of(found)) or escaped(first_line(found))
             text += f"   * - :ref:`{name} <{page_name(name, found)}>`\n     - {about}\n"
         text += "\n.. toctree::\n   :hidden:\n\n"
-        text += "".join(f"   api/{page_name(name, found)}\n" for name, found in members)
+        text += "".join(f"   {name} <api/{page_name(name, found)}>\n" for name, found in members)
     pages["api"] = text
     return pages
 
@@ -140,7 +140,8 @@ def check_api(app: Sphinx, env: BuildEnvironment) -> None:
 
 
 def escaped(text: str) -> str:
-    """Text in which nothing is markup but double backquotes."""
+    """Text in which nothing is markup but names in backquotes, which are code."""
+    text = re.sub(r"(?<!`)(?::[\w:]+:)?`~?([^`]+)`(?!`)", r"``\1``", text)
     parts = re.split(r"(``.+?``)", text)
     parts[::2] = [re.sub(r"([*`|_\\])", r"\\\1", part) for part in parts[::2]]
     return "".join(parts)
@@ -198,7 +199,8 @@ def panels(command: Any) -> dict[str, list[Any]]:
 
 def about_option(option: Any) -> str:
     """What an option does, what it takes and its default."""
-    parts = [escaped(" ".join((option.help or "").split()))]
+    text = " ".join((option.help or "").split())
+    parts = [escaped(re.sub(r"(?<![\w`-])(--[a-z][\w-]*)", r"``\1``", text))]
     if option.show_default and option.default not in (None, False, ()):
         parts.append(f"Default: ``{getattr(option.default, 'value', option.default)}``.")
     return " ".join(part for part in parts if part)

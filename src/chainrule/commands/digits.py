@@ -134,7 +134,7 @@ def digits(
             for run, result in zip(runs, results, strict=False):
                 if result.epochs:
                     with suppress(KeyboardInterrupt):  # the network is to be stored
-                        result.findings = run.diagnose()
+                        run.diagnose()
         unsaved = _save(save, results[0])
         pictures, problem = _draw(out, data, results)
     except CompilationError as error:

@@ -69,10 +69,12 @@ def print_report(results: list[Result], pictures: list[Path], seconds: float) ->
         _say(console, last_line(result), "bold")
         for line in _in_words(result):
             _say(console, line)
-        for line in (*_about_no_answer(result), *_about_the_cause(result)):
+        for line in (*_about_no_answer(result), *_about_shut_outputs(result)):
             _say(console, line, "yellow")
-        for finding in result.findings:  # each names the options that help
+        for finding in result.findings:
             _say(console, f"Found {finding.code}: {finding.message}", "yellow")
+        for line in _about_the_cause(result):
+            _say(console, line, "yellow")
         if result.recipe.name == "article" and result.recipe.hidden:
             _say(console, NO_HIDDEN_LAYER)
     _say(console, "")
@@ -200,17 +202,22 @@ def _about_no_answer(result: Result) -> Iterator[str]:
         )
 
 
-def _about_the_cause(result: Result) -> Iterator[str]:
-    """What holds the network back, by which numbers, and what to change."""
-    from chainrule.digits.recipes import ARTICLE
-
-    shut, found = result.shut_outputs, result.cause
+def _about_shut_outputs(result: Result) -> Iterator[str]:
+    """Which outputs are shut, and how many of their digits are read right."""
+    shut = result.shut_outputs
     if shut:
         s, was = ("s", "were") if len(shut) > 1 else ("", "was")
         right = _join([f"{result.confusion[j, j]} of {result.confusion[j].sum()}" for j in shut])
         how_many = f" ({right} right)" if len(shut) <= 3 else ""
         when = f"at the end of epoch {result.kept_epoch}"
         yield f"Output{s} {_join(shut)} {was} shut {when}{how_many}."
+
+
+def _about_the_cause(result: Result) -> Iterator[str]:
+    """Which of the findings holds the network back, and which options to change."""
+    from chainrule.digits.recipes import ARTICLE
+
+    found = result.cause
     if found is not None:
         yield f"Cause: {found.name}. {found.what}"
         yield f"What to change: {found.advice}"

@@ -2,5 +2,5 @@
 
 Begin with :mod:`chainrule.digits.recipes`, which has the data and the recipes, and
 :mod:`chainrule.digits.runs`, which follows one. `joining` makes one network of several, `diagnosis`
-says why a network reads few digits. Nothing here prints or draws.
+says which finding holds a network back, and which options to change. Nothing here prints or draws.
 """

@@ -1,8 +1,10 @@
-"""Why a network reads few digits, and which of the command's options to change.
+"""Which of the findings of :func:`chainrule.diagnose` holds a network back, and what to change.
 
-What is measured is what :func:`chainrule.diagnose` measures; here it is compared with what is usual
-for the recipe. Every cause has advice of its own. They are looked for in the order of
-:data:`CAUSES`; the first that the numbers show is the one that is named.
+The findings are those of any network. What is said here of one is what only a recipe knows: how
+its settings came to it, and which of the command's options to change. The article's own outputs,
+which ReLU shuts, the learning rate that is usual for an optimiser, and a training that was not at
+its end have causes of their own. They are looked for in the order of :data:`CAUSES`; the first
+that the numbers show is the one that is named.
 """
 
 from __future__ import annotations
@@ -11,17 +13,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from chainrule.explain.faults_of_networks import alike_units
+from chainrule.explain.findings import Diagnosis, Finding
 
 if TYPE_CHECKING:
     from chainrule.network.network import Network
 
 GOOD = 0.85  # training rows read right; a network above that has no cause to look for
-FADED = 0.3  # by how much of layer 1's the activations of the last hidden layer still vary
 ENOUGH = 10  # epochs after which hardly any output opens again
-SATURATED = 0.01  # part of its range within which of an end an activation is nearly flat
 
 
 class Settings(Protocol):
@@ -49,7 +48,7 @@ class Cause(NamedTuple):
         "symmetric start", "rate too large", "too few units", "vanishing gradients",
         "shut outputs" or "not trained enough".
     what : str
-        What the numbers say, in whole sentences.
+        What the numbers and the recipe say, in whole sentences.
     advice : str
         What to change, in one sentence.
     """
@@ -60,7 +59,7 @@ class Cause(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """The numbers from which causes are found.
+    """From what causes are found.
 
     Attributes
     ----------
@@ -69,8 +68,8 @@ class Evidence(NamedTuple):
         Such as a `recipes.Recipe`.
     costs : sequence of float
         Mean cost of each epoch.
-    a : list of (n, n_l) arrays
-        Activations of each layer on the training rows; a[0] is the rows themselves.
+    findings : Diagnosis
+        What :func:`chainrule.diagnose` finds.
     shut : list of int
         Outputs that are shut on their own digit.
     right : float
@@ -82,10 +81,14 @@ class Evidence(NamedTuple):
     network: Network
     recipe: Settings
     costs: Sequence[float]
-    a: list[NDArray[np.float64]]
+    findings: Diagnosis
     shut: list[int]
     right: float
     usual_rate: float
+
+    def found(self, *codes: str) -> Finding | None:
+        """The heaviest finding with one of these codes."""
+        return next((each for each in self.findings if each.code in codes), None)
 
 
 def cause(evidence: Evidence) -> Cause | None:
@@ -106,52 +109,37 @@ def cause(evidence: Evidence) -> Cause | None:
 
 
 def _symmetric_start(seen: Evidence) -> Cause | None:
-    """Hidden units of one layer that are all the same."""
-    for layer in range(1, seen.network.L):
-        units = seen.network.W[layer].shape[1]
-        if units > 1 and alike_units(seen.network.W[layer])[0] == units - 1:
-            return Cause(
-                "symmetric start",
-                f"All {units} hidden units of layer {layer} have the same weights: they started "
-                f"with the same (--init {seen.recipe.init}), so each step changes them alike, and "
-                "they stay one unit.",
-                "Start with weights that differ: --init uniform, or --init he_normal with "
-                "--loss cross_entropy.",
-            )
-    if seen.network.L == 1 and len(seen.shut) == seen.network.sizes[1]:
-        W = seen.network.W[1]
-        if not np.ptp(W):
-            return Cause(
-                "symmetric start",
-                f"All weights are {W.flat[0]:g}, as they started (--init {seen.recipe.init}): "
-                "every output has z ≤ 0, where ReLU's derivative is 0, so nothing has changed.",
-                "Start with weights that differ: --init uniform.",
-            )
+    """Hidden units of one layer that are all the same; or outputs that are."""
+    found = seen.found("symmetric-start")
+    if found is not None and found.evidence["distinct"] == 1:
+        return Cause(
+            "symmetric start",
+            f"All {found.evidence['units']} hidden units of layer {found.evidence['layer']} "
+            f"started with the same weights (--init {seen.recipe.init}), so they stay one unit.",
+            "Start with weights that differ: --init uniform, or --init he_normal with "
+            "--loss cross_entropy.",
+        )
+    W = seen.network.W[1]
+    if seen.network.L == 1 and len(seen.shut) == seen.network.sizes[1] and not np.ptp(W):
+        return Cause(
+            "symmetric start",
+            f"All weights are {W.flat[0]:g}, as they started (--init {seen.recipe.init}): every "
+            "output has z ≤ 0, where ReLU's derivative is 0, so nothing has changed.",
+            "Start with weights that differ: --init uniform.",
+        )
     return None
 
 
 def _rate_too_large(seen: Evidence) -> Cause | None:
-    """All outputs shut, hidden units shut on every row, or a cost that rises."""
+    """A learning rate far above the usual one."""
     rate, usual = seen.recipe.learning_rate, seen.usual_rate
     if rate <= 2 * usual:
         return None
     outputs = seen.network.sizes[seen.network.L]
-    shut_units = _never_open(seen)
     if seen.shut:
         every = len(seen.shut) == outputs
         which = f"all {outputs} outputs" if every else f"{len(seen.shut)} of {outputs} outputs"
         what = f"Steps of this size have shut {which}: z ≤ 0, where ReLU's derivative is 0."
-    elif shut_units:
-        layer, shut, units = shut_units
-        what = (
-            f"Steps of this size have shut {shut} of the {units} hidden units of layer {layer} on "
-            "every training row."
-        )
-    elif min(seen.costs) < 0.8 * seen.costs[-1]:
-        what = (
-            f"The cost rose again, from {min(seen.costs):.4g} to {seen.costs[-1]:.4g}: steps of "
-            "this size go past the minimum."
-        )
     else:
         what = "The network does not fit its own training rows."
     return Cause(
@@ -166,60 +154,30 @@ def _ratio(times: float) -> str:
     return f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
 
 
-def _never_open(seen: Evidence) -> tuple[int, int, int] | None:
-    """(layer, units shut on every row, units) of the first hidden layer with most of them shut."""
-    for layer in range(1, seen.network.L):
-        if seen.network.activations[layer].is_shut_below_0:
-            shut = int((~(seen.a[layer] > 0).any(axis=0)).sum())
-            if shut > 0.5 * seen.a[layer].shape[1]:
-                return layer, shut, seen.a[layer].shape[1]
-    return None
-
-
 def _too_few_units(seen: Evidence) -> Cause | None:
-    """A hidden layer that is narrower than there are classes."""
-    hidden = seen.network.sizes[1 : seen.network.L]
-    outputs = seen.network.sizes[seen.network.L]
-    if not hidden or min(hidden) >= outputs or seen.right >= GOOD:
+    """A hidden layer so narrow that networks of its shape do not learn the digits."""
+    found = seen.found("too-few-units")
+    if found is None:
         return None
-    layer = 1 + int(np.argmin(hidden))
-    units = "1 unit" if min(hidden) == 1 else f"{min(hidden)} units"
+    units = found.evidence["units"]
     return Cause(
         "too few units",
-        f"Layer {layer} has {units}, through which {outputs} digits have to be distinguished. Even "
-        f"of the training rows only {seen.right:.1%} are read right.",
+        f"Layer {found.evidence['layer']} has {units} unit{'s' * (units != 1)}, through which "
+        f"{seen.network.sizes[seen.network.L]} digits have to be distinguished. Even of the "
+        f"training rows only {seen.right:.1%} are read right.",
         "Give the hidden layer more units: --hidden 100.",
     )
 
 
 def _vanishing_gradients(seen: Evidence) -> Cause | None:
-    """Activations that hardly depend on the row any more in the last hidden layer."""
-    last = seen.network.L - 1
-    if last < 2 or seen.right >= GOOD:
-        return None
-    varies = [float(a.std(axis=0).mean()) for a in seen.a]
-    name = seen.recipe.activation
-    low, high = seen.network.activations[last].range
-    near = SATURATED * (high - low)  # infinite, unless there are two ends
-    beyond = float(((seen.a[last] < low + near) | (seen.a[last] > high - near)).mean())
-    if np.isfinite(near) and beyond > 0.5:
-        what = (
-            f"Of the activations of layer {last}, {beyond:.0%} are below {low + near:g} or above "
-            f"{high - near:g}, where {name} is nearly flat: hardly any error gets through to the "
-            "layers below."
-        )
-    elif 0 < varies[last] <= FADED * varies[1]:
-        what = (
-            f"The signal fades from layer to layer. Over the training rows the units of layer 1 "
-            f"vary by {varies[1]:.2g} (standard deviation), those of layer {last} by "
-            f"{varies[last]:.2g}, and the error that comes back fades likewise on its way through "
-            f"{last} hidden layers of {name}."
-        )
-    else:
+    """Errors that fade on their way back, or units that are at their ends, in a deep network."""
+    hidden = seen.network.L - 1
+    if hidden < 2 or seen.found("vanishing-gradient", "saturated-units") is None:
         return None
     return Cause(
         "vanishing gradients",
-        what,
+        f"Hardly any error gets back through {hidden} hidden layers of {seen.recipe.activation} "
+        f"(--activation {seen.recipe.activation}, --init {seen.recipe.init}).",
         "Take one hidden layer (--hidden 100), or an activation and starting values that keep "
         "the scale (--activation relu --init he_normal --loss cross_entropy).",
     )

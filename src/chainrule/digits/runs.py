@@ -66,10 +66,10 @@ class Result:
         How many of them there are, by digit.
     shut_outputs : list of int
         Outputs that are shut at the end of `kept_epoch`: see :func:`shut_outputs`.
-    cause : Cause or None
-        What holds the network back, if that is known.
     findings : list of Finding
         What `Run.diagnose` says, once it was asked.
+    cause : Cause or None
+        Then, which of it holds the network back, if that is known.
     interrupted : bool
     failure : DivergenceError or None
     """
@@ -85,8 +85,8 @@ class Result:
     unanswered: Flags = field(default_factory=lambda: np.zeros(0, bool))
     no_answer: Labels = field(default_factory=lambda: np.zeros(N_CLASSES, np.int64))
     shut_outputs: list[int] = field(default_factory=list)
-    cause: Cause | None = None
     findings: list[Finding] = field(default_factory=list)
+    cause: Cause | None = None
     interrupted: bool = False
     failure: DivergenceError | None = None
 
@@ -321,19 +321,37 @@ class Run:
         return result
 
     def diagnose(self) -> Diagnosis:
-        """What :func:`chainrule.diagnose` finds in the network as it is."""
+        """What :func:`chainrule.diagnose` finds in the network as it is.
+
+        Afterwards the result has the findings, and the one cause that the recipe names of them.
+        """
         from chainrule.explain.diagnosing import diagnose
 
-        recipe = self.recipe
-        return diagnose(
-            self.result.network,
+        result, data, recipe = self.result, self.data, self.recipe
+        costs = [record.cost for record in result.epochs]
+        found = diagnose(
+            result.network,
             self.X,
             self.Y,
-            history=[record.cost for record in self.result.epochs],
+            history=costs,
             learning_rate=recipe.learning_rate,
             optimizer=recipe.optimizer,
             batch_size=recipe.batch_size,
         )
+        said = closest_to_one(_outputs(result.network, data.X_train))
+        result.findings = list(found)
+        result.cause = cause(
+            Evidence(
+                result.network,
+                recipe,
+                costs,
+                found,
+                result.shut_outputs,
+                float((said == data.y_train).mean()),
+                usual_rate(recipe),
+            )
+        )
+        return found
 
     def trace(self, number: int) -> Trace:
         """A test digit, from 0, through the network as it is; a step of the recipe's optimiser."""
@@ -435,10 +453,3 @@ class Run:
         result.no_answer = np.bincount(data.y_test[result.unanswered], minlength=N_CLASSES)
         result.confusion = confusion_matrix(data.y_test, result.said)
         result.shut_outputs = shut_outputs(network, data.X_train, data.y_train)
-        if result.epochs and result.failure is None:
-            a = [np.asarray(each, np.float64) for each in network.forward(data.X_train).a]
-            right = float((closest_to_one(a[-1]) == data.y_train).mean())
-            costs = [record.cost for record in result.epochs]
-            shut = result.shut_outputs
-            seen = Evidence(network, self.recipe, costs, a, shut, right, usual_rate(self.recipe))
-            result.cause = cause(seen)

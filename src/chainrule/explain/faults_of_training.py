@@ -168,7 +168,14 @@ def _rises(seen: Evidence) -> Iterator[Finding]:
 
 
 def _leapt(seen: Evidence) -> bool:
-    """Whether an epoch's loss was far above that of a constant output, with inputs of size 1."""
+    """Whether an epoch's loss was far above that of a constant output, with inputs of size 1.
+
+    Where the first epoch has the largest loss, large starting weights may be the reason: steps are
+    only if the starting values are known to be of the usual size.
+    """
+    start = None if seen.estimator is None else getattr(seen.estimator, "init", "auto")
+    if int(seen.losses.argmax()) == 0 and start in (None, "uniform"):
+        return False
     penalty = float(getattr(seen.estimator, "alpha", 0) or 0)
     others = {"unscaled", "exploding"} & set(seen.memory)
     if seen.task.labels is None or others or penalty > LARGE_PENALTY:
