@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import chainrule
 from chainrule import Network
 from chainrule.app import reading
+from chainrule.app.opening import opening_of
 from chainrule.commands.cli import app
 from chainrule.digits import recipes, runs
 
@@ -80,21 +81,19 @@ def test_others_are_let_in_with_a_warning_and_a_token():
 def test_what_it_cannot_open_is_said_in_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("two words with a #\n")
-    (tmp_path / "a.csv").write_bytes(b"\xff#")
+    (tmp_path / "a.csv").write_bytes(b"a,b\n1,2\n3,4,5\n")
+    (tmp_path / "a.parquet").write_bytes(b"\xff#")
     (tmp_path / "a.chainrule").write_text("no model")
-    chainrule.save(Network((2, 3, 1), seed=0), "small.chainrule")
     chainrule.save(Network((64, 300, 10), seed=0), "wide.chainrule")
-    model = chainrule.MLPClassifier((2,), solver="lbfgs", random_state=0)
-    chainrule.save(model.fit(np.eye(2), [0, 1]), "table.chainrule")
+    neither = "is neither a .chainrule file, nor a text with an address of the page, nor a table"
     for what, said in {
         "none": "there is no file none, and an address of the page has a #",
         "x" * 5000: "there is no file xxx",
-        "a.txt": "a.txt is neither a .chainrule file nor a text with an address of the page",
-        "a.csv": "a.csv is neither a .chainrule file nor a text with an address of the page",
+        "a.txt": f"a.txt {neither}: ",
+        "a.csv": f"a.csv {neither}: ",
+        "a.parquet": f"a.parquet {neither}: ",
         "a.chainrule": "a.chainrule is no model file",
-        "small.chainrule": "small.chainrule holds a network of 2 inputs and 1 outputs; play draws",
         "wide.chainrule": "wide.chainrule has a layer of 300 units; at most 200 can be drawn",
-        "table.chainrule": "table.chainrule holds a MLPClassifier; play draws networks for digits",
     }.items():
         code, out, err = call(what, "--no-browser")
         assert (code, out) == (2, ""), what
@@ -121,15 +120,45 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch):
     assert (code, err) == (2, "chainrule: play needs starlette: pip install 'chainrule[app]'\n")
 
 
-@pytest.mark.parametrize(("recipe", "of"), [("article", 318), ("modern", None)])
-def test_a_network_of_the_digits_command_reads_what_it_read_there(tmp_path, recipe, of):
-    data = recipes.load()
-    chosen = recipes.RECIPES[recipe]._replace(engine="numpy")
-    run = runs.Run(chosen, data, seed=0)
-    result = run()
+@pytest.mark.parametrize(
+    ("changes", "of"),
+    [({}, 318), ({"name": "modern", "clip": 2.0}, None), ({"dropout": 0.1, "epochs": 3}, None)],
+)
+def test_a_network_of_the_digits_command_reads_what_it_read_there(tmp_path, changes, of):
+    recipe = recipes.RECIPES[changes.get("name", "article")]._replace(engine="numpy", **changes)
+    result = runs.Run(recipe, recipes.load(), seed=0)()
     path = tmp_path / "digits.chainrule"
     metadata = {"parameters": result.parameters()}
     chainrule.save(result.network, path, metadata=metadata)
-    reader = reading.Reader(reading.load_network(path, data)).wait()
+    opening = opening_of(str(path))
+    assert (opening.fragment, opening.model, opening.table) == ("draw", None, None)
+    reader = reading.Reader(opening.digits).wait()
     assert of in (None, reader.correct)
     assert reader.correct == result.correct
+    assert reader.network.sizes == (64, *recipe.hidden, 10)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("scale", [1, 1 / 16])
+def test_an_mlp_fitted_to_digits_reads_what_is_drawn(tmp_path, scale):
+    data = recipes.load()
+    pixels, test = (images.reshape(-1, 64) * scale for images in data[4:])
+    model = chainrule.MLPClassifier((20,), max_iter=20, standardize=True, random_state=0)
+    model.fit(pixels, data.y_train)
+    path = tmp_path / "mlp.chainrule"
+    chainrule.save(model, path)
+    opening = opening_of(str(path))
+    reader = reading.Reader(opening.digits).wait()
+    assert reader.correct == (model.predict(test) == data.y_test).sum() > 250
+    np.testing.assert_allclose(
+        reader.network.predict(reader.scaling(test[:5] / scale)), model.predict_proba(test[:5])
+    )
+
+
+def test_a_table_opens_your_data(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,x\n2,y\n3,x\n")
+    opening = opening_of(str(path))
+    assert (opening.fragment, opening.digits, opening.model) == ("data", None, None)
+    assert opening.table[0] == str(path)
+    assert opening.table[1].to_dict("list") == {"a": [1, 2, 3], "b": ["x", "y", "x"]}

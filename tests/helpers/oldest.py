@@ -39,6 +39,7 @@ OLDEST = {
     "test_train": ["test_gradients_are_those_of_the_network"],
     "test_own_data": ["test_judged_against_scikit_learn"],
     "test_plane": ["test_formulas_are_what_numpy_computes"],
+    "test_stored": ["test_a_row_that_is_typed_is_predicted_as_the_model_does"],
     "test_draw_page": ["test_the_page_reads_held_out_digits_as_the_model_does"],
     "test_digits": ["test_data_are_scikit_learns_split_and_standardised_as_there"],
     "test_displays": ["test_curves_are_the_history"],

@@ -15,9 +15,10 @@ when the server is started again, the page connects anew and opens its panels ag
 have set then. When it closes, the session's panels are closed, and what they train is stopped.
 
 **Threads.** All of a session's panels live in one thread of its own: messages are handled there one
-after the other, and between them, when none has come for a moment,
-:meth:`~chainrule.app.panel.Panel.work` is called as long as a panel says that it has more to do. So a panel needs no locks, and trains in slices of at most some
-30 ms. Work that cannot be cut goes into a thread of the panel's own.
+after the other. Between them, when none has come for a moment, the method
+:meth:`~chainrule.app.panel.Panel.work` of a panel is called as long as it has more to do. So a
+panel needs no locks, and trains in slices of at most some 30 ms. Work that cannot be cut goes into
+a thread of the panel's own.
 
 **The page** (``static``): `main.js` has the tabs, the address and the theme; `connection.js` the
 socket; `charts.js` what is drawn by several panels; ``style.css`` the type, the colours and the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,8 @@ from chainrule.app.session import log
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from chainrule.app.stored import StoredModel
 
 MODELS = {"ensemble": "two ensembles, nothing to tune", "network": "one network"}
 MOST_ROWS, MOST_COLUMNS = 100_000, 500
@@ -51,9 +54,11 @@ class Asked(NamedTuple):
 class OwnData(Panel):
     """A table that the visitor gives, and a model of one of its columns.
 
-    A file comes by upload, or an example by ``example {name}``. Messages: ``train {target, model,
-    kinds}``, ``stop {}``. It sends ``progress`` while training, then ``result``, or ``error``.
-    Downloads: ``model.chainrule``, ``model.onnx``, ``model.py`` and ``train.py``.
+    A file comes by upload, an example by ``example {name}``, a model and a table with what the
+    page is opened with. Messages: ``train {target, model, kinds}``, ``stop {}``; of a model that is
+    open ``predict {row}``, and ``judge {target}`` on the table. It sends ``progress`` while
+    training, then ``result``, or ``error``. Downloads: ``model.chainrule``, ``model.onnx``,
+    ``model.py`` and ``train.py``.
     """
 
     name = "data"
@@ -65,12 +70,20 @@ class OwnData(Panel):
         self._code_of_table = ""
         self._trains = False
         self._stops = False
-        self._trained: Trained | None = None
+        self._stored: StoredModel | None = session.shared.get("stored")
+        self._trained = self._opened_model()
         self._told = 0.0  # when the page was last told of an epoch
 
     def state(self) -> dict[str, Any]:
-        """What can be chosen."""
-        return {"models": MODELS, "examples": list(EXAMPLES), "kinds": KINDS, "table": None}
+        """What can be chosen, and what is open."""
+        found: dict[str, Any] = {"models": MODELS, "examples": list(EXAMPLES), "kinds": KINDS}
+        if self._stored is not None:
+            found["stored"] = self._stored.described()
+        given = self.session.shared.get("table")
+        if given is not None:
+            path, frame = given
+            found |= self._take(Path(path).name, frame, _code_of_file(path))
+        return found
 
     def handle(self, type: str, data: dict[str, Any]) -> dict[str, Any] | None:
         """Answer a message."""
@@ -81,6 +94,12 @@ class OwnData(Panel):
         if type == "stop":
             self._stops = True
             return {}
+        if type in ("predict", "judge"):
+            if self._stored is None:
+                raise PanelError("no model is open; chainrule play model.chainrule opens one")
+            if type == "predict":
+                return self._stored.predict(data.get("row"))
+            return self._judge(self._stored, data)
         return super().handle(type, data)
 
     # --- tables ---------------------------------------------------------------------------------
@@ -97,8 +116,7 @@ class OwnData(Panel):
             raise PanelError(said) from None
         finally:
             path.unlink(missing_ok=True)
-        code = f"from chainrule.tables import read\n\ntable = read({name!r})\n"
-        return self._take(name, frame, code)
+        return self._take(name, frame, _code_of_file(name))
 
     def _example(self, name: Any) -> dict[str, Any]:
         self._refuse_while_training()
@@ -114,18 +132,9 @@ class OwnData(Panel):
     def _take(self, name: str, frame: pd.DataFrame, code: str) -> dict[str, Any]:
         from chainrule.tables.columns import kinds_of
 
-        if len(frame.columns) < 2 or len(frame) < 3:
-            raise PanelError(
-                f"{name} has {len(frame):,} rows and {len(frame.columns):,} columns; three rows "
-                "and two columns are the least"
-            )
-        if len(frame) > MOST_ROWS or len(frame.columns) > MOST_COLUMNS:
-            raise PanelError(
-                f"{name} has {len(frame):,} rows and {len(frame.columns):,} columns; this page "
-                f"takes {MOST_ROWS:,} and {MOST_COLUMNS}. chainrule train takes larger tables"
-            )
+        check_size(name, frame)
         self._frame, self._table, self._code_of_table = frame, name, code
-        self._trained = None
+        self._trained = self._opened_model()
         columns = kinds_of(frame)
         return {
             "table": {
@@ -139,6 +148,39 @@ class OwnData(Panel):
                 "target": str(frame.columns[-1]),
             }
         }
+
+    # --- a model that is open -------------------------------------------------------------------
+
+    def _opened_model(self) -> Trained | None:
+        """The model that the page was opened with, to be taken along in other formats."""
+        if self._stored is None:
+            return None
+        return Trained(
+            self._stored.model,
+            f"import chainrule\n\nmodel = chainrule.load({self._stored.name!r})\n",
+        )
+
+    def _judge(self, stored: StoredModel, data: dict[str, Any]) -> dict[str, Any]:
+        self._refuse_while_training()
+        if self._frame is None:
+            raise PanelError("choose a file first")
+        target = data.get("target")
+        if target not in self._frame.columns:
+            raise PanelError(f"there is no column {str(target)[:40]!r} in {self._table}")
+        frame = self._frame
+        code = (
+            f"{self._code_of_table}import chainrule\n\nmodel = chainrule.load({stored.name!r})\n"
+            "print(model.predict(table))\n"
+        )
+
+        def fitted() -> dict[str, Any]:
+            found = stored.judge(frame, str(target))
+            self._trained = Trained(stored.model, code)
+            return {"target": target, "model": stored.name, "code": code, "curve": [], **found}
+
+        self._trains = True
+        self.spawn(self._run, fitted)
+        return {"judges": True}
 
     def _refuse_while_training(self) -> None:
         if self._trains:
@@ -172,18 +214,19 @@ class OwnData(Panel):
         if y.astype(str).nunique() == 1:
             raise PanelError(f"{target!r} is {y.iloc[0]!s} in every row; there is nothing to learn")
         self._trains, self._stops = True, False
-        self.spawn(self._run, Asked(X, y, str(target), str(model), kinds, left_out))
+        asked = Asked(X, y, str(target), str(model), kinds, left_out)
+        self.spawn(self._run, lambda: self._fitted(asked))
         return {"trains": True, "rows": len(X), "missing": int((~known).sum())}
 
-    def _run(self, asked: Asked) -> None:
-        """Train, judge, and say what came of it; in a thread of its own."""
+    def _run(self, fitted: Callable[[], dict[str, Any]]) -> None:
+        """Train or judge, and say what came of it; in a thread of its own."""
         import warnings
 
         began = time.monotonic()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                result = self._fitted(asked)
+                result = fitted()
             if not self.stopping.is_set():
                 self.send("result", seconds=time.monotonic() - began, **result)
         except Exception as error:  # a fault of ours must not leave the page waiting
@@ -253,7 +296,7 @@ class OwnData(Panel):
             ),
             "judged": "out-of-fold predictions of all rows",
             "curve": named(curves),
-            "importances": _ranked(ranked["names"], ranked["mean"]),
+            "importances": by_importance(ranked["names"], ranked["mean"]),
             **judged(y, said, getattr(model, "classes_", None), float(model.oof_score_)),
         }
 
@@ -302,7 +345,7 @@ class OwnData(Panel):
             ),
             "judged": f"{len(X_held):,} rows that were held out",
             "curve": named(curves),
-            "importances": _ranked(list(X), found.importances_mean),
+            "importances": by_importance(list(X), found.importances_mean),
             **judged(y_held, said, classes, float(model.score(X_held, y_held))),
         }
 
@@ -312,7 +355,8 @@ class OwnData(Panel):
         """The model as a file, as a program, or the script that makes it."""
         if self._trained is None:
             raise PanelError("there is no model yet; train one")
-        stem = Path(self._table).stem or "model"
+        is_stored = self._stored is not None and self._trained.model is self._stored.model
+        stem = Path(self._stored.name if is_stored else self._table).stem or "model"
         if name == "train.py":
             return Download(f"train_{stem}.py", "text/x-python", self._trained.code.encode())
         path = self.session.folder() / "made"
@@ -347,6 +391,30 @@ def named(curves: dict[str, list[tuple[int, float]]]) -> list[dict[str, Any]]:
     ]
 
 
+def check_size(name: str, frame: pd.DataFrame) -> None:
+    """See that a table is one that the page can work on.
+
+    Raises
+    ------
+    PanelError
+        It is too small or too large; `name` is what the message calls it.
+    """
+    if len(frame.columns) < 2 or len(frame) < 3:
+        raise PanelError(
+            f"{name} has {len(frame):,} rows and {len(frame.columns):,} columns; three rows "
+            "and two columns are the least"
+        )
+    if len(frame) > MOST_ROWS or len(frame.columns) > MOST_COLUMNS:
+        raise PanelError(
+            f"{name} has {len(frame):,} rows and {len(frame.columns):,} columns; this page "
+            f"takes {MOST_ROWS:,} and {MOST_COLUMNS}. chainrule train takes larger tables"
+        )
+
+
+def _code_of_file(path: str) -> str:
+    return f"from chainrule.tables import read\n\ntable = read({path!r})\n"
+
+
 def _preparation(target: str, task: str, left_out: list[str]) -> str:
     cells = f"table[{target!r}].astype(str)" if task == "classification" else f"table[{target!r}]"
     return (
@@ -355,7 +423,8 @@ def _preparation(target: str, task: str, left_out: list[str]) -> str:
     )
 
 
-def _ranked(names: Any, means: Any) -> list[dict[str, Any]]:
+def by_importance(names: Any, means: Any) -> list[dict[str, Any]]:
+    """Importances, the largest first."""
     order = np.argsort(-np.asarray(means, np.float64), kind="stable")[:MOST_IMPORTANCES]
     return [{"name": str(names[j]), "mean": float(means[j])} for j in order]
 

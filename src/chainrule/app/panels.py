@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chainrule.app.opening import Opening
 from chainrule.app.panel import Panel
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from chainrule.app.reading import Scaling
     from chainrule.app.server import Access
-    from chainrule.network.network import Network
 
 
 def all_panels() -> dict[str, type[Panel]]:
@@ -25,21 +24,19 @@ def all_panels() -> dict[str, type[Panel]]:
     return {kind.name: kind for kind in (Draw, Train, Plane, OwnData, Equations)}
 
 
-def shared(model: tuple[Network, Scaling] | None = None) -> dict[str, Any]:
-    """What the sessions of a server share.
-
-    Parameters
-    ----------
-    model : (Network, Scaling), optional
-        The network that reads digits, and what it takes for pixels. Default: one is trained.
-    """
+def shared(opening: Opening) -> dict[str, Any]:
+    """What the sessions of a server share: the reader of digits, and what the page opens with."""
     from chainrule.app.reading import Reader
 
-    return {"reader": Reader(model)}
+    return {
+        "reader": Reader(opening.digits),
+        "stored": opening.model,
+        "table": opening.table,
+    }
 
 
-def new_app(access: Access, model: tuple[Network, Scaling] | None = None) -> Starlette:
+def new_app(access: Access, opening: Opening | None = None) -> Starlette:
     """The application of the whole page."""
     from chainrule.app.server import make_app
 
-    return make_app(all_panels(), access, shared(model))
+    return make_app(all_panels(), access, shared(opening or Opening()))

@@ -114,6 +114,7 @@ class Reader:
             pixels = self.data.images_test.reshape(-1, N_PIXELS)
             said = self.network.predict(self.scaling(pixels)).argmax(axis=1)
             self.correct = int((said == self.data.y_test).sum())
+            Reading(self).read(pixels[0])  # so that the first stroke does not wait for imports
         except Exception as error:
             self.failure = " ".join(f"{type(error).__name__}: {error}".split())
         self.done.set()
@@ -147,43 +148,71 @@ class Reader:
         return self
 
 
-def load_network(path: Path, data: Digits) -> tuple[Network, Scaling]:
-    """A network for digits from a model file, and what it takes for pixels.
+def digits_network(
+    path: Path, model: Any, header: Mapping[str, Any], data: Digits
+) -> tuple[Network, Scaling] | None:
+    """The network of a stored model that reads digits, and what it takes for pixels.
+
+    Parameters
+    ----------
+    path : Path
+        Of its file, for messages.
+    model : Network, estimator or Pipeline
+    header : dict
+        Of its file. Where it does not say what the network takes for pixels, that is found out:
+        of greys from 0 to 1 or to 16, and standardised ones, those of which most test digits are
+        read right.
+    data : Digits
+
+    Returns
+    -------
+    (Network, Scaling) or None
+        None if it does not take 64 numbers and tell ten digits apart.
 
     Raises
     ------
     ValueError
-        The file holds something else.
+        It has too many units to be drawn.
     """
-    from chainrule.files.persistence import load, read_header
+    from chainrule.explain.models import model_network, without_random_layers
     from chainrule.network.network import Network
 
-    model = load(path)
-    wanted = "play draws networks for digits, as chainrule digits --save writes them"
-    if not isinstance(model, Network):
-        raise ValueError(f"{path} holds a {type(model).__name__}; {wanted}")
-    if model.sizes[0] != N_PIXELS or model.sizes[-1] != 10:
+    is_network = isinstance(model, Network)
+    classes = [str(label) for label in getattr(model, "classes_", [])]
+    if not is_network and classes != [str(digit) for digit in range(10)]:
+        return None
+    if hasattr(model, "steps"):  # what stands before the network is not drawn
+        return None
+    try:
+        network = without_random_layers(model_network(model)[0])
+    except (TypeError, ValueError):
+        return None
+    if (network.sizes[0], network.sizes[-1]) != (N_PIXELS, 10):
+        return None
+    if max(network.sizes[1:-1], default=0) > WIDEST:
         raise ValueError(
-            f"{path} holds a network of {model.sizes[0]} inputs and {model.sizes[-1]} outputs; "
-            f"{wanted}, which have {N_PIXELS} and 10"
+            f"{path} has a layer of {max(network.sizes[1:-1])} units; at most {WIDEST} can be drawn"
         )
-    if max(model.sizes[1:-1], default=0) > WIDEST:
-        raise ValueError(
-            f"{path} has a layer of {max(model.sizes[1:-1])} units; at most {WIDEST} can be drawn"
-        )
-    made_by = read_header(path).get("metadata") or {}
+    made_by = header.get("metadata") or {}
     parameters = made_by.get("parameters")
-    parameters = parameters if isinstance(parameters, Mapping) else {}
-    if parameters.get("distortion"):
-        return model, INK_ALONE
     pixels = data.images_train.reshape(-1, N_PIXELS)
     deviation = pixels.std(axis=0)
-    scaling = Scaling(
+    known = isinstance(parameters, Mapping)
+    standardized = Scaling(
         pixels.mean(axis=0),
         np.where(deviation > 0, deviation, np.inf),  # such a pixel is 0
-        parameters.get("clip"),
+        parameters.get("clip") if known else None,
     )
-    return model, scaling
+    if known:
+        return network, INK_ALONE if parameters.get("distortion") else standardized
+    raw = Scaling(np.zeros(N_PIXELS), np.ones(N_PIXELS))
+    images = data.images_test.reshape(-1, N_PIXELS)
+
+    def correct(scaling: Scaling) -> int:
+        said = network.forward(scaling(images)).a[-1].argmax(axis=1)
+        return int((said == data.y_test).sum())
+
+    return network, max((INK_ALONE, raw, standardized), key=correct)
 
 
 class Reading:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,8 +10,7 @@ import typer
 from chainrule.commands.terminal import BAD_INPUT, DONE, FAILED, fail, printable
 
 if TYPE_CHECKING:
-    from chainrule.app.reading import Scaling
-    from chainrule.network.network import Network
+    from chainrule.app.opening import Opening
 
 ABOUT_PLAY = (
     "Open a page on which a network is seen thinking and learning.\n\n"
@@ -21,13 +19,14 @@ ABOUT_PLAY = (
     "own; follow the four equations with their numbers. The page is served to "
     "this machine alone, and nothing is fetched from elsewhere. Ctrl-C ends it.\n\n"
     "All that is set on the page is in its address. WHAT is such an address, or a file that holds "
-    "one; or a model file with a network for digits, which then reads what is drawn.\n\n"
+    "one; a model file, of which a network for digits then reads what is drawn, and any other can "
+    "be asked about rows that are typed; or a table, such as a CSV file.\n\n"
     "Try:\n\n"
     "  chainrule play\n\n"
     "  chainrule digits --save digits.chainrule\n\n"
-    "  chainrule play digits.chainrule"
+    "  chainrule play digits.chainrule\n\n"
+    "  chainrule play data.csv"
 )
-LONGEST_LINK = 1 << 20  # characters
 SWITCH = 5e-4  # seconds after which a thread that trains makes way for one that answers
 
 
@@ -50,7 +49,7 @@ def play(
     ] = True,
 ) -> None:
     """Serve the page; see ABOUT_PLAY."""
-    fragment, model = _opened(what)
+    opening = _opened(what)
     try:
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
@@ -76,45 +75,22 @@ def play(
         option = "--port" if port and server.is_local(host) else "--host"
         fail(f"{option}: cannot listen at {where}: {error.strerror or error}", BAD_INPUT)
     found = socket.getsockname()[1]
-    address = _address(host, found, token, fragment)
+    address = _address(host, found, token, opening.fragment)
     print(f"{printable(address)}\nCtrl-C ends it.", flush=True)
     access = server.Access(server.hosts_of(host), found, token)
-    code = _serve(socket, access, address if browser else None, model)
+    code = _serve(socket, access, address if browser else None, opening)
     if code:
         raise typer.Exit(code)
 
 
-def _opened(what: str | None) -> tuple[str, tuple[Network, Scaling] | None]:
-    """(what stands behind the # of the address, the network of a file); "" and None for neither."""
-    if what is None:
-        return "", None
-    path = Path(what)
-    try:
-        is_file = path.is_file()
-    except (OSError, ValueError):  # longer than a path can be
-        is_file = False
-    if not is_file and "#" in what:
-        return what.partition("#")[2], None
-    if not is_file:
-        fail(f"there is no file {what}, and an address of the page has a #", BAD_INPUT)
-    if path.suffix.lower() == ".chainrule":
-        from chainrule.app.reading import load_network
-        from chainrule.digits.recipes import load
+def _opened(what: str | None) -> Opening:
+    """What the page is opened with."""
+    from chainrule.app.opening import opening_of
 
-        try:
-            return "", load_network(path, load())
-        except (OSError, ValueError) as error:
-            fail(" ".join(str(error).split()), BAD_INPUT)
     try:
-        with path.open(encoding="utf-8") as file:
-            found = file.read(LONGEST_LINK).split()
-    except (OSError, UnicodeDecodeError):
-        found = []
-    if len(found) != 1 or "#" not in found[0]:
-        fail(
-            f"{path} is neither a .chainrule file nor a text with an address of the page", BAD_INPUT
-        )
-    return found[0].partition("#")[2], None
+        return opening_of(what)
+    except (OSError, ValueError, ImportError) as error:
+        fail(" ".join(str(error).split()), BAD_INPUT)
 
 
 def _address(host: str, port: int, token: str | None, fragment: str) -> str:
@@ -127,7 +103,7 @@ def _address(host: str, port: int, token: str | None, fragment: str) -> str:
     return f"http://{name}:{port}/{query}" + (f"#{fragment}" if fragment else "")
 
 
-def _serve(socket: Any, access: Any, address: str | None, model: Any) -> int:
+def _serve(socket: Any, access: Any, address: str | None, opening: Opening) -> int:
     """Serve until Ctrl-C; the exit code."""
     import threading
     import webbrowser
@@ -135,7 +111,7 @@ def _serve(socket: Any, access: Any, address: str | None, model: Any) -> int:
     from chainrule.app import panels, server
 
     sys.setswitchinterval(SWITCH)
-    running = server.make_server(panels.new_app(access, model))
+    running = server.make_server(panels.new_app(access, opening))
     if address is not None:
         # The socket listens already, so that the browser may come early.
         threading.Timer(0.1, webbrowser.open, [address]).start()

@@ -1,6 +1,7 @@
 /** Your data: a table, a model of one of its columns, and what the model is worth. */
 
 import { clamp, color, element, lineChart, mix, number, surface } from "../charts.js";
+import { StoredModel } from "../stored_model.js";
 
 export function mount(root, app) {
   return new OwnData(root, app).interface();
@@ -12,6 +13,7 @@ class OwnData {
     this.table = null;
     this.kinds = {};
     this.result = null;
+    this.stored = null; // a model file that the page was opened with
     this.curve = [];
     this.chosen = { model: "ensemble" };
     this.build(root);
@@ -63,6 +65,7 @@ class OwnData {
     this.target = element("select", { onchange: () => this.chooseTarget() });
     this.model = element("select", { onchange: () => this.app.changed() });
     this.train = element("button", { type: "button", class: "primary", text: "Train", onclick: () => this.start() });
+    this.judge = element("button", { type: "button", hidden: true, onclick: () => this.judgeStored() });
     this.stop = element("button", { type: "button", text: "Stop", disabled: true, onclick: () => this.app.request("stop") });
     this.columns = element("table", { class: "data-columns" });
     this.choices = element(
@@ -72,7 +75,7 @@ class OwnData {
       element("div", { class: "row data-row" },
         element("label", { class: "field" }, "Predict", this.target),
         element("label", { class: "field" }, "Model", this.model),
-        this.train, this.stop),
+        this.train, this.stop, this.judge),
       element("div", { class: "data-scroll", tabindex: 0, role: "region", "aria-label": "Columns" }, this.columns),
     );
     this.curveCanvas = element("canvas", { class: "curve", role: "img", "aria-label": "Loss by epoch" });
@@ -95,12 +98,14 @@ class OwnData {
           element("button", { type: "button", class: "small-button", text: "Copy", onclick: () => this.copy() })),
         this.code),
     );
-    root.append(element("div", { class: "data-layout" }, this.drop, this.choices, this.training, this.results));
+    this.layout = element("div", { class: "data-layout" }, this.drop, this.choices, this.training, this.results);
+    root.append(this.layout);
     this.curveSurface = surface(this.curveCanvas, (...given) => this.drawCurve(...given));
     this.pictureSurface = surface(this.picture, (...given) => this.drawPicture(...given));
   }
 
   redraw() {
+    this.stored?.redraw();
     this.curveSurface.redraw();
     this.pictureSurface.redraw();
   }
@@ -116,7 +121,15 @@ class OwnData {
     this.model.replaceChildren(...Object.entries(reply.models).map(([value, text]) => element("option", { value, text })));
     this.model.value = this.chosen.model in reply.models ? this.chosen.model : "ensemble";
     this.setTrains(false);
-    if (this.chosen.example) this.example(this.chosen.example, this.chosen.target);
+    if (reply.stored && !this.stored) {
+      this.stored = new StoredModel(this.app, reply.stored);
+      this.layout.prepend(this.stored.root);
+      this.layout.classList.add("used");
+      this.judge.textContent = `Judge ${reply.stored.name}`;
+      this.judge.hidden = false;
+    }
+    if (reply.table) this.take(reply.table, this.chosen.target);
+    else if (this.chosen.example) this.example(this.chosen.example, this.chosen.target);
     else if (this.table) {
       this.table = null;
       this.choices.hidden = this.training.hidden = this.results.hidden = true;
@@ -153,7 +166,9 @@ class OwnData {
     this.kinds = {};
     this.said.textContent = `${table.name}: ${table.rows.toLocaleString("en")} rows, ${table.columns.length} columns`;
     this.target.replaceChildren(...table.columns.map(({ name }) => element("option", { value: name, text: name })));
-    this.target.value = table.columns.some(({ name }) => name === target) ? target : table.target;
+    const wanted = target ?? this.stored?.told.target;
+    this.target.value = table.columns.some(({ name }) => name === wanted) ? wanted : table.target;
+    this.stored?.fill(table.columns, table.head[0]);
     this.choices.hidden = false;
     this.training.hidden = this.results.hidden = true;
     this.fillColumns();
@@ -206,8 +221,20 @@ class OwnData {
     }
   }
 
+  /** What the model that is open is worth on the table. */
+  async judgeStored() {
+    this.curve = [];
+    try {
+      await this.app.request("judge", { target: this.target.value });
+      this.results.hidden = this.training.hidden = true;
+      this.setTrains(true);
+    } catch {
+      // said in the panel
+    }
+  }
+
   setTrains(trains) {
-    this.train.disabled = trains;
+    this.train.disabled = this.judge.disabled = trains;
     this.stop.disabled = !trains;
   }
 
