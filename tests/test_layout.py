@@ -233,7 +233,7 @@ COMPARED = {
     *((f"exports.{name}", "cosine") for name in ("c", "graph")),
     ("files.trusted", "step"),
     # an ensemble's loss, "softmax" or "squared", and its part "step"
-    *((f"ensembles.{name}", "softmax") for name in ("blending", "fitted", "loop", "one_row")),
+    *((f"ensembles.{name}", "softmax") for name in ("blending", "fitted", "loop")),
     *(("ensembles.settings", "softmax"), ("estimators.tabular_ensemble", "step")),
     ("files.ensembles", "step"),
     # worked examples spell these out by name

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -462,10 +464,27 @@ def test_a_predictor_gives_what_predict_gives(classifier, regressor):
     A, z = load_diabetes(return_X_y=True)
     A[::7, 1] = np.nan
     model = TabularRegressor(**QUICK | {"max_epochs": 2}).fit(A, z)
+    A[1, 2], A[2, 2], A[3, 0] = 1e300, -1e300, 1e-300
     found = [model.predictor()(a) for a in A[:9]]
     np.testing.assert_allclose(found, model.predict(A[:9]), rtol=1e-5)
+    assert model.predictor()([np.inf, *A[1, 1:]]) == model.predictor()([1e100, *A[1, 1:]])
+    with pytest.raises(ValueError, match=r"a row is 10 numbers, .* shape \(9,\)"):
+        model.predictor()(A[0, 1:])
     with pytest.raises(ValueError, match="'size'"):
         classifier.predictor()(rows[0] | {"size": "big"})
+
+
+@pytest.mark.parametrize("weights", [{"linear": 1}, {"step": 1}, {"smooth": 1}, {}])
+def test_a_predictor_blends_as_predict_does(classifier, regressor, weights):
+    """Also parts that these tables give no weight to; {} stands for equal weights."""
+    X, _, _ = table(8, seed=6)
+    for model in (copy.copy(classifier), copy.copy(regressor)):
+        parts = model._blend.parts
+        shares = {name: weights.get(name, 0) if weights else 1 / 3 for name in parts}
+        model._blend = replace(model._blend, weights=shares)
+        expected = getattr(model, "predict_proba", model.predict)(X)
+        found = [model.predictor()(list(row)) for row in X.itertuples(index=False)]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_loaded_model_predicts_the_same(classifier, regressor, tmp_path):

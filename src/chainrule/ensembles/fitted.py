@@ -177,7 +177,7 @@ class FittedEnsemble:
             r and c.
         """
         new = copy(self)
-        new.theta, new._joined = self.theta.copy(), None
+        new.theta, new._tables = self.theta.copy(), None
         for i in range(self.members):
             _, W, b = new.parameters(i)
             W[-1] *= factor

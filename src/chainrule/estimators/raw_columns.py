@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.base.types import Array, Index
+from chainrule.base.types import Array
 from chainrule.ensembles.encoding import LARGEST, MISSING, UNSEEN, Columns, Schema
 from chainrule.estimators.cleaning import MISSING as MISSING_LEVEL
 from chainrule.estimators.cleaning import TableCleaner
@@ -178,15 +178,24 @@ class ColumnReader:
         codes: NDArray[np.int32] = np.array([*of_category, MISSING], np.int32)[cells.cat.codes]
         return codes
 
-    def row_reader(self) -> Callable[[Any], tuple[Array, Index]]:
-        """A function of the cells of one row that gives its numbers, (p,), and its codes, (q,).
+    def row_reader(self) -> Callable[[Any], tuple[Array, list[int]]]:
+        """A function of the cells of one row that gives its numbers, (p,), and q codes.
 
         The cells are a mapping by column, or a sequence in the order of the columns. Numbers, and
         levels that were seen before, are read without pandas.
         """
-        none = np.empty(0, np.int64)
         if self.cleaner is None:
-            return lambda row: (np.asarray(row, np.float64), none)
+            p = len(self.names)
+
+            def read_numbers(row: Any) -> tuple[Array, list[int]]:
+                numbers = np.asarray(row, np.float64)
+                if numbers.shape != (p,):
+                    raise ValueError(
+                        f"a row is {p} numbers, as in fit; this has the shape {numbers.shape}"
+                    )
+                return np.minimum(np.maximum(numbers, -LARGEST), LARGEST), []
+
+            return read_numbers
         known = [str(name) for name in self.cleaner.feature_names_in_]
         used = [(name, known.index(name), kind) for name, kind in self._kinds().items()]
         types: dict[str, str] = self.cleaner.level_types_
@@ -209,7 +218,7 @@ class ColumnReader:
                     seen[name][type(cell), cell] = code
                 return code
 
-        def read(row: Any) -> tuple[Array, Index]:
+        def read(row: Any) -> tuple[Array, list[int]]:
             by_name = isinstance(row, Mapping)
             numbers: list[float] = []
             codes = []
@@ -222,14 +231,14 @@ class ColumnReader:
                 elif kind == "numeric" and cell is None:
                     numbers.append(np.nan)
                 elif kind == "numeric":
-                    numbers.append(float(slowly(name, kind, cell).iloc[0]))
+                    number = float(slowly(name, kind, cell).iloc[0])
+                    numbers.append(min(max(number, -LARGEST), LARGEST))
                 elif kind == "date":
                     numbers += date_numbers(slowly(name, kind, cell))[0].tolist()
                 else:
                     text = slowly(name, kind, cell).tolist()
                     numbers += _projected(text, self.texts[name])[0].tolist()
-            stacked = np.array(numbers, np.float64)
-            return np.clip(stacked, -LARGEST, LARGEST), np.array(codes, np.int64)
+            return np.array(numbers, np.float64), codes
 
         return read
 
