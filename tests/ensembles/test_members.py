@@ -186,7 +186,7 @@ def test_the_best_epoch_is_the_last_of_the_lowest_loss():
     losses = model.history["loss"]
     assert losses[model.best_epoch] == min(losses) == model.best_loss
     assert model.stopped == "patience"
-    assert model.n_epochs - 1 - model.best_epoch == max(8, int(np.ceil(model.best_epoch / 2)))
+    assert model.n_epochs - 1 - model.best_epoch == max(5, int(np.ceil(model.best_epoch / 4)))
     shorter, _ = fit(
         settings=settings, data=noise, callback=lambda r: r["epoch"] == model.best_epoch
     )
