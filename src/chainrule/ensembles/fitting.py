@@ -128,7 +128,6 @@ def fit_ensemble(
     try:
         with loop.at_work():
             for epoch in range(settings.epochs):
-                loop.keep()
                 loop.epoch(epoch)
                 value = loop.outside_loss()
                 if not (math.isfinite(value) and np.isfinite(loop.state.theta).all()):
