@@ -282,7 +282,9 @@ def test_divergence_is_located(engine):
 @pytest.mark.once
 def test_divergence_is_located_in_a_later_epoch():
     steep = SETTINGS._replace(learning_rate=1e3, warm_up=0.9, epochs=12)
-    with pytest.raises(DivergenceError, match=r"epoch [1-9], batch \d: .* of layer \d of member \d"):
+    with pytest.raises(
+        DivergenceError, match=r"epoch [1-9], batch \d: .* of layer \d of member \d"
+    ):
         fit(settings=steep)
 
 
