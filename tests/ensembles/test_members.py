@@ -186,7 +186,7 @@ def test_the_best_epoch_is_the_last_of_the_lowest_loss():
     losses = model.history["loss"]
     assert losses[model.best_epoch] == min(losses) == model.best_loss
     assert model.stopped == "patience"
-    assert model.n_epochs - 1 - model.best_epoch == max(8, int(np.ceil(model.best_epoch / 2)))
+    assert model.n_epochs - 1 - model.best_epoch == max(5, int(np.ceil(model.best_epoch / 4)))
     shorter, _ = fit(
         settings=settings, data=noise, callback=lambda r: r["epoch"] == model.best_epoch
     )
@@ -277,6 +277,15 @@ def test_divergence_is_located(engine):
     inputs.dense[7, 0] = np.inf
     with pytest.raises(DivergenceError, match=r"epoch 0, batch \d: .* of layer \d of member \d"):
         fit(data=(inputs, layout, y, classes, folds), engine=engine)
+
+
+@pytest.mark.once
+def test_divergence_is_located_in_a_later_epoch():
+    steep = SETTINGS._replace(learning_rate=1e3, warm_up=0.9, epochs=12)
+    with pytest.raises(
+        DivergenceError, match=r"epoch [1-9], batch \d: .* of layer \d of member \d"
+    ):
+        fit(settings=steep)
 
 
 @pytest.mark.once

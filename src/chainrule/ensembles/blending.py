@@ -29,6 +29,9 @@ RESAMPLED_ROWS = 400_000  # of all resamples together
 LEAST_PROBABILITY = 1e-7  # no logarithm of less
 INVERSE_PENALTY, PENALTY = 0.3, 3.0  # C of the logistic, alpha of the ridge regression
 NEWTON_WEIGHTS = 128  # that a logistic regression has at most for Newton's method to be the faster
+# The mean of all members is less sure than that of the few that were fitted without a row, by which
+# the temperature is chosen. Measured on 26 tables.
+OF_ALL_MEMBERS = 0.98
 STRETCHES = (0.8, 1.25)
 PRIOR_ROWS = 5.0  # that speak for r = 1
 BLOCK = 4096  # rows that are predicted at a time
@@ -532,4 +535,5 @@ def learn_blend(
         factor, centre = best_stretch(mean, Y, weights)
         parts = {name: part.stretched(factor, centre) for name, part in parts.items()}
         return Blend(parts, shares, n_folds, None)
-    return Blend(parts, shares, n_folds, best_temperature(mean, Y, weights))
+    T = OF_ALL_MEMBERS * best_temperature(mean, Y, weights)
+    return Blend(parts, shares, n_folds, T)

@@ -21,7 +21,7 @@ from chainrule.training.train import begin
 
 __all__ = ["FittedEnsemble", "fit_ensemble"]
 
-SHORTEST_WAIT = 8  # epochs without a lower loss, after which training stops
+SHORTEST_WAIT, LONGER_WAIT = 5, 1 / 4  # epochs without a lower loss; of those up to the best one
 
 
 def fit_ensemble(
@@ -128,7 +128,6 @@ def fit_ensemble(
     try:
         with loop.at_work():
             for epoch in range(settings.epochs):
-                loop.keep()
                 loop.epoch(epoch)
                 value = loop.outside_loss()
                 if not (math.isfinite(value) and np.isfinite(loop.state.theta).all()):
@@ -137,7 +136,7 @@ def fit_ensemble(
                 if value <= best:
                     best, best_epoch = value, epoch
                     best_theta, outside = loop.state.average.copy(), loop.data.outside.copy()
-                if epoch - best_epoch >= max(SHORTEST_WAIT, best_epoch / 2):
+                if epoch - best_epoch >= max(SHORTEST_WAIT, LONGER_WAIT * best_epoch):
                     stopped = "patience"
                     break
                 if callback is not None and callback(

@@ -125,7 +125,7 @@ class Loop:
         self._most_rows = in_block * window
         seconds = in_block * len(self.plan.blocks) * step_seconds(self.plan, window)["numba"]
         self._steps_at_once = max(1, int(LOOK / seconds))
-        self._kept: list[Array] = []
+        self._start = theta
         self._workers: list[Worker] = []
 
     @contextmanager
@@ -133,17 +133,6 @@ class Loop:
         """For all epochs: BLAS held to one thread."""
         with threads.one_blas_thread():
             yield
-
-    def _changed(self) -> tuple[Array, ...]:
-        """All that a step changes, but for the gradient."""
-        return self.state.theta, self.state.m, self.state.v, self.state.average
-
-    def keep(self) -> None:
-        """Remember the parameters from before an epoch, in case that it diverges."""
-        if not self._kept:
-            self._kept = [np.empty_like(array) for array in self._changed()]
-        for kept, array in zip(self._kept, self._changed(), strict=True):
-            kept[:] = array
 
     def order(self, epoch: int) -> None:
         """Draw the order of an epoch's rows: a pure function of seed and epoch."""
@@ -231,10 +220,17 @@ class Loop:
         return total / max(mass, 1e-300)
 
     def explain(self, epoch: int) -> DivergenceError:
-        """Replay an epoch that ended in numbers that are not finite, and say where they began."""
+        """Say where numbers began that are not finite, at the end of an epoch.
+
+        All epochs are replayed, to the same bits; to remember the parameters from before each would
+        slow down those trainings that do not diverge.
+        """
         state = self.state
-        for array, kept in zip(self._changed(), self._kept, strict=True):
-            array[:] = kept
+        state.theta[:] = state.average[:] = self._start
+        state.m[:] = state.v[:] = 0
+        for before in range(epoch):
+            self.epoch(before)
+        self.order(epoch)
         for k in range(self.steps):
             self.run(epoch, k, k + 1, False)
             for what, array, tables in (

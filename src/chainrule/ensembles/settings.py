@@ -47,7 +47,7 @@ class EnsembleSettings(NamedTuple):
         stay for half of the steps and fall in half a cosine wave to 0.
     epochs : int
         Planned; the schedules end with the last. Training stops when the loss outside of the folds
-        has not fallen for max(8, half the best epoch) epochs.
+        has not fallen for max(5, a quarter of the best epoch) epochs.
     batch : int
         Rows of the table from which each member takes a batch: those outside of its fold.
     ema : float
