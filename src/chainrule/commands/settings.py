@@ -192,7 +192,7 @@ def _check_together(settings: Mapping[str, Any], command: str) -> None:
     for one, other, why in excluded:
         if settings[one] is not None and settings[other] is not None:
             raise ValueError(f"{why}; give one of them")
-    if settings["dask"] is not None:
+    if settings.get("dask") is not None:
         for name, why in NOT_ON_CLUSTER.items():
             if settings[name] is not None:
                 raise ValueError(f"--{name} does not go with --dask: {why}")
