@@ -112,7 +112,9 @@ def fitted_steps(cluster, data, **asked):
     """(what prepare_on found, the steps as they are fitted there)."""
     with Client(cluster) as client:
         found = on_cluster.prepare_on(client, str(data), settings(**asked), Reading())
-        steps = tabular_pipeline(found.table.task, kinds=found.table.kinds, random_state=0)[:-1]
+        steps = tabular_pipeline(
+            found.table.task, model="network", kinds=found.table.kinds, random_state=0
+        )[:-1]
         rows = found.plan.parts[0][0]
         table, fitting = found.table, found.fit_to
         columns = {name: fitting.survey.columns[name] for name in table.kinds}
