@@ -56,7 +56,24 @@ def test_train_learns_from_all_rows_and_judges_them_out_of_fold(trained):
     assert accuracy == pytest.approx(model[-1].oof_score_)
     assert told["baselines"]["trivial"]["accuracy"] < 0.6 < told["baselines"]["linear"]["accuracy"]
     assert accuracy > 0.95
-    assert (folder / "m-curve.png").exists()
+    assert not (folder / "m-curve.png").exists()
+
+
+def test_the_learning_curve_is_drawn_if_asked_for(trained):
+    folder, _ = trained
+    quick = ("--model", "fast", "--engine", "numpy", "--time-limit", "0.2", "--json")
+    quick += ("-o", folder / "c.chainrule", "-f")
+    code, out, err = call("train", folder / "p.csv", "-t", "species", "--curve", *quick)
+    assert code == 0, err
+    assert json.loads(out)["learning_curve"] == str(folder / "c-curve.png")
+    assert (folder / "c-curve.png").read_bytes().startswith(b"\x89PNG")
+    (folder / "c-curve.png").unlink()
+    for no in ((), ("--no-curve", "--max-iter", "2", "--hidden-layer-sizes", "2")):
+        asked = quick if not no else ("--json", "-o", folder / "c.chainrule", "-f")
+        code, out, err = call("train", folder / "p.csv", "-t", "species", *no, *asked)
+        assert code == 0, err
+        assert json.loads(out)["learning_curve"] is None
+    assert not (folder / "c-curve.png").exists()
 
 
 def test_predict_evaluate_and_inspect_take_it(trained):

@@ -197,6 +197,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    curve: Annotated[
+        bool | None,
+        typer.Option(
+            "--curve/--no-curve",
+            help="Draw the learning curve beside the model, as NAME-curve.png (default: of a "
+            "network).",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     force: Force = False,
@@ -257,8 +266,11 @@ def train(
             fail("name the column to predict with --target", BAD_INPUT)
         out = Path(settings["output"])
         check_new([out], force)
-        curve = out.with_name(f"{out.stem}-curve.png")
-        check_new([curve], force)
+        of_network = settings["model"] == NETWORK
+        picture = None
+        if of_network if curve is None else curve:
+            picture = out.with_name(f"{out.stem}-curve.png")
+            check_new([picture], force)
         keep = _keeper(out, checkpoint_every, resume, settings["cv"], force)
         with busy(f"reading {data}", quiet):
             from chainrule.commands import (
@@ -289,7 +301,7 @@ def train(
                 reading=reading_of(settings["missing"], settings["date_format"]),
             )
         frame = learnt.frame
-        held, of_network = settings["test_fraction"], settings["model"] == NETWORK
+        held = settings["test_fraction"]
         with busy(f"looking at {len(frame):,} rows", quiet):
             rows = preparing.prepare(
                 frame,
@@ -364,15 +376,16 @@ def train(
         if notice not in rows.notices:
             note(notice)
     try:
-        store(out, curve, data, rows, trained, settings, chosen, roles)
+        store(out, data, rows, trained, settings, chosen, roles)
+        picture = draw_curve(picture, trained.model)
     except (OSError, ValueError) as error:
         fail(f"the model could not be stored: {one_line(error)}", FAILED)
     if as_json:
-        print(json.dumps(as_object(out, curve, rows, trained, warned), allow_nan=False))
+        print(json.dumps(as_object(out, picture, rows, trained, warned), allow_nan=False))
     elif quiet:
         print(last_line(out, trained))
     else:
-        show_result(out, curve, trained)
+        show_result(out, picture, trained)
     if trained.interrupted:
         more = "" if keep is None else f"; go on with --resume {keep.path} --force"
         fail(f"stopped by Ctrl-C; this is the model as trained so far{more}", INTERRUPTED)
@@ -427,7 +440,6 @@ def leaks_in(frame: Any, rows: Table) -> list[str]:
 
 def store(
     out: Path,
-    curve: Path,
     data: str,
     rows: Table,
     trained: Trained,
@@ -435,8 +447,7 @@ def store(
     chosen: Mapping[str, Any],
     roles: Mapping[str, str],
 ) -> None:
-    """Write the model's file, and its learning curve beside it."""
-    from chainrule.commands.evaluation_report import learning_curve, png
+    """Write the model's file."""
     from chainrule.commands.row_columns import FEATURES
     from chainrule.files.persistence import save
     from chainrule.tables.types import Reading
@@ -467,7 +478,17 @@ def store(
     if trained.decision is not None:
         metadata["decision"] = trained.decision.as_dict()
     save(trained.model, out, metadata=metadata)
-    figure = learning_curve(trained.model)
-    if figure is not None:
-        with whole_file(curve) as file:
-            file.write(png(figure))
+
+
+def draw_curve(path: Path | None, model: Any) -> Path | None:
+    """Draw a model's learning curve; give the path, or None if there is no picture."""
+    if path is None:
+        return None
+    from chainrule.commands.evaluation_report import learning_curve, png
+
+    figure = learning_curve(model)
+    if figure is None:
+        return None
+    with whole_file(path) as file:
+        file.write(png(figure))
+    return path

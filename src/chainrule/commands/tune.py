@@ -33,7 +33,7 @@ from chainrule.commands.tables import (
     reading_of,
 )
 from chainrule.commands.terminal import FAILED, INTERRUPTED, busy, fail, printable
-from chainrule.commands.train import kinds_given, leaks_in, store
+from chainrule.commands.train import draw_curve, kinds_given, leaks_in, store
 from chainrule.commands.training_text import (
     as_object,
     last_line,
@@ -250,11 +250,12 @@ def tune(
             note(notice)
     settings = {"missing": missing, "ignore": ignored, "seed": seed, "model": "network"}
     try:
-        store(output, curve, data, rows, trained, settings, found.parameters, {})
+        store(output, data, rows, trained, settings, found.parameters, {})
+        picture = draw_curve(curve, trained.model)
     except (OSError, ValueError) as error:
         fail(f"the model could not be stored: {one_line(error)}", FAILED)
     if as_json:
-        whole = as_object(output, curve, rows, trained, warned)
+        whole = as_object(output, picture, rows, trained, warned)
         print(json.dumps(whole | {"search": _as_object(found, *against)}, allow_nan=False))
     elif quiet:
         print(last_line(output, trained))
@@ -266,7 +267,7 @@ def tune(
         for line in [*told(found, *against), f"Again: {_command(data, target, found)}"]:
             screen.print(printable(line), soft_wrap=True, markup=False)
         screen.print(f"Study: {path}\n", soft_wrap=True, markup=False)
-        show_result(output, curve, trained)
+        show_result(output, picture, trained)
     if found.ended == "interrupted" or trained.interrupted:
         fail(
             f"stopped by Ctrl-C; this is the best so far; the same call with --force goes on with "
