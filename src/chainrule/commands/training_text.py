@@ -212,11 +212,11 @@ def show_result(out: Path, curve: Path | None, trained: Trained) -> None:
 
 def _loss_of(trained: Trained) -> str:
     """The loss whose growth the importances are."""
-    if hasattr(trained.model, "classes_"):
-        return "log loss"
-    if trained.evaluated == "out of fold":
+    from chainrule.commands.importances import loss_of_importances
+
+    if trained.evaluated == "out of fold" and not hasattr(trained.model, "classes_"):
         return "squared error of the standardised target"
-    return "mean absolute error"
+    return loss_of_importances(trained.model)
 
 
 def _trained_how(est: Any) -> tuple[str, str]:
