@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def trained(tmp_path_factory):
     tables_data.penguins().to_csv(folder / "p.csv", index=False)
     code, out, err = call(
         *("train", folder / "p.csv", "--target", "species", "--model", "fast"),
-        *("--engine", "numpy", "-o", folder / "m.chainrule"),
+        *("--engine", "numpy", "--curve", "-o", folder / "m.chainrule"),
     )
     assert code == 0, err
     return folder, out
@@ -56,7 +57,19 @@ def test_train_learns_from_all_rows_and_judges_them_out_of_fold(trained):
     assert accuracy == pytest.approx(model[-1].oof_score_)
     assert told["baselines"]["trivial"]["accuracy"] < 0.6 < told["baselines"]["linear"]["accuracy"]
     assert accuracy > 0.95
-    assert (folder / "m-curve.png").exists()
+    assert (folder / "m-curve.png").read_bytes().startswith(b"\x89PNG")
+    assert re.search(r"^Learning curve +\S*m-curve\.png$", out, re.MULTILINE)
+
+
+def test_the_learning_curve_of_a_network_is_not_drawn_if_so_asked(trained):
+    folder, _ = trained
+    small = ("--max-iter", "2", "--hidden-layer-sizes", "2", "-o", folder / "c.chainrule")
+    code, out, err = call(
+        "train", folder / "p.csv", "-t", "species", "--no-curve", "--json", *small
+    )
+    assert code == 0, err
+    assert json.loads(out)["learning_curve"] is None
+    assert not (folder / "c-curve.png").exists()
 
 
 def test_findings_are_said_in_a_line_each_and_none_of_a_sound_table(trained, tmp_path):
@@ -185,6 +198,8 @@ def test_numbers_rows_held_out_and_json(trained):
     )
     assert code == 0, err
     said = json.loads(out)
+    assert said["learning_curve"] is None  # of an ensemble, without --curve
+    assert not (folder / "n-curve.png").exists()
     assert said["rows"]["train"] > 2 * said["rows"]["test"] > 0
     metrics = said["evaluation"]["metrics"]
     assert metrics["r2"]["value"] > said["baselines"]["trivial"]["r2"] + 0.5

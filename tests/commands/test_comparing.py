@@ -12,6 +12,7 @@ import chainrule
 from chainrule.commands.cli import app
 from chainrule.commands.differences import (
     RowLosses,
+    Score,
     against,
     difference,
     losses_of_classes,
@@ -45,8 +46,111 @@ def test_the_losses_of_rows_make_the_metrics():
     truth, said = rng.normal(size=(2, 40))
     squared = losses_of_numbers(truth, said).mean(one)[0]
     assert squared == pytest.approx(metrics.root_mean_squared_error(truth, said))
-    absolute = losses_of_numbers(truth, np.c_[said - 9, said, said + 9], absolute=True)
+    absolute = losses_of_numbers(truth, np.c_[said - 9, said, said + 9], Score("mae"))
     assert absolute.mean(one)[0] == pytest.approx(metrics.mean_absolute_error(truth, said))
+    levels = (0.1, 0.5, 0.8)
+    several = np.c_[said - 1, said, said + 1]
+    pinball = losses_of_numbers(truth, several, Score("pinball", levels)).mean(one)[0]
+    expected = [metrics.mean_pinball_loss(truth, several[:, j], alpha=levels[j]) for j in range(3)]
+    assert pinball == pytest.approx(np.mean(expected))
+
+
+def skewed(path, n=300):
+    """A target whose mean, median and quantiles are far from each other."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=n)
+    y = x + rng.exponential(3, n) ** 1.5
+    pd.DataFrame({"x": x, "y": y}).to_csv(path, index=False)
+    return x, y
+
+
+@pytest.mark.parametrize(
+    ("loss", "metric", "levels"),
+    [
+        (["absolute_error"], "mae", (0.5,)),
+        (["huber"], "mae", (0.5,)),
+        (["quantile", "--quantile", "0.9"], "pinball", (0.9,)),
+        (["quantile", "--quantile", "0.1,0.5,0.9"], "pinball", (0.1, 0.5, 0.9)),
+        (["squared_error"], "rmse", ()),
+    ],
+    ids=str,
+)
+def test_a_model_is_compared_by_its_own_score(loss, metric, levels, tmp_path, monkeypatch):
+    from sklearn.metrics import mean_pinball_loss
+
+    monkeypatch.chdir(tmp_path)
+    y = skewed("t.csv")[1]
+    small = ["--max-iter", "30", "--no-early-stopping", "--test", "t.csv", "--no-curve", "--json"]
+    done = CliRunner().invoke(app, ["train", "t.csv", "-t", "y", "--loss", *loss, *small])
+    assert done.exit_code == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert next(iter(said["evaluation"]["metrics"])) == metric
+    assert {each["metric"] for each in said["compared"].values()} == {metric}
+    # The simpler models are those of the same loss: the trivial one is the best constant.
+    values = said["baselines"]["trivial"]
+    if metric == "rmse":
+        assert values["rmse"] == pytest.approx(y.std())
+        assert values["bias"] == pytest.approx(0, abs=1e-6)
+    else:
+        constants = [np.full(300, np.quantile(y, t)) for t in levels]
+        costs = [mean_pinball_loss(y, c, alpha=t) for c, t in zip(constants, levels, strict=True)]
+        best = np.mean(costs)
+        assert values[metric] == pytest.approx(best * (2 if metric == "mae" else 1), rel=1e-3)
+    linear = said["baselines"]["linear"]
+    assert linear[metric] < values[metric]
+    if len(levels) == 3:
+        assert linear["coverage"] == pytest.approx(0.8, abs=0.02)
+    # And those are what its file holds.
+    done = CliRunner().invoke(app, ["evaluate", "model.chainrule", "t.csv", "--json", "--quiet"])
+    found = json.loads(done.stdout)
+    for name in ("trivial", "linear"):
+        assert found["baselines"][name] == pytest.approx(said["baselines"][name])
+
+
+def test_weights_move_the_quantiles_of_the_simpler_models(tmp_path):
+    from chainrule.commands.baselines import fit_baselines
+
+    x, y = skewed(tmp_path / "t.csv")
+    weight = np.random.default_rng(1).integers(1, 5, 300)
+    given = fit_baselines(x[:, None], y, "regression", weight.astype(float), (0.2, 0.9))
+    rows = np.repeat(np.arange(300), weight)
+    repeated = fit_baselines(x[rows, None], y[rows], "regression", None, (0.2, 0.9))
+    np.testing.assert_allclose(
+        given["trivial"].predict(x[:, None]), repeated["trivial"].predict(x[:, None]), rtol=0.05
+    )
+    share = np.average(y[:, None] <= given["trivial"].predict(x[:, None]), axis=0, weights=weight)
+    np.testing.assert_allclose(share, [0.2, 0.9], atol=0.01)
+
+
+def test_models_of_different_scores_are_compared_by_what_they_share(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    skewed("t.csv")
+    frame = pd.read_csv("t.csv")
+    options = {"max_iter": 2, "engine": "numpy", "random_state": 0, "early_stopping": False}
+    for name, loss in (("mean", {}), ("median", {"loss": "absolute_error"}),
+                       ("high", {"loss": "quantile", "quantile": 0.9}),
+                       ("three", {"loss": "quantile", "quantile": [0.1, 0.5, 0.9]})):  # fmt: skip
+        model = chainrule.tabular_pipeline("regression", **options, **loss)
+        with pytest.warns(UserWarning, match="Maximum"):
+            model.fit(frame[["x"]], frame["y"])
+        metadata = {"target": "y", "target_type": "number"}
+        chainrule.save(model, f"{name}.chainrule", metadata=metadata)
+
+    def compared(*names):
+        asked = ["compare", *(f"{name}.chainrule" for name in names), "t.csv"]
+        return CliRunner().invoke(app, [*asked, "--json"]), CliRunner().invoke(app, asked)
+
+    for names, by in ((("mean", "mean"), "rmse"), (("median", "median"), "mae"),
+                      (("high", "high"), "pinball"), (("three", "three"), "pinball"),
+                      (("mean", "median", "three"), "mae")):  # fmt: skip
+        done, shown = compared(*names)
+        assert done.exit_code == shown.exit_code == 0, done.stderr
+        assert json.loads(done.stdout)["ordered_by"] == by
+        assert ("trained for different scores" in done.stderr) == (len(names) == 3)
+    for names in (("mean", "high"), ("high", "three")):
+        done, _ = compared(*names)
+        assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+        assert "high.chainrule predicts the quantiles 0.9, and" in done.stderr
 
 
 @pytest.mark.parametrize(

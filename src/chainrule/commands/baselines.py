@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
+
+from chainrule.commands.differences import score_of
 
 NAMES = ("trivial", "linear")
 MOST_NUMBERS = 5000  # coefficients that a file keeps
@@ -61,8 +63,46 @@ def training_columns(model: Any, X: Any, y: NDArray[Any]) -> NDArray[Any]:
     return Z
 
 
+class AtLevels(BaseEstimator):
+    """A regression of the mean, moved so that its training residuals have the quantiles wanted.
+
+    Parameters
+    ----------
+    levels : tuple of q floats
+    mean : estimator
+        A DummyRegressor or a linear model.
+    """
+
+    def __init__(self, levels: tuple[float, ...], mean: Any) -> None:
+        self.levels = levels
+        self.mean = mean
+
+    def fit(self, Z: NDArray[Any], y: NDArray[Any], sample_weight: Any = None) -> AtLevels:
+        """Fit the mean, and find by how much each quantile lies above it."""
+        residuals = y - self.mean.fit(Z, y, sample_weight=sample_weight).predict(Z)
+        how = {} if sample_weight is None else {"weights": sample_weight, "method": "inverted_cdf"}
+        self.shifts_ = np.quantile(residuals, self.levels, **how)
+        return self
+
+    def predict(self, Z: NDArray[Any]) -> NDArray[Any]:
+        """The quantiles, (n, q), or (n,) of one level."""
+        found: NDArray[Any] = self.mean.predict(Z)[:, None] + self.shifts_
+        return found[:, 0] if len(self.levels) == 1 else found
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("constant_", "intercept_"):
+            return np.ravel(getattr(self.mean, name)) + self.shifts_
+        if name == "coef_":
+            return self.mean.coef_
+        raise AttributeError(name)
+
+
 def fit_baselines(
-    Z: NDArray[Any], y: NDArray[Any], task: str, weight: NDArray[Any] | None
+    Z: NDArray[Any],
+    y: NDArray[Any],
+    task: str,
+    weight: NDArray[Any] | None,
+    levels: tuple[float, ...] = (),
 ) -> dict[str, Any]:
     """The trivial and the linear model, fitted.
 
@@ -73,11 +113,15 @@ def fit_baselines(
     task : {"classification", "regression"}
     weight : (n,) array or None
         What each row counts for.
+    levels : tuple of float, default=()
+        The quantiles to predict, as the model beside them does; else means are.
     """
     from sklearn.dummy import DummyClassifier, DummyRegressor
     from sklearn.linear_model import LogisticRegression, Ridge
 
     models: tuple[Any, Any] = DummyRegressor(), Ridge()
+    if levels:
+        models = AtLevels(levels, models[0]), AtLevels(levels, models[1])
     if task == "classification":
         trivial = DummyClassifier(strategy="prior")
         several = len(np.unique(y)) > 1  # a fold may lack a class
@@ -102,7 +146,7 @@ def described(parts: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        "trivial": the frequency of each class, or the mean in a list of one. "linear":
+        "trivial": the frequency of each class, or the mean, or quantiles, in a list. "linear":
         coefficients (outputs, features), intercepts and what they are of, or None if there are too
         many.
     """
@@ -142,15 +186,16 @@ class Baselines:
         self._steps = preparation(model) if hasattr(model, "steps") else []
         features = int(getattr(last, "n_features_in_", 0))
         found = told if isinstance(told, Mapping) else {}
-        self._trivial = _numbers(found.get("trivial"), (self._k or 1,))
+        constants = self._k or len(score_of(model).quantiles) or 1
+        self._trivial = _numbers(found.get("trivial"), (constants,))
         linear = found.get("linear")
         linear = linear if isinstance(linear, Mapping) else {}
         if is_ensemble(model):
             features = self._steps[-1][1].width if self._steps else 0
             linear = linear if linear.get("of") == ENCODED else {}
-        outputs = 1 if self._k <= 2 else self._k
+        outputs = self._k if self._k > 2 else 1
         self._W = _numbers(linear.get("coefficients"), (outputs, features))
-        self._b = _numbers(linear.get("intercepts"), (outputs,))
+        self._b = _numbers(linear.get("intercepts"), (outputs if self._k else constants,))
         have = (self._trivial is not None, self._W is not None and self._b is not None)
         self.known = [name for name, there in zip(NAMES, have, strict=True) if there]
 
@@ -169,7 +214,10 @@ class Baselines:
             z = np.asarray(Z, np.float64) @ self._W.T + self._b
             found["linear"] = _chances(z) if self._k else z
         if not self._k:
-            return {name: (values[:, 0], None) for name, values in found.items()}
+            return {
+                name: (values if values.shape[1] > 1 else values[:, 0], None)
+                for name, values in found.items()
+            }
         classes = self._classes
         return {name: (classes[P.argmax(axis=1)], P) for name, P in found.items()}
 

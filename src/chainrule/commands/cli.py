@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import time
 from typing import Annotated, Any
@@ -49,6 +50,8 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line."""
     postpone_imports()
+    # Work is shared by threads of our own, and those of OpenBLAS would wait beside them, busily.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Where Matplotlib keeps its settings is of no interest to the users of a command.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     occupy_closed_descriptors()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SHOWN = {
     "classification": ("log_loss", "accuracy", "roc_auc"),
-    "regression": ("rmse", "mae", "r2"),
+    "regression": ("pinball", "rmse", "mae", "r2"),
 }
 
 
@@ -60,7 +60,8 @@ def compare(
 ) -> None:
     """Compare several models of one target on a table that has it, the best first.
 
-    The order is that of the log loss, or of the RMSE. Beside each model stands by how much it is
+    The order is that of the log loss; of numbers that of the RMSE or, as the models were trained,
+    of the MAE or the pinball loss. Beside each model stands by how much it is
     worse than the best, with an interval from a bootstrap of the same rows for both.
 
     Try:
@@ -156,7 +157,7 @@ def rank(
     """
     import numpy as np
 
-    from chainrule.commands.differences import RowLosses, difference
+    from chainrule.commands.differences import difference, score_of
     from chainrule.commands.judging import evaluate_file
 
     judged, notices = [], []
@@ -167,15 +168,14 @@ def rank(
             raise ValueError(f"{each.path}: {error}") from None
         judged.append(found)
         notices += [f"{each.path}: {notice}" for notice in found.notices]
-        if found.losses.metric != judged[0].losses.metric:  # quantiles beside a mean
-            for other in judged:
-                other.losses = RowLosses("mae", np.abs(other.predicted - other.truth))
         same = len(found.truth) == len(judged[0].truth)
         if not same or not (found.truth == judged[0].truth).all():
             raise ValueError(
                 f"{opened[0].path} and {each.path} read different values of the target in "
                 f"{source}; their files say other things of how it is written"
             )
+    if len({score_of(each.estimator) for each in opened}) > 1 and not opened[0].is_classifier:
+        notices.append(_by_middles(opened, judged))
     one = np.ones((1, len(judged[0].truth)))
     order = sorted(range(len(judged)), key=lambda j: float(judged[j].losses.mean(one)[0]))
     best = judged[order[0]].losses
@@ -187,6 +187,23 @@ def rank(
         )
         for j in order
     ], notices
+
+
+def _by_middles(opened: list[Stored], judged: list[Judged]) -> str:
+    """Let models that were trained for different scores be compared by absolute errors; say so."""
+    from chainrule.commands.differences import Score, losses_of_numbers, score_of
+
+    for each in opened:
+        score = score_of(each.estimator)
+        if not score.has_middle:
+            other = next(one for one in opened if score_of(one.estimator) != score)
+            raise ValueError(
+                f"{each.path} predicts the quantiles {', '.join(map(str, score.levels))}, and "
+                f"{other.path} something else; models that are compared predict the same"
+            )
+    for found in judged:
+        found.losses = losses_of_numbers(found.truth, found.predicted, Score("mae"))
+    return "the models were trained for different scores; they are compared by absolute errors"
 
 
 def _last_line(places: list[Place]) -> str:
@@ -222,7 +239,8 @@ def _show(places: list[Place], data: str) -> None:
     screen = text.console(sys.stdout)
     left = f" ({first.left_out:,} more left out)" if first.left_out else ""
     screen.print(f"{first.evaluation.n:,} rows of {data}{left}\n", soft_wrap=True)
-    metrics = [name for name in SHOWN[first.evaluation.task] if name in first.evaluation.metrics]
+    every = [each.judged.evaluation.metrics for each in places]
+    metrics = [name for name in SHOWN[first.evaluation.task] if all(name in one for one in every)]
     lines = [(each.path, each.judged.evaluation.metrics, each.less) for each in places]
     text.print_places(screen, lines, metrics, first.losses.metric)
     level = first.evaluation.level

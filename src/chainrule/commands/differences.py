@@ -12,7 +12,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.commands.estimates import NAMES, Estimate, metric
-from chainrule.commands.evaluation import SMALLEST, bootstrap
+from chainrule.commands.evaluation import SMALLEST, bootstrap, pinball_losses
+
+
+class Score(NamedTuple):
+    """By what a model of numbers is compared with others.
+
+    Attributes
+    ----------
+    metric : {"rmse", "mae", "pinball"}
+    levels : tuple of float
+        The quantiles that it predicts, for the pinball loss.
+    """
+
+    metric: str = "rmse"
+    levels: tuple[float, ...] = ()
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """The levels of what it predicts; empty for a mean."""
+        return (0.5,) if self.metric == "mae" else self.levels
+
+    @property
+    def has_middle(self) -> bool:
+        """Whether a mean, or a median, is among what it predicts, and in the middle."""
+        return self.metric != "pinball" or self.levels[len(self.levels) // 2] == 0.5
+
+
+def score_of(model: Any) -> Score:
+    """By what a model of numbers is compared: what it was trained for.
+
+    Parameters
+    ----------
+    model : estimator or Pipeline
+        Fitted.
+    """
+    last = model[-1] if hasattr(model, "steps") else model
+    if not hasattr(last, "_levels"):
+        return Score()
+    loss = last._loss()
+    return Score(loss.compared_by, tuple(loss.levels))
 
 
 class RowLosses(NamedTuple):
@@ -20,9 +59,10 @@ class RowLosses(NamedTuple):
 
     Attributes
     ----------
-    metric : {"log_loss", "rmse", "mae"}
+    metric : {"log_loss", "rmse", "mae", "pinball"}
     losses : (n,) float64 array
-        -log of the probability of its class, the squared or the absolute error.
+        -log of the probability of its class, the squared or the absolute error, or the mean pinball
+        loss of the quantiles predicted.
     """
 
     metric: str
@@ -53,20 +93,23 @@ def losses_of_classes(
 
 
 def losses_of_numbers(
-    truth: NDArray[Any], predicted: NDArray[Any], absolute: bool = False
+    truth: NDArray[Any], predicted: NDArray[Any], score: Score | None = None
 ) -> RowLosses:
-    """The squared or the absolute error of each row.
+    """What each row costs by a score.
 
     Parameters
     ----------
     truth : (n,) array
     predicted : (n,) or (n, q) array
-        Of several quantiles the middle one counts.
-    absolute : bool, default=False
+        Of several quantiles the middle one counts, but for the pinball loss.
+    score : Score, default=Score("rmse")
     """
+    score = score or Score()
+    if score.metric == "pinball":
+        return RowLosses("pinball", pinball_losses(truth, predicted, score.levels))
     middle = predicted if predicted.ndim == 1 else predicted[:, predicted.shape[1] // 2]
     error = np.asarray(middle - truth, np.float64)
-    return RowLosses("mae", np.abs(error)) if absolute else RowLosses("rmse", error**2)
+    return RowLosses(score.metric, np.abs(error) if score.metric == "mae" else error**2)
 
 
 def difference(one: RowLosses, other: RowLosses, seed: int = 0) -> Estimate:

@@ -18,13 +18,14 @@ NAMES = {
     "roc_auc": ("ROC AUC", "higher"),
     "rmse": ("RMSE", "lower"),
     "mae": ("MAE", "lower"),
+    "pinball": ("pinball loss", "lower"),
     "r2": ("R²", "higher"),
     "median_error": ("median absolute error", "lower"),
     "bias": ("bias (predicted − true)", "near 0"),
     "coverage": ("inside the outer quantiles", ""),
 }
 
-UNITLESS = set(NAMES) - {"rmse", "mae", "median_error", "bias", "mean_cost"}
+UNITLESS = set(NAMES) - {"rmse", "mae", "pinball", "median_error", "bias", "mean_cost"}
 
 
 class Estimate(NamedTuple):

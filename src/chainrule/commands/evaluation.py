@@ -235,7 +235,7 @@ def evaluate_numbers(
     predicted : (n,) or (n, q) array-like
         A column for each of `levels`; the middle one counts as the prediction.
     levels : tuple of float, default=()
-        Quantile levels, increasing.
+        Levels of the quantiles that are predicted, increasing.
     level : float, default=0.95
         Of the intervals around the metrics.
     seed : int, default=0
@@ -246,8 +246,8 @@ def evaluate_numbers(
     -------
     Evaluation
         Metrics: rmse, mae, r2, median_error (median of the absolute errors), bias (mean of
-        predicted - y); with several levels also coverage, the share of rows between the lowest
-        and the highest.
+        predicted - y); with levels also pinball, the mean over them of the pinball loss, and with
+        several coverage, the share of rows between the lowest and the highest.
 
     Raises
     ------
@@ -265,6 +265,8 @@ def evaluate_numbers(
         "median_error": _median(np.abs(error)),
         "bias": _mean(error),
     }
+    if levels:
+        parts["pinball"] = _mean(pinball_losses(truth, values, levels))
     if len(levels) > 1 and values.ndim == 2:
         parts["coverage"] = _mean((truth >= values[:, 0]) & (truth <= values[:, -1]))
     squared = _mean(error**2)
@@ -283,6 +285,23 @@ def evaluate_numbers(
             for q, r in zip(quantiles, np.quantile(error, quantiles), strict=True)
         },
     )
+
+
+def pinball_losses(
+    truth: NDArray[Any], predicted: NDArray[Any], levels: tuple[float, ...]
+) -> Numbers:
+    """The mean over the levels τ of max(τ r, (τ - 1) r), r = y - prediction, of each row.
+
+    Parameters
+    ----------
+    truth : (n,) array
+    predicted : (n,) or (n, q) array
+    levels : tuple of q floats
+    """
+    r = np.asarray(truth, np.float64)[:, None] - np.reshape(predicted, (len(truth), -1))
+    tau = np.array(levels)
+    losses: Numbers = np.maximum(tau * r, (tau - 1) * r).mean(axis=1)
+    return losses
 
 
 def reliability(probability: Numbers, came_true: Any, bins: int = 10) -> list[dict[str, float]]:

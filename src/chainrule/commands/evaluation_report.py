@@ -164,9 +164,10 @@ def _metrics_table(
 def _compared(evaluation: Evaluation, baselines: Mapping[str, Mapping[str, float] | None]) -> str:
     """What the baselines are, and which of them are not known."""
     classes = evaluation.task == "classification"
+    constant = "the mean of the training or, as the model predicts them, its quantiles"
     what = {
         "trivial": "always says "
-        + ("the class that was commonest in training" if classes else "the mean of the training"),
+        + ("the class that was commonest in training" if classes else constant),
         "linear": "is a linear model on the same columns, trained on the same rows",
     }
     said = "".join(

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.commands.differences import losses_of_classes, losses_of_numbers
+from chainrule.commands.differences import (
+    Score,
+    losses_of_classes,
+    losses_of_numbers,
+    score_of,
+)
 from chainrule.commands.estimates import Estimate
 from chainrule.commands.evaluation import bootstrap
 from chainrule.commands.predicting import predict_frame
@@ -34,7 +39,8 @@ class Importance(NamedTuple):
     ----------
     column : str
     increase : Estimate
-        Of the mean loss (log loss, or absolute error) over the rows, and its bootstrap interval.
+        Of the mean loss (log loss, absolute error, or pinball loss of a model of quantiles) over
+        the rows, and its bootstrap interval.
     """
 
     column: str
@@ -149,6 +155,18 @@ def out_of_fold_importances(
     )
 
 
+def loss_of_importances(model: Any) -> str:
+    """What the loss whose growth :func:`importances` finds is called in print.
+
+    Parameters
+    ----------
+    model : estimator or Pipeline
+    """
+    if hasattr(model, "classes_"):
+        return "log loss"
+    return "pinball loss" if score_of(model).metric == "pinball" else "mean absolute error"
+
+
 def _mean(values: NDArray[Any], seed: int) -> Estimate:
     def mean(weights: NDArray[Any]) -> dict[str, NDArray[Any]]:
         return {"mean": weights @ values / weights.sum(axis=1)}
@@ -157,8 +175,10 @@ def _mean(values: NDArray[Any], seed: int) -> Estimate:
 
 
 def _losses(model: Any, X: pd.DataFrame, truth: NDArray[Any]) -> NDArray[np.float64]:
-    """Each row's log loss, or absolute error."""
+    """Each row's log loss, absolute error, or pinball loss of what predicts quantiles."""
     said, chances = predict_frame(model, X)
     if chances is None:
-        return losses_of_numbers(truth, said, absolute=True).losses
+        score = score_of(model)
+        of_quantiles = score.metric == "pinball"
+        return losses_of_numbers(truth, said, score if of_quantiles else Score("mae")).losses
     return losses_of_classes(truth, chances, model.classes_).losses

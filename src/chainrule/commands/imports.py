@@ -28,6 +28,7 @@ POSTPONED = (
     "numpy.f2py",
     "requests",
     "scipy.stats",
+    "sklearn.callback",
     "sklearn.compose",
     "sklearn.decomposition",
     "sklearn.feature_extraction",
@@ -44,9 +45,9 @@ POSTPONED = (
 # Functions of postponed modules that scikit-learn imports by name; calling one runs the module's
 # code.
 FUNCTIONS = {"scipy.stats": ("gmean", "rankdata")}
-# Libraries treat these as not installed: skrub would prepare for data frames of polars, and
-# scikit-learn for pytest. The command line has no use for either.
-HIDDEN = ("polars", "pytest")
+# Libraries treat these as not installed: Numba would prepare for coverage, skrub for data frames of
+# polars, and scikit-learn for pytest. The command line has no use for any of them.
+HIDDEN = ("coverage", "polars", "pytest")
 # The names in these modules are None. skrub's tests need one, and pictures in three dimensions.
 EMPTY = ("sklearn.utils._test_common.instance_generator", "mpl_toolkits.mplot3d")
 # skops lists here, when it is imported, which types it trusts by default: those that two functions

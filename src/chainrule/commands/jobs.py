@@ -31,7 +31,7 @@ from chainrule.commands.deciding import (
     decided_out_of_fold,
     of_baseline,
 )
-from chainrule.commands.differences import Against, against
+from chainrule.commands.differences import Against, against, score_of
 from chainrule.commands.evaluation import RESAMPLES, Evaluation
 from chainrule.commands.importances import (
     Importance,
@@ -448,7 +448,7 @@ def _with_baselines(model: Any, table: Table, rows: NDArray[Any]) -> dict[str, A
     Z = training_columns(model, table.X.iloc[rows], table.y[rows])
     weight = table.of_rows.take(rows).weight
     steps = preparation(model)
-    fitted = fit_baselines(Z, table.y[rows], table.task, weight)
+    fitted = fit_baselines(Z, table.y[rows], table.task, weight, score_of(model).quantiles)
     return {"": model} | {
         name: Pipeline([*steps, ("model", each)]) for name, each in fitted.items()
     }

@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from chainrule.commands.baselines import NAMES as BASELINES
 from chainrule.commands.baselines import Baselines
 from chainrule.commands.deciding import Decision, decided, of_baseline
-from chainrule.commands.differences import RowLosses, losses_of_classes, losses_of_numbers
+from chainrule.commands.differences import (
+    RowLosses,
+    losses_of_classes,
+    losses_of_numbers,
+    score_of,
+)
 from chainrule.commands.evaluation import RESAMPLES, Evaluation, evaluate_classes, evaluate_numbers
 from chainrule.commands.importances import Importance, RowSample, importances
 from chainrule.commands.predicting import (
@@ -23,7 +28,6 @@ from chainrule.commands.predicting import (
     Stored,
     counted_already,
     predict_frame,
-    quantile_levels,
     table_blocks,
 )
 from chainrule.tables.cells import as_numbers, as_strings, listed
@@ -236,7 +240,7 @@ def _metrics(stored: Stored, truth: NDArray[Any], parts: list[Any]) -> dict[str,
             said = decided(chances, stored.estimator.classes_, decision)
         found = _evaluated(stored, truth, said, chances, seed=0, resamples=0)[0]
     else:
-        found = evaluate_numbers(truth, said, resamples=0)
+        found = judge(stored.estimator, truth, said, None, resamples=0)
     return {name: estimate.value for name, estimate in found.metrics.items()}
 
 
@@ -310,7 +314,10 @@ def judge(
     """
     how: dict[str, Any] = {"seed": seed, "resamples": resamples}
     if chances is None:
-        return evaluate_numbers(truth, predicted, levels=quantile_levels(model), **how)
+        score = score_of(model)
+        found = evaluate_numbers(truth, predicted, levels=score.levels, **how)
+        found.metrics = {score.metric: found.metrics[score.metric]} | found.metrics
+        return found
     return evaluate_classes(truth, predicted, chances, model.classes_, decision=decision, **how)
 
 
@@ -320,12 +327,10 @@ def row_losses(model: Any, truth: Any, predicted: Any, chances: Any) -> RowLosse
     Parameters
     ----------
     model : estimator
-        Fitted; one that predicts quantiles is compared by absolute errors.
+        Fitted; of numbers, for what it was trained for.
     truth, predicted, chances :
         As for :func:`judge`.
     """
     if chances is not None:
         return losses_of_classes(truth, chances, model.classes_)
-    last = model[-1] if hasattr(model, "steps") else model
-    of_quantiles = hasattr(last, "_levels") and bool(last._levels())
-    return losses_of_numbers(truth, predicted, absolute=of_quantiles)
+    return losses_of_numbers(truth, predicted, score_of(model))

@@ -403,9 +403,10 @@ def evaluate(
     else:
         text.print_residuals(screen, evaluation)
     if judged.importances:
-        loss = "log loss" if stored.is_classifier else "mean absolute error"
+        from chainrule.commands.importances import loss_of_importances
+
         screen.print()
-        text.print_importances(screen, judged.importances, loss)
+        text.print_importances(screen, judged.importances, loss_of_importances(stored.estimator))
     if report is not None:
         screen.print(f"\nReport  {report}", soft_wrap=True)
 

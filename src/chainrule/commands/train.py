@@ -169,6 +169,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    curve: Annotated[
+        bool | None,
+        typer.Option(
+            "--curve/--no-curve",
+            help="Draw the learning curve beside the model, as NAME-curve.png (default: of a "
+            "network).",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     force: Force = False,
@@ -232,10 +241,13 @@ def train(
             fail("name the column to predict with --target", BAD_INPUT)
         out = Path(settings["output"])
         check_new([out], force)
-        check_new([curve_of(out)], force)
+        picture = None
+        if settings["model"] == NETWORK if curve is None else curve:
+            picture = out.with_name(f"{out.stem}-curve.png")
+            check_new([picture], force)
         keep = _keeper(out, checkpoint_every, resume, settings["cv"], force)
     with ExitStack() as stack:
-        _run(stack, data, out, settings, chosen, written, keep, as_json, quiet)
+        _run(stack, data, out, picture, settings, chosen, written, keep, as_json, quiet)
 
 
 class _Rows(NamedTuple):
@@ -298,6 +310,7 @@ def _run(
     stack: ExitStack,
     data: str,
     out: Path,
+    picture: Path | None,
     settings: Mapping[str, Any],
     chosen: Mapping[str, Any],
     written: Mapping[str, str],
@@ -361,7 +374,6 @@ def _run(
             )
         elif tests is None and held is None and settings["cv"] is None:
             plan = splitting.all_rows(rows, out_of_fold=True)
-    curve = curve_of(out)
     silent = quiet or as_json
     if not silent:
         show_table(data, rows)
@@ -395,15 +407,16 @@ def _run(
         if notice not in rows.notices:
             note(notice)
     try:
-        store(out, curve, data, rows, trained, settings, chosen, roles)
+        store(out, data, rows, trained, settings, chosen, roles)
+        picture = draw_curve(picture, trained.model)
     except (OSError, ValueError) as error:
         fail(f"the model could not be stored: {one_line(error)}", FAILED)
     if as_json:
-        print(json.dumps(as_object(out, curve, rows, trained, warned), allow_nan=False))
+        print(json.dumps(as_object(out, picture, rows, trained, warned), allow_nan=False))
     elif quiet:
         print(last_line(out, trained))
     else:
-        show_result(out, curve, trained)
+        show_result(out, picture, trained)
     if trained.interrupted:
         more = "" if keep is None else f"; go on with --resume {keep.path} --force"
         fail(f"stopped by Ctrl-C; this is the model as trained so far{more}", INTERRUPTED)
@@ -411,11 +424,6 @@ def _run(
         Path(keep.path).unlink(missing_ok=True)
     if trained.unreached is not None:
         fail(f"{trained.unreached}. The model is stored without a threshold", BAD_INPUT)
-
-
-def curve_of(out: Path) -> Path:
-    """Where the learning curve of a model goes."""
-    return out.with_name(f"{out.stem}-curve.png")
 
 
 def _keeper(
@@ -463,7 +471,6 @@ def leaks_in(frame: Any, rows: Table) -> list[str]:
 
 def store(
     out: Path,
-    curve: Path,
     data: str,
     rows: Table,
     trained: Trained,
@@ -471,8 +478,7 @@ def store(
     chosen: Mapping[str, Any],
     roles: Mapping[str, str],
 ) -> None:
-    """Write the model's file, and its learning curve beside it."""
-    from chainrule.commands.evaluation_report import learning_curve, png
+    """Write the model's file."""
     from chainrule.commands.row_columns import FEATURES
     from chainrule.files.persistence import save
     from chainrule.tables.types import Reading
@@ -503,7 +509,17 @@ def store(
     if trained.decision is not None:
         metadata["decision"] = trained.decision.as_dict()
     save(trained.model, out, metadata=metadata)
-    figure = learning_curve(trained.model)
-    if figure is not None:
-        with whole_file(curve) as file:
-            file.write(png(figure))
+
+
+def draw_curve(path: Path | None, model: Any) -> Path | None:
+    """Draw a model's learning curve; give the path, or None if there is no picture."""
+    if path is None:
+        return None
+    from chainrule.commands.evaluation_report import learning_curve, png
+
+    figure = learning_curve(model)
+    if figure is None:
+        return None
+    with whole_file(path) as file:
+        file.write(png(figure))
+    return path

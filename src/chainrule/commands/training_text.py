@@ -110,7 +110,7 @@ def show_table(data: str, rows: Table) -> None:
 
 
 def as_object(
-    out: Path, curve: Path, rows: Table, trained: Trained, warned: list[str]
+    out: Path, curve: Path | None, rows: Table, trained: Trained, warned: list[str]
 ) -> dict[str, Any]:
     """The result as one object, for --json."""
     from chainrule.monitoring.callbacks import plain
@@ -118,7 +118,7 @@ def as_object(
     evaluation = {} if trained.evaluation is None else trained.evaluation.as_dict()
     found = {
         "model": str(out),
-        "learning_curve": str(curve),
+        "learning_curve": None if curve is None else str(curve),
         "task": rows.task,
         "target": rows.target,
         "rows": trained.rows,
@@ -161,7 +161,7 @@ def last_line(out: Path, trained: Trained) -> str:
     return f"{out}: {verdict(trained.evaluation)}"
 
 
-def show_result(out: Path, curve: Path, trained: Trained) -> None:
+def show_result(out: Path, curve: Path | None, trained: Trained) -> None:
     """Print how the model was trained, how good it is, and where it is."""
     from chainrule.commands.differences import verdict_in_words
     from chainrule.commands.evaluation_text import (
@@ -205,17 +205,18 @@ def show_result(out: Path, curve: Path, trained: Trained) -> None:
         screen.print(f"Found {printable(str(finding))}", soft_wrap=True, markup=False)
     if trained.findings:
         screen.print()
-    screen.print(f"Learning curve  {curve}", soft_wrap=True)
+    if curve is not None:
+        screen.print(f"Learning curve  {curve}", soft_wrap=True)
     screen.print(f"Model           {out}", soft_wrap=True)
 
 
 def _loss_of(trained: Trained) -> str:
     """The loss whose growth the importances are."""
-    if hasattr(trained.model, "classes_"):
-        return "log loss"
-    if trained.evaluated == "out of fold":
+    from chainrule.commands.importances import loss_of_importances
+
+    if trained.evaluated == "out of fold" and not hasattr(trained.model, "classes_"):
         return "squared error of the standardised target"
-    return "mean absolute error"
+    return loss_of_importances(trained.model)
 
 
 def _trained_how(est: Any) -> tuple[str, str]:

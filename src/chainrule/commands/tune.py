@@ -39,7 +39,7 @@ from chainrule.commands.tables import (
     output_option,
 )
 from chainrule.commands.terminal import BAD_INPUT, FAILED, INTERRUPTED, busy, fail, printable
-from chainrule.commands.train import kinds_given, store
+from chainrule.commands.train import draw_curve, kinds_given, store
 from chainrule.commands.training_text import (
     as_object,
     last_line,
@@ -279,11 +279,12 @@ def tune(
             note(notice)
     try:
         whole = {**settings, "model": "network"}
-        store(out, curve, data, rows, trained, whole, found.parameters, asked.roles)
+        store(out, data, rows, trained, whole, found.parameters, asked.roles)
+        picture = draw_curve(curve, trained.model)
     except (OSError, ValueError) as error:
         fail(f"the model could not be stored: {one_line(error)}", FAILED)
     if as_json:
-        whole = as_object(out, curve, rows, trained, asked.warned)
+        whole = as_object(out, picture, rows, trained, asked.warned)
         print(json.dumps(whole | {"search": _as_object(found, *against)}, allow_nan=False))
     elif quiet:
         print(last_line(out, trained))
@@ -296,7 +297,7 @@ def tune(
         for line in [*told(found, *against), f"Again: {again}"]:
             screen.print(printable(line), soft_wrap=True, markup=False)
         screen.print(f"Study: {path}\n", soft_wrap=True, markup=False)
-        show_result(out, curve, trained)
+        show_result(out, picture, trained)
     if found.ended == "interrupted" or trained.interrupted:
         fail(
             f"stopped by Ctrl-C; this is the best so far; the same call with --force goes on with "

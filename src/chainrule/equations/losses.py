@@ -83,6 +83,9 @@ class Loss(NamedTuple):
         The estimators' name for it, if it is not `name`.
     metric : str, default ""
         What the mean of its costs is called in print, if it is not `name` with blanks.
+    compared_by : {"rmse", "mae", "pinball"}, default "rmse"
+        How models that were trained for it are compared: as fits what their outputs estimate, a
+        mean, a median or quantiles.
     """
 
     name: str
@@ -99,6 +102,7 @@ class Loss(NamedTuple):
     target: str = "numbers"
     known_as: str = ""
     metric: str = ""
+    compared_by: str = "rmse"
 
     def __repr__(self) -> str:
         return repr_of_component(self)
@@ -356,7 +360,7 @@ def huber(width: float = 1.0) -> Loss:
         minimum(delta, d, delta)
         maximum(delta, -d, delta)
 
-    return Loss("huber", cost, delta_of, made_by=(huber, d), rescaled=located)
+    return Loss("huber", cost, delta_of, made_by=(huber, d), rescaled=located, compared_by="mae")
 
 
 def quantile(levels: float | Sequence[float] = 0.5) -> Loss:
@@ -402,6 +406,7 @@ def quantile(levels: float | Sequence[float] = 0.5) -> Loss:
         levels=taus,
         rescaled=rescaled,
         metric="pinball loss",
+        compared_by="pinball",
     )
 
 
@@ -508,9 +513,15 @@ LOSSES = {
         ),
         focal(),
         binary_focal(),
-        Loss("absolute_error", absolute_error, absolute_error_delta, rescaled=located),
+        Loss(
+            "absolute_error",
+            absolute_error,
+            absolute_error_delta,
+            rescaled=located,
+            compared_by="mae",
+        ),
         huber(),
-        Loss("log_cosh", log_cosh, log_cosh_delta, rescaled=located),
+        Loss("log_cosh", log_cosh, log_cosh_delta, rescaled=located, compared_by="mae"),
         quantile(),
         Loss(
             "poisson",
