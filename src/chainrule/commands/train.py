@@ -384,7 +384,7 @@ def _run(
                 seed=settings["seed"],
             )
         if settings["model"] == "network":
-            given = chosen if cluster is None else cluster.defaults | dict(chosen)
+            given = chosen if cluster is None else {**cluster.defaults, **chosen}
             made = making.make(rows, given, plan, settings["seed"], written)
             if cluster is not None:
                 cluster.fit_to.check(made, written)
