@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -361,9 +362,16 @@ class Fit(EpochLoop):
         self.est, self.watch, self.rates, self.done = est, watch, rates, done
         self.resume = resume
         self.order = np.arange(samples.n)
-        self.is_sparse = sparse.issparse(samples.X)
-        # A sparse X is in memory anyway.
-        self.row_bytes = 0 if self.is_sparse else samples.X[0].nbytes
+
+    @cached_property
+    def is_sparse(self) -> bool:
+        """Whether X is; looked at when it is needed, since on a cluster there is no X here."""
+        return bool(sparse.issparse(self.samples.X))
+
+    @cached_property
+    def row_bytes(self) -> int:
+        """How large a row is; 0 of a sparse X, which is in memory anyway."""
+        return 0 if self.is_sparse else int(self.samples.X[0].nbytes)
 
     def resumed(self) -> int:
         """Go on from a state that was stored, if there is one; returns how many epochs are done."""
