@@ -23,6 +23,8 @@ from chainrule import (
     load,
     load_checkpoint,
     save,
+    summary,
+    trace,
 )
 from chainrule.dask import DaskMLPClassifier, DaskMLPRegressor
 
@@ -88,6 +90,8 @@ def test_it_learns_as_one_process_does_and_gives_the_plain_model_back(client, di
     assert type(local) is MLPClassifier
     assert local.score(X, y) > 0.97
     assert local.get_params() == alone.get_params()
+    assert trace(model, X[:3], y[:3]).cost == trace(local, X[:3], y[:3]).cost
+    assert str(summary(model)) == str(summary(local))
     save(local, tmp_path / "model.chainrule")
     np.testing.assert_array_equal(load(tmp_path / "model.chainrule").predict(X), local.predict(X))
     assert model.client_ is client

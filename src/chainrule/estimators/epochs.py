@@ -365,12 +365,12 @@ class Fit(EpochLoop):
 
     @cached_property
     def is_sparse(self) -> bool:
-        """Whether X is a sparse matrix."""
+        """Whether X is; looked at when it is needed, since on a cluster there is no X here."""
         return bool(sparse.issparse(self.samples.X))
 
     @cached_property
     def row_bytes(self) -> int:
-        """Bytes of a row of X; 0 of a sparse one, which is in memory anyway."""
+        """How large a row is; 0 of a sparse X, which is in memory anyway."""
         return 0 if self.is_sparse else int(self.samples.X[0].nbytes)
 
     def resumed(self) -> int:

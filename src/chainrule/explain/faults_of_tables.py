@@ -266,7 +266,8 @@ def noisy_labels(seen: TableEvidence) -> Iterator[Finding]:
     """Rows whose label nearly all of their neighbours deny."""
     if seen.inputs is None or not len(seen.labels):
         return
-    A = unit_columns(without_bins(seen.inputs), seen.estimator._encoder.layout(False), np.float64)
+    layout = seen.estimator._encoder.layout(False)
+    A = np.asarray(unit_columns(without_bins(seen.inputs), layout), np.float64)
     yield from denied_labels(seen, A, seen.labels[seen.encoded], seen.encoded)
 
 

@@ -271,10 +271,15 @@ def _targets(y: Any, m: int, n_targets: int) -> Any:
 
 
 def last_step(model: Any) -> Any:
-    """Return the estimator at the end of a pipeline or search, or the model itself."""
+    """Return the estimator at the end of a pipeline or search, or the model itself.
+
+    Of one that was fitted on a cluster, the same without Dask.
+    """
     for name in ("best_estimator_", "regressor_"):
         if hasattr(model, name):
             return last_step(getattr(model, name))
+    if hasattr(model, "to_local") and not isinstance(model, type):
+        return model.to_local()
     return last_step(model.steps[-1][1]) if hasattr(model, "steps") else model
 
 
