@@ -3,6 +3,13 @@
 import { clamp, color, element, lineChart, mix, number, surface } from "../charts.js";
 import { StoredModel } from "../stored_model.js";
 
+const STEPS = [
+  ["Choose", "The column to predict. Kinds of the others are found out; correct them."],
+  ["Train", "Two ensembles with nothing to tune, or one network, and the loss as it falls."],
+  ["See", "What the model is worth, what it mistakes for what, and what it relies on."],
+  ["Take", "The model as a file, as ONNX, as a NumPy program, or as the code that makes it."],
+];
+
 export function mount(root, app) {
   return new OwnData(root, app).interface();
 }
@@ -42,8 +49,9 @@ class OwnData {
     this.drop = element(
       "div",
       { class: "card data-drop" },
-      element("h2", { text: "A table of your own" }),
-      element("p", { class: "muted", text: "Drop a CSV or Parquet file here. It stays on this machine." }),
+      element("div", {},
+        element("h2", { text: "A table of your own" }),
+        element("p", { class: "muted", text: "Drop a CSV or Parquet file here. It stays on this machine." })),
       element("div", { class: "row" },
         this.file,
         element("label", { class: "button primary", for: "own-file", text: "Choose a file" }),
@@ -62,6 +70,9 @@ class OwnData {
       event.preventDefault();
       if (event.dataTransfer.files[0]) this.send(event.dataTransfer.files[0]);
     });
+    // What is to come, until there is a table.
+    this.steps = element("ol", { class: "card data-steps" }, ...STEPS.map(([title, text]) =>
+      element("li", {}, element("h3", { text: title }), element("p", { class: "muted small", text }))));
     this.target = element("select", { onchange: () => this.chooseTarget() });
     this.model = element("select", { onchange: () => this.app.changed() });
     this.train = element("button", { type: "button", class: "primary", text: "Train", onclick: () => this.start() });
@@ -98,7 +109,7 @@ class OwnData {
           element("button", { type: "button", class: "small-button", text: "Copy", onclick: () => this.copy() })),
         this.code),
     );
-    this.layout = element("div", { class: "data-layout" }, this.drop, this.choices, this.training, this.results);
+    this.layout = element("div", { class: "data-layout" }, this.drop, this.steps, this.choices, this.training, this.results);
     root.append(this.layout);
     this.curveSurface = surface(this.curveCanvas, (...given) => this.drawCurve(...given));
     this.pictureSurface = surface(this.picture, (...given) => this.drawPicture(...given));
@@ -124,7 +135,7 @@ class OwnData {
     if (reply.stored && !this.stored) {
       this.stored = new StoredModel(this.app, reply.stored);
       this.layout.prepend(this.stored.root);
-      this.layout.classList.add("used");
+      this.steps.hidden = true;
       this.judge.textContent = `Judge ${reply.stored.name}`;
       this.judge.hidden = false;
     }
@@ -133,6 +144,7 @@ class OwnData {
     else if (this.table) {
       this.table = null;
       this.choices.hidden = this.training.hidden = this.results.hidden = true;
+      this.steps.hidden = false;
       this.said.textContent = "The connection was lost, and the table with it; choose the file again.";
     }
   }
@@ -170,6 +182,7 @@ class OwnData {
     this.target.value = table.columns.some(({ name }) => name === wanted) ? wanted : table.target;
     this.stored?.fill(table.columns, table.head[0]);
     this.choices.hidden = false;
+    this.steps.hidden = true;
     this.training.hidden = this.results.hidden = true;
     this.fillColumns();
     this.app.changed();
