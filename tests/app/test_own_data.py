@@ -103,6 +103,14 @@ def test_bad_tables_are_named_as_the_visitor_knows_them(panel, tmp_path):
         "empty.csv": (b"", "empty.csv"),
         "ragged.csv": (b"a,b\n1,2\n3,4,5\n6,7\n", "ragged.csv.*line 3"),
         "one.csv": (b"a\n1\n2\n3\n", "one.csv has 3 rows and 1 columns"),
+        "long.csv": (
+            b"a,b\n" + b"1,2\n" * 100_001,
+            "long.csv has more than 100,000 rows and 2 col",
+        ),
+        "wide.csv": (
+            b",".join(b"c%d" % k for k in range(501)) + 3 * (b"\n" + b"1," * 500 + b"1"),
+            "wide.csv has 3 rows and 501 columns; this page takes",
+        ),
         "short.csv": (b"a,b\n1,2\n", "short.csv has 1 rows"),
         "not.parquet": (b"hello", "not.parquet"),
         "twice.csv": (b"a,a\n1,2\n3,4\n5,6\n", "twice.csv"),
