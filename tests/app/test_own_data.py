@@ -76,9 +76,14 @@ def test_a_model_its_numbers_and_the_code_that_gives_the_same(
     assert result["error"]["value"] < result["error"]["trivial"]
     assert result["importances"][0]["name"] == "size"
     assert {each["name"] for each in result["importances"]} >= {"size", "kind"}
+    assert ("weights" in result) == (model == "network")
     if target == "label":
         counts = result["confusion"]["counts"]
         assert np.trace(counts) == round(result["score"]["value"] * counts.sum())
+    if model == "network":
+        W = panel._trained.model[-1].coefs_[0]
+        np.testing.assert_allclose(result["weights"]["W"], W)
+        assert len(result["weights"]["inputs"]) == len(W)
     monkeypatch.chdir(tmp_path)
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
@@ -204,3 +209,17 @@ def test_the_page_takes_a_bad_csv_and_then_a_good_one(open_page, tmp_path):
     assert list(chainrule.load(stored).classes_) == ["high", "low"]
     assert page.evaluate("document.documentElement.scrollWidth") == 375
     assert serious_faults(page) == []
+
+
+def test_the_kinds_of_an_example_lie_in_the_address(open_page):
+    page = open_page(
+        "data?example=wine&target=ash&kinds=%7B%22hue%22%3A%22ignored%22%2C%22x%22%3A1%7D"
+    )
+    page.get_by_text("wine: 178 rows, 14 columns").wait_for()
+    assert page.get_by_label("Kind of hue").input_value() == "ignored"
+    page.get_by_label("Kind of alcohol").select_option("categorical")
+    page.wait_for_url(re.compile("target=ash.*hue.*alcohol"))
+    page.reload()
+    page.get_by_text("wine: 178 rows, 14 columns").wait_for()
+    assert page.get_by_label("Kind of alcohol").input_value() == "categorical"
+    assert page.get_by_label("Predict").input_value() == "ash"

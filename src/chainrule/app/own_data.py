@@ -139,7 +139,7 @@ class OwnData(Panel):
                 "rows": len(frame),
                 "columns": [column._asdict() for column in columns],
                 "head": [
-                    ["" if cell is None or cell != cell else str(cell)[:40] for cell in row]
+                    [_shown(cell) for cell in row]
                     for row in frame.head(SHOWN_ROWS).itertuples(index=False)
                 ],
                 "target": str(frame.columns[-1]),
@@ -304,6 +304,7 @@ class OwnData(Panel):
         from sklearn.inspection import permutation_importance
         from sklearn.model_selection import train_test_split
 
+        from chainrule.app.stored import first_layer
         from chainrule.estimators.tabular import tabular_pipeline
 
         rare = task == "classification" and int(y.value_counts().min()) < 2
@@ -343,6 +344,7 @@ class OwnData(Panel):
             "judged": f"{len(X_held):,} rows that were held out",
             "curve": named(curves),
             "importances": by_importance(list(X), found.importances_mean),
+            "weights": first_layer(model, list(X)),
             **judged(y_held, said, classes, float(model.score(X_held, y_held))),
         }
 
@@ -411,6 +413,15 @@ def read_table(path: Path, name: str) -> pd.DataFrame:
             f"{MOST_ROWS:,} and {MOST_COLUMNS}. chainrule train takes larger tables"
         )
     return frame
+
+
+def _shown(cell: Any) -> str:
+    """A cell as the page shows it."""
+    import pandas as pd
+
+    if pd.isna(cell):
+        return ""
+    return f"{cell:.7g}" if isinstance(cell, float) else str(cell)[:40]
 
 
 def _code_of_file(path: str) -> str:

@@ -1,7 +1,7 @@
 /** Your data: a table, a model of one of its columns, and what the model is worth. */
 
 import { clamp, color, element, lineChart, mix, number, surface } from "../charts.js";
-import { StoredModel } from "../stored_model.js";
+import { StoredModel, firstLayer } from "../stored_model.js";
 
 const STEPS = [
   ["Choose", "The column to predict. Kinds of the others are found out; correct them."],
@@ -9,6 +9,17 @@ const STEPS = [
   ["See", "What the model is worth, what it mistakes for what, and what it relies on."],
   ["Take", "The model as a file, as ONNX, as a NumPy program, or as the code that makes it."],
 ];
+
+/** The kinds that an address gives some columns; nothing in it is to be trusted. */
+function kindsOf(text, columns, known) {
+  let given = {};
+  try {
+    given = JSON.parse(text ?? "{}") ?? {};
+  } catch {
+    // an address with a fault opens
+  }
+  return Object.fromEntries(columns.map(({ name }) => [name, given[name]]).filter(([, kind]) => known.includes(kind)));
+}
 
 export function mount(root, app) {
   return new OwnData(root, app).interface();
@@ -35,6 +46,7 @@ class OwnData {
       getState: () => ({
         example: this.chosen.example ?? null,
         target: this.chosen.example ? this.target.value || null : null,
+        kinds: this.chosen.example && Object.keys(this.kinds).length ? JSON.stringify(this.kinds) : null,
         model: this.model.value === "ensemble" ? null : this.model.value,
       }),
       setState: (state) => (this.chosen = { model: "ensemble", ...state }),
@@ -98,12 +110,14 @@ class OwnData {
     this.picture = element("canvas", { class: "data-picture", role: "img", "aria-label": "" });
     this.pictureTitle = element("h3", { class: "small muted" });
     this.importances = element("ol", { class: "data-importances" });
+    this.weights = element("div", { class: "card data-weights" });
     this.code = element("pre", { class: "data-code", tabindex: 0, "aria-label": "The code that makes this model" });
     this.downloads = element("div", { class: "row" });
     this.results = element("section", { class: "data-results", hidden: true },
       element("div", { class: "card" }, element("h2", { text: "What it is worth" }), this.scores, this.judged, this.pictureTitle, this.picture),
       element("div", { class: "card" }, element("h2", { text: "What it relies on" }),
         element("p", { class: "small muted", text: "By how much predictions get worse when a column is shuffled." }), this.importances),
+      this.weights,
       element("div", { class: "card data-take" }, element("h2", { text: "Take it with you" }), this.downloads,
         element("div", { class: "row spread" }, element("h3", { class: "small muted", text: "The code" }),
           element("button", { type: "button", class: "small-button", text: "Copy", onclick: () => this.copy() })),
@@ -117,6 +131,7 @@ class OwnData {
 
   redraw() {
     this.stored?.redraw();
+    this.layer?.surface.redraw();
     this.curveSurface.redraw();
     this.pictureSurface.redraw();
   }
@@ -140,7 +155,7 @@ class OwnData {
       this.judge.hidden = false;
     }
     if (reply.table) this.take(reply.table, this.chosen.target);
-    else if (this.chosen.example) this.example(this.chosen.example, this.chosen.target);
+    else if (this.chosen.example) this.example(this.chosen.example, this.chosen.target, this.chosen.kinds);
     else if (this.table) {
       this.table = null;
       this.choices.hidden = this.training.hidden = this.results.hidden = true;
@@ -163,19 +178,19 @@ class OwnData {
     this.file.value = "";
   }
 
-  async example(name, target) {
+  async example(name, target, kinds) {
     try {
       const reply = await this.app.request("example", { name });
       this.chosen.example = name;
-      this.take(reply.table, target);
+      this.take(reply.table, target, kinds);
     } catch {
       this.chosen.example = null;
     }
   }
 
-  take(table, target) {
+  take(table, target, kinds) {
     this.table = table;
-    this.kinds = {};
+    this.kinds = kindsOf(kinds, table.columns, this.allKinds);
     this.said.textContent = `${table.name}: ${table.rows.toLocaleString("en")} rows, ${table.columns.length} columns`;
     this.target.replaceChildren(...table.columns.map(({ name }) => element("option", { value: name, text: name })));
     const wanted = target ?? this.stored?.told.target;
@@ -197,7 +212,10 @@ class OwnData {
         const known = this.allKinds.includes(column.kind) ? this.allKinds : [...this.allKinds, column.kind];
         const choice = element("select", {
           "aria-label": `Kind of ${column.name}`,
-          onchange: () => (this.kinds[column.name] = choice.value),
+          onchange: () => {
+            this.kinds[column.name] = choice.value;
+            this.app.changed();
+          },
         }, ...known.map((kind) => element("option", { value: kind, text: kind })));
         choice.value = this.kinds[column.name] ?? column.kind;
         return element("tr", { class: isTarget ? "target" : null },
@@ -286,6 +304,9 @@ class OwnData {
       bar.style.width = `${100 * clamp(mean / largest)}%`;
       return element("li", {}, element("span", { class: "name", text: name }), element("span", { class: "track" }, bar), element("span", { class: "math", text: number(mean, 2) }));
     }));
+    this.layer = result.weights && firstLayer(result.weights);
+    this.weights.hidden = !this.layer;
+    this.weights.replaceChildren(...(this.layer ? [this.layer.root] : []));
     this.code.textContent = result.code;
     this.downloads.replaceChildren(...[["model.chainrule", "Model file"], ["model.onnx", "ONNX"], ["model.py", "NumPy program"], ["train.py", "Code"]].map(([file, text]) =>
       element("a", { class: "button", href: this.app.download(file), download: "", text })));
