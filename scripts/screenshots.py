@@ -61,6 +61,15 @@ def learn(page: Any) -> None:
     page.get_by_role("button", name="Pause", exact=True).click()
 
 
+def watch(page: Any) -> None:
+    """Watch a run on the digits until it ends, and look back at its eighth epoch."""
+    page.get_by_role("button", name="Train", exact=True).click()
+    page.locator(".train-counts", has_text="epoch 30 ·").wait_for(timeout=120_000)
+    time_shown = page.get_by_label("Epoch that is shown")
+    time_shown.fill("8")
+    page.locator(".train-counts", has_text="epoch 8 ·").wait_for()
+
+
 def train(page: Any) -> None:
     """Train on the example, and wait for what it is worth."""
     page.get_by_role("button", name="Train", exact=True).click()
@@ -73,6 +82,7 @@ PICTURES: dict[str, tuple[str, int, int, str, Callable[[Any], None]]] = {
     "play-draw": ("draw", 1280, 836, "light", draw),
     "play-step": ("draw", 1280, 836, "dark", teach),
     "play-equations": ("equations", 1280, 936, "light", equation),
+    "play-train": ("train?recipe=modern&hidden=40&dropout=0.2", 1280, 1450, "light", watch),
     "play-plane": ("plane?data=spirals&hidden=8,6&scatter=0.05", 1280, 900, "light", learn),
     "play-data": ("data?example=wine", 1280, 1500, "light", train),
     "play-phone": ("draw", 375, 1024, "dark", draw),

@@ -76,9 +76,14 @@ def test_a_model_its_numbers_and_the_code_that_gives_the_same(
     assert result["error"]["value"] < result["error"]["trivial"]
     assert result["importances"][0]["name"] == "size"
     assert {each["name"] for each in result["importances"]} >= {"size", "kind"}
+    assert ("weights" in result) == (model == "network")
     if target == "label":
         counts = result["confusion"]["counts"]
         assert np.trace(counts) == round(result["score"]["value"] * counts.sum())
+    if model == "network":
+        W = panel._trained.model[-1].coefs_[0]
+        np.testing.assert_allclose(result["weights"]["W"], W)
+        assert len(result["weights"]["inputs"]) == len(W)
     monkeypatch.chdir(tmp_path)
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
@@ -103,6 +108,14 @@ def test_bad_tables_are_named_as_the_visitor_knows_them(panel, tmp_path):
         "empty.csv": (b"", "empty.csv"),
         "ragged.csv": (b"a,b\n1,2\n3,4,5\n6,7\n", "ragged.csv.*line 3"),
         "one.csv": (b"a\n1\n2\n3\n", "one.csv has 3 rows and 1 columns"),
+        "long.csv": (
+            b"a,b\n" + b"1,2\n" * 100_001,
+            "long.csv has more than 100,000 rows and 2 col",
+        ),
+        "wide.csv": (
+            b",".join(b"c%d" % k for k in range(501)) + 3 * (b"\n" + b"1," * 500 + b"1"),
+            "wide.csv has 3 rows and 501 columns; this page takes",
+        ),
         "short.csv": (b"a,b\n1,2\n", "short.csv has 1 rows"),
         "not.parquet": (b"hello", "not.parquet"),
         "twice.csv": (b"a,a\n1,2\n3,4\n5,6\n", "twice.csv"),
@@ -196,3 +209,17 @@ def test_the_page_takes_a_bad_csv_and_then_a_good_one(open_page, tmp_path):
     assert list(chainrule.load(stored).classes_) == ["high", "low"]
     assert page.evaluate("document.documentElement.scrollWidth") == 375
     assert serious_faults(page) == []
+
+
+def test_the_kinds_of_an_example_lie_in_the_address(open_page):
+    page = open_page(
+        "data?example=wine&target=ash&kinds=%7B%22hue%22%3A%22ignored%22%2C%22x%22%3A1%7D"
+    )
+    page.get_by_text("wine: 178 rows, 14 columns").wait_for()
+    assert page.get_by_label("Kind of hue").input_value() == "ignored"
+    page.get_by_label("Kind of alcohol").select_option("categorical")
+    page.wait_for_url(re.compile("target=ash.*hue.*alcohol"))
+    page.reload()
+    page.get_by_text("wine: 178 rows, 14 columns").wait_for()
+    assert page.get_by_label("Kind of alcohol").input_value() == "categorical"
+    assert page.get_by_label("Predict").input_value() == "ash"

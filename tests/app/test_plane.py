@@ -88,6 +88,8 @@ def test_points_of_ones_own_and_both_classes():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"data": ["moons"]}, "data must be one of moons"),
+        ({"seed": 10**400}, "seed must be a number from 0 to"),
         ({"rate": "fast"}, "rate must be a number from 1e-06 to 10; got 'fast'"),
         ({"rate": "nan"}, "rate must be a number"),
         ({"hidden": "9999999999999"}, "1 to 8 units each"),

@@ -178,7 +178,7 @@ def test_the_page_shows_it_and_predicts(browser, path, tmp_path):
         card.get_by_role("button", name="Predict").click()
         page.locator(".panel-data .notice").get_by_text("size takes a number").wait_for()
         page.get_by_role("button", name="Judge model.chainrule").click()
-        page.get_by_text("What it relies on").wait_for()
+        page.get_by_text("What it relies on", exact=True).wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") == 375
         assert serious_faults(page) == []
     finally:

@@ -9,8 +9,9 @@ import re
 import numpy as np
 import pytest
 
+from chainrule.app.looking import Snapshots
 from chainrule.app.panel import PanelError
-from chainrule.app.training import LAST_EPOCH, Snapshots, Train, checked
+from chainrule.app.training import LAST_EPOCH, Train, checked
 from chainrule.digits.recipes import ARTICLE, MODERN, load
 from chainrule.digits.runs import Run
 

@@ -73,13 +73,10 @@ def opening_of(what: str | None) -> Opening:
 
 
 def _table(path: Path) -> Any:
-    from chainrule.app.own_data import check_size
-    from chainrule.tables import read
+    from chainrule.app.own_data import read_table
 
     try:
-        frame = read(path)
-        check_size(path.name, frame)
-        return frame
+        return read_table(path, path.name)
     except ValueError as error:
         raise ValueError(
             f"{path} is neither a .chainrule file, nor a text with an address of the page, nor a "

@@ -106,11 +106,9 @@ class OwnData(Panel):
 
     def uploaded(self, name: str, path: Path) -> dict[str, Any]:
         """Read a file; what is wrong with it is said with its own name."""
-        from chainrule.tables import read
-
         self._refuse_while_training()
         try:
-            frame = read(path)
+            frame = read_table(path, name)
         except (ValueError, ImportError, OSError) as error:
             said = str(error).replace(str(path), name).replace(path.name, name)
             raise PanelError(said) from None
@@ -132,7 +130,6 @@ class OwnData(Panel):
     def _take(self, name: str, frame: pd.DataFrame, code: str) -> dict[str, Any]:
         from chainrule.tables.columns import kinds_of
 
-        check_size(name, frame)
         self._frame, self._table, self._code_of_table = frame, name, code
         self._trained = self._opened_model()
         columns = kinds_of(frame)
@@ -142,7 +139,7 @@ class OwnData(Panel):
                 "rows": len(frame),
                 "columns": [column._asdict() for column in columns],
                 "head": [
-                    ["" if cell is None or cell != cell else str(cell)[:40] for cell in row]
+                    [_shown(cell) for cell in row]
                     for row in frame.head(SHOWN_ROWS).itertuples(index=False)
                 ],
                 "target": str(frame.columns[-1]),
@@ -307,6 +304,7 @@ class OwnData(Panel):
         from sklearn.inspection import permutation_importance
         from sklearn.model_selection import train_test_split
 
+        from chainrule.app.stored import first_layer
         from chainrule.estimators.tabular import tabular_pipeline
 
         rare = task == "classification" and int(y.value_counts().min()) < 2
@@ -346,6 +344,7 @@ class OwnData(Panel):
             "judged": f"{len(X_held):,} rows that were held out",
             "curve": named(curves),
             "importances": by_importance(list(X), found.importances_mean),
+            "weights": first_layer(model, list(X)),
             **judged(y_held, said, classes, float(model.score(X_held, y_held))),
         }
 
@@ -391,24 +390,38 @@ def named(curves: dict[str, list[tuple[int, float]]]) -> list[dict[str, Any]]:
     ]
 
 
-def check_size(name: str, frame: pd.DataFrame) -> None:
-    """See that a table is one that the page can work on.
+def read_table(path: Path, name: str) -> pd.DataFrame:
+    """A table that the page can work on; no more of it is read than that.
 
     Raises
     ------
-    PanelError
-        It is too small or too large; `name` is what the message calls it.
+    ValueError, ImportError, OSError
+        It cannot be read, or is too small or too large; `name` is what the message calls it.
     """
+    from chainrule.tables import read
+
+    frame = read(path, limit=MOST_ROWS + 1)
     if len(frame.columns) < 2 or len(frame) < 3:
         raise PanelError(
             f"{name} has {len(frame):,} rows and {len(frame.columns):,} columns; three rows "
             "and two columns are the least"
         )
     if len(frame) > MOST_ROWS or len(frame.columns) > MOST_COLUMNS:
+        rows = f"more than {MOST_ROWS:,}" if len(frame) > MOST_ROWS else f"{len(frame):,}"
         raise PanelError(
-            f"{name} has {len(frame):,} rows and {len(frame.columns):,} columns; this page "
-            f"takes {MOST_ROWS:,} and {MOST_COLUMNS}. chainrule train takes larger tables"
+            f"{name} has {rows} rows and {len(frame.columns):,} columns; this page takes "
+            f"{MOST_ROWS:,} and {MOST_COLUMNS}. chainrule train takes larger tables"
         )
+    return frame
+
+
+def _shown(cell: Any) -> str:
+    """A cell as the page shows it."""
+    import pandas as pd
+
+    if pd.isna(cell):
+        return ""
+    return f"{cell:.7g}" if isinstance(cell, float) else str(cell)[:40]
 
 
 def _code_of_file(path: str) -> str:

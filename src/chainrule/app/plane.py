@@ -189,7 +189,7 @@ def checked(state: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {**DEFAULTS, **{k: v for k, v in state.items() if k in DEFAULTS}}
     _choice(found, "task", ("classes", "numbers"))
     known = DATA if found["task"] == "classes" else REGRESSIONS
-    if found["data"] not in known and found["data"] in (*DATA, *REGRESSIONS):
+    if str(found["data"]) not in known and str(found["data"]) in (*DATA, *REGRESSIONS):
         found["data"] = next(iter(known))
     _choice(found, "data", known)
     _choice(found, "activation", elementwise())
@@ -225,7 +225,7 @@ def _choice(found: dict[str, Any], name: str, known: Any) -> None:
 def _number(value: Any, name: str, low: float, high: float) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = np.nan
     if not low <= number <= high:
         raise PanelError(

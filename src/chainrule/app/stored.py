@@ -77,7 +77,7 @@ class StoredModel:
             "metrics": self._metrics(),
             "columns": self.columns if len(self.columns) <= MOST_FIELDS else [],
             "unseen": self._unseen(),
-            "weights": self._weights(),
+            "weights": first_layer(self.model, [each["name"] for each in self.columns]),
         }
 
     def _last(self) -> Any:
@@ -106,14 +106,7 @@ class StoredModel:
         return ""
 
     def _network(self) -> Network | None:
-        """The network of it, if it has a single one."""
-        from chainrule.explain.models import model_network, without_random_layers
-
-        try:
-            network, _ = model_network(self.model)
-        except (TypeError, ValueError):
-            return None
-        return without_random_layers(network)
+        return network_in(self.model)
 
     def _metrics(self) -> list[dict[str, Any]]:
         """What the file says that it is worth, beside what a trivial and a linear model are."""
@@ -135,23 +128,6 @@ class StoredModel:
                 {"name": name, **{k: metric.get(k) for k in ("value", "low", "high")}, **others}
             )
         return found
-
-    def _weights(self) -> dict[str, Any] | None:
-        """W¹, its inputs' names, and the largest size of a weight."""
-        network = self._network()
-        if network is None or max(network.sizes[:2]) > MOST_WEIGHTS:
-            return None
-        names = [each["name"] for each in self.columns]
-        if hasattr(self.model, "steps") and len(self.model.steps) > 1:
-            try:
-                made = self.model[:-1].get_feature_names_out()
-                names = [str(name).rpartition("__")[2] for name in made]  # without the step's name
-            except (AttributeError, ValueError):
-                names = []
-        if len(names) != network.sizes[0]:
-            names = [f"input {j}" for j in range(network.sizes[0])]
-        W = np.asarray(network.W[1], np.float64)
-        return {"W": W, "inputs": names, "largest": float(np.abs(W).max(initial=1e-12))}
 
     # --- rows -------------------------------------------------------------------------------------
 
@@ -248,6 +224,48 @@ class StoredModel:
             "importances": by_importance(names, means),
             **judged(y, outputs, self.classes or None, score(None, X, y, outputs)),
         }
+
+
+def network_in(model: Any) -> Network | None:
+    """The network of a model as it predicts, if it has a single one."""
+    from chainrule.explain.models import model_network, without_random_layers
+
+    try:
+        network, _ = model_network(model)
+    except (TypeError, ValueError):
+        return None
+    return without_random_layers(network)
+
+
+def first_layer(model: Any, columns: list[str]) -> dict[str, Any] | None:
+    """The first layer of a model's network as the page draws it.
+
+    Parameters
+    ----------
+    model : estimator, Pipeline or Network
+    columns : list of str
+        That the model takes.
+
+    Returns
+    -------
+    dict or None
+        ``W``, W¹; the names of its ``inputs``; ``largest``, the largest size of a weight. None if
+        there is no network, or if it is too large to be drawn.
+    """
+    network = network_in(model)
+    if network is None or max(network.sizes[:2]) > MOST_WEIGHTS:
+        return None
+    names = columns
+    if hasattr(model, "steps") and len(model.steps) > 1:
+        try:
+            made = model[:-1].get_feature_names_out()
+            names = [str(name).rpartition("__")[2] for name in made]  # without the step's name
+        except (AttributeError, ValueError):
+            names = []
+    if len(names) != network.sizes[0]:
+        names = [f"input {j}" for j in range(network.sizes[0])]
+    W = np.asarray(network.W[1], np.float64)
+    return {"W": W, "inputs": names, "largest": float(np.abs(W).max(initial=1e-12))}
 
 
 def _cell(column: Mapping[str, Any], text: str) -> Any:

@@ -190,6 +190,7 @@ export function lineChart(context, width, height, { series, xRange, yRange, xLab
   context.textAlign = "left";
   context.textBaseline = "middle";
   const used = [];
+  const names = [];
   for (const { name, points, color: colored = "ink", dash = [] } of series) {
     context.strokeStyle = context.fillStyle = color(colored);
     context.lineWidth = 2;
@@ -211,9 +212,21 @@ export function lineChart(context, width, height, { series, xRange, yRange, xLab
     context.stroke();
     context.setLineDash([]);
     if (!last) continue;
+    context.beginPath();
+    context.arc(last[0], last[1], 3, 0, 2 * Math.PI);
+    context.fill();
     let y = last[1];
     while (used.some((each) => Math.abs(each - y) < 13)) y += 13;
     used.push(y);
-    context.fillText(name, last[0] + 6, y);
+    names.push([name, colored, last[0] + 6, y]);
+  }
+  for (const [name, colored, x, y] of names) {
+    // A line that goes on beside it must not run through a name.
+    context.strokeStyle = color("card");
+    context.fillStyle = color(colored);
+    context.lineWidth = 5;
+    context.lineJoin = "round";
+    context.strokeText(name, x, y);
+    context.fillText(name, x, y);
   }
 }

@@ -3,7 +3,40 @@
 import { clamp, element, heatMap, number, surface } from "./charts.js";
 import { showTip } from "./tip.js";
 
-const CELL = [14, 26]; // pixels of a weight, at least and at most
+const WIDTH = 560; // pixels of a layer's weights, if a weight then has as many as these:
+const CELL = [14, 26];
+
+/** The weights of a first layer as {root, surface}: a row for each input, a column for each unit. */
+export function firstLayer({ W, inputs, largest }) {
+  const n = W[0].length;
+  const canvas = element("canvas", {
+    class: "stored-weights", role: "img",
+    "aria-label": `Weights of ${inputs.length} inputs into ${n} units, the largest ±${number(largest)}`,
+  });
+  canvas.style.aspectRatio = `${n} / ${inputs.length}`;
+  canvas.style.width = `${n * clamp(WIDTH / n, ...CELL)}px`;
+  canvas.addEventListener("pointermove", (event) => {
+    const i = Math.floor((event.offsetY / canvas.clientHeight) * inputs.length);
+    const j = Math.floor((event.offsetX / canvas.clientWidth) * n);
+    const w = W[i]?.[j];
+    showTip(w === undefined ? "" : `W¹[${inputs[i]}, unit ${j}] = ${number(w)}`, canvas, event.offsetX, event.offsetY);
+  });
+  canvas.addEventListener("pointerleave", () => showTip("", canvas));
+  const root = element(
+    "div",
+    { class: "stored-layer" },
+    element("h3", { text: `Weights of the first layer · ±${number(largest, 2)}` }),
+    element("p", { class: "small muted", text: "A row for each input, a column for each unit: blue adds, orange subtracts." }),
+    element(
+      "div",
+      { class: "stored-map" },
+      element("ol", { class: "small muted", "aria-hidden": "true" }, ...inputs.map((name) => element("li", { text: name, title: name }))),
+      canvas,
+    ),
+  );
+  const draw = (context, width, height) => heatMap(context, W.flat(), n, { width, height, range: largest, isSigned: true });
+  return { root, surface: surface(canvas, draw) };
+}
 
 /** A card of a model: what it is and is worth, a row to type and what is said of it, its weights. */
 export class StoredModel {
@@ -15,7 +48,7 @@ export class StoredModel {
       "section",
       { class: "card stored" },
       element("div", {}, element("h2", { text: told.name }), element("p", { class: "muted", text: this.about() })),
-      element("div", { class: "stored-column" }, this.worth(), told.weights ? this.weights() : null),
+      element("div", { class: "stored-column" }, this.worth(), (this.layer = told.weights && firstLayer(told.weights))?.root),
       told.columns.length ? this.form() : null,
       told.unseen ? element("p", { class: "small muted", text: told.unseen }) : null,
     );
@@ -116,34 +149,7 @@ export class StoredModel {
     this.notes.textContent = notes.join(" ");
   }
 
-  // --- weights ---------------------------------------------------------------------------------
-
-  weights() {
-    const { W, inputs, largest } = this.told.weights;
-    const canvas = element("canvas", { class: "stored-weights", role: "img", "aria-label": `Weights of ${inputs.length} inputs into ${W[0].length} units, the largest ±${number(largest)}` });
-    const n = W[0].length;
-    canvas.style.aspectRatio = `${n} / ${inputs.length}`;
-    canvas.style.width = `${n * clamp(420 / n, ...CELL)}px`;
-    this.surface = surface(canvas, (context, width, height) =>
-      heatMap(context, W.flat(), n, { width, height, range: largest, isSigned: true }));
-    const names = element("ol", { class: "small muted", "aria-hidden": "true" }, ...inputs.map((name) => element("li", { text: name, title: name })));
-    canvas.addEventListener("pointermove", (event) => {
-      const i = Math.floor((event.offsetY / canvas.clientHeight) * inputs.length);
-      const j = Math.floor((event.offsetX / canvas.clientWidth) * n);
-      const w = W[i]?.[j];
-      showTip(w === undefined ? "" : `W¹[${inputs[i]}, unit ${j}] = ${number(w)}`, canvas, event.offsetX, event.offsetY);
-    });
-    canvas.addEventListener("pointerleave", () => showTip("", canvas));
-    return element(
-      "div",
-      { class: "stored-layer" },
-      element("h3", { text: `Weights of the first layer · ±${number(largest, 2)}` }),
-      element("p", { class: "small muted", text: "A row for each input, a column for each unit: blue adds, orange subtracts." }),
-      element("div", { class: "stored-map" }, names, canvas),
-    );
-  }
-
   redraw() {
-    this.surface?.redraw();
+    this.layer?.surface.redraw();
   }
 }

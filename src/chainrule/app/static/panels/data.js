@@ -1,7 +1,25 @@
 /** Your data: a table, a model of one of its columns, and what the model is worth. */
 
 import { clamp, color, element, lineChart, mix, number, surface } from "../charts.js";
-import { StoredModel } from "../stored_model.js";
+import { StoredModel, firstLayer } from "../stored_model.js";
+
+const STEPS = [
+  ["Choose", "The column to predict. Kinds of the others are found out; correct them."],
+  ["Train", "Two ensembles with nothing to tune, or one network, and the loss as it falls."],
+  ["See", "What the model is worth, what it mistakes for what, and what it relies on."],
+  ["Take", "The model as a file, as ONNX, as a NumPy program, or as the code that makes it."],
+];
+
+/** The kinds that an address gives some columns; nothing in it is to be trusted. */
+function kindsOf(text, columns, known) {
+  let given = {};
+  try {
+    given = JSON.parse(text ?? "{}") ?? {};
+  } catch {
+    // an address with a fault opens
+  }
+  return Object.fromEntries(columns.map(({ name }) => [name, given[name]]).filter(([, kind]) => known.includes(kind)));
+}
 
 export function mount(root, app) {
   return new OwnData(root, app).interface();
@@ -28,6 +46,7 @@ class OwnData {
       getState: () => ({
         example: this.chosen.example ?? null,
         target: this.chosen.example ? this.target.value || null : null,
+        kinds: this.chosen.example && Object.keys(this.kinds).length ? JSON.stringify(this.kinds) : null,
         model: this.model.value === "ensemble" ? null : this.model.value,
       }),
       setState: (state) => (this.chosen = { model: "ensemble", ...state }),
@@ -42,8 +61,9 @@ class OwnData {
     this.drop = element(
       "div",
       { class: "card data-drop" },
-      element("h2", { text: "A table of your own" }),
-      element("p", { class: "muted", text: "Drop a CSV or Parquet file here. It stays on this machine." }),
+      element("div", {},
+        element("h2", { text: "A table of your own" }),
+        element("p", { class: "muted", text: "Drop a CSV or Parquet file here. It stays on this machine." })),
       element("div", { class: "row" },
         this.file,
         element("label", { class: "button primary", for: "own-file", text: "Choose a file" }),
@@ -62,6 +82,9 @@ class OwnData {
       event.preventDefault();
       if (event.dataTransfer.files[0]) this.send(event.dataTransfer.files[0]);
     });
+    // What is to come, until there is a table.
+    this.steps = element("ol", { class: "card data-steps" }, ...STEPS.map(([title, text]) =>
+      element("li", {}, element("h3", { text: title }), element("p", { class: "muted small", text }))));
     this.target = element("select", { onchange: () => this.chooseTarget() });
     this.model = element("select", { onchange: () => this.app.changed() });
     this.train = element("button", { type: "button", class: "primary", text: "Train", onclick: () => this.start() });
@@ -87,18 +110,20 @@ class OwnData {
     this.picture = element("canvas", { class: "data-picture", role: "img", "aria-label": "" });
     this.pictureTitle = element("h3", { class: "small muted" });
     this.importances = element("ol", { class: "data-importances" });
+    this.weights = element("div", { class: "card data-weights" });
     this.code = element("pre", { class: "data-code", tabindex: 0, "aria-label": "The code that makes this model" });
     this.downloads = element("div", { class: "row" });
     this.results = element("section", { class: "data-results", hidden: true },
       element("div", { class: "card" }, element("h2", { text: "What it is worth" }), this.scores, this.judged, this.pictureTitle, this.picture),
       element("div", { class: "card" }, element("h2", { text: "What it relies on" }),
         element("p", { class: "small muted", text: "By how much predictions get worse when a column is shuffled." }), this.importances),
+      this.weights,
       element("div", { class: "card data-take" }, element("h2", { text: "Take it with you" }), this.downloads,
         element("div", { class: "row spread" }, element("h3", { class: "small muted", text: "The code" }),
           element("button", { type: "button", class: "small-button", text: "Copy", onclick: () => this.copy() })),
         this.code),
     );
-    this.layout = element("div", { class: "data-layout" }, this.drop, this.choices, this.training, this.results);
+    this.layout = element("div", { class: "data-layout" }, this.drop, this.steps, this.choices, this.training, this.results);
     root.append(this.layout);
     this.curveSurface = surface(this.curveCanvas, (...given) => this.drawCurve(...given));
     this.pictureSurface = surface(this.picture, (...given) => this.drawPicture(...given));
@@ -106,6 +131,7 @@ class OwnData {
 
   redraw() {
     this.stored?.redraw();
+    this.layer?.surface.redraw();
     this.curveSurface.redraw();
     this.pictureSurface.redraw();
   }
@@ -124,15 +150,16 @@ class OwnData {
     if (reply.stored && !this.stored) {
       this.stored = new StoredModel(this.app, reply.stored);
       this.layout.prepend(this.stored.root);
-      this.layout.classList.add("used");
+      this.steps.hidden = true;
       this.judge.textContent = `Judge ${reply.stored.name}`;
       this.judge.hidden = false;
     }
     if (reply.table) this.take(reply.table, this.chosen.target);
-    else if (this.chosen.example) this.example(this.chosen.example, this.chosen.target);
+    else if (this.chosen.example) this.example(this.chosen.example, this.chosen.target, this.chosen.kinds);
     else if (this.table) {
       this.table = null;
       this.choices.hidden = this.training.hidden = this.results.hidden = true;
+      this.steps.hidden = false;
       this.said.textContent = "The connection was lost, and the table with it; choose the file again.";
     }
   }
@@ -151,25 +178,26 @@ class OwnData {
     this.file.value = "";
   }
 
-  async example(name, target) {
+  async example(name, target, kinds) {
     try {
       const reply = await this.app.request("example", { name });
       this.chosen.example = name;
-      this.take(reply.table, target);
+      this.take(reply.table, target, kinds);
     } catch {
       this.chosen.example = null;
     }
   }
 
-  take(table, target) {
+  take(table, target, kinds) {
     this.table = table;
-    this.kinds = {};
+    this.kinds = kindsOf(kinds, table.columns, this.allKinds);
     this.said.textContent = `${table.name}: ${table.rows.toLocaleString("en")} rows, ${table.columns.length} columns`;
     this.target.replaceChildren(...table.columns.map(({ name }) => element("option", { value: name, text: name })));
     const wanted = target ?? this.stored?.told.target;
     this.target.value = table.columns.some(({ name }) => name === wanted) ? wanted : table.target;
     this.stored?.fill(table.columns, table.head[0]);
     this.choices.hidden = false;
+    this.steps.hidden = true;
     this.training.hidden = this.results.hidden = true;
     this.fillColumns();
     this.app.changed();
@@ -184,7 +212,10 @@ class OwnData {
         const known = this.allKinds.includes(column.kind) ? this.allKinds : [...this.allKinds, column.kind];
         const choice = element("select", {
           "aria-label": `Kind of ${column.name}`,
-          onchange: () => (this.kinds[column.name] = choice.value),
+          onchange: () => {
+            this.kinds[column.name] = choice.value;
+            this.app.changed();
+          },
         }, ...known.map((kind) => element("option", { value: kind, text: kind })));
         choice.value = this.kinds[column.name] ?? column.kind;
         return element("tr", { class: isTarget ? "target" : null },
@@ -273,6 +304,9 @@ class OwnData {
       bar.style.width = `${100 * clamp(mean / largest)}%`;
       return element("li", {}, element("span", { class: "name", text: name }), element("span", { class: "track" }, bar), element("span", { class: "math", text: number(mean, 2) }));
     }));
+    this.layer = result.weights && firstLayer(result.weights);
+    this.weights.hidden = !this.layer;
+    this.weights.replaceChildren(...(this.layer ? [this.layer.root] : []));
     this.code.textContent = result.code;
     this.downloads.replaceChildren(...[["model.chainrule", "Model file"], ["model.onnx", "ONNX"], ["model.py", "NumPy program"], ["train.py", "Code"]].map(([file, text]) =>
       element("a", { class: "button", href: this.app.download(file), download: "", text })));

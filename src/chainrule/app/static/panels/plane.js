@@ -78,6 +78,7 @@ class Plane {
     this.step = element("button", { type: "button", text: "One epoch", onclick: () => this.ask("step", { epochs: 1 }) });
     this.reset = element("button", { type: "button", text: "Start again", onclick: () => this.ask("reset") });
     this.formulaField = typed("formula", "Formula", { maxlength: 200, class: "math" });
+    this.formulaField.hidden = true;
     const planeCanvas = element("canvas", {
       class: "plane", tabindex: 0, role: "application",
       "aria-label":
@@ -136,8 +137,8 @@ class Plane {
           { class: "card plane-network" },
           element("h2", { text: "What each unit sees" }),
           unitsCanvas,
-          element("div", { class: "row" }, this.play, this.step, this.reset),
         ),
+        element("section", { class: "card row plane-controls", "aria-label": "Training" }, this.play, this.step, this.reset),
         element(
           "section",
           { class: "card plane-output" },

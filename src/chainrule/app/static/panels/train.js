@@ -62,7 +62,7 @@ class Train {
     ];
     this.time = element("input", { type: "range", min: 0, max: 1, step: 1, value: 0, "aria-label": "Epoch that is shown" });
     this.time.oninput = () => this.lookAt(this.frame.kept[this.time.value] ?? null);
-    this.best = button("Best epoch", () => this.lookAt(this.frame.best));
+    this.best = button("Best epoch", () => this.lookAt(this.frame.best), { hidden: true });
     this.now = button("Now", () => this.lookAt(null));
     this.counts = element("p", { class: "train-counts math", role: "status" });
     this.charts = {};
