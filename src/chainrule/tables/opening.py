@@ -477,9 +477,7 @@ def _same_columns(there: list[str], file: str, others: list[str], other: str) ->
     if lacks or more:
         parts = [f"it lacks {_some(lacks)}"] if lacks else []
         parts += [f"it has {_some(more)} besides"] if more else []
-        raise TableError(
-            f"{other} has other columns than {file}: {' and '.join(parts)}"
-        )
+        raise TableError(f"{other} has other columns than {file}: {' and '.join(parts)}")
 
 
 def _some(names: list[str]) -> str:
