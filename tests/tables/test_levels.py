@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from chainrule.tables.cells import as_frame, as_numbers
 from chainrule.tables.dtypes import simple
-from chainrule.tables.levels import as_levels, level, level_type, nearly, unseen
+from chainrule.tables.levels import (
+    LEVEL_TYPES,
+    as_category,
+    as_levels,
+    level,
+    level_type,
+    nearly,
+    unseen,
+)
 
 WHOLE = st.integers(-(10**30), 10**30)
 
@@ -147,8 +155,21 @@ def test_other_types_find_the_text_that_spells_them():
 
 
 def test_unseen_levels_are_counted():
-    levels = np.array(["a", "b", "c", "c"], object)
-    assert unseen(levels, ["a", "b"]) == {"c": 2}
+    levels = as_category(pd.Series(["c", "a", None, "b", "c "], dtype=object), "text", "none")
+    assert unseen(levels, ["a", "b"]) == {"c": 2, "none": 1}
+
+
+@pytest.mark.parametrize("type", LEVEL_TYPES)
+def test_a_category_has_the_levels_that_are_there(type):
+    cells = [1, "1.0", None, "true", "", dt.datetime(2024, 1, 31), "2024-01-31", " é", "missing"]
+    for column in (
+        pd.Series(cells, dtype=object),
+        pd.Series(cells[3:5]),
+        pd.Series([], dtype=object),
+    ):
+        levels = as_levels(column, type, "missing")
+        found = as_category(column, type, "missing")
+        pd.testing.assert_extension_array_equal(found, pd.Categorical(levels))
 
 
 @pytest.mark.parametrize(

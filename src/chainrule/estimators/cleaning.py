@@ -24,6 +24,7 @@ from chainrule.tables.cells import (
 from chainrule.tables.columns import KINDS, kinds_of
 from chainrule.tables.levels import (
     UnseenLevelWarning,
+    as_category,
     as_levels,
     level_type,
     no_value,
@@ -283,14 +284,12 @@ class TableCleaner(
                 f"{'columns are' if len(absent) > 1 else 'a column is'} missing that the model "
                 f"needs: {listed(absent)}; there are {listed(list(frame))}"
             )
-        cleaned = pd.DataFrame(
-            {name: self._cleaned(frame[name], kind) for name, kind in used.items()},
-            index=frame.index,
-        )
+        cells = {name: self._cleaned(frame[name], kind) for name, kind in used.items()}
+        cleaned = pd.DataFrame(cells, index=frame.index)
         said = [
             unseen_in_words(name, count, known, MISSING)
             for name, known in getattr(self, "levels_", {}).items()
-            if (count := unseen(cleaned[name].to_numpy(object), known))
+            if (count := unseen(cells[name], known))
         ]
         if said and TOLD not in frame.attrs:
             warn_user("; ".join(said), UnseenLevelWarning)
@@ -303,13 +302,13 @@ class TableCleaner(
         from pandas.api import types
 
         gone = no_value("text", self.missing_texts)
+        if not gone:
+            return frame
         texts = [
             name
             for name in frame
             if types.is_object_dtype(frame[name].dtype) or types.is_string_dtype(frame[name].dtype)
         ]
-        if not gone or not texts:
-            return frame
         blank = {
             name: frame[name].map(lambda cell: isinstance(cell, str) and cell.strip() in gone)
             for name in texts
@@ -340,11 +339,11 @@ class TableCleaner(
         }
         return {name: count for name, count in counts.items() if count}
 
-    def _levels(self, column: pd.Series) -> NDArray[Any]:
+    def _levels(self, column: pd.Series) -> pd.Categorical:
         name = str(column.name)
         levels = self.levels_.get(name)
         known = None if levels is None else frozenset(levels)  # each level is looked up in it
-        return as_levels(column, self.level_types_[name], MISSING, known, self.missing_texts)
+        return as_category(column, self.level_types_[name], MISSING, known, self.missing_texts)
 
     def _cleaned(self, column: pd.Series, kind: str) -> Any:
         import pandas as pd
@@ -353,7 +352,7 @@ class TableCleaner(
         types: dict[str, str] = getattr(self, "level_types_", {})
         if kind == "categorical" and name not in self.many_levels_:
             old = name not in types  # a file of before there were types
-            return pd.Categorical(as_strings(column, MISSING) if old else self._levels(column))
+            return pd.Categorical(as_strings(column, MISSING)) if old else self._levels(column)
         if kind == "numeric" and types.get(name) == "boolean":
             return _truths(column, self.missing_texts)
         if kind == "numeric":

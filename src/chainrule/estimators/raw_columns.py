@@ -173,9 +173,8 @@ class ColumnReader:
     @staticmethod
     def _codes(cells: pd.Series, levels: list[str]) -> NDArray[np.int32]:
         known = {level: code for code, level in enumerate(levels)} | {MISSING_LEVEL: MISSING}
-        categories = cells.cat.categories
-        of_category = [known.get(str(level), UNSEEN) for level in categories]
-        codes: NDArray[np.int32] = np.array([*of_category, MISSING], np.int32)[cells.cat.codes]
+        of_category = [known.get(level, UNSEEN) for level in cells.cat.categories.tolist()]
+        codes: NDArray[np.int32] = np.array([*of_category, MISSING], np.int32)[cells.array.codes]
         return codes
 
     def row_reader(self) -> Callable[[Any], tuple[Array, list[int]]]:

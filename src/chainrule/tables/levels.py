@@ -231,6 +231,37 @@ def as_levels(
     ValueError
         The column is of a type that has no kind.
     """
+    codes, found = _coded(column, type, missing, known, missing_texts)
+    levels: NDArray[Any] = np.array([*found, missing], dtype=object)[codes]
+    return levels
+
+
+def as_category(
+    column: pd.Series,
+    type: str,
+    missing: str,
+    known: Collection[str] | None = None,
+    missing_texts: Sequence[str] | None = None,
+) -> pd.Categorical:
+    """What :func:`as_levels` gives, as a category of the levels that are there, sorted."""
+    import pandas as pd
+
+    codes, found = _coded(column, type, missing, known, missing_texts)
+    there = sorted({*found, missing} if (codes < 0).any() else set(found))
+    place = {level: i for i, level in enumerate(there)}
+    of_value = np.array([*(place[level] for level in found), place.get(missing, -1)])
+    levels = pd.CategoricalDtype(pd.Index(there))
+    return pd.Categorical.from_codes(of_value[codes], dtype=levels)
+
+
+def _coded(
+    column: pd.Series,
+    type: str,
+    missing: str,
+    known: Collection[str] | None,
+    missing_texts: Sequence[str] | None,
+) -> tuple[NDArray[Any], list[str]]:
+    """The number of each cell's value, -1 for none, and the level of each value."""
     import pandas as pd
 
     codes, values = pd.factorize(simple(column, exact=True))
@@ -244,8 +275,7 @@ def as_levels(
         elif known is not None and type == "text" and text not in known:
             text = text if isinstance(value, str) else _spelled(text, known)
         found.append(text)
-    levels: NDArray[Any] = np.array([*found, missing], dtype=object)[codes]
-    return levels
+    return codes, found
 
 
 def _exactly(value: Any, known: Collection[str]) -> str | None:
@@ -262,16 +292,18 @@ def _spelled(text: str, known: Collection[str]) -> str:
     return same[0] if len(same) == 1 else text
 
 
-def unseen(levels: NDArray[Any], known: Collection[str]) -> Counter[str]:
+def unseen(levels: pd.Categorical, known: Collection[str]) -> Counter[str]:
     """How many rows hold each level that training did not have.
 
     Parameters
     ----------
-    levels : (n,) object array of str
+    levels : pandas.Categorical of length n
+        Without missing values, as :func:`as_category` gives it.
     known : collection of str
     """
-    counts = Counter(levels.tolist())
-    return Counter({each: n for each, n in counts.items() if each not in known})
+    counts = np.bincount(levels.codes, minlength=len(levels.categories)).tolist()
+    counted = zip(levels.categories.tolist(), counts, strict=True)
+    return Counter({each: n for each, n in counted if n and each not in known})
 
 
 def unseen_in_words(column: str, counts: Counter[str], known: Collection[str], missing: str) -> str:
