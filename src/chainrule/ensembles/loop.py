@@ -230,8 +230,8 @@ class Loop:
     def explain(self, epoch: int) -> DivergenceError:
         """Say where numbers began that are not finite, at the end of an epoch.
 
-        All epochs are replayed, to the same bits unless the schedules were shortened meanwhile; to
-        remember the parameters from before each would slow down those trainings that do not diverge.
+        All epochs are replayed, to the same bits unless the schedules were shortened meanwhile: to
+        remember the parameters from before each would slow down every training.
         """
         state = self.state
         state.theta[:] = state.average[:] = self._start
