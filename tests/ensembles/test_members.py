@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers.ensembles import SETTINGS, table
 
+from chainrule.ensembles import fitting
 from chainrule.ensembles.fitting import FittedEnsemble, fit_ensemble
 from chainrule.ensembles.gradcheck import _gathered, gradcheck, locate
 from chainrule.ensembles.inputs import encoded, unit_columns
@@ -259,6 +261,21 @@ def test_state_and_back():
 def test_the_end_of_the_time_is_the_end_of_an_epoch():
     model, _ = fit(deadline=time.monotonic() - 1)
     assert (model.stopped, model.n_epochs, model.best_epoch) == ("deadline", 1, 0)
+
+
+@pytest.mark.once
+def test_schedules_are_shortened_to_the_epochs_that_fit(monkeypatch):
+    clock, planned = iter(range(99)), []
+    now = SimpleNamespace(monotonic=lambda: next(clock))  # an epoch takes a second
+    monkeypatch.setattr(fitting, "time", now)
+    long = SETTINGS._replace(epochs=40)
+    short, _ = fit(settings=long, deadline=6.5, callback=lambda r: planned.append(r["epochs"]))
+    assert planned == [40, 6, 6, 6, 6, 6]
+    assert (short.n_epochs, short.stopped) == (6, None)
+    # From the second epoch on the steps are those of a training of six epochs.
+    whole, _ = fit(settings=long)
+    assert short.history["loss"][0] == whole.history["loss"][0]
+    assert short.history["loss"][1] != whole.history["loss"][1]
 
 
 @pytest.mark.once

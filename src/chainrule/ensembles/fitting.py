@@ -61,6 +61,7 @@ def fit_ensemble(
         At most so many threads; the bits do not depend on it.
     deadline : float, optional
         A value of ``time.monotonic()``, at which training ends with the epoch that is running.
+        After each epoch the schedules are shortened to the epochs that will fit in by then.
     callback : callable (dict) -> bool or None, optional
         Called after each epoch with `epoch`, `epochs` (planned) and `loss`, that of the ensemble
         outside of the folds; a true result stops the training, and so does StopIteration.
@@ -127,7 +128,9 @@ def fit_ensemble(
     stopped = None
     try:
         with loop.at_work():
-            for epoch in range(settings.epochs):
+            began, epochs, epoch = time.monotonic(), settings.epochs, -1
+            while epoch + 1 < epochs:
+                epoch += 1
                 loop.epoch(epoch)
                 value = loop.outside_loss()
                 if not (math.isfinite(value) and np.isfinite(loop.state.theta).all()):
@@ -140,13 +143,20 @@ def fit_ensemble(
                     stopped = "patience"
                     break
                 if callback is not None and callback(
-                    {"epoch": epoch, "epochs": settings.epochs, "loss": value}
+                    {"epoch": epoch, "epochs": epochs, "loss": value}
                 ):
                     stopped = "callback"
                     break
-                if deadline is not None and time.monotonic() >= deadline:
+                if deadline is None:
+                    continue
+                now = time.monotonic()
+                if now >= deadline:
                     stopped = "deadline"
                     break
+                more = max(1, int((deadline - now) * (epoch + 1) / (now - began)))
+                if epoch + 1 + more < epochs:  # so that the schedules come to their ends
+                    epochs = epoch + 1 + more
+                    loop.plan_epochs(epochs)
     except KeyboardInterrupt:
         if not losses:
             raise

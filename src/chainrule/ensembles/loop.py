@@ -104,7 +104,23 @@ class Loop:
             high,
             np.zeros_like(Y),
         )
-        total = self.steps * settings.epochs
+        self._order, self._windows = (
+            np.zeros(n, np.int64),
+            np.arange(self.steps + 1) * n // self.steps,
+        )
+        self.plan_epochs(settings.epochs)
+        self.numbers = Numbers(1 - BETA_1, 1 - BETA_2, EPSILON, key)
+        self._components, self._run = _executable(settings.activation, loss, engine, theta.dtype)
+        in_block = int(np.diff(self.plan.blocks).max())
+        self._most_rows = in_block * window
+        seconds = in_block * len(self.plan.blocks) * step_seconds(self.plan, window)["numba"]
+        self._steps_at_once = max(1, int(LOOK / seconds))
+        self._start = theta
+        self._workers: list[Worker] = []
+
+    def plan_epochs(self, epochs: int) -> None:
+        """Let the schedules end with so many epochs, from the next step on."""
+        settings, total = self.settings, self.steps * epochs
         t = np.arange(1, total + 1)
         late = late_factors(total)
         follows = np.full(total, 1 - settings.ema)
@@ -116,17 +132,9 @@ class Loop:
             follows,
             1 / np.sqrt(1 - BETA_2**t),
             1 / (1 - BETA_1**t),
-            np.zeros(n, np.int64),
-            np.arange(self.steps + 1) * n // self.steps,
+            self._order,
+            self._windows,
         )
-        self.numbers = Numbers(1 - BETA_1, 1 - BETA_2, EPSILON, key)
-        self._components, self._run = _executable(settings.activation, loss, engine, theta.dtype)
-        in_block = int(np.diff(self.plan.blocks).max())
-        self._most_rows = in_block * window
-        seconds = in_block * len(self.plan.blocks) * step_seconds(self.plan, window)["numba"]
-        self._steps_at_once = max(1, int(LOOK / seconds))
-        self._start = theta
-        self._workers: list[Worker] = []
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -222,8 +230,8 @@ class Loop:
     def explain(self, epoch: int) -> DivergenceError:
         """Say where numbers began that are not finite, at the end of an epoch.
 
-        All epochs are replayed, to the same bits; to remember the parameters from before each would
-        slow down those trainings that do not diverge.
+        All epochs are replayed, to the same bits unless the schedules were shortened meanwhile: to
+        remember the parameters from before each would slow down every training.
         """
         state = self.state
         state.theta[:] = state.average[:] = self._start
