@@ -138,7 +138,9 @@ def test_the_preprocessing_is_that_of_one_process(cluster, folder, source):
     assert [column._replace(note="") for column in found.table.columns] == [
         column._replace(note="") for column in columns
     ]
-    alone = tabular_pipeline("regression", kinds=found.table.kinds, random_state=0)[:-1]
+    alone = tabular_pipeline(
+        "regression", model="network", kinds=found.table.kinds, random_state=0
+    )[:-1]
     expected = alone.fit(X.iloc[rows])
     for name in ("kinds_", "spellings_", "levels_", "level_types_", "many_levels_"):
         assert getattr(steps[0], name) == getattr(expected[0], name)
@@ -162,7 +164,8 @@ def test_what_a_sample_lacks_is_known_all_the_same(cluster, folder, tmp_path, mo
     assert found.table.classes.tolist() == ["down", "seldom", "up"]
     assert steps[0].levels_["c"] == ["a", "b", "rare"]
     names = steps[-1].get_feature_names_out()
-    exact = tabular_pipeline("classification", random_state=0)[:-1].fit(frame.drop(columns="y"))
+    exact = tabular_pipeline("classification", model="network", random_state=0)[:-1]
+    exact.fit(frame.drop(columns="y"))
     assert sorted(names) == sorted(exact[-1].get_feature_names_out())
     Z = pd.DataFrame(steps.transform(frame), columns=names)
     assert Z["numeric__missingindicator_x"].sum() == 1
