@@ -34,6 +34,10 @@ OLDEST = {
     "test_deciding": ["test_no_threshold_costs_less"],
     "test_diagnosing": ["test_a_planted_fault_is_found[0-dead-units]"],
     "test_draw": ["test_what_makes_no_sense_is_said_in_one_line"],
+    "test_train_options": [
+        "test_a_parameter_that_others_leave_without_effect_is_refused",
+        "test_an_option_has_an_effect_or_is_refused[task-network]",
+    ],
     "test_train": ["test_gradients_are_those_of_the_network"],
     "test_own_data": ["test_judged_against_scikit_learn"],
     "test_plane": ["test_formulas_are_what_numpy_computes"],
