@@ -36,6 +36,10 @@ OLDEST = {
     "test_diagnosing_tables": ["test_rows_that_chance_does_not_repeat"],
     "test_draw": ["test_what_makes_no_sense_is_said_in_one_line"],
     "test_train_on_cluster": ["test_what_a_sample_lacks_is_known_all_the_same"],
+    "test_train_options": [
+        "test_a_parameter_that_others_leave_without_effect_is_refused",
+        "test_an_option_has_an_effect_or_is_refused[task-network]",
+    ],
     "test_train": ["test_gradients_are_those_of_the_network"],
     "test_own_data": ["test_judged_against_scikit_learn"],
     "test_plane": ["test_formulas_are_what_numpy_computes"],

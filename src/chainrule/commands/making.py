@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -17,12 +17,33 @@ from chainrule.commands.options import option, parameters
 from chainrule.commands.preparing import Table
 from chainrule.commands.splitting import Plan
 from chainrule.commands.values import check_numbers, check_value, of_options
+from chainrule.equations.optimizers import OPTIMIZERS
 from chainrule.estimators.choosing import NETWORK
 from chainrule.estimators.cleaning import LARGEST
 from chainrule.estimators.tabular import ENSEMBLES, ESTIMATORS, tabular_pipeline
 from chainrule.tables.cells import listed
 from chainrule.tables.levels import level
 
+# What other options a parameter of a network goes with, and whether an estimator has them.
+STOPPING = "--early-stopping", lambda estimator: bool(estimator.early_stopping)
+STEPPING = "a --solver other than lbfgs", lambda estimator: estimator.solver != "lbfgs"
+GOES_WITH: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "momentum": ("--solver sgd", lambda estimator: estimator.solver == "sgd"),
+    "nesterovs_momentum": (
+        "--solver sgd and a momentum",
+        lambda estimator: estimator.solver == "sgd" and bool(estimator.momentum),
+    ),
+    "power_t": (
+        "--learning-rate invscaling",
+        lambda estimator: estimator.learning_rate == "invscaling",
+    ),
+    "max_fun": ("--solver lbfgs", lambda estimator: estimator.solver == "lbfgs"),
+    "validation_fraction": STOPPING,
+    "scoring": STOPPING,
+    "learning_rate_init": STEPPING,
+    "batch_size": STEPPING,
+    "shuffle": STEPPING,
+}
 MOST_LAYERS = 30  # hidden ones
 MOST_WEIGHTS = 100_000_000  # in the hidden layers and from the columns to them
 
@@ -73,6 +94,7 @@ def _network(
 ) -> Any:
     """The pipeline that ends in a network."""
     given = checked(table, given, written, ESTIMATORS[table.task])
+    asked = dict(given)
     fewest = min(len(rows) for rows, _ in plan.parts)
     fraction = given.get("validation_fraction", 0.1)
     needed = max(2, len(table.classes))
@@ -102,6 +124,7 @@ def _network(
         message = str(error).replace(f" of {type(estimator).__name__}", "")
         message = re.sub(r"The '(\w+)' parameter", r"\1", message)
         raise ValueError(of_options(message, written)) from None
+    _check_effect(asked, estimator, written)
     _check_size(table, estimator._hidden(), written)
     if table.task == "regression":
         domain = estimator._loss().domain
@@ -121,6 +144,20 @@ def _network(
                 "each (--no-early-stopping holds out none)"
             )
     return model
+
+
+def _check_effect(given: Mapping[str, Any], estimator: Any, written: Mapping[str, str]) -> None:
+    """Refuse a parameter that the others leave without effect."""
+    own = () if estimator.solver == "lbfgs" else estimator._optimizer()[0].parameters
+    of_solvers = {name for one in OPTIMIZERS.values() for name in one.parameters}
+    for name in given:
+        needed, is_there = GOES_WITH.get(name, ("", None))
+        if name in of_solvers.difference(own) and not needed:
+            needed, is_there = "another --solver", lambda _: False
+        too_few = name in ("validation_fraction", "scoring") and "early_stopping" not in given
+        if is_there is not None and not too_few and not is_there(estimator):
+            called = written.get(name, option(name))
+            raise ValueError(f"{called} goes with {needed}; without, it has no effect")
 
 
 def _check_size(table: Table, hidden: list[int], written: Mapping[str, str]) -> None:
