@@ -120,6 +120,7 @@ def connected(where: str) -> Iterator[Any]:
 
     import chainrule.dask  # noqa: F401  # says which extra is missing
 
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it tells of tasks that were cancelled
     if where == "local":
         with interrupts_ignored():
             cluster = LocalCluster(
