@@ -322,3 +322,17 @@ def test_where_no_worker_answers(run, monkeypatch):
         code, _, err = run("train", "csv", "-t", "kind", dask=nobody.scheduler_address)
     assert (code, err.count("\n")) == (2, 1)
     assert "has no worker that answers" in err
+
+
+def test_a_file_that_a_worker_does_not_find(run, monkeypatch):
+    parts_of = files.parts_of
+
+    def elsewhere(data):
+        found = parts_of(data)
+        found[1].files[0].path = found[1].files[0].path / "x"
+        return found
+
+    monkeypatch.setattr(files, "parts_of", elsewhere)
+    code, _, err = run("train", "csv", "-t", "kind")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "csv/part-1.csv cannot be read" in err

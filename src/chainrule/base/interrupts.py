@@ -1,4 +1,4 @@
-"""Ctrl-C while foreign code runs that calls back into Python."""
+"""Ctrl-C while foreign code runs: code that calls back into Python, and other processes."""
 
 from __future__ import annotations
 
@@ -38,3 +38,19 @@ def interrupts_kept() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
     if raised:
         raise raised[0]
+
+
+@contextlib.contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C; processes that are started meanwhile ignore it as long as they live.
+
+    A terminal sends it to all processes of a command, and only the first is to act on it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.base.interrupts import interrupts_ignored
 from chainrule.commands.preparing import (
     Table,
     as_asked,
@@ -119,16 +120,16 @@ def connected(where: str) -> Iterator[Any]:
 
     import chainrule.dask  # noqa: F401  # says which extra is missing
 
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it tells of tasks that were cancelled
     if where == "local":
-        with (
-            LocalCluster(
+        with interrupts_ignored():
+            cluster = LocalCluster(
                 threads_per_worker=1,
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+            )
+        with cluster, Client(cluster) as client:
             yield _with_workers(client, where)
         return
     if "://" not in where:

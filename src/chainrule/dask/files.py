@@ -122,10 +122,10 @@ def _at(file: str, first: int = 0, rows: Any = None) -> Iterator[None]:
         row = first + 1 + (error.row if rows is None else int(rows[error.row]))
         what = str(error).partition(f", row {error.row}: ")[2] or str(error)
         raise PartitionError(f"{file}, row {row:,}, column {error.column!r}: {what}") from None
-    except OSError as error:
-        raise PartitionError(f"{file} cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         said = str(error)
+        if isinstance(error, OSError):
+            said = f"{file} cannot be read: {error.strerror or error}"
         if "No such file" in said:
             said += "; every worker has to find the files at the same place"
         raise PartitionError(said if file in said else f"{file}: {said}") from None
