@@ -76,14 +76,16 @@ class ShownAsText:
         printer.text("..." if cycle else str(self))
 
 
-def all_finite(array: Array) -> bool:
+def all_finite(*arrays: Array) -> bool:
     """Whether none of the numbers is infinite or NaN.
 
     A finite sum has finite terms, and takes no memory; only another sum needs a second look.
     """
     with np.errstate(all="ignore"):
-        total = np.add.reduce(array, None)
-    return math.isfinite(total) or bool(np.isfinite(array).all())
+        sums = [np.add.reduce(each, None) for each in arrays]
+    if all(map(math.isfinite, sums)):
+        return True
+    return all(bool(np.isfinite(each).all()) for each in arrays)
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:

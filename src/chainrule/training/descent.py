@@ -286,7 +286,7 @@ class Descent(StateKeeper):
         if network.constants.size:
             network.constants[:] = cut.constants[0, cut.constants_at]
             network.constants[network.steps_at] = 0  # from here on it predicts
-        return float(cut.buffers.total[0] + cut.buffers.penalties.sum())
+        return float(cut.buffers.total[0] + np.add.reduce(cut.buffers.penalties))
 
     def _augmented(
         self,

@@ -72,7 +72,7 @@ class EpochLoop:
     def is_finite(self, cost: float) -> bool:
         """Whether an epoch ended in finite numbers."""
         state = self.descent.state
-        return math.isfinite(cost) and all_finite(state.theta) and all_finite(state.memory)
+        return math.isfinite(cost) and all_finite(state.theta, state.memory)
 
     def diverged(self, epoch: int, order: Index, rates: Array | None) -> None:
         """What follows an epoch that did not: here, to say where that began.
