@@ -23,7 +23,7 @@ from chainrule.explain.trials import Task
 
 COMPARED = 20_000  # most rows whose cells are compared with each other
 READ = 1000  # most rows that are encoded
-PREDICTED = 300  # most of these that the model predicts
+PREDICTED = 200  # most of these that the model predicts
 
 
 @dataclass

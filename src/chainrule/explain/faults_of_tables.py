@@ -34,7 +34,7 @@ NOTHING = 0.99  # of the loss of a constant, above which nothing was learned
 BY_HEART = 0.8  # of that loss, below which a model knows its own rows
 FALLING = 0.01  # of its loss, by which a network still improves in its last epoch
 DEAD = 0.9  # part of a layer's units; of tables with few different rows up to 0.75 are off
-NETWORKS = 4  # that are looked into
+NETWORKS = 2  # that are looked into
 FOLDS = 8  # the number of epochs that is planned does not depend on them
 
 

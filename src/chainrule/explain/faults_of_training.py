@@ -171,10 +171,10 @@ def _leapt(seen: Evidence) -> bool:
     """Whether an epoch's loss was far above that of a constant output, with inputs of size 1.
 
     Where the first epoch has the largest loss, large starting weights may be the reason: steps are
-    only if the starting values are known to be of the usual size.
+    only if the estimator has chosen the starting values itself, by the widths of the layers.
     """
-    start = None if seen.estimator is None else getattr(seen.estimator, "init", "auto")
-    if int(seen.losses.argmax()) == 0 and start in (None, "uniform"):
+    start = "" if seen.estimator is None else getattr(seen.estimator, "init", "auto")
+    if int(seen.losses.argmax()) == 0 and not (isinstance(start, str) and start == "auto"):
         return False
     penalty = float(getattr(seen.estimator, "alpha", 0) or 0)
     others = {"unscaled", "exploding"} & set(seen.memory)
