@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import threading
+import time
 from socket import SHUT_RDWR
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from websockets.sync.client import connect
 
 from chainrule.app import server
 from chainrule.app.panel import Download, Panel, PanelError
-from chainrule.app.session import Outbox, plain
+from chainrule.app.session import PAUSE, QUIET, Outbox, Session, Traffic, plain
 
 from conftest import Running, wait_until  # isort: skip
 
@@ -358,7 +359,8 @@ def test_fifty_tabs_leave_nothing_behind(running):
     before = threading.active_count()
     with contextlib.ExitStack() as stack:
         for k in range(50):
-            socket = stack.enter_context(connect(address, origin=running.address))
+            # Without a limit, since nobody reads here: a full queue would hold up closing.
+            socket = stack.enter_context(connect(address, origin=running.address, max_queue=None))
             socket.send(json.dumps({"panel": "draw", "type": "open", "id": 1, "data": {}}))
             message = {"panel": "draw", "type": "read", "id": 2, "data": {"pixels": [0] * 64}}
             socket.send(json.dumps(message))
@@ -415,3 +417,44 @@ def test_the_latest_message_of_a_kind_replaces_those_that_wait():
         ("line", 2),
     ]
     assert box.take() == []
+
+
+def test_what_goes_on_by_itself_makes_way_for_messages(monkeypatch):
+    class Worker(Panel):
+        name = "worker"
+        slices = 0
+
+        def work(self):
+            self.slices += 1
+            return True
+
+    now = [1000.0]
+    monkeypatch.setattr("chainrule.app.session.monotonic", lambda: now[0])
+    traffic = Traffic()
+    one, other = (Session({"worker": Worker}, lambda: None, None, traffic) for _ in range(2))
+    try:
+        opened = {"panel": "worker", "type": "open"}
+        other.receive(opened)
+        one.receive(opened)
+        wait_until(lambda: one._panels and other._panels)
+        panels = [session._panels["worker"] for session in (one, other)]
+        assert [panel.slices for panel in panels] == [0, 0]
+        now[0] += 1.01 * QUIET
+        wait_until(lambda: all(panel.slices > 3 for panel in panels))
+        one.receive({"panel": "worker", "type": "read"})
+
+        def rests():
+            before = [panel.slices for panel in panels]
+            time.sleep(2 * QUIET)
+            return before == [panel.slices for panel in panels]
+
+        wait_until(rests)  # a slice may have begun; no more come, as time stands still
+        assert rests()
+        before = [panel.slices for panel in panels]
+        now[0] += 1.01 * PAUSE
+        wait_until(lambda: panels[1].slices > before[1])
+        assert panels[0].slices == before[0]
+    finally:
+        now[0] += 1
+        one.close()
+        other.close()

@@ -74,7 +74,8 @@ def code_of(recipe: Recipe, seed: int, epochs: int) -> str:
     """
     from chainrule.digits.recipes import N_CLASSES, N_TEST
 
-    hidden, kinds, layers, activation = recipe.hidden, "", "", recipe.activation
+    hidden, kinds, layers = recipe.hidden, "", ""
+    activation: str | list[str] = recipe.activation
     if recipe.dropout and hidden:
         layers = DROPOUT.format(rate=recipe.dropout, n=len(hidden))
         each = "".join(f"affine, dropout[{k}], " for k in range(len(hidden)))

@@ -354,8 +354,9 @@ class OwnData(Panel):
         """The model as a file, as a program, or the script that makes it."""
         if self._trained is None:
             raise PanelError("there is no model yet; train one")
-        is_stored = self._stored is not None and self._trained.model is self._stored.model
-        stem = Path(self._stored.name if is_stored else self._table).stem or "model"
+        stored = self._stored
+        is_stored = stored is not None and stored.model is self._trained.model
+        stem = Path(stored.name if stored and is_stored else self._table).stem or "model"
         if name == "train.py":
             return Download(f"train_{stem}.py", "text/x-python", self._trained.code.encode())
         path = self.session.folder() / "made"

@@ -197,14 +197,14 @@ def digits_network(
     parameters = made_by.get("parameters")
     pixels = data.images_train.reshape(-1, N_PIXELS)
     deviation = pixels.std(axis=0)
-    known = isinstance(parameters, Mapping)
+    known: Mapping[str, Any] | None = parameters if isinstance(parameters, Mapping) else None
     standardized = Scaling(
         pixels.mean(axis=0),
         np.where(deviation > 0, deviation, np.inf),  # such a pixel is 0
-        parameters.get("clip") if known else None,
+        known.get("clip") if known else None,
     )
-    if known:
-        return network, INK_ALONE if parameters.get("distortion") else standardized
+    if known is not None:
+        return network, INK_ALONE if known.get("distortion") else standardized
     raw = Scaling(np.zeros(N_PIXELS), np.ones(N_PIXELS))
     images = data.images_test.reshape(-1, N_PIXELS)
 

@@ -9,10 +9,10 @@ import secrets
 import shutil
 import tempfile
 import threading
-import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -107,7 +107,7 @@ class Traffic:
 
     def note(self) -> float:
         """A message has come; the time, by the monotonic clock."""
-        self.last = time.monotonic()
+        self.last = monotonic()
         return self.last
 
 
@@ -264,7 +264,7 @@ class Session:
             else:
                 more = [self._slice(panel) for panel in list(self._panels.values())]
                 busy = any(more)
-                self._worked = time.monotonic()
+                self._worked = monotonic()
         for _, drop in self._inbox:
             drop()
         for panel in self._panels.values():
@@ -274,7 +274,7 @@ class Session:
 
     def _rest(self) -> float:
         """Seconds for which panels do not go on by themselves."""
-        now = time.monotonic()
+        now = monotonic()
         others = self._worked + PAUSE - now if now < self._traffic.last + QUIET else 0.0
         return max(self._asked + QUIET - now, others)
 
