@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import tracemalloc
 import warnings
 from dataclasses import replace
 
@@ -503,6 +504,21 @@ def test_a_loaded_model_predicts_the_same(classifier, regressor, tmp_path):
     np.testing.assert_array_equal(again.predict_interval(X)[0], low)
     chainrule.save(TabularClassifier(preset="fast"), tmp_path / "n.chainrule")
     assert chainrule.load(tmp_path / "n.chainrule").preset == "fast"
+
+
+def test_memory_of_predicting_does_not_grow_with_the_rows():
+    """But for the result, which is 8 bytes a row here; a copy of X would be 160 bytes a row."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60_000, 20)).astype(np.float32)
+    model = TabularRegressor(**QUICK | {"max_epochs": 1}).fit(X[:100], X[:100, 0])
+    np.testing.assert_array_equal(model.predict(X[:99].astype(float)), model.predict(X[:99]))
+    peaks = []
+    for n in (20_000, 60_000):
+        tracemalloc.start()
+        model.predict(X[:n])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 40_000 * 40
 
 
 @pytest.mark.parametrize("n_groups", [2, 20])

@@ -34,7 +34,6 @@ NEWTON_WEIGHTS = 128  # that a logistic regression has at most for Newton's meth
 OF_ALL_MEMBERS = 0.98
 STRETCHES = (0.8, 1.25)
 PRIOR_ROWS = 5.0  # that speak for r = 1
-BLOCK = 4096  # rows that are predicted at a time
 
 
 def deal_folds(y: NDArray[Any], n_folds: int, rng: np.random.RandomState) -> Index:

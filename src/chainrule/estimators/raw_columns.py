@@ -141,7 +141,7 @@ class ColumnReader:
 
         Parameters
         ----------
-        X : (n, p) float64 array or data frame
+        X : (n, p) array of floats, or data frame
             An array if training had one.
 
         Raises
@@ -150,7 +150,7 @@ class ColumnReader:
             A number or a date is none.
         """
         if self.cleaner is None:
-            numbers = np.clip(X, -LARGEST, LARGEST)
+            numbers = np.clip(np.asarray(X, np.float64), -LARGEST, LARGEST)
             return Columns(numbers, np.empty((len(X), 0), np.int32))
         return self._columns(self.cleaner.transform(X))
 

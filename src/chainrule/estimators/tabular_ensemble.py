@@ -65,7 +65,7 @@ MOST_COLUMNS = 10_000
 MOST_LINEAR_ROWS, MOST_LINEAR_COLUMNS = 5_000, 5_000
 MOST_SCORES = 10_000  # training rows that intervals and sets compare a new row with
 MOST_PERMUTED = 5_000  # training rows that importances are measured on
-BLOCK = 1 << 14  # rows that are predicted at a time
+BLOCK = 1 << 13  # rows that are predicted at a time
 SHARE = {"step": 0.65, "smooth": 0.95}  # of the time limit that has passed when each must end
 INTERRUPTED = "Training interrupted by user."
 
@@ -317,7 +317,7 @@ class TabularEnsemble(BaseEstimator):
     # Checking
 
     def _check_table(self, X: Any, reset: bool = False) -> Any:
-        """X as a float64 array, if it is an array of numbers, or as a pandas frame."""
+        """X as an array of floats, if it is an array of numbers, or as a pandas frame."""
         wide = getattr(X, "shape", (0, 0))
         if len(wide) == 2 and wide[1] > MOST_COLUMNS:
             raise ValueError(
@@ -338,8 +338,10 @@ class TabularEnsemble(BaseEstimator):
             numeric = not is_frame if reader is None else reader.cleaner is None
         if numeric:
             try:
+                # To predict, blocks of float32 become float64 one by one.
+                dtype = np.float64 if reset else [np.float64, np.float32]
                 return validate_data(
-                    self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=reset
+                    self, X, dtype=dtype, ensure_all_finite="allow-nan", reset=reset
                 )
             except ValueError as error:
                 if str(error).startswith(NO_NUMBER):
@@ -413,7 +415,13 @@ class TabularEnsemble(BaseEstimator):
         """Outputs of a checked table, (n, K)."""
         if self._blend is None:
             return np.tile(np.asarray(self._constant), (len(table), 1))
-        return np.concatenate([self._blend.predict(inputs) for _, inputs in self._encoded(table)])
+        outputs: Array = np.empty((0, 0))
+        for at, inputs in self._encoded(table):
+            found = self._blend.predict(inputs)
+            if not at.start:
+                outputs = np.empty((len(table), found.shape[1]))
+            outputs[at] = found
+        return outputs
 
     def _outputs(self, X: Any) -> Array:
         check_is_fitted(self, "oof_prediction_")
