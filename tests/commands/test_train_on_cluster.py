@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import signal
+import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -336,3 +337,12 @@ def test_a_file_that_a_worker_does_not_find(run, monkeypatch):
     code, _, err = run("train", "csv", "-t", "kind")
     assert (code, err.count("\n")) == (2, 1)
     assert "csv/part-1.csv cannot be read" in err
+
+
+def test_the_extra_is_named_where_dask_is_missing(run, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("chainrule.dask")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    code, _, err = run("train", "csv", "-t", "kind")
+    assert (code, err.count("\n")) == (2, 1)
+    assert 'pip install "chainrule[dask]"' in err
