@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import signal
+import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -178,7 +179,7 @@ def test_what_a_sample_lacks_is_known_all_the_same(cluster, folder, tmp_path, mo
 def test_the_model_file_is_one_that_all_commands_take(run):
     code, out, err = run(
         *("train", "csv/*.csv", "-t", "kind", "--ignore", "note", "--ignore", "price"),
-        *("-o", "c.chainrule", "--json", *QUICK),
+        *("-o", "c.chainrule", "--json", "-q", *QUICK),
     )
     assert code == 0, err
     assert "1 rows left out, without a value of 'kind' (the first is csv/part-0.csv, row 8)" in err
@@ -197,14 +198,14 @@ def test_the_model_file_is_one_that_all_commands_take(run):
     model = chainrule.load("c.chainrule")
     assert model.classes_.tolist() == ["FALSE", "TRUE"]
     assert type(model[-1]) is chainrule.MLPClassifier
-    code, out, err = run("predict", "c.chainrule", "csv")
-    assert (code, len(out.splitlines())) == (0, N + 1)
-    code, out, err = run("evaluate", "c.chainrule", "csv", "--json")
+    code, out, err = run("predict", "c.chainrule", "csv/part-0.csv")
+    assert (code, len(out.splitlines())) == (0, N // PARTS + 1)
+    code, out, err = run("evaluate", "c.chainrule", "csv/part-0.csv", "--json", "-q")
     assert code == 0, err
     code, _, err = run("export", "c.chainrule", "-o", "c.py", "--force")
     assert code == 0, err
     # What the file says of the columns is what it says after training in one process.
-    code, _, err = alone("--ignore", "note", "--ignore", "price")
+    code, _, err = alone(*("--ignore", "note", "--ignore", "price", "-q", "--test-fraction", "0"))
     assert code == 0, err
     one, on = (read_header(f"{name}.chainrule")["metadata"] for name in ("one", "c"))
     for name in ("types", "target_type", "labels", "formats", "missing", "ignored", "task"):
@@ -336,3 +337,12 @@ def test_a_file_that_a_worker_does_not_find(run, monkeypatch):
     code, _, err = run("train", "csv", "-t", "kind")
     assert (code, err.count("\n")) == (2, 1)
     assert "csv/part-1.csv cannot be read" in err
+
+
+def test_the_extra_is_named_where_dask_is_missing(run, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("chainrule.dask")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    code, _, err = run("train", "csv", "-t", "kind")
+    assert (code, err.count("\n")) == (2, 1)
+    assert 'pip install "chainrule[dask]"' in err

@@ -116,9 +116,8 @@ def connected(where: str) -> Iterator[Any]:
     """
     import logging
 
+    _check_extra()
     from distributed import Client, LocalCluster
-
-    import chainrule.dask  # noqa: F401  # says which extra is missing
 
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it tells of tasks that were cancelled
     if where == "local":
@@ -143,6 +142,11 @@ def connected(where: str) -> Iterator[Any]:
         raise ValueError(f"--dask: no Dask scheduler answers at {where}: {error}") from None
     with client:
         yield _with_workers(client, where)
+
+
+def _check_extra() -> None:
+    """Raise ImportError, with what to install, where Dask is not there."""
+    import chainrule.dask  # noqa: F401
 
 
 def _with_workers(client: Any, where: str) -> Any:
