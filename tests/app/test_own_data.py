@@ -16,7 +16,8 @@ pytest.importorskip("starlette", reason="the page is an extra")
 
 from conftest import Tab, serious_faults  # isort: skip  # noqa: E402
 
-from chainrule.app.own_data import OwnData, judged  # noqa: E402
+from chainrule.app.judging import judged  # noqa: E402
+from chainrule.app.own_data import OwnData  # noqa: E402
 from chainrule.app.panel import PanelError  # noqa: E402
 
 pytestmark = pytest.mark.once

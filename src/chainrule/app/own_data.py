@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from chainrule.app.judging import by_importance, judged
 from chainrule.app.panel import Download, Panel, PanelError, Tab
 from chainrule.app.session import log
 
@@ -21,9 +19,6 @@ if TYPE_CHECKING:
 MODELS = {"ensemble": "two ensembles, nothing to tune", "network": "one network"}
 MOST_ROWS, MOST_COLUMNS = 100_000, 500
 SHOWN_ROWS = 6
-MOST_CLASSES = 12  # of which confusions are drawn
-MOST_POINTS = 400  # of a picture of numbers
-MOST_IMPORTANCES = 12
 HELD = 0.2  # of the rows, which a single network is judged on
 SECONDS = 120.0  # after which training ends with the best epoch so far
 OFTEN = 0.05  # seconds between two messages on the training
@@ -435,51 +430,3 @@ def _preparation(target: str, task: str, left_out: list[str]) -> str:
         f"table = table[table[{target!r}].notna()].reset_index(drop=True)\n"
         f"X, y = table.drop(columns={[target, *left_out]!r}), {cells}\n\n"
     )
-
-
-def by_importance(names: Any, means: Any) -> list[dict[str, Any]]:
-    """Importances, the largest first."""
-    order = np.argsort(-np.asarray(means, np.float64), kind="stable")[:MOST_IMPORTANCES]
-    return [{"name": str(names[j]), "mean": float(means[j])} for j in order]
-
-
-def judged(y: pd.Series, said: NDArray[Any], classes: Any, score: float) -> dict[str, Any]:
-    """What predictions are worth, beside the best guess without a model.
-
-    Parameters
-    ----------
-    y : pandas.Series of shape (n,)
-        What is so: classes as texts, or numbers.
-    said : (n, n_classes) or (n,) array
-        Probabilities of classes, or numbers.
-    classes : (n_classes,) array or None
-    score : float
-        Accuracy, or R².
-    """
-    if classes is None:
-        truth = y.to_numpy(np.float64)
-        error = float(np.sqrt(np.mean((truth - said) ** 2)))
-        rows = np.random.default_rng(0).permutation(len(truth))[:MOST_POINTS]
-        return {
-            "score": {"name": "R²", "value": score, "trivial": 0.0},
-            "error": {"name": "RMSE", "value": error, "trivial": float(truth.std())},
-            "points": {"y": truth[rows], "said": np.asarray(said)[rows]},
-        }
-    names = [str(label) for label in classes]
-    place = {name: j for j, name in enumerate(names)}
-    truth = np.array([place[str(label)] for label in y])
-    chosen = np.asarray(said).argmax(axis=1)
-    right = np.clip(np.asarray(said)[np.arange(len(truth)), truth], 1e-12, 1)
-    shares = np.bincount(truth, minlength=len(names)) / len(truth)
-    counts = np.zeros((len(names), len(names)), np.int64)
-    np.add.at(counts, (truth, chosen), 1)
-    there = shares[shares > 0]
-    return {
-        "score": {"name": "accuracy", "value": score, "trivial": float(shares.max())},
-        "error": {
-            "name": "log-loss",
-            "value": float(-np.log(right).mean()),
-            "trivial": float(-(there * np.log(there)).sum()),
-        },
-        "confusion": {"classes": names, "counts": counts} if len(names) <= MOST_CLASSES else None,
-    }

@@ -22,7 +22,7 @@ from chainrule.app.panel import Panel, PanelError
 
 MOST_WAITING = 1000  # messages of the page that are kept until they are handled
 MOST_UNSENT = 100  # messages to the page beyond which panels do not go on by themselves
-QUIET = 0.08  # seconds without a message after which panels go on by themselves
+QUIET = 0.2  # seconds without a message after which panels go on by themselves
 PAUSE = 0.04  # seconds between two slices of work while another tab's messages come
 log = logging.getLogger("chainrule.app")
 

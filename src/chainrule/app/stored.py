@@ -189,7 +189,7 @@ class StoredModel:
         """
         from sklearn.inspection import permutation_importance
 
-        from chainrule.app.own_data import by_importance, judged
+        from chainrule.app.judging import by_importance, judged
 
         names = [each["name"] for each in self.columns]
         lacking = [name for name in (*names, target) if name not in frame.columns]
