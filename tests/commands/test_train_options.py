@@ -66,8 +66,9 @@ OF_NETWORKS = {
     "compat": ("sklearn", {}),
 }
 OF_CLASSES = ("class_weight", "label_smoothing")
-# Options that say what is done with the result, or how it is shown; other tests have them.
+# Options that say what is done with the result, how it is shown, or where; other tests have them.
 ELSEWHERE = {"data", "target", "output", "model", "config", "curve", "as_json", "quiet", "force"}
+ELSEWHERE |= {"dask"}
 # The others: what is given, which of the two tables, and with what.
 OTHERS = {
     "task": (["--task", "regression"], "i.csv"),
@@ -215,10 +216,14 @@ def test_a_parameter_reaches_the_model_or_is_refused(name, folder, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--momentum", "0.5"], "--momentum goes with --solver sgd; without, it has no effect"),
-        (["--no-nesterovs-momentum", "--solver", "nadam"], "--nesterovs-momentum goes with"),
-        (["--beta-1", "0.5", "--solver", "sgd"], "--beta-1 goes with another --solver"),
-        (["--epsilon", "0.5", "--solver", "lbfgs"], "--epsilon goes with another --solver"),
+        (["--momentum", "0.5"], "--momentum has no effect with --solver adam"),
+        (["--no-nesterovs-momentum", "--solver", "nadam"], "--nesterovs-momentum has no effect"),
+        (
+            ["--nesterovs-momentum", "--solver", "sgd", "--momentum", "0"],
+            "--nesterovs-momentum has",
+        ),
+        (["--beta-1", "0.5", "--solver", "sgd"], "--beta-1 has no effect with --solver sgd"),
+        (["--epsilon", "0.5", "--solver", "lbfgs"], "--epsilon has no effect with --solver lbfgs"),
         (["--power-t", "0.3"], "--power-t goes with --learning-rate invscaling"),
         (["--max-fun", "9"], "--max-fun goes with --solver lbfgs"),
         (["--batch-size", "9", "--solver", "lbfgs"], "--batch-size goes with a --solver other"),
@@ -239,7 +244,7 @@ def test_a_parameter_that_others_leave_without_effect_is_refused(
 def test_the_same_in_a_file_of_settings(folder, monkeypatch):
     (folder / "s.toml").write_text("max_levels = 9\nmomentum = 0.5\n")
     said = asked(monkeypatch, folder, "n.csv", "--config", "s.toml")
-    assert "s.toml: momentum goes with --solver sgd" in said
+    assert "s.toml: momentum has no effect with --solver adam" in said
     said = asked(monkeypatch, folder, "n.csv", "--config", "s.toml", "--model", "fast")
     assert "s.toml: momentum is a setting of a plain network" in said
     (folder / "o.toml").write_text('max_levels = 9\nmodel = "tabular"\n')

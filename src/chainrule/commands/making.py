@@ -12,27 +12,22 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from chainrule.commands.options import option, parameters
 from chainrule.commands.preparing import Table
 from chainrule.commands.splitting import Plan
 from chainrule.commands.values import check_numbers, check_value, of_options
-from chainrule.equations.optimizers import OPTIMIZERS
 from chainrule.estimators.choosing import NETWORK
 from chainrule.estimators.cleaning import LARGEST
 from chainrule.estimators.tabular import ENSEMBLES, ESTIMATORS, tabular_pipeline
 from chainrule.tables.cells import listed
 from chainrule.tables.levels import level
 
-# What other options a parameter of a network goes with, and whether an estimator has them.
+# The options that a parameter of a network goes with, and whether an estimator has them.
 STOPPING = "--early-stopping", lambda estimator: bool(estimator.early_stopping)
 STEPPING = "a --solver other than lbfgs", lambda estimator: estimator.solver != "lbfgs"
 GOES_WITH: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "momentum": ("--solver sgd", lambda estimator: estimator.solver == "sgd"),
-    "nesterovs_momentum": (
-        "--solver sgd and a momentum",
-        lambda estimator: estimator.solver == "sgd" and bool(estimator.momentum),
-    ),
     "power_t": (
         "--learning-rate invscaling",
         lambda estimator: estimator.learning_rate == "invscaling",
@@ -44,6 +39,7 @@ GOES_WITH: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "batch_size": STEPPING,
     "shuffle": STEPPING,
 }
+OF_OPTIMIZERS = ("momentum", "nesterovs_momentum", "beta_1", "beta_2", "epsilon")
 MOST_LAYERS = 30  # hidden ones
 MOST_WEIGHTS = 100_000_000  # in the hidden layers and from the columns to them
 
@@ -148,16 +144,26 @@ def _network(
 
 def _check_effect(given: Mapping[str, Any], estimator: Any, written: Mapping[str, str]) -> None:
     """Refuse a parameter that the others leave without effect."""
-    own = () if estimator.solver == "lbfgs" else estimator._optimizer()[0].parameters
-    of_solvers = {name for one in OPTIMIZERS.values() for name in one.parameters}
     for name in given:
-        needed, is_there = GOES_WITH.get(name, ("", None))
-        if name in of_solvers.difference(own) and not needed:
-            needed, is_there = "another --solver", lambda _: False
-        too_few = name in ("validation_fraction", "scoring") and "early_stopping" not in given
-        if is_there is not None and not too_few and not is_there(estimator):
-            called = written.get(name, option(name))
+        called = written.get(name, option(name))
+        if name in OF_OPTIMIZERS and not _changes_steps(estimator, name):
+            raise ValueError(f"{called} has no effect with --solver {estimator.solver}")
+        needed, is_there = GOES_WITH.get(name, ("", bool))
+        # Where rows are too few, that is why training is not stopped by some of them.
+        too_few = (needed, is_there) == STOPPING and "early_stopping" not in given
+        if needed and not too_few and not is_there(estimator):
             raise ValueError(f"{called} goes with {needed}; without, it has no effect")
+
+
+def _changes_steps(estimator: Any, name: str) -> bool:
+    """Whether the optimiser, or its numbers, would be others if this parameter were."""
+    if estimator.solver == "lbfgs":
+        return False
+    value = getattr(estimator, name)
+    changed = not value if isinstance(value, bool) else value / 2 or 0.5
+    other = clone(estimator).set_params(**{name: changed})
+    (own, numbers), (others, other_numbers) = estimator._optimizer(), other._optimizer()
+    return own is not others or bool((numbers != other_numbers).any())
 
 
 def _check_size(table: Table, hidden: list[int], written: Mapping[str, str]) -> None:
