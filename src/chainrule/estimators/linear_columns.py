@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from chainrule.base.types import Array
@@ -78,7 +79,7 @@ class LinearColumns(BaseEstimator):
         return self._matrix(columns, means, folds)
 
     def _matrix(
-        self, columns: Columns, means: list[Array] | None = None, folds: Array | None = None
+        self, columns: Columns, means: list[Array] | None = None, folds: NDArray[Any] | None = None
     ) -> Array:
         encoder = self.ensemble._encoder
         assert encoder is not None

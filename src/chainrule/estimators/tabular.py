@@ -115,8 +115,8 @@ def tabular_pipeline(
     """
     from sklearn.pipeline import Pipeline
 
-    encoding = {"max_levels": max_levels, "text_columns": text_columns}
-    encoding = {name: value for name, value in encoding.items() if value is not None}
+    asked = {"max_levels": max_levels, "text_columns": text_columns}
+    encoding = {name: value for name, value in asked.items() if value is not None}
     if isinstance(estimator, str):
         made = _model(estimator, model, encoding, {"random_state": random_state} | parameters)
     else:
@@ -168,7 +168,7 @@ def _model(
     if lost:
         raise TypeError(f"{', '.join(lost)}: a setting of a plain network; give model='network'")
     if model == NETWORK:
-        return ESTIMATORS[task](**_defaults(task, parameters) | parameters)
+        return ESTIMATORS[task](**{**_defaults(task, parameters), **parameters})
     return ENSEMBLES[task](PRESETS[model], **parameters)
 
 
