@@ -95,7 +95,13 @@ class OnCluster:
     plan: Plan
     n_learnt: int
     fit_to: Fitting
-    defaults: Mapping[str, Any] = field(default_factory=lambda: dict(DEFAULTS))
+
+    @staticmethod
+    def with_defaults(chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters that were chosen, over the defaults on a cluster."""
+        if chosen.get("solver") == "lbfgs":  # it has no batches, and is refused by its own name
+            return dict(chosen)
+        return {**DEFAULTS, **chosen}
 
 
 @contextmanager

@@ -359,7 +359,7 @@ def _run(
                 folds=settings["cv"],
                 seed=settings["seed"],
             )
-        given = {**({} if cluster is None else cluster.defaults), **chosen}
+        given = chosen if cluster is None else cluster.with_defaults(chosen)
         made = making.make(rows, given, plan, settings["seed"], written, model=settings["model"])
         if settings["model"] == NETWORK:
             if cluster is not None:
