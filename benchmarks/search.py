@@ -69,9 +69,8 @@ def main() -> None:
 
     grid = grid_of(asked.candidates)
     fits = FOLDS * len(grid["alpha"]) * len(SIZES) * len(grid["learning_rate_init"])
-    print(
-        f"{fits} fits of {asked.epochs} epochs, {asked.jobs} processes; load {os.getloadavg()[0]:.1f}"
-    )
+    load = os.getloadavg()[0]
+    print(f"{fits} fits of {asked.epochs} epochs, {asked.jobs} processes; load {load:.1f}")
     for name in asked.data:
         X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
         X = StandardScaler().fit_transform(X)
