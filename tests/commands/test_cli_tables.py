@@ -905,10 +905,10 @@ def test_settings_that_do_not_go_together_are_told_as_options(folder, run, given
 def test_settings_are_read_as_toml_reads_them(tmp_path):
     text = 'alpha = 0.5\nclass-weight = {a = 2}\nactivation = ["relu", "tanh"]\n'
     (tmp_path / "s.toml").write_text(text)
-    found = options.read_config(tmp_path / "s.toml", {})
+    found = options.read_config(tmp_path / "s.toml", {}, "train")
     assert found == {name.replace("-", "_"): v for name, v in tomllib.loads(text).items()}
     with pytest.raises(ValueError, match="cannot be read"):
-        options.read_config(tmp_path / "none.toml", {})
+        options.read_config(tmp_path / "none.toml", {}, "train")
 
 
 def test_the_target_has_one_short_name_in_every_command(run):
