@@ -6,7 +6,6 @@ Every error that a user can cause is a ValueError with a message for them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,8 +120,10 @@ def ask(
     dealt = splitting.search_parts(rows, learn, settings["cv"], seed)
     parts = None
     if dealt is not None:
-        at = partial(np.searchsorted, learn)
-        parts = [Part(at(some), at(others), stopping(some)) for some, others in dealt]
+        parts = [
+            Part(np.searchsorted(learn, some), np.searchsorted(learn, others), stopping(some))
+            for some, others in dealt
+        ]
     of = rows.of_rows.take(learn)
     question = Question(
         rows.X.iloc[learn],

@@ -54,8 +54,10 @@ if TYPE_CHECKING:
 
 PRESETS = {"fast": "fast", "tabular": "best", "none": None}  # what it says, and the preset
 # Settings that train has too, and their usual values, which need not be said.
-OF_TRAIN = ("task", "test_fraction", "test", "time", "group", "weight", "ignore", "kind")
-OF_TRAIN += ("max_levels", "missing", "date_format", "seed", "table", "query")
+OF_TRAIN = (
+    *("task", "test_fraction", "test", "time", "group", "weight", "ignore", "kind"),
+    *("max_levels", "missing", "date_format", "seed", "table", "query"),
+)
 USUAL = {"test_fraction": 0.2, "max_levels": 40, "seed": 0}
 
 
