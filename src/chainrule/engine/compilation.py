@@ -381,8 +381,8 @@ def _snapshot(
     return copy
 
 
-_addresses: dict[tuple[str, str, str], tuple[int, Any]] = {}
-_own_addresses: dict[tuple[Any, str, Any], int] = {}  # of ours, whose meaning does not change
+# By meaning, role and dtype; of ours, whose meaning does not change, by the function as well.
+_addresses: dict[tuple[Any, str, str], tuple[int, Any]] = {}
 
 
 @functools.cache
@@ -419,8 +419,8 @@ def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
             "NUMBA_DISABLE_JIT is set, which switches compilation off; unset it, or use "
             "engine='numpy'"
         )
-    if known := _own_addresses.get((fn, role, dtype)):
-        return known
+    if known := _addresses.get((fn, role, dtype.str)):
+        return known[0]
     with _explaining(fn):
         key = (_meaning(fn), role, dtype.str)
         if key not in _addresses:
@@ -434,7 +434,7 @@ def address(fn: Callable[..., None], role: str, dtype: np.dtype[Any]) -> int:
                 compiled_fn = _cfunc(fn, signature)
             _addresses[key] = compiled_fn.address, compiled_fn
     if fn.__module__.startswith("chainrule."):
-        _own_addresses[fn, role, dtype] = _addresses[key][0]
+        _addresses[fn, role, dtype.str] = _addresses[key]
     return _addresses[key][0]
 
 
