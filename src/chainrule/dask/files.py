@@ -131,6 +131,21 @@ def _at(file: str, first: int = 0, rows: Any = None) -> Iterator[None]:
         raise PartitionError(said if file in said else f"{file}: {said}") from None
 
 
+def _opened(files: Sequence[Any], asked: Asked, seen: Look | None = None) -> OpenTable:
+    """Files opened as one table, whose columns are read as `seen` says, or looked at now."""
+    return OpenTable(
+        list(files),
+        table=None,
+        query=None,
+        columns=None,
+        types=None,
+        limit=None,
+        ignore=asked.ignore,
+        reading=asked.reading,
+        look=seen,
+    )
+
+
 def look(part: Part, asked: Asked) -> Look:
     """See what the columns of a partition can be read as.
 
@@ -140,29 +155,14 @@ def look(part: Part, asked: Asked) -> Look:
         A file cannot be read, or has other columns than the first.
     """
     with _at(part.files[0].name):
-        whole = OpenTable(
-            list(part.files),
-            None,
-            None,
-            None,
-            None,
-            None,
-            ignore=asked.ignore,
-            reading=asked.reading,
-        )
+        whole = _opened(part.files, asked)
         return whole.look._replace(rows=whole.n_rows())
 
 
 def how_read(part: Part, seen: Look, asked: Asked) -> OpenTable:
     """A file opened as the whole table is: it knows how columns are spelled, and marks in them."""
     with _at(part.files[0].name):
-        return OpenTable(
-            [part.files[0]],
-            *(None,) * 5,
-            ignore=asked.ignore,
-            reading=asked.reading,
-            look=seen,
-        )
+        return _opened(part.files[:1], asked, seen)
 
 
 def merge_looks(looks: Sequence[Look]) -> Look:
@@ -197,17 +197,7 @@ def blocks(part: Part, seen: Look, asked: Asked) -> Iterator[Block]:
     """The rows of a partition, in order, read as those of the whole table."""
     for file in part.files:
         with _at(file.name):
-            whole = OpenTable(
-                [file],
-                None,
-                None,
-                None,
-                None,
-                None,
-                ignore=asked.ignore,
-                reading=asked.reading,
-                look=seen,
-            )
+            whole = _opened([file], asked, seen)
             first = 0
             for typed, text in regrouped(whole.tables(raise_it), BLOCK):
                 frame = whole.frame(typed, 0)
