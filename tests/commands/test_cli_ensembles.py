@@ -141,12 +141,15 @@ def test_categories_of_many_levels_are_no_text_and_are_exported(tmp_path):
     assert code == 0, err
 
 
-def test_trace_says_that_it_takes_one_network(trained):
+def test_trace_shows_one_network_of_it(trained):
     folder, _ = trained
-    code, out, err = call("trace", folder / "m.chainrule", folder / "p.csv")
-    assert (code, out) == (2, "")
-    assert "m.chainrule holds a TabularClassifier; trace takes a model of one network" in err
-    assert len(err.strip().splitlines()) == 1
+    code, out, err = call("trace", folder / "m.chainrule", folder / "p.csv", "--row", 5)
+    assert (code, err) == (0, "")
+    model = chainrule.load(folder / "m.chainrule")
+    row = pd.read_csv(folder / "p.csv").iloc[5:6]
+    expected = chainrule.trace(model, row.drop(columns="species"), row["species"])
+    assert out == f"{expected}\n"
+    assert re.match(r"network 1 of \d+ of the part '\w+' of a TabularClassifier", out)
 
 
 def test_the_texts_for_missing_values_are_kept_with_the_model(tmp_path):

@@ -143,6 +143,7 @@ OLDEST = {
     "test_tabular_ensembles": ["test_it_learns_from_every_kind_of_column"],
     "test_targets": ["test_a_missing_label_is_named_with_its_row"],
     "test_trace_command": ["test_a_digit"],
+    "test_tracing_ensembles": ["test_outputs_are_those_of_the_member"],
     "test_tracing": ["test_the_article_by_hand", "test_classifiers"],
     "test_training": ["test_batches_by_hand"],
     "test_tune_command": ["test_it_searches_compares_and_stores_a_model_as_train_does"],

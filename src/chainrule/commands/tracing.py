@@ -50,7 +50,8 @@ def trace(
 ) -> None:
     """Put the numbers of a row into the equations: forward, cost, BP1 to BP4, a step.
 
-    The row goes through the model's preprocessing first.
+    The row goes through the model's preprocessing first. Of an ensemble, which train makes by
+    default, one network is shown: the first of the part that counts most.
 
     Try:
 
@@ -71,12 +72,8 @@ def trace(
         )
         try:
             traced = tracing.trace(stored.estimator, X, y)
-        except TypeError:
-            last = getattr(stored.estimator, "steps", [("", stored.estimator)])[-1][1]
-            raise ValueError(
-                f"{model} holds a {type(last).__name__}; trace takes a model of one network, such "
-                "as train makes with --model network"
-            ) from None
+        except TypeError as error:
+            raise ValueError(f"{model}: {error}") from None
         if output is not None:
             with whole_file(output) as file:
                 file.write(written(traced, output).encode("utf-8", "replace"))

@@ -28,7 +28,19 @@ PLAIN = (float, int, np.float64, np.float32, np.int64, np.int32)  # numbers read
 HASHED = 4096  # columns that parts of words are hashed to
 TEXT_NUMBERS = 20  # of a text, after the projection
 SECONDS_A_DAY = 86_400
-DATE_NUMBERS = 11
+DATE_PARTS = (  # that a date becomes, as `date_numbers` has them
+    "days since 1970",
+    "day of the year",
+    "sine of the day of the year",
+    "cosine of the day of the year",
+    "day of the month",
+    "day of the week",
+    "sine of the day of the week",
+    "cosine of the day of the week",
+    "hour",
+    "sine of the hour",
+    "cosine of the hour",
+)
 
 
 class Projection(NamedTuple):
@@ -120,7 +132,7 @@ class ColumnReader:
     def _n_numbers(self, name: str, kind: str) -> int:
         if kind == "text":
             return int(self.texts[name].directions.shape[1])
-        numbers: dict[str, int] = {"numeric": 1, "date": DATE_NUMBERS, "categorical": 0}
+        numbers: dict[str, int] = {"numeric": 1, "date": len(DATE_PARTS), "categorical": 0}
         return numbers[kind]
 
     @property

@@ -25,7 +25,7 @@ from chainrule.explain.faults_of_data import (
 )
 from chainrule.explain.faults_of_networks import FEW, FEWEST_ROWS, LOST, dead_units
 from chainrule.explain.findings import Finding, listed
-from chainrule.network.network import Network
+from chainrule.explain.members import member_network, part_columns
 
 CONTRADICT = 0.03  # part of the rows
 GAP = 0.2  # between accuracies on a model's own rows and out of fold
@@ -82,19 +82,12 @@ def dead_networks(seen: TableEvidence) -> Iterator[Finding]:
         if not isinstance(part, EnsemblePart):
             continue
         fitted = part.fitted
-        A = unit_columns(
-            seen.inputs if part.with_bins else without_bins(seen.inputs), fitted.layout
-        )
+        A = part_columns(part, seen.inputs, np.float32)
         hidden = fitted.settings.hidden
         shares = np.zeros(len(hidden))
         looked_into = min(NETWORKS, fitted.members)
         for i in range(looked_into):
-            network = Network(
-                (A.shape[1], *hidden, len(fitted.low)),
-                activation=fitted.settings.activation,
-                init=fitted.effective(i),
-                dtype=A.dtype,
-            )
+            network = member_network(fitted, i, A.dtype)
             batch = network.forward(A)
             for l in range(1, len(hidden) + 1):
                 slope = np.ones_like(batch.z[l])

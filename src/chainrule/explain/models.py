@@ -107,14 +107,29 @@ def view(
     if isinstance(model, list | tuple):
         network = network_of_arrays(model, **{k: v for k, v in given.items() if v is not None})
         return _of_network(network, X, y, "weights given as arrays")
-    named = [name for name, value in given.items() if value is not None]
-    if named:
-        raise ValueError(f"{named[0]} goes with weights given as arrays; a model has its own")
+    check_nothing_given(given)
     if isinstance(model, Network):
         return _of_network(detached(model), X, y, "Network")
     if isinstance(model, type):
         raise TypeError(f"the model is the class {model.__name__}; give a fitted object")
     return _of_estimator(model, X, y)
+
+
+def check_nothing_given(given: Mapping[str, Any]) -> None:
+    """Refuse a component that is given beside a model, which has its own.
+
+    Parameters
+    ----------
+    given : dict of str to component or None
+        By parameter.
+
+    Raises
+    ------
+    ValueError
+    """
+    named = [name for name, value in given.items() if value is not None]
+    if named:
+        raise ValueError(f"{named[0]} goes with weights given as arrays; a model has its own")
 
 
 def network_of_arrays(pairs: Sequence[Any], **options: Any) -> Network:
@@ -313,7 +328,7 @@ def _of_estimator(model: Any, X: Any, y: Any) -> Viewed:
     last = check_fitted_mlp(model)
     ours = hasattr(last, "_design")
     with in_one_line(X):
-        X, y, names = through_steps(model, _as_rows(model, X), y)
+        X, y, names = through_steps(model, as_rows(model, X), y)
     if y is not None:
         y = _as_column(last, y)
     from sklearn.utils.validation import validate_data
@@ -423,7 +438,7 @@ def _check_finite(given: Any, name: str, nan_too: bool) -> None:
         check_matrix(rows, rows.shape[1], name, rows.dtype)
 
 
-def _as_rows(model: Any, X: Any) -> Any:
+def as_rows(model: Any, X: Any) -> Any:
     """Return one row as a table of one row; all else as it is."""
     if hasattr(X, "to_frame") and hasattr(X, "index") and getattr(X, "ndim", 0) == 1:
         return X.to_frame().T.infer_objects()

@@ -7,7 +7,7 @@ from typing import Any
 
 from chainrule.base.validation import look_up
 from chainrule.equations.optimizers import OPTIMIZERS, Optimizer
-from chainrule.explain.models import numbers_given, view
+from chainrule.explain.models import check_nothing_given, last_step, numbers_given, view
 from chainrule.explain.numbers import Numbers, Step
 from chainrule.network.checking import check_optimizer
 
@@ -109,17 +109,19 @@ def trace(
     Parameters
     ----------
     model : Network, estimator, Pipeline, or list of (W, b) pairs
-        A network; a fitted `MLPClassifier` or `MLPRegressor`, of chainrule or of scikit-learn, or
-        a pipeline that ends in one; or the weights of each layer as arrays, W^l (n_{l-1}, n_l) and
-        b^l (n_l,). It is not changed.
+        A network; a fitted `MLPClassifier` or `MLPRegressor`, of chainrule or of scikit-learn; a
+        fitted `TabularClassifier` or `TabularRegressor`, of which one network is followed; a
+        pipeline that ends in one of these; or the weights of each layer as arrays,
+        W^l (n_{l-1}, n_l) and b^l (n_l,). It is not changed.
     X : (m, n_features) array-like or data frame, or one row
         As the model's own `predict` accepts it; the steps of a pipeline are applied.
     y : (m,) or (m, n_targets) array-like, or one label or number
         As the model's own `fit` accepts it: labels, numbers, several targets. A network accepts
         (m, n_targets), or numbers of classes, which become rows of 0 and 1.
     optimizer : str or Optimizer, optional
-        Of the update. Default: the estimator's own; "sgd" for a network, for arrays and for an
-        estimator that was fitted by L-BFGS, which has no steps of this kind.
+        Of the update. Default: the estimator's own; "sgd" for a network, for arrays, for one
+        network of an ensemble, and for an estimator that was fitted by L-BFGS, which has no steps
+        of this kind.
     learning_rate : float, optional
         Default: the estimator's, or else the optimiser's own.
     activation, output_activation, loss : str, Activation or Loss, optional
@@ -134,7 +136,8 @@ def trace(
     Raises
     ------
     TypeError, ValueError
-        The model is none of these; or names, columns, shapes, labels do not fit.
+        The model is none of these; or names, columns, shapes, labels do not fit; or an ensemble
+        predicts without networks.
     sklearn.exceptions.NotFittedError
         The model is not fitted.
 
@@ -145,6 +148,14 @@ def trace(
     target is folded. So the cost of a regression is in the units of y, and a sum over the targets.
     The update is the first step of the optimiser, from empty memory, on the gradient of the cost
     alone: penalties, weight decay and clipping are left out.
+
+    Of an ensemble it is the first network of the part that counts most in the blend. Its inputs
+    are the encoded columns, before the factors and the centring that W^1 and b^1 contain; it is
+    computed in float64. A target of numbers is standardised, so the cost is too. The blend, its
+    temperature, and the clipping of predicted numbers to the range of the target come after it.
+    The ensemble itself was trained by Adam, with a rate for each kind of parameter, on factors and
+    layers that its networks may share; these have no place in the weights of one network, so the
+    step that is shown is plain gradient descent.
 
     Examples
     --------
@@ -161,7 +172,15 @@ def trace(
     """
     if y is None:
         raise ValueError("y is None: the cost and the gradients need the targets of these rows")
-    seen = view(model, X, y, activation=activation, output_activation=output_activation, loss=loss)
+    given = {"activation": activation, "output_activation": output_activation, "loss": loss}
+    last = last_step(model)
+    if hasattr(last, "oof_importances") and not isinstance(last, type):
+        from chainrule.explain.members import view_member
+
+        check_nothing_given(given)
+        seen = view_member(model, last, X, y)
+    else:
+        seen = view(model, X, y, **given)
     chosen, numbers = seen.optimizer, dict(seen.hyper)
     if optimizer is not None:
         chosen = look_up("optimizer", optimizer, OPTIMIZERS)
