@@ -175,7 +175,7 @@ def column_names(last: Any, with_bins: bool, features: list[str]) -> list[str]:
         for j in encoder.binned:
             edges = encoder.edges[j]
             names += [
-                f"{numbers[j]}: bin {t} ({edges[t - 1]:.4g} to {edges[t]:.4g})"
+                f"{numbers[j]}: bin {t} ({edges[t - 1]:.6g} to {edges[t]:.6g})"
                 for t in range(1, len(edges))
             ]
     levels = list(reader.levels.values())
