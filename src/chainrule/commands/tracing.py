@@ -50,8 +50,9 @@ def trace(
 ) -> None:
     """Put the numbers of a row into the equations: forward, cost, BP1 to BP4, a step.
 
-    The row goes through the model's preprocessing first. Of an ensemble, which train makes by
-    default, one network is shown: the first of the part that counts most.
+    The row goes through the model's preprocessing first.
+
+    Of an ensemble, one network is shown: the first of the part that counts most.
 
     Try:
 
