@@ -419,7 +419,7 @@ def _ridge(X: Array, Y: Array, weights: Array) -> tuple[Array, Array]:
 def _logistic(X: Array, Y: Array) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
     """A function that fits a softmax over all classes to some of these rows.
 
-    Each fit starts from the one before if it knows the same classes. The loss is strictly convex,
+    A fit by many steps starts from the one before if it knows the same classes. The loss is strictly convex,
     so that where it ends does not depend on that.
     """
     from sklearn.base import clone
@@ -428,7 +428,8 @@ def _logistic(X: Array, Y: Array) -> Callable[[Array, Array, Array], tuple[Array
     K = Y.shape[1]
     small = X.shape[1] * (1 if K == 2 else K) <= NEWTON_WEIGHTS
     solver = "newton-cholesky" if small else "lbfgs"
-    model = LogisticRegression(C=INVERSE_PENALTY, max_iter=300, solver=solver, warm_start=True)
+    # Newton's method is quick from 0, and scikit-learn 1.7 starts it from wrong weights of classes.
+    model = LogisticRegression(C=INVERSE_PENALTY, max_iter=300, solver=solver, warm_start=not small)
 
     def fit(X: Array, Y: Array, weights: Array) -> tuple[Array, Array]:
         nonlocal model
