@@ -419,8 +419,8 @@ def _ridge(X: Array, Y: Array, weights: Array) -> tuple[Array, Array]:
 def _logistic(X: Array, Y: Array) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
     """A function that fits a softmax over all classes to some of these rows.
 
-    A fit by many steps starts from the one before if it knows the same classes. The loss is strictly convex,
-    so that where it ends does not depend on that.
+    A fit by many steps starts from the one before if it knows the same classes. The loss is
+    strictly convex, so that where it ends does not depend on that.
     """
     from sklearn.base import clone
     from sklearn.linear_model import LogisticRegression
