@@ -314,6 +314,9 @@ def test_options_reach_the_run(run):
         "engine": "numpy",
         "members": 1,
         "distortion": None,
+        "l2": 0.0,
+        "l1": 0.0,
+        "dropout": 0.0,
     }
 
 

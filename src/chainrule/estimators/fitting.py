@@ -216,7 +216,9 @@ class MLPBase(CallbackSupportMixin, Prediction):
         descent = self.__dict__.get("_descent") if incremental and not first else None
         fresh = descent is None
         if fresh:
-            descent = self._prepare(target, X, y.shape[0], epochs, rng)
+            # Calls of partial_fit have one engine, so that ten of an epoch are one of ten.
+            planned = self.max_iter if incremental else epochs
+            descent = self._prepare(target, X, y.shape[0], planned, rng)
         assert descent is not None
         self.engine_ = descent.engine
         if start is not None:

@@ -293,7 +293,7 @@ def _spelled(text: str, known: Collection[str]) -> str:
 
 
 def unseen(levels: pd.Categorical, known: Collection[str]) -> Counter[str]:
-    """How many rows hold each level that training did not have.
+    """How many rows hold each level that training did not have, in the order in which they come.
 
     Parameters
     ----------
@@ -302,8 +302,13 @@ def unseen(levels: pd.Categorical, known: Collection[str]) -> Counter[str]:
     known : collection of str
     """
     counts = np.bincount(levels.codes, minlength=len(levels.categories)).tolist()
-    counted = zip(levels.categories.tolist(), counts, strict=True)
-    return Counter({each: n for each, n in counted if n and each not in known})
+    categories = levels.categories.tolist()
+    new = {code for code, n in enumerate(counts) if n and categories[code] not in known}
+    if not new:
+        return Counter()
+    codes, first = np.unique(levels.codes, return_index=True)
+    ordered = codes[np.argsort(first)].tolist()
+    return Counter({categories[code]: counts[code] for code in ordered if code in new})
 
 
 def unseen_in_words(column: str, counts: Counter[str], known: Collection[str], missing: str) -> str:
