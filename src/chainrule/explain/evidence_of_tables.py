@@ -18,7 +18,8 @@ from chainrule.base.types import Array
 from chainrule.ensembles.blending import row_losses
 from chainrule.ensembles.inputs import Inputs
 from chainrule.explain.evidence import SEED, Rows
-from chainrule.explain.models import in_one_line, through_steps
+from chainrule.explain.models import through_steps
+from chainrule.explain.row_errors import in_one_line
 from chainrule.explain.trials import Task
 
 COMPARED = 20_000  # most rows whose cells are compared with each other

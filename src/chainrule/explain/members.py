@@ -21,7 +21,8 @@ from chainrule.ensembles.fitted import FittedEnsemble
 from chainrule.ensembles.inputs import Inputs, unit_columns
 from chainrule.equations.optimizers import OPTIMIZERS
 from chainrule.estimators.raw_columns import DATE_PARTS
-from chainrule.explain.models import Viewed, as_rows, in_one_line, through_steps
+from chainrule.explain.models import Viewed, as_rows, through_steps
+from chainrule.explain.row_errors import in_one_line
 from chainrule.network.network import Network
 
 OUTPUTS = {"softmax": ("softmax", "cross_entropy"), "squared": ("identity", "squared_error")}
