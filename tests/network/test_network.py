@@ -285,6 +285,7 @@ def test_own_activation_under_one_of_our_names_is_checked():
         ({"layers": ["affine"]}, "layers has 1 entries for 2 layers"),
         ({"layers": ["affine", "affin"]}, "unknown layer 'affin'; did you mean 'affine'"),
         ({"seed": 0.5}, "seed must be a whole number"),
+        ({"seed": 0.5, "init": "zeros"}, "seed must be a whole number"),
     ],
 )
 def test_network_refuses(arguments, message):

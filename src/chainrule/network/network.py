@@ -130,7 +130,7 @@ class Network:
         self._tables: Index | None = None
         self.theta: Array = np.zeros(n_parameters, self.dtype)
         self.W, self.b = self.views(self.theta)
-        self._initialize(init, seed)
+        self._initialize(init, None if seed is None else generator(seed))
 
     def _by_layer(self) -> Iterator[tuple[Layer, int]]:
         """Kind and width of each layer, l = 1 … L."""
@@ -221,12 +221,13 @@ class Network:
             self._tables = kept  # for the next batch of as many rows
         return kept
 
-    def _initialize(self, init: Any, seed: Any) -> None:
+    def _initialize(self, init: Any, rng: np.random.Generator | None) -> None:
         """Draw theta, or copy the given values."""
         if isinstance(init, str | Initializer):
             initializer = look_up("initialiser", init, INITIALIZERS)
             draws = initializer.weights is not zeros or initializer.biases is not None
-            rng = generator(seed if draws else 0)  # no seed: the system's takes long
+            if rng is None:
+                rng = generator(None if draws else 0)  # to take one of the system's takes long
             for l in range(1, self.L + 1):
                 scale = self.layers[l].initial_scale
                 if scale is not None:
