@@ -18,7 +18,7 @@ from chainrule.base.types import Array
 from chainrule.ensembles.blending import row_losses
 from chainrule.ensembles.inputs import Inputs
 from chainrule.explain.evidence import SEED, Rows
-from chainrule.explain.models import through_steps
+from chainrule.explain.models import check_fitted, through_steps
 from chainrule.explain.row_errors import in_one_line
 from chainrule.explain.trials import Task
 
@@ -109,10 +109,7 @@ def gather_table(model: Any, last: Any, X: Any, y: Any, X_val: Any, y_val: Any) 
     sklearn.exceptions.NotFittedError
         The model is not fitted.
     """
-    if not hasattr(last, "oof_prediction_"):
-        from sklearn.exceptions import NotFittedError
-
-        raise NotFittedError(f"this {type(last).__name__} is not fitted yet: call fit first")
+    check_fitted(last, "oof_prediction_")
     if y is None:
         raise ValueError("y is None: a diagnosis compares the outputs with the targets")
     table, fitted_to = as_table(X), len(last.oof_prediction_)

@@ -21,7 +21,7 @@ from chainrule.ensembles.fitted import FittedEnsemble
 from chainrule.ensembles.inputs import Inputs, unit_columns
 from chainrule.equations.optimizers import OPTIMIZERS
 from chainrule.estimators.raw_columns import DATE_PARTS
-from chainrule.explain.models import Viewed, as_rows, through_steps
+from chainrule.explain.models import Viewed, as_rows, check_fitted, through_steps
 from chainrule.explain.row_errors import in_one_line
 from chainrule.network.network import Network
 
@@ -75,11 +75,7 @@ def view_member(model: Any, last: Any, X: Any, y: Any) -> Viewed:
     sklearn.exceptions.NotFittedError
         The model is not fitted.
     """
-    kind = type(last).__name__
-    if not hasattr(last, "oof_prediction_"):
-        from sklearn.exceptions import NotFittedError
-
-        raise NotFittedError(f"this {kind} is not fitted yet: call fit first")
+    kind = type(check_fitted(last, "oof_prediction_")).__name__
     name, part = _heaviest_part(last)
     with in_one_line(X):
         cells, y, names = through_steps(model, as_rows(model, X), y)

@@ -308,7 +308,18 @@ def check_fitted_mlp(model: Any) -> Any:
     last = last_step(model)
     if not hasattr(last, "hidden_layer_sizes") or not hasattr(last, "fit"):
         raise TypeError(f"model must be {ACCEPTED}; got {_what(model, last)}")
-    if not hasattr(last, "coefs_"):
+    return check_fitted(last, "coefs_")
+
+
+def check_fitted(last: Any, learned: str) -> Any:
+    """Return an estimator that has the attribute that its `fit` sets.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        It has not.
+    """
+    if not hasattr(last, learned):
         from sklearn.exceptions import NotFittedError
 
         raise NotFittedError(f"this {type(last).__name__} is not fitted yet: call fit first")
