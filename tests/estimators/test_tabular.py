@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import cross_val_score, cross_validate
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
 import chainrule
@@ -26,6 +28,7 @@ from chainrule import (
 from chainrule.commands.options import TABLE_DEFAULTS
 from chainrule.estimators.choosing import OF_ENSEMBLES, OF_ENSEMBLES_ALONE
 from chainrule.estimators.cleaning import TableCleaner
+from chainrule.estimators.tabular import fit_pipeline
 from chainrule.tables.cells import CellError, as_dates, as_frame, as_numbers, as_strings, spelling
 from chainrule.tables.levels import UnseenLevelWarning
 
@@ -477,3 +480,32 @@ def test_durations_and_times_are_numbers():
     np.testing.assert_array_equal(
         cleaned.iloc[:3].T, [[1, 90, np.nan], [3600, 7200, np.nan], [1.5, 2.5, np.nan]]
     )
+
+
+class Recording(BaseEstimator):
+    """Keeps what it is fitted with."""
+
+    def fit(self, X, y, **how):
+        self.X_, self.y_, self.how_ = X, y, how
+        return self
+
+
+@pytest.mark.once
+@given(st.integers(3, 30), st.integers(0, 99), st.booleans())
+def test_rows_to_stop_by_keep_their_weights_and_are_not_learned_from(n, seed, weighted):
+    rng = np.random.default_rng(seed)
+    frame, y = pd.DataFrame({"x": rng.normal(size=n)}), np.arange(n)
+    weight = rng.uniform(size=n) if weighted else None
+    stop = rng.choice(n, int(rng.integers(1, n - 1)), replace=False)
+    rest = np.array([i for i in range(n) if i not in set(stop)])
+    scaler = StandardScaler().fit(frame.iloc[rest])
+    pipeline = Pipeline([("scale", StandardScaler()), ("last", Recording())])
+    last = fit_pipeline(pipeline, frame, y, weight=weight, stop=stop)[-1]
+    np.testing.assert_array_equal(last.X_, scaler.transform(frame.iloc[rest]))
+    np.testing.assert_array_equal(last.y_, rest)
+    expected = {"X_val": scaler.transform(frame.iloc[stop]), "y_val": stop}
+    if weighted:
+        expected |= {"sample_weight": weight[rest], "sample_weight_val": weight[stop]}
+    assert set(last.how_) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(last.how_[name], value)
