@@ -64,7 +64,7 @@ class Train {
     this.time.oninput = () => this.lookAt(this.frame.kept[this.time.value] ?? null);
     this.best = button("Best epoch", () => this.lookAt(this.frame.best), { hidden: true });
     this.now = button("Now", () => this.lookAt(null));
-    this.counts = element("p", { class: "train-counts math", role: "status" });
+    this.counts = element("p", { class: "train-counts", role: "status" });
     this.charts = {};
     const chart = (key, title, draw) => {
       const canvas = element("canvas", { class: "train-chart", role: "img", "aria-label": title });
