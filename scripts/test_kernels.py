@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,21 +38,32 @@ def run(arguments: list[str], kernels: str) -> subprocess.CompletedProcess[str]:
 
 
 def main() -> int:
-    """Run the tests with each kind of kernels, as many at once as there are cores."""
+    """Run the tests with each kind of kernels, as many at once as there are cores.
+
+    Each run has a folder of its own: in the one that they would share, pytest removes old folders
+    while others look through it.
+    """
     files = [
         str(path.relative_to(ROOT))
         for path in sorted((ROOT / "tests").rglob("test_*.py"))
         if "pytest.mark.bits" in path.read_text(encoding="utf-8")
     ]
     command = ["-m", "pytest", "-n", "0", "-q", "-m", "bits", *files, *sys.argv[1:]]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+
+        def tests(kernels: str) -> subprocess.CompletedProcess[str]:
+            return run([*command, f"--basetemp={folder}/{kernels}"], kernels)
+
         taken = list(pool.map(lambda name: run(["-c", TAKEN], name).stdout, KERNELS))
         names = [name for i, name in enumerate(KERNELS) if taken.index(taken[i]) == i]
         for name, kernels in zip(KERNELS, taken, strict=True):
             if name not in names:
                 print(f"{name} is {KERNELS[taken.index(kernels)]} here.")
         failed = 0
-        for name, done in zip(names, pool.map(lambda name: run(command, name), names), strict=True):
+        for name, done in zip(names, pool.map(tests, names), strict=True):
             print(f"Tests of equal bits, {name}:\n{done.stdout}", flush=True)
             failed += done.returncode != 0
     return int(failed > 0)
