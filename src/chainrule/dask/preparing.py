@@ -157,8 +157,9 @@ def learn_target(est: Any, surveys: list[Survey], classes: Any, first: bool) -> 
         known = np.unique(np.concatenate([one.labels for one in filled]))
         if classes is not None:
             given = np.unique(np.asarray(check_target(classes, False, "classes")))
+            among = set(given.tolist())
             for p, one in enumerate(surveys):
-                strange = [x for x in one.labels.tolist() if x not in set(given.tolist())]
+                strange = [x for x in one.labels.tolist() if x not in among]
                 if strange:
                     raise PartitionError(
                         f"partition {p}: y holds {strange[0]!r}, which is not among the classes "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -224,8 +224,7 @@ class OpenTable:
         for name in [*(columns or []), *(ignore or [])]:
             if name not in names:
                 raise column_error(name, names, first.file.name)
-        kept = [name for name in names if name not in set(ignore or [])]
-        self._names: list[str] = kept if columns is None else columns
+        self._names: list[str] = _not_among(names, ignore or []) if columns is None else columns
         self._types = types
         self._limit = limit
         self.look = self._look() if look is None else look
@@ -256,7 +255,7 @@ class OpenTable:
         total = 0
         for store in self._stores:
             rows = 0
-            names = [name for name in self._names if name in set(store.names)]
+            names = self._names_in(store)
             if not names:
                 continue
             if isinstance(store, Typed):
@@ -276,6 +275,11 @@ class OpenTable:
             total += rows
         comma_first = spelled and first.delimiter != ","
         return Look(first.file.name, _all_names(first), seen, comma_first, total)
+
+    def _names_in(self, store: Any) -> list[str]:
+        """The columns that a store has itself."""
+        there = set(store.names)
+        return [name for name in self._names if name in there]
 
     def _settle(self) -> None:
         """Choose the columns' types by what was seen."""
@@ -349,7 +353,7 @@ class OpenTable:
                 pass_on()
 
         for store in self._stores:
-            own = [name for name in self._names if name in set(store.names)] or store.names[:1]
+            own = self._names_in(store) or store.names[:1]
             for chunk in store.chunks(note, own):
                 whole = _with_parts(chunk, _parts_of(store), self._names)
                 pair = self._typed(whole, store.file.name, note)
@@ -452,7 +456,14 @@ def _store(
 
 def _parts_of(store: Any) -> dict[str, str | None]:
     """The values that the names of the folders above a file give, and the file does not."""
-    return {name: v for name, v in store.file.parts.items() if name not in set(store.names)}
+    parts = store.file.parts
+    return {name: parts[name] for name in _not_among(parts, store.names)}
+
+
+def _not_among(names: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Those names, in their order, that are not among the others."""
+    left_out = set(others)
+    return [name for name in names if name not in left_out]
 
 
 def _all_names(store: Any) -> list[str]:
@@ -472,8 +483,7 @@ def _with_parts(chunk: Chunk, parts: Mapping[str, str | None], names: list[str])
 
 
 def _same_columns(there: list[str], file: str, others: list[str], other: str) -> None:
-    lacks = [name for name in there if name not in set(others)]
-    more = [name for name in others if name not in set(there)]
+    lacks, more = _not_among(there, others), _not_among(others, there)
     if lacks or more:
         parts = [f"it lacks {_some(lacks)}"] if lacks else []
         parts += [f"it has {_some(more)} besides"] if more else []
@@ -578,7 +588,7 @@ def _frame(table: Any, start: int, nullable: list[str]) -> pd.DataFrame:
 
     special = pandas_types()
     chosen = [name for name in nullable if table.schema.field(name).type in special]
-    rest = [name for name in table.column_names if name not in set(chosen)]
+    rest = _not_among(table.column_names, chosen)
     frame = table.select(rest).to_pandas()
     if chosen:
         other = table.select(chosen).to_pandas(types_mapper=special.get)
