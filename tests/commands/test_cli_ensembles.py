@@ -80,11 +80,13 @@ def test_findings_are_said_in_a_line_each_and_none_of_a_sound_table(trained, tmp
     pd.concat([table, again]).assign(site="A").to_csv(tmp_path / "t.csv", index=False)
     code, out, err = call(
         *("train", tmp_path / "t.csv", "-t", "species", "--model", "fast", "--engine", "numpy"),
-        *("-o", tmp_path / "m.chainrule", "--json"),
+        *("-o", tmp_path / "m.chainrule", "--json", "--quiet"),
     )
     assert code == 0, err
-    found = [each["code"] for each in json.loads(out)["findings"]]
+    said = json.loads(out)  # all of it, quiet or not
+    found = [each["code"] for each in said["findings"]]
     assert found == ["contradicting-labels", "duplicate-rows", "constant-inputs"]
+    assert {"bill_length_mm", "island"} <= {each["column"] for each in said["importances"]}
 
 
 def test_predict_evaluate_and_inspect_take_it(trained):

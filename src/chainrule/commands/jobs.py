@@ -119,7 +119,7 @@ def train(
     keep: Resume | None = None,
     decision: Decision | None = None,
     tests: Tests | None = None,
-    with_importances: bool = False,
+    explains: bool = False,
     fit_to: FitTo | None = None,
 ) -> Trained:
     """Fit a pipeline to a table, and compare it with a trivial and a linear model.
@@ -144,8 +144,8 @@ def train(
         How one of two classes is decided for; its threshold is chosen here, if it asks for one.
     tests : Tests, optional
         Rows to judge on, instead of those that the plan holds out.
-    with_importances : bool, default=False
-        Whether to find how much each column matters.
+    explains : bool, default=False
+        Whether to find how much each column matters, and what holds the training back.
     fit_to : callable (pipeline, table, rows, seed) -> int, optional
         Fits the pipeline, and says how many rows it only stopped by; None: to these rows. Where
         the table's rows are a sample of others, it fits it to the others.
@@ -204,7 +204,9 @@ def train(
         evaluated=_evaluated(plan, tests),
         interrupted=interrupted,
         seconds=seconds,
-        findings=[] if interrupted else _diagnosed(final, table, rows, plan, decision),
+        findings=_diagnosed(final, table, rows, plan, decision)
+        if explains and not interrupted
+        else [],
         compared_with=compared_with,
         decision=decision,
         unreached=unreached,
@@ -212,7 +214,7 @@ def train(
     if judged.n:
         try:
             _judge(trained, judged, seed)
-            if with_importances and not interrupted:
+            if explains and not interrupted:
                 trained.importances = relied_on.found(final, table, plan, seed)
         except KeyboardInterrupt:
             trained.interrupted = True

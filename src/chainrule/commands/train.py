@@ -390,7 +390,7 @@ def _run(
                 keep=keep,
                 decision=decision,
                 tests=tests,
-                with_importances=not quiet,
+                explains=as_json or not quiet,
                 **({} if cluster is None else {"fit_to": cluster.fit_to}),
             )
     except KeyboardInterrupt:
