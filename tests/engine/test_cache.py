@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import shutil
@@ -371,19 +370,19 @@ def test_damaged_files_are_compiled_anew(tmp_path):
     sound = run(SCRIPT.format(k=2.0), folder)[0]
     files = [path for path in contents(folder) if path.suffix == ".nbc"]
     assert len(files) == 4
-    for turn in range(2):
-        for i, path in enumerate(files):
-            damage = DAMAGES[(i + 2 * turn) % len(DAMAGES)]
-            path.write_bytes(damage(path.read_bytes()))
-        assert run(SCRIPT.format(k=2.0), folder) == (sound, "")
-        whole = contents(folder)
-        assert run(SCRIPT.format(k=2.0), folder) == (sound, "")
-        assert contents(folder) == whole  # all of them were mended
-    # Whole files, but of each other.
-    first = files[0].read_bytes()
-    for path, other in itertools.pairwise(files):
-        path.write_bytes(other.read_bytes())
-    files[-1].write_bytes(first)
+    first, second, *others = files
+    for path, damage in zip(files, DAMAGES, strict=False):
+        path.write_bytes(damage(path.read_bytes()))
+    assert run(SCRIPT.format(k=2.0), folder) == (sound, "")
+    whole = contents(folder)
+    assert run(SCRIPT.format(k=2.0), folder) == (sound, "")
+    assert contents(folder) == whole  # all of them were mended
+    # Whole files, but of each other; and the other damages.
+    first_code = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(first_code)
+    for path, damage in zip(others, DAMAGES[len(files) :], strict=True):
+        path.write_bytes(damage(path.read_bytes()))
     assert run(SCRIPT.format(k=2.0), folder) == (sound, "")
     # What cannot be read nor written is done without.
     for path in files:
