@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
 import chainrule
 
@@ -16,6 +17,7 @@ pytest.importorskip("starlette", reason="the page is an extra")
 
 from conftest import Tab, serious_faults  # isort: skip  # noqa: E402
 
+from chainrule.app.health import Health  # noqa: E402
 from chainrule.app.judging import judged  # noqa: E402
 from chainrule.app.own_data import OwnData  # noqa: E402
 from chainrule.app.panel import PanelError  # noqa: E402
@@ -50,6 +52,56 @@ def trained(panel, **data):
     return reply, dict(panel.session.sent)
 
 
+def check_health(health, panel):
+    """A point an epoch and layer; the sizes are those of gradients, and fall as it learns."""
+    model = panel._trained.model[-1]
+    assert health["epochs"] == list(range(1, len(health["epochs"]) + 1))
+    assert health["hidden"] == sum(layer.shape[1] for layer in model.coefs_[:-1])
+    gradients = np.array(health["gradients"])
+    assert gradients.shape == (len(model.coefs_), len(health["epochs"]))
+    assert (gradients[:, :3].mean(axis=1) > 2 * gradients[:, -3:].mean(axis=1)).all()
+    assert len(health["dead"]) == sum(
+        {"died": 1, "back": -1}[event["what"]] for event in health["events"]
+    )
+
+
+def test_gradients_and_dead_units_are_those_of_the_network_at_the_time():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 3))
+    y = X[:, 0] - X[:, 1]
+    health = Health(X, y)
+    model = chainrule.MLPRegressor(
+        hidden_layer_sizes=(4,),
+        max_iter=2,
+        tol=0,
+        random_state=0,
+        solver="sgd",
+        alpha=0,
+        standardize=False,
+    )
+
+    def kill(estimator, record):
+        if record["epoch"] == 1:  # nothing passes through a unit of negative z
+            estimator.intercepts_[0][2] = -1e3
+        health.look(estimator, record["epoch"] + 1)
+
+    with pytest.warns(ConvergenceWarning):
+        model.set_params(callbacks=[kill]).fit(X, y)
+    found = health.as_dict()
+    assert found["dead"] == [(1, 2)]
+    assert found["events"] == [{"epoch": 2, "what": "died", "layer": 1, "unit": 2}]
+    W, b = [each.astype(float) for each in model.coefs_], list(model.intercepts_)
+    b[0] = b[0].copy()
+    b[0][2] = -1e3
+    a = np.maximum(X @ W[0] + b[0], 0)
+    delta = (a @ W[1] + b[1] - y[:, np.newaxis]) / len(X)
+    sizes = [
+        np.linalg.norm(X.T @ ((delta @ W[1].T) * (a > 0))),
+        np.linalg.norm(a.T @ delta),
+    ]
+    np.testing.assert_allclose([values[-1] for values in found["gradients"]], sizes, rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("target", "model", "name"),
     [("label", "ensemble", "accuracy"), ("price", "ensemble", "R²"),
@@ -77,7 +129,7 @@ def test_a_model_its_numbers_and_the_code_that_gives_the_same(
     assert result["error"]["value"] < result["error"]["trivial"]
     assert result["importances"][0]["name"] == "size"
     assert {each["name"] for each in result["importances"]} >= {"size", "kind"}
-    assert ("weights" in result) == (model == "network")
+    assert ("weights" in result) == ("health" in result) == (model == "network")
     if target == "label":
         counts = result["confusion"]["counts"]
         assert np.trace(counts) == round(result["score"]["value"] * counts.sum())
@@ -85,6 +137,7 @@ def test_a_model_its_numbers_and_the_code_that_gives_the_same(
         W = panel._trained.model[-1].coefs_[0]
         np.testing.assert_allclose(result["weights"]["W"], W)
         assert len(result["weights"]["inputs"]) == len(W)
+        check_health(result["health"], panel)
     monkeypatch.chdir(tmp_path)
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
@@ -199,8 +252,20 @@ def test_the_page_takes_a_bad_csv_and_then_a_good_one(open_page, tmp_path):
     page.get_by_text("good.csv: 150 rows, 5 columns").wait_for()
     assert alert.is_hidden()
     page.get_by_label("Kind of price").select_option("ignored")
-    page.get_by_role("button", name="Train", exact=True).click()
+    train = page.get_by_role("button", name="Train", exact=True)
+    train.click()
     page.get_by_text("What it is worth").wait_for(timeout=60_000)
+    assert not page.get_by_text("Dead units").is_visible()
+    page.locator(".data-row select").last.select_option("network")
+    train.click()
+    page.get_by_text("What it is worth").wait_for(state="hidden")
+    page.get_by_text("What it is worth").wait_for(timeout=60_000)
+    sizes = page.locator(".data-health canvas").get_attribute("aria-label")
+    assert re.fullmatch(r"Size of the gradient by layer: [\d.e−-]+, [\d.e−-]+, [\d.e−-]+", sizes), (
+        sizes
+    )
+    dead = page.locator(".data-health p").text_content()
+    assert re.match("Each hidden unit|\\d+ of 48 hidden units off on all rows", dead), dead
     assert page.locator(".data-scores dt").first.text_content() == "accuracy"
     with page.expect_download() as download:
         page.get_by_role("link", name="Model file").click()

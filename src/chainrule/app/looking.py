@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.app.health import dead_in, gradients_of
+
 if TYPE_CHECKING:
     from chainrule.digits.recipes import Digits
     from chainrule.network.network import Network
@@ -77,8 +79,6 @@ def look(network: Network, data: Digits, X: Numbers, Y: Numbers) -> Look:
     from chainrule.digits.recipes import N_CLASSES
     from chainrule.digits.runs import closest_to_one, confusion_matrix
     from chainrule.engine.threads import one_blas_thread
-    from chainrule.explain.faults_of_networks import dead_units
-    from chainrule.explain.worked import slopes
 
     L = network.L
     seen = network.backpropagation(len(X))
@@ -88,13 +88,7 @@ def look(network: Network, data: Digits, X: Numbers, Y: Numbers) -> Look:
         said = closest_to_one(network.forward(data.X_test).a[L])
         test_loss = network.cost(data.X_test, one_hot(data.y_test, N_CLASSES))
     learnt = closest_to_one(seen.batch.a[L])
-    dead = []
-    for l in range(1, L):
-        z, a = seen.batch.z[l], seen.batch.a[l]
-        if (a == a[0]).all(axis=0).any():
-            slope = slopes(network, l, z, a)
-            if slope is not None:
-                dead += [(l, int(j)) for j in np.flatnonzero(dead_units(a, slope))]
+    dead = dead_in(network, seen)
     first = network.W[1]
     largest = max(float(np.abs(first).max()), 1e-12)
     pictures = first[:, :PICTURES].T if L > 1 else first.T
@@ -107,7 +101,7 @@ def look(network: Network, data: Digits, X: Numbers, Y: Numbers) -> Look:
             "test_right": int((said == data.y_test).sum()),
             "test_total": len(said),
             "confusion": confusion_matrix(data.y_test, said),
-            "gradient": [float(np.linalg.norm(nabla)) for nabla in seen.nabla_W[1:]],
+            "gradient": gradients_of(seen),
             "largest": largest,
             "weights": np.nan_to_num(100 * pictures / largest).round().astype(int),
             "dead": dead,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chainrule.app.health import Health
 from chainrule.app.judging import by_importance, judged
 from chainrule.app.panel import Download, Panel, PanelError, Tab
 from chainrule.app.session import log
@@ -296,6 +297,7 @@ class OwnData(Panel):
         self, X: pd.DataFrame, y: pd.Series, task: str, kinds: dict[str, str]
     ) -> dict[str, Any]:
         """One network, judged on a fifth of the rows."""
+        from sklearn.base import clone
         from sklearn.inspection import permutation_importance
         from sklearn.model_selection import train_test_split
 
@@ -307,17 +309,22 @@ class OwnData(Panel):
         parts = train_test_split(X, y, test_size=HELD, random_state=0, stratify=stratified)
         X_fit, X_held, y_fit, y_held = parts
         curves: dict[str, list[tuple[int, float]]] = {"training": [], "validation": []}
-
-        def after(estimator: Any, record: Any) -> bool:
-            for name, key in (("training", "loss"), ("validation", "validation_loss")):
-                if record[key] is not None:
-                    curves[name].append((record["epoch"] + 1, record[key]))
-            return self._progress(named(curves), {"epoch": record["epoch"] + 1, "part": "network"})
-
         model = tabular_pipeline(
             task, model="network", kinds=kinds or None, random_state=0,
-            hidden_layer_sizes=(32, 16), time_limit=SECONDS, callbacks=[after],
+            hidden_layer_sizes=(32, 16), time_limit=SECONDS,
         )  # fmt: skip
+        health = Health(clone(model[:-1]).fit_transform(X_fit, y_fit), y_fit)
+
+        def after(estimator: Any, record: Any) -> bool:
+            epoch = record["epoch"] + 1
+            health.look(estimator, epoch)
+            for name, key in (("training", "loss"), ("validation", "validation_loss")):
+                if record[key] is not None:
+                    curves[name].append((epoch, record[key]))
+            said = {"epoch": epoch, "part": "network", "health": health.as_dict()}
+            return self._progress(named(curves), said)
+
+        model[-1].set_params(callbacks=[after])
         model.fit(X_fit, y_fit)
         model[-1].set_params(callbacks=None)
         found = permutation_importance(model, X_held, y_held, n_repeats=3, random_state=0)
@@ -340,6 +347,7 @@ class OwnData(Panel):
             "curve": named(curves),
             "importances": by_importance(list(X), found.importances_mean),
             "weights": first_layer(model, list(X)),
+            "health": health.as_dict(),
             **judged(y_held, said, classes, float(model.score(X_held, y_held))),
         }
 

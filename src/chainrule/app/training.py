@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from chainrule.app.code import code_of
+from chainrule.app.health import DeadUnits, thin
 from chainrule.app.looking import PICTURES, Look, Numbers, Snapshots, look
 from chainrule.app.panel import Panel, PanelError, Tab
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 WIDEST, DEEPEST = 512, 6  # hidden layers
 SLICE, FRAME = 0.02, 1 / 30  # seconds of training at a time, and between two pictures
 LAST_EPOCH = 10_000
-KEPT = 400  # epochs of a curve
-EVENTS = 100  # units that died or came back
 
 # (lowest, highest) of what is a number.
 RANGES: dict[str, tuple[float, float]] = {
@@ -263,8 +262,7 @@ class Train(Panel):
         self.epoch, self.batch, self._sum = 0, 0, 0.0
         self._last = setting.recipe.epochs
         self._cost: float | None = None
-        self._events: list[dict[str, Any]] = []
-        self._dead: set[tuple[int, int]] = set()
+        self._dead = DeadUnits()
         self._curves: list[list[float]] = []
         self._snapshots = Snapshots(network.theta.nbytes)
         self._best: tuple[float, int, Numbers] | None = None
@@ -381,16 +379,10 @@ class Train(Panel):
             cost = self.network.cost(run.X_held, run.Y_held)
             if self._best is None or (self.epoch and cost < self._best[0]) or self._best[1] == 0:
                 self._best = cost, self.epoch, self.network.theta.copy()
-        dead = set(seen.dead)
-        for what, units in (("died", dead - self._dead), ("back", self._dead - dead)):
-            for l, j in sorted(units):
-                self._events.append({"epoch": self.epoch, "what": what, "layer": l, "unit": j})
-        del self._events[:-EVENTS]
-        self._dead = dead
+        self._dead.note(self.epoch, seen.dead)
         numbers = (seen.numbers[name] for name in CURVES[1:])
         self._curves.append([self.epoch, *numbers, *seen.numbers["gradient"]])
-        if len(self._curves) > KEPT:  # every other one, so that the curve keeps its beginning
-            del self._curves[1:-1:2]
+        thin(self._curves)
         self._snapshots.add(self.epoch, self.network.theta)
         self._seen = seen
 
@@ -416,7 +408,7 @@ class Train(Panel):
             "planned": recipe.epochs,
             "cost": self._cost,
             "best": None if held is None or not held[1] else held[1],
-            "events": self._events,
+            "events": self._dead.events,
             "kept": self._snapshots.epochs,
             "curves": dict(zip(CURVES, curves, strict=False)),
             "gradients": curves[len(CURVES) :],

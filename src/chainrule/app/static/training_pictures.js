@@ -1,8 +1,57 @@
-/** What "Train and watch" draws: the weights into the first layer's units, as images. */
+/** Pictures of a training: gradients by layer, dead units, and weights as images. */
 
-import { clamp, color, signed, surface } from "./charts.js";
+import { clamp, color, element, signed, surface } from "./charts.js";
 
 const GAP = 6;
+const NAMED = 6; // dead units of a layer
+const GRADIENTS = [
+  ["plus", []], ["minus-text", [6, 3]], ["ink", [2, 3]], ["muted", []], ["plus", [2, 2]],
+  ["minus-text", []], ["ink", [8, 3, 2, 3]],
+];
+
+export const GRADIENTS_TITLE = "Gradients, log₁₀ ‖∂C/∂W‖";
+
+/** The lines of the gradients' sizes, a list of numbers a layer, and the range of the chart. */
+export function gradientLines(gradients) {
+  const series = gradients.map((values, k) => ({
+    name: `layer ${k + 1}`, color: GRADIENTS[k % GRADIENTS.length][0], dash: GRADIENTS[k % GRADIENTS.length][1],
+    values: values.map((x) => (x > 0 ? Math.log10(x) : NaN)),
+  }));
+  const all = series.flatMap((each) => each.values).filter(Number.isFinite);
+  const [low, high] = all.length ? [Math.floor(Math.min(...all) - 0.4), Math.ceil(Math.max(...all))] : [-1, 0];
+  return { series, yRange: [low, Math.max(high, low + 1)] };
+}
+
+/** Dead units by name, and a list of when units died or came back. */
+export class DeadUnits {
+  constructor() {
+    this.count = element("p", { class: "small" });
+    this.list = element("ul");
+    const scrolled = element("div", { class: "train-events small", tabindex: 0, role: "group", "aria-label": "Units that died or came back" }, this.list);
+    this.root = element("div", {}, element("h2", { text: "Dead units" }), this.count, scrolled);
+  }
+
+  /** `rows` are those on which they are off, such as "training digits". */
+  show({ dead, events, hidden, rows }) {
+    const named = [...Map.groupBy(dead, ([l]) => l)].map(
+      ([l, units]) =>
+        `${units.slice(0, NAMED).map(([, j]) => j).join(", ")}${units.length > NAMED ? " …" : ""} of layer ${l}`,
+    );
+    this.count.textContent = dead.length
+      ? `${dead.length} of ${hidden} hidden units off on all ${rows}: ${named.join("; ")}`
+      : hidden ? `Each hidden unit answers to some of the ${rows}.` : "\u00a0";
+    const key = JSON.stringify(events);
+    if (key === this.shown) return;
+    this.shown = key;
+    this.list.replaceChildren(
+      ...events.toReversed().map(({ epoch, what, layer, unit }) =>
+        element("li", {
+          text: `epoch ${epoch}: unit ${unit} of layer ${layer} ${what === "died" ? "died" : "came back"}`,
+        }),
+      ),
+    );
+  }
+}
 
 /** Images of 8 x 8 weights on a canvas, a unit each; the units can be pointed at. */
 export class WeightImages {

@@ -1,6 +1,7 @@
 /** Your data: a table, a model of one of its columns, and what the model is worth. */
 
 import { clamp, color, element, lineChart, mix, number, surface } from "../charts.js";
+import { DeadUnits, GRADIENTS_TITLE, gradientLines } from "../training_pictures.js";
 import { StoredModel, firstLayer } from "../stored_model.js";
 
 const STEPS = [
@@ -103,8 +104,12 @@ class OwnData {
     );
     this.curveCanvas = element("canvas", { class: "curve", role: "img", "aria-label": "Loss by epoch" });
     this.progress = element("p", { class: "small muted", role: "status", text: "\u00a0" });
+    this.gradientCanvas = element("canvas", { class: "curve", role: "img", "aria-label": GRADIENTS_TITLE });
+    this.dead = new DeadUnits();
+    this.health = element("div", { class: "data-health" },
+      element("div", { class: "data-figure" }, element("h2", { text: GRADIENTS_TITLE }), this.gradientCanvas), this.dead.root);
     this.training = element("section", { class: "card data-training", hidden: true },
-      element("h2", { text: "Training" }), this.progress, this.curveCanvas);
+      element("h2", { text: "Training" }), this.progress, this.curveCanvas, this.health);
     this.scores = element("dl", { class: "data-scores" });
     this.judged = element("p", { class: "small muted" });
     this.picture = element("canvas", { class: "data-picture", role: "img", "aria-label": "" });
@@ -126,6 +131,7 @@ class OwnData {
     this.layout = element("div", { class: "data-layout" }, this.drop, this.steps, this.choices, this.training, this.results);
     root.append(this.layout);
     this.curveSurface = surface(this.curveCanvas, (...given) => this.drawCurve(...given));
+    this.gradientSurface = surface(this.gradientCanvas, (...given) => this.drawGradients(...given));
     this.pictureSurface = surface(this.picture, (...given) => this.drawPicture(...given));
   }
 
@@ -133,6 +139,7 @@ class OwnData {
     this.stored?.redraw();
     this.layer?.surface.redraw();
     this.curveSurface.redraw();
+    this.gradientSurface.redraw();
     this.pictureSurface.redraw();
   }
 
@@ -243,6 +250,9 @@ class OwnData {
       const reply = await this.app.request("train", { target: this.target.value, model: this.model.value, kinds: own });
       this.results.hidden = true;
       this.training.hidden = false;
+      // The ensembles are many small networks, which these pictures would not show.
+      this.health.hidden = this.model.value !== "network";
+      this.showHealth({ epochs: [], gradients: [], dead: [], events: [], hidden: 0 });
       this.setTrains(true);
       const lacking = reply.missing ? `, ${reply.missing.toLocaleString("en")} without a value of ${this.target.value} left out` : "";
       this.progress.textContent = `${reply.rows.toLocaleString("en")} rows${lacking}; preparing …`;
@@ -274,6 +284,7 @@ class OwnData {
       this.curve = data.curve;
       this.progress.textContent = `Epoch ${data.epoch} of ${data.part}`;
       this.curveSurface.redraw();
+      if (data.health) this.showHealth(data.health);
     } else if (type === "result") {
       this.setTrains(false);
       this.curve = data.curve;
@@ -285,8 +296,17 @@ class OwnData {
     }
   }
 
+  showHealth(health) {
+    this.gradients = health;
+    this.dead.show({ ...health, rows: "rows that were looked at" });
+    const now = health.gradients.map((values) => number(values.at(-1)));
+    this.gradientCanvas.setAttribute("aria-label", now.length ? `Size of the gradient by layer: ${now.join(", ")}` : GRADIENTS_TITLE);
+    this.gradientSurface.redraw();
+  }
+
   show(result) {
     this.result = result;
+    if (result.health) this.showHealth(result.health);
     this.results.hidden = false;
     this.scores.replaceChildren(...[result.score, result.error].flatMap(({ name, value, trivial }) => [
       element("dt", { text: name }),
@@ -330,6 +350,16 @@ class OwnData {
     const series = this.curve.map((each, k) => ({ ...each, ...styles[k % 2] }));
     const all = series.flatMap(({ points }) => points.map(([, y]) => y)).filter(Number.isFinite);
     lineChart(context, width, height, { series, xLabel: "epoch", yRange: all.length ? [Math.min(0, ...all), Math.max(...all)] : [0, 1] });
+  }
+
+  drawGradients(context, width, height) {
+    const { epochs = [], gradients = [] } = this.gradients ?? {};
+    const { series, yRange } = gradientLines(gradients);
+    // The highest first, so that the names at the ends of the lines stand in their order.
+    series.sort((a, b) => (b.values.at(-1) ?? 0) - (a.values.at(-1) ?? 0));
+    lineChart(context, width, height, {
+      series: series.map(({ values, ...each }) => ({ ...each, points: epochs.map((at, k) => [at, values[k]]) })), xLabel: "epoch", yRange,
+    });
   }
 
   drawPicture(context, width, height) {

@@ -1,15 +1,10 @@
 /** Train and watch: a run on the digits, its curves, its mistakes, its weights, and its code. */
 
 import { element, lineChart, mix, number, rgb, surface } from "../charts.js";
-import { WeightImages } from "../training_pictures.js";
+import { DeadUnits, GRADIENTS_TITLE, WeightImages, gradientLines } from "../training_pictures.js";
 import { showTip } from "../tip.js";
 
-const NAMED = 6; // dead units of a layer
 const DIGITS = [...Array(10).keys()];
-const GRADIENTS = [
-  ["plus", []], ["minus-text", [6, 3]], ["ink", [2, 3]], ["muted", []], ["plus", [2, 2]],
-  ["minus-text", []], ["ink", [8, 3, 2, 3]],
-];
 
 export function mount(root, app) {
   return new Train(root, app).interface();
@@ -76,8 +71,7 @@ class Train {
       "aria-label": "Weights into the units of the first layer, an image each. Arrows move between units.",
     });
     this.weightsTitle = element("h2", { text: "Weights of the first layer" });
-    this.deadCount = element("p", { class: "small" });
-    this.events = element("ul", { class: "train-events small", tabindex: 0, role: "group", "aria-label": "Units that died or came back" });
+    this.dead = new DeadUnits();
     this.cells = DIGITS.map(() => DIGITS.map(() => element("td")));
     const table = element(
       "table",
@@ -141,8 +135,8 @@ class Train {
         element(
           "section",
           { class: "card train-health" },
-          chart("gradient", "Gradients, log₁₀ ‖∂C/∂W‖", (...given) => this.drawGradients(...given)),
-          element("div", {}, element("h2", { text: "Dead units" }), this.deadCount, this.events),
+          chart("gradient", GRADIENTS_TITLE, (...given) => this.drawGradients(...given)),
+          this.dead.root,
         ),
         element(
           "section",
@@ -286,24 +280,7 @@ class Train {
   showDead() {
     const { dead, events } = this.frame;
     const hidden = this.sizes.slice(1, -1).reduce((a, b) => a + b, 0);
-    const byLayer = Map.groupBy(dead, ([l]) => l);
-    const named = [...byLayer].map(
-      ([l, units]) =>
-        `${units.slice(0, NAMED).map(([, j]) => j).join(", ")}${units.length > NAMED ? " …" : ""} of layer ${l}`,
-    );
-    this.deadCount.textContent = dead.length
-      ? `${dead.length} of ${hidden} hidden units off on all training digits: ${named.join("; ")}`
-      : "Each hidden unit answers to some training digit.";
-    const key = JSON.stringify(events);
-    if (key === this.shownEvents) return;
-    this.shownEvents = key;
-    this.events.replaceChildren(
-      ...events.toReversed().map(({ epoch, what, layer, unit }) =>
-        element("li", {
-          text: `epoch ${epoch}: unit ${unit} of layer ${layer} ${what === "died" ? "died" : "came back"}`,
-        }),
-      ),
-    );
+    this.dead.show({ dead, events, hidden, rows: "training digits" });
   }
 
   xRange() {
@@ -354,13 +331,8 @@ class Train {
   }
 
   drawGradients(context, width, height) {
-    const series = this.frame.gradients.map((values, k) => ({
-      name: `layer ${k + 1}`, color: GRADIENTS[k % GRADIENTS.length][0], dash: GRADIENTS[k % GRADIENTS.length][1],
-      values: values.map((x) => (x > 0 ? Math.log10(x) : NaN)),
-    }));
-    const all = series.flatMap((each) => each.values).filter(Number.isFinite);
-    const [low, high] = all.length ? [Math.floor(Math.min(...all) - 0.4), Math.ceil(Math.max(...all))] : [-1, 0];
-    this.drawLines(context, width, height, series, { yRange: [low, Math.max(high, low + 1)] });
+    const { series, yRange } = gradientLines(this.frame.gradients);
+    this.drawLines(context, width, height, series, { yRange });
   }
 
   async copy() {
