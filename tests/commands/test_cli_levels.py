@@ -137,15 +137,14 @@ COLUMNS = {
 }
 
 
-@pytest.mark.parametrize("holes", [False, True])
 @pytest.mark.parametrize("format", ["csv", "parquet"])
 @pytest.mark.parametrize("kind", ["numeric", "categorical", "date", "text"])
 @pytest.mark.parametrize("type", COLUMNS)
-def test_a_kind_that_train_takes_predict_takes(run, type, kind, format, holes):
+def test_a_kind_that_train_takes_predict_takes(run, type, kind, format):
     rng = np.random.default_rng(0)
     at = rng.integers(4, size=160)
     cells = pd.Series([COLUMNS[type][i] for i in at], dtype=object)
-    if holes:
+    if (list(COLUMNS).index(type) + (format == "csv")) % 2:  # each type with holes and without
         cells[::9] = None
     frame = pd.DataFrame({"c": cells.infer_objects(), "x": rng.normal(size=160)})
     frame["y"] = np.where((at % 2 == 0) ^ (frame["x"] > 1), "p", "q")
