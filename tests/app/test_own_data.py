@@ -102,6 +102,37 @@ def test_gradients_and_dead_units_are_those_of_the_network_at_the_time():
     np.testing.assert_allclose([values[-1] for values in found["gradients"]], sizes, rtol=1e-9)
 
 
+def test_gradients_are_those_that_training_sees_with_a_standardised_target_and_dropout():
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(90, 3))
+    y = 50 + 20 * X[:, 0] - 5 * X[:, 1]
+    health = Health(X, y)
+
+    def after(estimator, record):
+        health.look(estimator, record["epoch"] + 1)
+        return record["epoch"] == 2
+
+    model = chainrule.MLPRegressor(
+        hidden_layer_sizes=(6, 4), random_state=0, alpha=0, standardize="target", dropout=0.3,
+        callbacks=[after],
+    )  # fmt: skip
+    model.fit(X, y)
+    # The last layer of the network that predicts turns standardised numbers into those of y.
+    mean, deviation = y.mean(), y.std()
+    (*W, V), (*b, c) = model.coefs_, model.intercepts_
+    W, b = [*W, V / deviation], [*b, (c - mean) / deviation]
+    a, z = [X], [None]
+    for l in (1, 2, 3):
+        z.append(a[-1] @ W[l - 1] + b[l - 1])
+        a.append(np.maximum(z[-1], 0) if l < 3 else z[-1])
+    delta = (a[3] - ((y - mean) / deviation)[:, np.newaxis]) / len(X)
+    for l in (3, 2, 1):
+        found = health.as_dict()["gradients"][l - 1][-1]
+        assert found == pytest.approx(np.linalg.norm(a[l - 1].T @ delta), rel=1e-6)
+        if l > 1:
+            delta = (delta @ W[l - 1].T) * (z[l - 1] > 0)
+
+
 @pytest.mark.parametrize(
     ("target", "model", "name"),
     [("label", "ensemble", "accuracy"), ("price", "ensemble", "R²"),
@@ -255,7 +286,9 @@ def test_the_page_takes_a_bad_csv_and_then_a_good_one(open_page, tmp_path):
     train = page.get_by_role("button", name="Train", exact=True)
     train.click()
     page.get_by_text("What it is worth").wait_for(timeout=60_000)
-    assert not page.get_by_text("Dead units").is_visible()
+    assert not page.get_by_role("heading", name="Dead units").is_visible()
+    none = page.get_by_text("Gradients and dead units are shown where one network is trained")
+    assert none.is_visible()
     page.locator(".data-row select").last.select_option("network")
     train.click()
     page.get_by_text("What it is worth").wait_for(state="hidden")
@@ -264,6 +297,7 @@ def test_the_page_takes_a_bad_csv_and_then_a_good_one(open_page, tmp_path):
     assert re.fullmatch(r"Size of the gradient by layer: [\d.e−-]+, [\d.e−-]+, [\d.e−-]+", sizes), (
         sizes
     )
+    assert none.is_hidden()
     dead = page.locator(".data-health p").text_content()
     assert re.match("Each hidden unit|\\d+ of 48 hidden units off on all rows", dead), dead
     assert page.locator(".data-scores dt").first.text_content() == "accuracy"

@@ -108,8 +108,9 @@ class OwnData {
     this.dead = new DeadUnits();
     this.health = element("div", { class: "data-health" },
       element("div", { class: "data-figure" }, element("h2", { text: GRADIENTS_TITLE }), this.gradientCanvas), this.dead.root);
+    this.noHealth = element("p", { class: "small muted", text: "Gradients and dead units are shown where one network is trained: choose it under Model." });
     this.training = element("section", { class: "card data-training", hidden: true },
-      element("h2", { text: "Training" }), this.progress, this.curveCanvas, this.health);
+      element("h2", { text: "Training" }), this.progress, this.curveCanvas, this.health, this.noHealth);
     this.scores = element("dl", { class: "data-scores" });
     this.judged = element("p", { class: "small muted" });
     this.picture = element("canvas", { class: "data-picture", role: "img", "aria-label": "" });
@@ -251,7 +252,8 @@ class OwnData {
       this.results.hidden = true;
       this.training.hidden = false;
       // The ensembles are many small networks, which these pictures would not show.
-      this.health.hidden = this.model.value !== "network";
+      this.noHealth.hidden = this.model.value === "network";
+      this.health.hidden = !this.noHealth.hidden;
       this.showHealth({ epochs: [], gradients: [], dead: [], events: [], hidden: 0 });
       this.setTrains(true);
       const lacking = reply.missing ? `, ${reply.missing.toLocaleString("en")} without a value of ${this.target.value} left out` : "";
