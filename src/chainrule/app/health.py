@@ -67,39 +67,43 @@ def gradients_of(seen: Backpropagation) -> list[float]:
 
 
 class Health:
-    """What one of our estimators' networks is like after each epoch of its fit.
+    """What the network of one of our models is like after each epoch of its fit.
 
     Parameters
     ----------
-    X, y : array-likes
-        Rows as the estimator accepts them; at most 256 of them are looked at.
+    X, y : array-likes or data frames
+        Rows as the model accepts them; at most 256 of them are looked at.
     """
 
     def __init__(self, X: Any, y: Any) -> None:
-        self._rows = X, y
+        n = len(y)
+        rows = np.sort(np.random.default_rng(0).choice(n, min(n, ROWS), replace=False))
+        self._rows = [x.iloc[rows] if hasattr(x, "iloc") else np.asarray(x)[rows] for x in (X, y)]
         self._seen: Any = None
         self._hidden = 0  # units of the hidden layers
         self._dead = DeadUnits()
         self._gradients: list[tuple[int, list[float]]] = []
 
-    def look(self, estimator: Any, epoch: int) -> None:
-        """See the network as it predicts; epochs count from 1."""
+    def look(self, model: Any, epoch: int) -> None:
+        """See the network as it predicts; epochs count from 1.
+
+        Of a pipeline the steps before the estimator are fitted when its first epoch ends.
+        """
         from chainrule.engine.threads import one_blas_thread
         from chainrule.explain.models import (
             as_trained,
+            last_step,
             load_as_trained,
             view,
             without_random_layers,
         )
 
         if self._seen is None:
-            seen = view(estimator, *self._rows)
-            n = len(seen.X)
-            rows = np.sort(np.random.default_rng(0).choice(n, min(n, ROWS), replace=False))
-            network, A, B = as_trained(seen, rows)
+            seen = view(model, *self._rows)
+            network, A, B = as_trained(seen, np.arange(len(seen.X)))
             self._seen = network, without_random_layers(network), A, B
         network, plain, A, B = self._seen
-        load_as_trained(network, estimator)
+        load_as_trained(network, last_step(model))
         plain.theta[:] = network.theta
         pass_ = plain.backpropagation(len(A))
         with one_blas_thread(), np.errstate(all="ignore"):

@@ -297,7 +297,6 @@ class OwnData(Panel):
         self, X: pd.DataFrame, y: pd.Series, task: str, kinds: dict[str, str]
     ) -> dict[str, Any]:
         """One network, judged on a fifth of the rows."""
-        from sklearn.base import clone
         from sklearn.inspection import permutation_importance
         from sklearn.model_selection import train_test_split
 
@@ -313,11 +312,11 @@ class OwnData(Panel):
             task, model="network", kinds=kinds or None, random_state=0,
             hidden_layer_sizes=(32, 16), time_limit=SECONDS,
         )  # fmt: skip
-        health = Health(clone(model[:-1]).fit_transform(X_fit, y_fit), y_fit)
+        health = Health(X_fit, y_fit)
 
         def after(estimator: Any, record: Any) -> bool:
             epoch = record["epoch"] + 1
-            health.look(estimator, epoch)
+            health.look(model, epoch)
             for name, key in (("training", "loss"), ("validation", "validation_loss")):
                 if record[key] is not None:
                     curves[name].append((epoch, record[key]))
