@@ -5,6 +5,7 @@ Of names that OpenBLAS takes for the same kernels one is run. Arguments go to py
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -40,30 +41,33 @@ def run(arguments: list[str], kernels: str) -> subprocess.CompletedProcess[str]:
 def main() -> int:
     """Run the tests with each kind of kernels, as many at once as there are cores.
 
-    Each run has a folder of its own: in the one that they would share, pytest removes old folders
-    while others look through it.
+    The first run has all cores, since it compiles what the others load. Each run has a folder of
+    its own: in the one that they would share, pytest removes old folders while others look
+    through it.
     """
     files = [
         str(path.relative_to(ROOT))
         for path in sorted((ROOT / "tests").rglob("test_*.py"))
         if "pytest.mark.bits" in path.read_text(encoding="utf-8")
     ]
-    command = ["-m", "pytest", "-n", "0", "-q", "-m", "bits", *files, *sys.argv[1:]]
+    command = ["-m", "pytest", "-q", "-m", "bits", *files, *sys.argv[1:]]
     with (
         tempfile.TemporaryDirectory() as folder,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
 
-        def tests(kernels: str) -> subprocess.CompletedProcess[str]:
-            return run([*command, f"--basetemp={folder}/{kernels}"], kernels)
+        def tests(kernels: str, processes: str = "0") -> subprocess.CompletedProcess[str]:
+            given = ["-n", processes, "--dist", "worksteal", f"--basetemp={folder}/{kernels}"]
+            return run([*command, *given], kernels)
 
         taken = list(pool.map(lambda name: run(["-c", TAKEN], name).stdout, KERNELS))
         names = [name for i, name in enumerate(KERNELS) if taken.index(taken[i]) == i]
         for name, kernels in zip(KERNELS, taken, strict=True):
             if name not in names:
                 print(f"{name} is {KERNELS[taken.index(kernels)]} here.")
-        failed = 0
-        for name, done in zip(names, pool.map(tests, names), strict=True):
+        failed, (first, *others) = 0, names
+        runs = itertools.chain([tests(first, "auto")], pool.map(tests, others))
+        for name, done in zip(names, runs, strict=True):
             print(f"Tests of equal bits, {name}:\n{done.stdout}", flush=True)
             failed += done.returncode != 0
     return int(failed > 0)

@@ -5,7 +5,10 @@ By file: functions, with all their parameters, or single tests as pytest names t
 
 OLDEST = {
     "test_augmentation": ["test_steps_by_hand"],
-    "test_backprop": ["test_two_epochs_of_digits_equal_the_oracle"],
+    "test_backprop": [
+        "test_two_epochs_of_digits_equal_the_oracle[numba-the article's]",
+        "test_two_epochs_of_digits_equal_the_oracle[numpy-the article's]",
+    ],
     "test_cache": ["test_cache_is_read_by_a_second_process_and_never_stale"],
     "test_blending": ["test_linear_models_are_scikit_learns_and_have_not_seen_their_fold"],
     "test_callbacks": ["test_all_hear_of_each_epoch_and_one_can_stop"],
@@ -49,7 +52,7 @@ OLDEST = {
     "test_displays": ["test_curves_are_the_history"],
     "test_docs": ["test_links_lead_to_files_headings_and_functions_that_exist"],
     "test_encoding": ["test_there_and_back"],
-    "test_engine": ["test_own_components_compile_and_agree"],
+    "test_engine": ["test_own_components_compile_and_agree[float32]"],
     "test_estimator_bad_input": ["test_adaptive_goes_with_sgd_alone"],
     "test_estimator_continuing": ["test_partial_fit_learns_from_blocks"],
     "test_estimator_features": ["test_adamw_is_adam_with_decay"],
@@ -100,7 +103,7 @@ OLDEST = {
     "test_persistence": ["test_a_loaded_estimator_is_the_one_that_was_saved"],
     "test_persistence_pipelines": [
         "test_a_loaded_pipeline_predicts_the_same",
-        "test_pipelines_of_skrub_s_on_a_table",
+        "test_pipelines_of_skrub_s_on_a_table[3]",
         "test_a_table_of_polars_s",
     ],
     "test_pictures": [
