@@ -84,7 +84,6 @@ def test_what_it_cannot_open_is_said_in_one_line(tmp_path, monkeypatch):
     (tmp_path / "a.csv").write_bytes(b"a,b\n1,2\n3,4,5\n")
     (tmp_path / "a.parquet").write_bytes(b"\xff#")
     (tmp_path / "a.chainrule").write_text("no model")
-    chainrule.save(Network((64, 300, 10), seed=0), "wide.chainrule")
     neither = "is neither a .chainrule file, nor a text with an address of the page, nor a table"
     for what, said in {
         "none": "there is no file none, and an address of the page has a #",
@@ -93,12 +92,26 @@ def test_what_it_cannot_open_is_said_in_one_line(tmp_path, monkeypatch):
         "a.csv": f"a.csv {neither}: ",
         "a.parquet": f"a.parquet {neither}: ",
         "a.chainrule": "a.chainrule is no model file",
-        "wide.chainrule": "wide.chainrule has a layer of 300 units; at most 200 can be drawn",
     }.items():
         code, out, err = call(what, "--no-browser")
         assert (code, out) == (2, ""), what
         assert err.startswith(f"chainrule: {said}")
         assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("units", "panel"), [(200, "draw"), (300, "data")])
+def test_a_network_that_is_too_wide_for_the_pad_opens_as_other_models_do(units, panel, tmp_path):
+    path = tmp_path / "wide.chainrule"
+    network = Network((64, units, 10), seed=0)
+    chainrule.save(network, path)
+    opening = opening_of(str(path))
+    assert opening.fragment == panel
+    assert (opening.digits is None) == (panel == "data") == (opening.model is not None)
+    if opening.model is None:
+        return
+    told = opening.model.described()
+    assert told["what"] == "Network of 64 → 300 → 10 units"
+    assert "64 inputs and 300 units" in told["unseen"]
 
 
 def test_a_port_that_is_taken_is_said():

@@ -85,14 +85,14 @@ def _table(path: Path) -> Any:
 
 
 def _opened_model(path: Path) -> Opening:
-    """A model that reads digits goes to the pad, any other to "Your data"."""
+    """A network that reads digits goes to the pad, any other model to "Your data"."""
     from chainrule.app.reading import digits_network
     from chainrule.app.stored import StoredModel
     from chainrule.digits.recipes import load as load_digits
     from chainrule.files.persistence import load, read_header
 
     model, header = load(path), read_header(path)
-    found = digits_network(path, model, header, load_digits())
+    found = digits_network(model, header, load_digits())
     if found is not None:
         return Opening("draw", digits=found)
     return Opening("data", model=StoredModel(path.name, model, header))

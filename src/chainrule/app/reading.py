@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -149,14 +148,12 @@ class Reader:
 
 
 def digits_network(
-    path: Path, model: Any, header: Mapping[str, Any], data: Digits
+    model: Any, header: Mapping[str, Any], data: Digits
 ) -> tuple[Network, Scaling] | None:
     """The network of a stored model that reads digits, and what it takes for pixels.
 
     Parameters
     ----------
-    path : Path
-        Of its file, for messages.
     model : Network, estimator or Pipeline
     header : dict
         Of its file. Where it does not say what the network takes for pixels, that is found out:
@@ -167,12 +164,8 @@ def digits_network(
     Returns
     -------
     (Network, Scaling) or None
-        None if it does not take 64 numbers and tell ten digits apart.
-
-    Raises
-    ------
-    ValueError
-        It has too many units to be drawn.
+        None if it does not take 64 numbers and tell ten digits apart, or has too many units to be
+        drawn.
     """
     from chainrule.explain.models import model_network, without_random_layers
     from chainrule.network.network import Network
@@ -190,9 +183,7 @@ def digits_network(
     if (network.sizes[0], network.sizes[-1]) != (N_PIXELS, 10):
         return None
     if max(network.sizes[1:-1], default=0) > WIDEST:
-        raise ValueError(
-            f"{path} has a layer of {max(network.sizes[1:-1])} units; at most {WIDEST} can be drawn"
-        )
+        return None
     made_by = header.get("metadata") or {}
     parameters = made_by.get("parameters")
     pixels = data.images_train.reshape(-1, N_PIXELS)
