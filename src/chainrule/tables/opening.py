@@ -7,30 +7,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chainrule.tables.column_types import ChosenType, SeenColumn, cells_as, misfit
 from chainrule.tables.csv import Csv
 from chainrule.tables.files import Files, Source, TableFile
 from chainrule.tables.plain import (
-    as_texts,
     check_kind,
     has_kind,
-    is_clock,
-    is_long,
     pandas_types,
-    seconds,
 )
 from chainrule.tables.spellings import MISSING
 from chainrule.tables.stores import Arrow, DuckDB, Parquet, Typed
 from chainrule.tables.types import (
     Chunk,
     ColumnType,
-    Guess,
     Reading,
     Reject,
     TableError,
-    arrow_type,
     check_types,
     column_error,
-    convert,
 )
 from chainrule.tables.values import JsonLines, Sqlite
 
@@ -38,113 +32,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Types = str | Mapping[str, str] | None
-
-
-class _Target(NamedTuple):
-    """What a column becomes: of cells of text by `kind`, of others by a cast."""
-
-    kind: ColumnType | None
-    arrow: Any
-    nullable: bool
-
-
-class _Seen:
-    """What the first pass saw of a column."""
-
-    def __init__(
-        self, wanted: str | None, spelled: bool, may_date: bool, name: str, reading: Reading
-    ) -> None:
-        self._wanted = wanted
-        self._given = reading.formats.get(name)
-        self._missing_given = reading.missing is not None
-        self._spelled = spelled  # CSV: nothing but text, whatever it means
-        # JSON lines, SQLite: a text may be a date
-        self._may_date = may_date or reading.date_format is not None
-        styles = None if spelled or wanted else ("iso", "zoned")
-        self._guess = Guess(wanted, styles, reading.missing, reading.date_format)
-        self._arrow: list[Any] = []
-        self._missing = self._too_long = False
-
-    def update(self, column: Any) -> None:
-        import pyarrow as pa
-
-        self._missing |= column.null_count > 0
-        if column.null_count < len(column):
-            self.update_type(column.type)
-            self._too_long = self._too_long or (is_long(column.type) and _too_long(column))
-        if column.type == pa.string() and self._given is None and not self._guess.settled:
-            for chunk in column.chunks:
-                self._guess.update(chunk)
-
-    def merge(self, other: _Seen) -> None:
-        """See what another saw of the same column, in the rows behind these."""
-        self._missing |= other._missing
-        self._too_long = self._too_long or other._too_long
-        for arrow in other._arrow:
-            self.update_type(arrow)
-        self._guess.merge(other._guess)
-
-    def update_type(self, arrow: Any) -> None:
-        import pyarrow as pa
-
-        if arrow not in self._arrow and arrow != pa.null():
-            self._arrow.append(arrow)
-
-    def target(self, comma_first: bool, comma_seen: bool = False) -> _Target:
-        import pyarrow as pa
-
-        if self._given is not None:
-            return _Target(self._given, arrow_type(self._given), True)
-        if self._wanted is not None:
-            kind = self._guess.result(comma_first, comma_seen)
-            return _Target(kind, arrow_type(kind), True)
-        if self._spelled:
-            kind = self._guess.result(comma_first, comma_seen)
-            return _Target(kind, arrow_type(kind), self._missing or self._guess.missing)
-        if not self._arrow:
-            return _Target(None, pa.float64(), self._missing)
-        if self._arrow == [pa.string()] and self._may_date:
-            kind = self._guess.result(comma_first)
-            if kind.type == "date":
-                return _Target(kind, arrow_type(kind), self._missing)
-        arrow = self._arrow[0]
-        for other in self._arrow[1:]:
-            arrow = _common(arrow, other)
-        if is_long(arrow):
-            arrow = pa.string() if self._too_long else pa.int64()
-        return _Target(None, arrow, self._missing or self._missing_given)
-
-    def marks(self, kind: ColumnType | None) -> Counter[str]:
-        """The texts beside the usual ones that were taken for missing, and how often."""
-        is_text = kind is None or kind.type == "text"
-        return Counter() if is_text else self._guess.marks
-
-
-def _too_long(decimals: Any) -> bool:
-    """Whether some of these whole decimals do not fit into 64 bits."""
-    import pyarrow.compute as pc
-
-    ends = pc.min_max(decimals)
-    return not -(2**63) <= ends["min"].as_py() <= ends["max"].as_py() < 2**63
-
-
-def _common(one: Any, other: Any) -> Any:
-    """The type that holds both."""
-    import pyarrow as pa
-    import pyarrow.types as is_
-
-    if one == other:
-        return one
-    if is_.is_timestamp(one) and is_.is_timestamp(other) and one.tz == other.tz:
-        return pa.timestamp("us", one.tz)
-    if is_long(one) or is_long(other):
-        one, other = (pa.int64() if is_long(each) else each for each in (one, other))
-        return pa.decimal128(38, 0) if one == other else _common(one, other)
-    if is_.is_integer(one) and is_.is_integer(other):
-        return pa.int64()
-    if all(is_.is_integer(each) or is_.is_floating(each) for each in (one, other)):
-        return pa.float64()
-    return pa.string()
 
 
 class Look(NamedTuple):
@@ -156,7 +43,7 @@ class Look(NamedTuple):
         The first of them.
     names : list of str
         Of all columns that are there.
-    seen : dict of str to _Seen
+    seen : dict of str to SeenColumn
         Of the columns that are read.
     comma_first : bool
         Whether `1,234` is a little more than 1 rather than a thousand.
@@ -166,7 +53,7 @@ class Look(NamedTuple):
 
     file: str
     names: list[str]
-    seen: dict[str, _Seen]
+    seen: dict[str, SeenColumn]
     comma_first: bool
     rows: int
 
@@ -243,13 +130,13 @@ class OpenTable:
         spelled = isinstance(first, Csv)
         may_date = not isinstance(first, Typed)
         seen = {
-            name: _Seen(self._wanted(name), spelled, may_date, name, self._reading)
+            name: SeenColumn(self._wanted(name), spelled, may_date, name, self._reading)
             for name in self._names
         }
         all_given = all(self._wanted(name) for name in self._names)
         for name in _parts_of(first):
             if name in seen:
-                seen[name] = _Seen(self._wanted(name), True, True, name, self._reading)
+                seen[name] = SeenColumn(self._wanted(name), True, True, name, self._reading)
                 values = [_parts_of(store)[name] for store in self._stores]
                 seen[name].update(pa.chunked_array([pa.array(values, pa.string())]))
         total = 0
@@ -284,11 +171,11 @@ class OpenTable:
     def _settle(self) -> None:
         """Choose the columns' types by what was seen."""
         _, _, seen, comma_first, _ = self.look
-        targets = {name: seen[name].target(comma_first) for name in self._names}
-        if _has_comma(targets):
-            targets = {name: seen[name].target(comma_first, True) for name in self._names}
-        self._targets = targets
-        marks = {name: seen[name].marks(targets[name].kind) for name in self._names}
+        chosen = {name: seen[name].chosen(comma_first) for name in self._names}
+        if _has_comma(chosen):
+            chosen = {name: seen[name].chosen(comma_first, True) for name in self._names}
+        self._chosen = chosen
+        marks = {name: seen[name].marks(chosen[name].kind) for name in self._names}
         self.marks = {name: counts for name, counts in marks.items() if counts}
 
     def n_rows(self) -> int:
@@ -309,10 +196,10 @@ class OpenTable:
         Whole numbers are any numbers there; they have decimal commas where those of other columns
         have them.
         """
-        commas = _has_comma(self._targets)
+        commas = _has_comma(self._chosen)
         found = {}
-        for name, target in self._targets.items():
-            kind = target.kind
+        for name, chosen in self._chosen.items():
+            kind = chosen.kind
             if kind is None or not kind.style:
                 continue
             if kind.type == "integer":
@@ -370,13 +257,13 @@ class OpenTable:
         cells: dict[str, Any] = {}
         wrong: dict[int, tuple[str, str]] = {}
         for name in self._names:
-            target, column = self._targets[name], chunk.table[name]
+            chosen, column = self._chosen[name], chunk.table[name]
             try:
-                cells[name], bad = _cells(column, target, self._reading.missing)
+                cells[name], bad = cells_as(column, chosen, self._reading.missing)
             except pa.ArrowException as error:
                 raise TableError(f"{file}, column {name!r}: {error}") from error
             for i in bad:
-                wrong.setdefault(i, (name, _misfit(column[i].as_py(), target.kind)))
+                wrong.setdefault(i, (name, misfit(column[i].as_py(), chosen.kind)))
         typed = pa.table(cells)
         text = pa.table(  # what no file can hold is as JSON
             {n: chunk.table[n] if has_kind(chunk.table[n].type) else cells[n] for n in cells}
@@ -393,11 +280,11 @@ class OpenTable:
         """A table without rows."""
         import pyarrow as pa
 
-        return pa.table({n: pa.array([], t.arrow) for n, t in self._targets.items()})
+        return pa.table({n: pa.array([], t.arrow) for n, t in self._chosen.items()})
 
     def frame(self, table: Any, start: int) -> pd.DataFrame:
         """A data frame of a typed table; its index begins at `start`."""
-        return _frame(table, start, [n for n in self._names if self._targets[n].nullable])
+        return _frame(table, start, [n for n in self._names if self._chosen[n].nullable])
 
     def text_frame(self, table: Any, start: int) -> pd.DataFrame:
         """A data frame of a table as it came."""
@@ -432,9 +319,9 @@ def opened(
         )
 
 
-def _has_comma(targets: Mapping[str, _Target]) -> bool:
+def _has_comma(chosen: Mapping[str, ChosenType]) -> bool:
     """Whether some column has decimal commas."""
-    kinds = [target.kind for target in targets.values() if target.kind is not None]
+    kinds = [each.kind for each in chosen.values() if each.kind is not None]
     return any(kind.type == "number" and kind.style.startswith("comma") for kind in kinds)
 
 
@@ -492,94 +379,6 @@ def _same_columns(there: list[str], file: str, others: list[str], other: str) ->
 
 def _some(names: list[str]) -> str:
     return ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
-
-
-def _cells(column: Any, target: _Target, missing: Sequence[str] | None) -> tuple[Any, list[int]]:
-    """(the column as its target's type, places of cells that are not of it)."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = target.kind
-    if missing:
-        column = _without(column, missing)
-    if is_clock(column.type) and target.arrow != column.type and target.arrow != pa.string():
-        column = seconds(column)
-    if kind is not None and kind.type == "boolean" and column.type not in (pa.bool_(), pa.string()):
-        column = _truths(column)
-    if kind is None or _can_be(column.type, kind):
-        try:
-            if target.arrow == pa.string():
-                return as_texts(column), []
-            return pc.cast(column, target.arrow), []
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            if kind is None:
-                raise
-    if column.type != pa.string():
-        column = as_texts(column)
-    parts, bad, start = [], [], 0
-    for chunk in column.chunks:
-        part, wrong = convert(chunk, kind, missing)
-        parts.append(part)
-        bad += [start + i for i in wrong]
-        start += len(chunk)
-    return pa.chunked_array(parts, target.arrow), bad
-
-
-def _without(column: Any, missing: Sequence[str]) -> Any:
-    """The column without the cells that say that they are missing, such as "?" or -999."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.types as is_
-
-    if column.type == pa.string():
-        gone = pc.is_in(pc.utf8_trim_whitespace(column), value_set=pa.array([*missing]))
-    elif is_.is_integer(column.type) or is_.is_floating(column.type):
-        numbers = [number for text in missing if (number := _as_float(text)) is not None]
-        gone = pc.is_in(pc.cast(column, pa.float64(), safe=False), pa.array(numbers, pa.float64()))
-    else:
-        return column
-    return pc.if_else(gone, pa.scalar(None, column.type), column)
-
-
-def _as_float(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _can_be(arrow: Any, kind: ColumnType) -> bool:
-    """Whether cells of an Arrow type mean the same as this type; else their texts are read.
-
-    Arrow would make dates of numbers and numbers of dates: the time since 1970.
-    """
-    import pyarrow.types as is_
-
-    if kind.type in ("integer", "number"):
-        plain = is_.is_integer(arrow) or is_.is_floating(arrow) or is_.is_decimal(arrow)
-        return bool(plain or is_.is_boolean(arrow) or is_.is_null(arrow))
-    if kind.type == "date":
-        return bool(is_.is_timestamp(arrow) or is_.is_null(arrow))
-    return kind.type == "boolean" and bool(is_.is_boolean(arrow) or is_.is_null(arrow))
-
-
-def _truths(column: Any) -> Any:
-    """1 and 0 as true and false; another number is none of them, and stays a text."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    texts = as_texts(column)
-    known = pc.is_in(texts, value_set=pa.array(["0", "1"]))
-    return pc.if_else(known, pc.if_else(pc.equal(texts, "1"), "true", "false"), texts)
-
-
-def _misfit(cell: Any, kind: ColumnType | None) -> str:
-    assert kind is not None
-    shown = str(cell)
-    shown = repr(shown if len(shown) <= 40 else shown[:37] + "...")
-    if kind.style == "ambiguous":
-        return f"{shown} may start with the day or the month; write it as 2024-12-31"
-    return f"{shown} is not {kind.in_words}; mend it, or leave the cell empty"
 
 
 def _frame(table: Any, start: int, nullable: list[str]) -> pd.DataFrame:
