@@ -80,7 +80,6 @@ class Health:
         rows = np.sort(np.random.default_rng(0).choice(n, min(n, ROWS), replace=False))
         self._rows = [x.iloc[rows] if hasattr(x, "iloc") else np.asarray(x)[rows] for x in (X, y)]
         self._seen: Any = None
-        self._hidden = 0  # units of the hidden layers
         self._dead = DeadUnits()
         self._gradients: list[tuple[int, list[float]]] = []
 
@@ -101,30 +100,31 @@ class Health:
         if self._seen is None:
             seen = view(model, *self._rows)
             network, A, B = as_trained(seen, np.arange(len(seen.X)))
-            self._seen = network, without_random_layers(network), A, B
-        network, plain, A, B = self._seen
+            plain = without_random_layers(network)
+            # As the estimator counts its layers: one that standardises the inputs has no weights.
+            weighted = [l for l in range(1, plain.L + 1) if plain.W[l].size]
+            self._seen = network, plain, weighted, A, B
+        network, plain, weighted, A, B = self._seen
         load_as_trained(network, last_step(model))
         plain.theta[:] = network.theta
         pass_ = plain.backpropagation(len(A))
         with one_blas_thread(), np.errstate(all="ignore"):
             pass_.forward(A, B)
             pass_.backward(B)
-        # As the estimator counts its layers: one that standardises the inputs has no weights.
-        weighted = [l for l in range(1, plain.L + 1) if plain.W[l].size]
         dead = [(weighted.index(l) + 1, j) for l, j in dead_in(plain, pass_) if l in weighted]
-        self._hidden = sum(plain.sizes[l] for l in weighted[:-1])
         self._dead.note(epoch, dead)
         sizes = gradients_of(pass_)
         self._gradients.append((epoch, [sizes[l - 1] for l in weighted]))
         thin(self._gradients)
 
     def as_dict(self) -> dict[str, Any]:
-        """What the page draws."""
+        """What the page draws, once there was a look."""
+        _, plain, weighted, _, _ = self._seen
         by_layer = zip(*(values for _, values in self._gradients), strict=True)
         return {
             "epochs": [epoch for epoch, _ in self._gradients],
             "gradients": [list(values) for values in by_layer],
             "dead": sorted(self._dead.units),
             "events": self._dead.events,
-            "hidden": self._hidden,
+            "hidden": sum(plain.sizes[l] for l in weighted[:-1]),
         }

@@ -250,12 +250,12 @@ class OwnData(Panel):
             **found,
         }
 
-    def _progress(self, curve: list[Any], say: dict[str, Any]) -> bool:
-        """Tell the page of an epoch; whether to stop."""
+    def _progress(self, told: Callable[[], dict[str, Any]]) -> bool:
+        """Tell the page of an epoch, if it was not told just now; whether to stop."""
         now = time.monotonic()
         if now - self._told > OFTEN:
             self._told = now
-            self.send_latest("progress", curve=curve, **say)
+            self.send_latest("progress", **told())
         return self._stops or self.stopping.is_set()
 
     def _fit_ensemble(
@@ -271,7 +271,9 @@ class OwnData(Panel):
             points = curves.setdefault(record["part"], [])
             points.append((record["epoch"] + 1, record["loss"]))
             part = f"the ensemble with {PARTS[record['part']]}"
-            return self._progress(named(curves), {"epoch": record["epoch"] + 1, "part": part})
+            return self._progress(
+                lambda: {"curve": named(curves), "epoch": record["epoch"] + 1, "part": part}
+            )
 
         kind = TabularClassifier if task == "classification" else TabularRegressor
         model = kind("fast", random_state=0, kinds=kinds or None, time_limit=SECONDS)
@@ -320,8 +322,14 @@ class OwnData(Panel):
             for name, key in (("training", "loss"), ("validation", "validation_loss")):
                 if record[key] is not None:
                     curves[name].append((epoch, record[key]))
-            said = {"epoch": epoch, "part": "network", "health": health.as_dict()}
-            return self._progress(named(curves), said)
+            return self._progress(
+                lambda: {
+                    "curve": named(curves),
+                    "epoch": epoch,
+                    "part": "network",
+                    "health": health.as_dict(),
+                }
+            )
 
         model[-1].set_params(callbacks=[after])
         model.fit(X_fit, y_fit)

@@ -191,7 +191,10 @@ export function lineChart(context, width, height, { series, xRange, yRange, xLab
   context.textBaseline = "middle";
   const used = [];
   const names = [];
-  for (const { name, points, color: colored = "ink", dash = [] } of series) {
+  // The highest first, so that the names at the ends of the lines stand in their order.
+  const end = ({ points }) => points.findLast(([, y]) => Number.isFinite(y))?.[1] ?? 0;
+  const ordered = series.toSorted((a, b) => end(b) - end(a));
+  for (const { name, points, color: colored = "ink", dash = [] } of ordered) {
     context.strokeStyle = context.fillStyle = color(colored);
     context.lineWidth = 2;
     context.setLineDash(dash);

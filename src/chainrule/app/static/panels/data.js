@@ -357,8 +357,6 @@ class OwnData {
   drawGradients(context, width, height) {
     const { epochs = [], gradients = [] } = this.gradients ?? {};
     const { series, yRange } = gradientLines(gradients);
-    // The highest first, so that the names at the ends of the lines stand in their order.
-    series.sort((a, b) => (b.values.at(-1) ?? 0) - (a.values.at(-1) ?? 0));
     lineChart(context, width, height, {
       series: series.map(({ values, ...each }) => ({ ...each, points: epochs.map((at, k) => [at, values[k]]) })), xLabel: "epoch", yRange,
     });

@@ -291,8 +291,6 @@ class Train {
 
   drawLines(context, width, height, series, more = {}) {
     const x = this.frame.curves.epoch;
-    // The highest first, so that the names at the ends of the lines stand in their order.
-    series.sort((a, b) => (b.values.at(-1) ?? 0) - (a.values.at(-1) ?? 0));
     lineChart(context, width, height, {
       series: series.map(({ values, ...each }) => ({ ...each, points: x.map((at, k) => [at, values[k] ?? NaN]) })),
       xRange: this.xRange(),
