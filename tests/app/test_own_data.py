@@ -17,7 +17,7 @@ pytest.importorskip("starlette", reason="the page is an extra")
 
 from conftest import Tab, serious_faults  # isort: skip  # noqa: E402
 
-from chainrule.app.health import Health  # noqa: E402
+from chainrule.app.health import EVENTS, KEPT, DeadUnits, Health, thin  # noqa: E402
 from chainrule.app.judging import judged  # noqa: E402
 from chainrule.app.own_data import OwnData  # noqa: E402
 from chainrule.app.panel import PanelError  # noqa: E402
@@ -100,6 +100,54 @@ def test_gradients_and_dead_units_are_those_of_the_network_at_the_time():
         np.linalg.norm(a.T @ delta),
     ]
     np.testing.assert_allclose([values[-1] for values in found["gradients"]], sizes, rtol=1e-9)
+
+
+def test_units_are_counted_as_the_estimator_counts_layers():
+    rng = np.random.default_rng(0)
+    X = rng.normal(3, 5, size=(40, 3))
+    health = Health(X, X[:, 0])
+    model = chainrule.MLPRegressor(hidden_layer_sizes=(4, 3), standardize=True, max_iter=1)
+
+    def kill(estimator, record):  # the inputs are standardised by a layer before these
+        estimator.intercepts_[0][2] = estimator.intercepts_[1][1] = -1e3
+        health.look(estimator, 1)
+
+    with pytest.warns(ConvergenceWarning):
+        model.set_params(callbacks=[kill]).fit(X, X[:, 0])
+    found = health.as_dict()
+    assert found["dead"] == [(1, 2), (2, 1)]
+    assert (len(found["gradients"]), found["hidden"]) == (3, 7)
+
+
+def test_some_of_many_rows_are_looked_at():
+    x = np.random.default_rng(0).normal(size=(1, 3))
+    of_one, of_many = Health(x, [1.0]), Health(np.repeat(x, 300, axis=0), np.ones(300))
+
+    def after(estimator, record):
+        for health in (of_one, of_many):
+            health.look(estimator, record["epoch"] + 1)
+
+    rng = np.random.default_rng(1)
+    model = chainrule.MLPRegressor(
+        hidden_layer_sizes=(4,), max_iter=2, standardize=False, callbacks=[after]
+    )
+    with pytest.warns(ConvergenceWarning):
+        model.fit(rng.normal(size=(50, 3)), rng.normal(size=50))
+    assert len(of_many._rows[0]) == len(of_many._rows[1]) == 256
+    np.testing.assert_allclose(of_many.as_dict()["gradients"], of_one.as_dict()["gradients"])
+
+
+def test_a_long_training_is_thinned_out_and_its_last_events_stay():
+    points, units = [], DeadUnits()
+    for epoch in range(5 * KEPT):
+        points.append(epoch)
+        thin(points)
+        units.note(epoch, [(1, 0)] if epoch % 2 else [])
+    assert KEPT / 2 <= len(points) <= KEPT
+    assert (points[0], points[-1]) == (0, 5 * KEPT - 1)
+    assert points == sorted(set(points))
+    assert [event["epoch"] for event in units.events] == list(range(5 * KEPT - EVENTS, 5 * KEPT))
+    assert [event["what"] for event in units.events[-2:]] == ["back", "died"]
 
 
 def test_gradients_are_those_that_training_sees_with_a_standardised_target_and_dropout():

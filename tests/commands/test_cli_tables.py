@@ -929,3 +929,19 @@ def test_train_says_what_holds_the_training_back(run, tmp_path):
     assert "Found learning-rate-low: The learning rate 1e-06 is too small" in " ".join(out.split())
     _, out, _ = run("train", "rings.csv", "-t", "side", "--json", *options)
     assert "learning-rate-low" in [each["code"] for each in json.loads(out)["findings"]]
+
+
+def test_quiet_training_looks_for_nothing_that_it_does_not_say(run, tmp_path, monkeypatch):
+    looked = []
+
+    def diagnose(*given, **more):
+        looked.append(given)
+        return []
+
+    monkeypatch.setattr("chainrule.explain.diagnosing.diagnose", diagnose)
+    tables_data.penguins().to_csv(tmp_path / "p.csv", index=False)
+    options = ("--max-iter", "2", "--engine", "numpy", "--force")
+    for more, times in ((["--quiet"], 0), (["--quiet", "--json"], 1)):
+        code, _, err = run("train", "p.csv", "-t", "species", *options, *more)
+        assert code == 0, err
+        assert len(looked) == times

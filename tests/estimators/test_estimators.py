@@ -460,22 +460,37 @@ def test_gradient_norm_is_that_of_the_last_batch(engine, batch_size, cut, alpha,
     assert fitted.history_[0]["gradient_norm"] == pytest.approx(moved, rel=1e-9)
 
 
-@pytest.mark.compiled
-def test_default_fits_are_compiled_and_short_ones_are_not(monkeypatch):
+@pytest.fixture
+def chosen(monkeypatch):
+    """The engines that fits choose; they run in NumPy all the same, so that nothing is compiled."""
     from chainrule.estimators import fitting
 
-    asked = []
+    found = []
 
     def choose(*given, **options):
-        asked.append(choose_engine(*given, **options))
-        return "numpy"  # so that nothing is compiled here
+        found.append(choose_engine(*given, **options))
+        return "numpy"
 
     choose_engine = fitting.choose_engine
     monkeypatch.setattr(fitting, "choose_engine", choose)
+    return found
+
+
+@pytest.mark.compiled
+def test_default_fits_are_compiled_and_short_ones_are_not(chosen):
     X, y = load_iris(return_X_y=True)
     for settings in ({}, {"max_iter": 30}, {"max_iter": 2}, {"engine": "numpy"}):
         assert MLPClassifier(**settings).fit(X, y).engine_ == "numpy"
-    assert asked == ["numba", "numba", "numpy", "numpy"]
+    assert chosen == ["numba", "numba", "numpy", "numpy"]
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(("max_iter", "engine"), [(200, "numba"), (2, "numpy")])
+def test_calls_of_partial_fit_choose_the_engine_of_a_whole_fit(chosen, max_iter, engine):
+    X, y = load_iris(return_X_y=True)
+    for n_epochs in (1, max_iter):
+        MLPClassifier(max_iter=max_iter).partial_fit(X, y, classes=[0, 1, 2], n_epochs=n_epochs)
+    assert chosen == [engine, engine]
 
 
 @pytest.mark.compiled
