@@ -9,6 +9,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pa = pytest.importorskip("pyarrow")
 pytest.importorskip("skrub")
@@ -18,10 +20,10 @@ from typer.testing import CliRunner  # noqa: E402
 
 from chainrule import tabular_pipeline  # noqa: E402
 from chainrule.commands.cli import app  # noqa: E402
-from chainrule.tables import TableError, read  # noqa: E402
+from chainrule.tables import TableError, read, spellings  # noqa: E402
 from chainrule.tables.columns import nearly_read  # noqa: E402
 from chainrule.tables.reading import learn  # noqa: E402
-from chainrule.tables.types import ColumnType, Reading  # noqa: E402
+from chainrule.tables.types import ColumnType, Reading, convert  # noqa: E402
 
 FAST = ("--learning-rate-init", "0.05")
 QUICK = ("-q", "-f", "--max-iter", "20", "--hidden-layer-sizes", "4", "--engine", "numpy")
@@ -348,3 +350,66 @@ def test_keys_without_end_and_columns_without_end():
         file.write(",".join(f"c{i}" for i in range(100_000)) + "\n")
     with pytest.raises(TableError, match="has 100,000 columns, and at most 30,000 are read"):
         read("w.csv")
+
+
+KINDS = [
+    *(ColumnType("number", base + unit) for base in ("number", "comma", "thousands")
+      for unit in ("", " $", " %")),
+    *(ColumnType("date", style)
+      for style in ("iso", "zoned", "day first", "named month", "%d.%m.%y")),
+    ColumnType("integer", ""), ColumnType("boolean", ""),
+]  # fmt: skip
+TEXTS = [
+    *(
+        "1",
+        "-2.5",
+        "1e5",
+        "1,234",
+        "1.234,5",
+        "12,34",
+        "5 $",
+        "(5)",
+        "5-",
+        "7 %",
+        "0",
+        "inf",
+        "nan",
+    ),
+    *("1e999", "x", "", "NA", "?", "-", "\u22124", "007", "1_000", "1 2", "9" * 30, ".", "e"),
+    *("2024-01-31", "2024-02-31", "31.01.2024", "31.01.24", "31.02.24", "01/02/2024", "3-Mai-2024"),
+    *("2024-01-31T10:00Z", "20240131T1000", "true", "FALSE", "yes", "2024-01-31 25:00", None),
+]
+
+
+@pytest.mark.once
+@given(st.sampled_from(KINDS), st.lists(st.sampled_from(TEXTS), max_size=12))
+def test_whether_a_cell_fits_does_not_depend_on_the_others(kind, texts):
+    alone = [convert(pa.array([text], pa.string()), kind) for text in texts]
+    cells, wrong = convert(pa.array(texts, pa.string()), kind)
+    assert wrong == [i for i, (_, found) in enumerate(alone) if found]
+    # A cell that says "nan" is a number that is none, or missing: to a model the same.
+    expected = [one.to_pandas().iloc[0] for one, _ in alone]
+    for cell, one in zip(cells.to_pandas(), expected, strict=True):
+        assert cell == one or (pd.isna(cell) and pd.isna(one))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_many_cells_that_do_not_fit_are_read_a_few_times(kind, monkeypatch):
+    calls = []
+    parser = spellings.parser
+
+    def counted(style):
+        parse = parser(style)
+
+        def count(cells):
+            calls.append(len(cells))
+            return parse(cells)
+
+        return count
+
+    monkeypatch.setattr(spellings, "parser", counted)
+    texts = [f"x{i}" for i in range(500)] + ["true"] * 500
+    _, wrong = convert(pa.array(texts), kind)
+    assert len(wrong) == (500 if kind.type == "boolean" else 1000)
+    assert len(calls) < 10

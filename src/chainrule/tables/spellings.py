@@ -88,7 +88,17 @@ ZERO = r"^[+-]?0*(?:[.,]0*)?$"
 
 
 class MisfitError(Exception):
-    """A cell is not spelled that way."""
+    """A cell is not spelled that way.
+
+    Parameters
+    ----------
+    wrong : pyarrow.BooleanArray or None, default None
+        Of which cells that is sure; others may be wrong too. None: of none.
+    """
+
+    def __init__(self, wrong: pa.BooleanArray | None = None) -> None:
+        super().__init__()
+        self.wrong = wrong
 
 
 def in_words(type: str, style: str) -> str:
@@ -159,6 +169,15 @@ def fits(cells: pa.StringArray, pattern: str) -> bool:
     return bool(pc.all(pc.match_substring_regex(cells, pattern), min_count=0).as_py() is not False)
 
 
+def check_fits(cells: pa.StringArray, pattern: str) -> None:
+    """Raise MisfitError, with the cells that are wrong, where some do not match."""
+    import pyarrow.compute as pc
+
+    matched = pc.match_substring_regex(cells, pattern)
+    if pc.all(matched, min_count=0).as_py() is False:
+        raise MisfitError(pc.invert(matched))
+
+
 def tidy(cells: pa.StringArray, missing: Collection[str]) -> pa.StringArray:
     """Cells without blanks around them; None for those that say that they are missing."""
     import pyarrow as pa
@@ -184,8 +203,7 @@ def integer(cells: pa.StringArray) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not fits(cells, r"^[+-]?\d+$"):
-        raise MisfitError
+    check_fits(cells, r"^[+-]?\d+$")
     return _cast(pc.replace_substring_regex(cells, r"^\+?(-?)0*(\d)", r"\1\2"), pa.int64())
 
 
@@ -213,7 +231,11 @@ def number(cells: pa.StringArray) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    numbers = _cast(cells, pa.float64())
+    try:
+        numbers = _cast(cells, pa.float64())
+    except MisfitError:
+        check_fits(cells, r"(?i)^(?:[\d.e+-]*|[+-]?(?:inf|infinity|nan))$")
+        raise
     infinite = pc.is_inf(numbers)
     if pc.any(infinite).as_py() and not fits(cells.filter(infinite), r"(?i)^[+-]?inf(inity)?$"):
         raise MisfitError  # 1e999
@@ -224,8 +246,7 @@ def comma(cells: pa.StringArray) -> pa.Array:
     """Numbers with a decimal comma."""
     import pyarrow.compute as pc
 
-    if not fits(cells, _PATTERNS["comma"]):
-        raise MisfitError
+    check_fits(cells, _PATTERNS["comma"])
     plain = pc.replace_substring_regex(cells, f"[.{_GROUPING}]", "")
     return number(pc.replace_substring(plain, ",", "."))
 
@@ -239,9 +260,9 @@ def thousands(cells: pa.StringArray) -> pa.Array:
     """Numbers with a decimal point and marked thousands."""
     import pyarrow.compute as pc
 
-    if not fits(cells, _PATTERNS["thousands"]):
-        return number(cells)
-    return number(pc.replace_substring_regex(cells, f"[,{_GROUPING}]", ""))
+    marked = pc.match_substring_regex(cells, _PATTERNS["thousands"])  # not 1e5
+    plain = pc.replace_substring_regex(cells, f"[,{_GROUPING}]", "")
+    return number(pc.if_else(marked, plain, cells))
 
 
 def strict(style: str) -> Callable[[pa.StringArray], pa.Array]:
@@ -299,8 +320,8 @@ def bare(cells: pa.StringArray, unit: str) -> pa.StringArray:
     cells = pc.replace_substring_regex(cells, r"^\(([^()+\-]*)\)$", r"-\1")
     if not unit:
         return cells
-    if unit in SHARES and not fits(cells, rf"{sign}|{ZERO}"):
-        raise MisfitError
+    if unit in SHARES:
+        check_fits(cells, rf"{sign}|{ZERO}")
     if pc.any(pc.match_substring_regex(cells, rf"{sign}.*{sign}")).as_py():
         raise MisfitError
     cells = pc.replace_substring_regex(cells, rf"^([+-]?){_SPACE}{sign}{_SPACE}([+-]?)", r"\1\2")
@@ -313,8 +334,7 @@ def boolean(cells: pa.StringArray) -> pa.Array:
     """Truth values."""
     import pyarrow as pa
 
-    if not fits(cells, r"^(?:true|false|True|False|TRUE|FALSE)$"):
-        raise MisfitError
+    check_fits(cells, r"^(?:true|false|True|False|TRUE|FALSE)$")
     return _cast(cells, pa.bool_())
 
 
@@ -333,7 +353,7 @@ def dates(cells: pa.StringArray, *styles: str) -> pa.Array:
         found = part if found is None else pc.coalesce(found, part)
         if found.null_count == cells.null_count:
             return found
-    raise MisfitError
+    raise MisfitError(pc.and_(pc.is_null(found), pc.is_valid(cells)))
 
 
 def _moments(cells: pa.StringArray, style: str) -> pa.Array:
@@ -396,7 +416,8 @@ def _formatted(cells: pa.StringArray, format: str) -> pa.Array:
     try:
         moments = pd.to_datetime(texts, format=format, utc=True)
     except (ValueError, TypeError, OverflowError) as error:
-        raise MisfitError from error
+        found = pd.to_datetime(texts, format=format, utc=True, errors="coerce")
+        raise MisfitError(pa.array(found.isna() & texts.notna())) from error
     if int(moments.isna().sum()) > cells.null_count:
         raise MisfitError
     return pa.Array.from_pandas(moments.dt.tz_localize(None).astype("datetime64[us]")).cast(

@@ -427,7 +427,10 @@ def convert(
         except MisfitError:
             pass
     cells = spellings.tidy(cells, (*MISSING, *MARKS) if missing is None else ("", *missing))
-    bad = _misfits(cells, parse, 0)
+    encoded = cells.dictionary_encode()  # each text is tried once, however often it comes
+    wrong = _misfits(encoded.dictionary, parse)
+    is_wrong = pc.is_in(encoded.indices, value_set=pa.array(wrong, pa.int32()))
+    bad: list[int] = pc.indices_nonzero(is_wrong).to_pylist()
     if len(bad) == len(cells):
         return pa.nulls(len(cells), arrow_type(kind)), bad
     if bad:
@@ -438,16 +441,22 @@ def convert(
     return parse(cells), bad
 
 
-def _misfits(cells: pa.StringArray, parse: Callable[[Any], Any], start: int) -> list[int]:
-    """Places of the cells that do not fit, by halving."""
+def _misfits(cells: pa.StringArray, parse: Callable[[Any], Any]) -> list[int]:
+    """Places of the cells that do not fit: those of which that is sure, and others by halving."""
+    import pyarrow.compute as pc
+
     try:
         parse(cells)
-    except MisfitError:
-        if len(cells) == 1:
-            return [start]
+    except MisfitError as error:
+        if len(cells) < 2:
+            return list(range(len(cells)))
+        sure = [] if error.wrong is None else pc.indices_nonzero(error.wrong).to_pylist()
+        if sure:
+            others = pc.indices_nonzero(pc.invert(pc.fill_null(error.wrong, False)))
+            places = others.to_pylist()
+            return sorted(sure + [places[i] for i in _misfits(cells.take(others), parse)])
         half = len(cells) // 2
-        left = _misfits(cells[:half], parse, start)
-        return left + _misfits(cells[half:], parse, start + half)
+        return _misfits(cells[:half], parse) + [half + i for i in _misfits(cells[half:], parse)]
     return []
 
 
