@@ -181,6 +181,7 @@ def test_train_gives_the_same_model_with_the_same_rows(call, options):
 def test_no_group_or_later_time_is_on_two_sides(call, options, cv, folds):
     from chainrule.commands.asking import ask
     from chainrule.commands.settings import OF_TUNE
+    from chainrule.search.folds import parts_of
 
     table = visits()
     table.to_csv("v.csv", index=False)
@@ -191,16 +192,18 @@ def test_no_group_or_later_time_is_on_two_sides(call, options, cv, folds):
     (column,) = options.values()
     values = table[column].to_numpy()
     judged, searched = values[asked.held[0].index], values[question.X.index]
-    assert len(question.parts) == folds
-    for part in question.parts:
-        learnt = np.setdiff1d(part.learn, part.stop)
-        sides = [searched[learnt], searched[part.stop], searched[part.held], judged]
+    parts = parts_of(question.samples, cv, 0)
+    assert len(parts) == folds
+    for part in parts:
+        stop = question.stopping(part.learn, {})
+        learnt = np.setdiff1d(part.learn, stop)
+        sides = [searched[learnt], searched[stop], searched[part.held], judged]
         assert all(len(side) for side in sides)
         for one, other in itertools.combinations(sides, 2):
             assert not set(one) & set(other)
             assert column == "who" or one.max() < other.min()
     if folds > 1:
-        held = np.concatenate([part.held for part in question.parts])
+        held = np.concatenate([part.held for part in parts])
         assert sorted(held) == list(range(len(question.y)))
 
 
@@ -210,7 +213,7 @@ def test_a_study_of_other_weights_or_groups_is_refused(call):
     assert call(*given, "--group", "who", "--weight", "counts")[0] == 0
     code, _, err = call(*given, "--group", "who", "--ignore", "counts")
     assert code == 2
-    assert "of another search: the weights, groups or times of the rows differ" in err
+    assert "of another search: the weights of the rows differ; name another file" in err
     code, _, err = call(*given, "--group", "who", "--weight", "counts")
     assert code == 0, err
 

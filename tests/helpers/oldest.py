@@ -151,6 +151,7 @@ OLDEST = {
     "test_training": ["test_batches_by_hand"],
     "test_tune_command": ["test_it_searches_compares_and_stores_a_model_as_train_does"],
     "test_tuning": ["test_the_same_call_gives_the_same_trials_and_model"],
+    "test_tuning_rows": ["test_weights_and_groups_reach_every_fit_and_every_figure"],
     "test_vecmath": ["test_sums_and_maxima"],
     "test_vecmath_bodies": ["test_powers_and_sums_of_exponentials"],
     "test_wheel": ["test_the_wheel_runs_without_the_checkout"],

@@ -16,7 +16,10 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule.search import engines, trials, tuning, workers
+from chainrule.estimators.row_facts import RowFacts
+from chainrule.estimators.row_splits import Samples, held_out, stopping_rows
+from chainrule.estimators.tabular import fit_pipeline
+from chainrule.search import engines, trials, workers
 from chainrule.search.folds import parts_of
 from chainrule.search.results import told
 from chainrule.search.study import open_study, reopened, trials_of
@@ -79,7 +82,7 @@ def test_a_trial_is_the_error_of_a_pipeline_on_the_rows_it_leaves_out(straight):
     X, y = table()
     rows, _ = train_test_split(np.arange(len(y)), test_size=0.2, random_state=0)
     X, y = X.iloc[np.sort(rows)], y[np.sort(rows)]
-    ((learnt, held, _),) = parts_of(y, "regression", 1, 0)
+    ((learnt, held, _),) = parts_of(Samples(y, "regression"), 1, 0)
     for trial in straight.found.trials[:2]:
         model = chainrule.tabular_pipeline(
             "regression", random_state=0, max_iter=4, **trial["parameters"]
@@ -92,7 +95,7 @@ def test_a_trial_is_the_error_of_a_pipeline_on_the_rows_it_leaves_out(straight):
 
 def test_targets_of_the_rows_held_out_have_no_part_in_the_search(straight):
     X, y = table()
-    _, held = tuning.split(y, "regression", 0.2, 0)
+    _, held = held_out(Samples(y, "regression"), 0.2, 0)
     other = y.copy()
     other[held] = other[held][::-1] + 5
     again = chainrule.tune(X, other, trials=6, **CHEAP)
@@ -142,9 +145,16 @@ def test_a_search_that_was_killed_goes_on_to_the_same_trials(straight, tmp_path)
 def test_several_processes_make_as_many_trials_as_asked_and_share_the_cores(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "cores", lambda: 2)
     X, y = table()
-    said = []
+    said, facts = [], RowFacts(np.arange(1.0, 121) % 7 + 1, np.arange(120) % 9)
     tuned = chainrule.tune(
-        *(X, y), trials=7, jobs=2, study=tmp_path / "s", on_trial=lambda *s: said.append(s), **CHEAP
+        *(X, y),
+        sample_weight=facts.weight,
+        groups=facts.group,
+        trials=7,
+        jobs=2,
+        study=tmp_path / "s",
+        on_trial=lambda *s: said.append(s),
+        **CHEAP,
     )
     assert len(tuned.found.trials) == 7
     assert len({json.dumps(t["parameters"]) for t in tuned.found.trials}) == 7
@@ -156,6 +166,20 @@ def test_several_processes_make_as_many_trials_as_asked_and_share_the_cores(tmp_
     here = str(os.getpid())
     assert processes[0].split()[-1] == here  # it compiles what is needed before the others start
     assert here not in {each.split()[-1] for each in processes[1:]}
+    # Weights and groups are there too: a trial of another process is what can be made here.
+    trial = next(t for t in tuned.found.trials[1:] if t["state"] == "complete")
+    rows, _ = held_out(Samples(y, "regression", facts), 0.2, 0)
+    X, y, facts = X.iloc[rows], y[rows], facts.take(rows)
+    ((learnt, held, _),) = parts_of(Samples(y, "regression", facts), 1, 0)
+    stop = stopping_rows(Samples(y[learnt], "regression", facts.take(learnt)), 0.1, 0)
+    model = chainrule.tabular_pipeline(
+        "regression", random_state=0, max_iter=4, engine="numpy", **trial["parameters"]
+    )
+    with pytest.warns(Warning):  # noqa: PT030  # few epochs, and few rows for a batch
+        fit_pipeline(model, X.iloc[learnt], y[learnt], weight=facts.weight[learnt], stop=stop)
+    errors = (model.predict(X.iloc[held]) - y[held]) ** 2
+    expected = np.sqrt(np.average(errors, weights=facts.weight[held]))
+    assert trial["value"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -310,8 +334,9 @@ def test_few_rows_of_a_class_lower_the_folds_and_leave_no_class_out():
     y = np.array(["a"] * 18 + ["b"] * 18 + ["c"] * 4)
     tuned = chainrule.tune(X, y, trials=2, test_fraction=0.25, **CHEAP | {"folds": None})
     assert tuned.found.folds == 3  # rows of "c" that are left
-    parts = parts_of(np.array(["a"] * 9 + ["c"] * 3), "classification", None, 0)
-    assert all({"a", "c"} == set(np.array(["a"] * 9 + ["c"] * 3)[rows]) for rows, _, _ in parts)
+    y = np.array(["a"] * 9 + ["c"] * 3)
+    parts = parts_of(Samples(y, "classification"), None, 0)
+    assert all({"a", "c"} == set(y[part.learn]) for part in parts)
 
 
 def test_the_engine_is_chosen_once_by_the_work_of_all_fits(monkeypatch, tmp_path):

@@ -19,7 +19,7 @@ from chainrule.commands.tables import reading_of
 from chainrule.commands.train import leaks_in
 from chainrule.estimators.tabular import ESTIMATORS
 from chainrule.search.measures import measure_for
-from chainrule.search.results import Part, Question
+from chainrule.search.results import Question
 from chainrule.tables import reading as tables
 
 
@@ -34,8 +34,8 @@ class Asked(NamedTuple):
         For the training of the settings that do best.
     tests : Tests or None
         Rows of another table, to judge on.
-    held : (table, array)
-        Rows to judge on.
+    held : (table, array, array or None)
+        Rows to judge on: the columns, the target, and what each row counts for.
     roles : dict of str to str
         The column of each role.
     warned : list of str
@@ -46,7 +46,7 @@ class Asked(NamedTuple):
     question: Question
     plan: Plan
     tests: Tests | None
-    held: tuple[Any, Any]
+    held: tuple[Any, Any, Any]
     roles: dict[str, str]
     warned: list[str]
 
@@ -100,36 +100,20 @@ def ask(
             raise ValueError("the search is judged on rows that it does not see; hold some out")
         plan = splitting.split(rows, test_fraction=held, seed=seed)
         learn, judged = plan.parts[0]
-        aside = rows.X.iloc[judged], rows.y[judged]
+        aside = rows.X.iloc[judged], rows.y[judged], rows.of_rows.take(judged).weight
     else:
         tests = other_rows.read_tests(
             rows, settings["test"], learnt.frame, settings["group"], ignore
         )
         rows.notices += tests.notices
         plan = splitting.all_rows(rows)
-        learn, aside = plan.parts[0][0], (tests.X, np.asarray(tests.y))
-    last = making.make(rows, chosen, plan, seed, written)[-1]  # refuses what is wrong now
-
-    def stopping(some: Any) -> Any:
-        """Rows to stop by, as `train` has them, by their places in what is learnt from."""
-        if not last.early_stopping:
-            return None
-        found = splitting.stopping_rows(rows, some, last.validation_fraction, seed)
-        return None if found is None else np.searchsorted(learn, found)
-
-    dealt = splitting.search_parts(rows, learn, settings["cv"], seed)
-    parts = None
-    if dealt is not None:
-        parts = [
-            Part(np.searchsorted(learn, some), np.searchsorted(learn, others), stopping(some))
-            for some, others in dealt
-        ]
-    of = rows.of_rows.take(learn)
+        learn, aside = plan.parts[0][0], (tests.X, np.asarray(tests.y), None)
+    making.make(rows, chosen, plan, seed, written)  # refuses what is wrong now
     question = Question(
         rows.X.iloc[learn],
         rows.y[learn],
         rows.task,
-        measure_for(rows.task, settings["metric"]),
+        measure_for(rows.task, settings["metric"], rows.of_rows.weight),
         making.checked(rows, chosen, written, ESTIMATORS[rows.task]),
         {
             "kinds": rows.kinds,
@@ -137,9 +121,6 @@ def ask(
             "missing_texts": rows.missing_texts,
         },
         seed,
-        of.weight,
-        of.group,
-        stopping(learn),
-        parts,
+        rows.of_rows.take(learn),
     )
     return Asked(rows, question, plan, tests, aside, roles, warned)

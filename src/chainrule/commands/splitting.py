@@ -5,18 +5,25 @@ Every error that a user can cause is a ValueError with a message for them.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.commands.preparing import Table
-from chainrule.ensembles.blending import deal_groups
-from chainrule.tables.cells import listed
+from chainrule.estimators import row_splits
+from chainrule.estimators.row_splits import Samples, SplitError
 
 Rows = NDArray[np.int64]
 FOLDS = 5  # of rows to train on, for thresholds and baselines
-DEALS = 20  # ways to hold out groups that are tried
+OPTIONS = {  # of the arguments that a SplitError names
+    "test_fraction": "--test-fraction",
+    "folds": "--cv",
+    "groups": "--group",
+    "times": "--time",
+}
 
 
 class Plan(NamedTuple):
@@ -70,99 +77,38 @@ def split(
     ValueError
         There are too few rows, or a class would be in held-out rows alone.
     """
-    every = np.arange(len(table.y))
-    if folds is not None:
-        plan = Plan(fold_parts(table, every, folds, seed), folds=True)
-    elif test_fraction == 0:
+    samples = samples_of(table)
+    if folds is None and test_fraction == 0:
         return all_rows(table)
-    else:
-        called = f"--test-fraction {test_fraction:g}"
-        plan = Plan([_held_out(table, every, test_fraction, seed, called)], folds=False)
-    check_classes(table, plan.parts)
-    return plan
+    with as_options():
+        if folds is None:
+            return Plan([row_splits.held_out(samples, test_fraction, seed)], folds=False)
+        parts = row_splits.in_folds(samples, folds, seed)
+        row_splits.check_classes(samples, parts)
+    return Plan(parts, folds=True)
 
 
-def fold_parts(table: Table, rows: Rows, folds: int, seed: int) -> list[tuple[Rows, Rows]]:
-    """Some rows in folds: (rows to train on, rows to test on) of each.
+def inner_parts(table: Table, rows: Rows, seed: int) -> list[tuple[Rows, Rows]]:
+    """Rows to train on in at most five folds: (rows to train on, rows to test on) of each.
 
     Parameters
     ----------
     table : Table
         With groups, each is in one fold; with times, the folds follow one another.
     rows : (n,) array
-    folds : int
     seed : int
 
     Raises
     ------
     ValueError
-        There are too few rows or groups.
+        There are too few rows or groups, or a class would be in one fold alone.
     """
-    from sklearn.model_selection import KFold, StratifiedKFold
-
-    y, of = table.y[rows], table.of_rows
-    if of.group is not None:
-        n_groups = len(np.unique(of.group[rows]))
-        if folds > n_groups:
-            raise ValueError(f"--cv must be from 2 to {n_groups}, the groups; got {folds}")
-        fold = deal_groups(of.group[rows], folds, np.random.RandomState(seed))
-        return [(rows[fold != k], rows[fold == k]) for k in range(folds)]
-    classes = table.task == "classification"
-    fewest = int(np.unique(y, return_counts=True)[1].min()) if classes else len(rows)
-    if not 2 <= folds <= fewest:
-        of_what = "rows of the rarest class" if classes else "rows"
-        raise ValueError(f"--cv must be from 2 to {fewest}, the {of_what}; got {folds}")
-    if of.time is not None:
-        order = rows[np.argsort(of.time[rows], kind="stable")]
-        parts = np.array_split(order, folds)
-        return [(np.setdiff1d(rows, part), np.sort(part)) for part in parts]
-    how = (StratifiedKFold if classes else KFold)(folds, shuffle=True, random_state=seed)
-    return [(rows[train], rows[test]) for train, test in how.split(rows, y)]
-
-
-def search_parts(
-    table: Table, rows: Rows, folds: int | None, seed: int
-) -> list[tuple[Rows, Rows]] | None:
-    """Rows of a search in folds, by groups or time; None: there is neither.
-
-    Parameters
-    ----------
-    table : Table
-    rows : (n,) array
-    folds : int or None
-        1: a part held out, as by time; None: as many as a search has, and not more than groups.
-    seed : int
-    """
-    from chainrule.search.folds import HELD, usual_folds
-
-    of = table.of_rows
-    if of.group is None and of.time is None:
-        return None
-    if of.group is not None and folds is None:
-        folds = min(usual_folds(len(rows)), len(np.unique(of.group[rows])))
-    if of.group is not None and folds != 1:
-        parts = fold_parts(table, rows, folds or 1, seed)
-    else:
-        parts = [_held_out(table, rows, HELD, seed, "--cv 1")]
-    check_classes(table, parts)
-    return parts
-
-
-def inner_parts(table: Table, rows: Rows, seed: int) -> list[tuple[Rows, Rows]]:
-    """Rows to train on in at most five folds, as :func:`fold_parts` makes them.
-
-    Parameters
-    ----------
-    table : Table
-    rows : (n,) array
-    seed : int
-    """
-    most = len(rows)
-    if table.of_rows.group is not None:
-        most = len(np.unique(table.of_rows.group[rows]))
-    elif table.task == "classification":
-        most = int(np.unique(table.y[rows], return_counts=True)[1].min())
-    return fold_parts(table, rows, min(FOLDS, most), seed)
+    samples = samples_of(table).take(rows)
+    with as_options():
+        folds = min(FOLDS, row_splits.most_folds(samples)[0])
+        parts = row_splits.in_folds(samples, folds, seed)
+        row_splits.check_classes(samples, parts)
+    return [(rows[train], rows[test]) for train, test in parts]
 
 
 def stopping_rows(table: Table, rows: Rows, fraction: float, seed: int) -> Rows | None:
@@ -178,105 +124,24 @@ def stopping_rows(table: Table, rows: Rows, fraction: float, seed: int) -> Rows 
         Of the rows.
     seed : int
     """
-    if table.of_rows.group is None and table.of_rows.time is None:
-        return None
-    try:
-        part = _held_out(table, rows, fraction, seed, "--validation-fraction")
-        check_classes(table, [part])
-    except ValueError:  # no group or no time can be spared
-        return None
-    return part[1]
+    found = row_splits.stopping_rows(samples_of(table).take(rows), fraction, seed)
+    return None if found is None else rows[found]
 
 
-def _held_out(
-    table: Table, rows: Rows, fraction: float, seed: int, called: str
-) -> tuple[Rows, Rows]:
-    """(rows to train on, rows held out)."""
-    if table.of_rows.time is not None:
-        held = _latest(table.of_rows.time[rows], fraction)
-    elif table.of_rows.group is not None:
-        held = _whole_groups(table, rows, fraction, seed)
-    else:
-        return _at_random(table, rows, fraction, seed, called)
-    return rows[~held], rows[held]
-
-
-def _at_random(
-    table: Table, rows: Rows, fraction: float, seed: int, called: str
-) -> tuple[Rows, Rows]:
-    from sklearn.model_selection import train_test_split
-
-    y = table.y[rows] if table.task == "classification" else None
-    try:
-        train, held = train_test_split(rows, test_size=fraction, random_state=seed, stratify=y)
-    except ValueError as error:
-        raise ValueError(f"{called} of {len(rows)} rows cannot be held out: {error}") from None
-    return np.sort(train), np.sort(held)
-
-
-def _latest(times: NDArray[Any], fraction: float) -> NDArray[np.bool_]:
-    """Which rows are the latest; rows of the same time stay together."""
-    n = len(times)
-    first = np.sort(times)[min(max(n - round(fraction * n), 1), n - 1)]
-    held: NDArray[np.bool_] = times >= first
-    if held.all():
-        held = times > first
-    if not held.any():
-        raise ValueError("--time: all rows are of the same time; none is the latest")
-    return held
-
-
-def _whole_groups(table: Table, rows: Rows, fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Which rows to hold out: groups drawn at random, about that part of the rows.
-
-    Of several ways to draw them the one is taken that keeps most classes to learn from, and whose
-    part is nearest to the one asked for in all rows and in each class.
-    """
-    assert table.of_rows.group is not None
-    groups, sizes = np.unique(table.of_rows.group[rows], return_counts=True)
-    if len(groups) < 2:
-        raise ValueError("--group: all rows are of one group; there is none to hold out")
-    y = np.zeros(len(rows), np.int64)
-    if table.task == "classification":
-        y = np.unique(table.y[rows], return_inverse=True)[1]
-    rng = np.random.default_rng(seed)
-    best: tuple[Any, ...] = ()
-    for _ in range(DEALS):
-        order = rng.permutation(len(groups))
-        ends = np.cumsum(sizes[order])[:-1]
-        count = 1 + int(np.abs(ends - fraction * len(rows)).argmin())
-        held = np.isin(table.of_rows.group[rows], groups[order[:count]])
-        shares = np.bincount(y, held) / np.bincount(y)
-        score = (int((shares == 1).sum()), abs(held.mean() - fraction) + np.ptp(shares))
-        if not best or score < best[0]:
-            best = (score, held)
-    found: NDArray[np.bool_] = best[1]
-    return found
-
-
-def check_classes(table: Table, parts: list[tuple[Rows, Rows]]) -> None:
-    """Refuse parts that leave nothing to learn of a class.
+def samples_of(table: Table) -> Samples:
+    """What the rows of a table are split by.
 
     Parameters
     ----------
     table : Table
-    parts : list of (rows, rows)
-        Rows to train on, and rows held out.
-
-    Raises
-    ------
-    ValueError
     """
-    if table.task != "classification":
-        return
-    for train, held in parts:
-        lost = np.setdiff1d(table.y[held], table.y[train])
-        if len(lost):
-            where, role = ("the latest rows", "time")
-            if table.of_rows.time is None:
-                where, role = "groups that are held out together", "group"
-            raise ValueError(
-                f"--{role}: all rows of {listed([str(one) for one in lost])} are in {where}, so "
-                "that nothing could be learnt of that class; leave these rows out, or hold out "
-                "fewer rows"
-            )
+    return Samples(table.y, table.task, table.of_rows)
+
+
+@contextmanager
+def as_options() -> Iterator[None]:
+    """Name the option at fault where rows cannot be split, not the argument in Python."""
+    try:
+        yield
+    except SplitError as error:
+        raise ValueError(OPTIONS[error.argument] + error.said) from None

@@ -365,8 +365,7 @@ def _run(
             if cluster is not None:
                 cluster.fit_to.check(made, written)
             if decision is not None and decision.asks_for_threshold and not plan.folds:
-                of_all = splitting.inner_parts(rows, plan.parts[0][0], settings["seed"])
-                splitting.check_classes(rows, of_all)
+                splitting.inner_parts(rows, plan.parts[0][0], settings["seed"])  # refuses now
         elif settings["time"] is not None:
             rows.notices.append(
                 "the folds of the ensembles do not follow time, so the latest rows are held "

@@ -31,7 +31,6 @@ from chainrule.commands.tables import (
     Task,
     TestTable,
     TimeColumn,
-    WeightColumn,
     bad_input,
     check_new,
     note,
@@ -145,7 +144,15 @@ def tune(
     test: TestTable = None,
     time: TimeColumn = None,
     group: GroupColumn = None,
-    weight: WeightColumn = None,
+    weight: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="What each row counts for, in training and in what the search measures; the "
+            "column itself is not learnt from.",
+            show_default=False,
+        ),
+    ] = None,
     ignore: Ignored = None,
     kind: Kinds = None,
     max_levels: MaxLevels = None,
@@ -223,6 +230,7 @@ def tune(
             from chainrule.commands import jobs as fits
             from chainrule.commands import making
             from chainrule.commands.asking import ask
+            from chainrule.commands.splitting import as_options
             from chainrule.engine.compilation import CompilationError
             from chainrule.search.budgets import seconds_of
             from chainrule.search.judging import judge
@@ -243,7 +251,7 @@ def tune(
         show_table(data, rows)
     for notice in [*rows.notices, *asked.warned]:
         note(notice)
-    with bad_input():
+    with bad_input(), as_options():
         with searching(quiet, question.measure.label) as advance:
             found = search(
                 question,

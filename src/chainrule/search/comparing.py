@@ -31,12 +31,15 @@ class Comparison(NamedTuple):
     gain : Interval
         By how much the first is better (+) or worse (-): `second` - `first`.
     rows : int
+    label : str
+        The measure in print.
     """
 
     first: Interval
     second: Interval
     gain: Interval
     rows: int
+    label: str
 
     @property
     def shown(self) -> bool:
@@ -44,7 +47,9 @@ class Comparison(NamedTuple):
         return self.gain.low > 0
 
 
-def compare(measure: Measure, first: Rows, second: Rows, *, seed: int = 0) -> Comparison:
+def compare(
+    measure: Measure, first: Rows, second: Rows, *, weight: Rows | None = None, seed: int = 0
+) -> Comparison:
     """Compare two models by the losses of the same rows.
 
     Rows are drawn anew, with replacement, and both models are measured on the same draw: what makes
@@ -56,6 +61,8 @@ def compare(measure: Measure, first: Rows, second: Rows, *, seed: int = 0) -> Co
     measure : Measure
     first, second : (n,) arrays
         The loss of each row.
+    weight : (n,) array or None, default=None
+        What each row counts for. Every row is as likely to be drawn.
     seed : int, default=0
 
     References
@@ -64,19 +71,20 @@ def compare(measure: Measure, first: Rows, second: Rows, *, seed: int = 0) -> Co
     """
     n = len(first)
     rng = np.random.default_rng(seed)
-    losses = np.column_stack([first, second])
+    losses = np.stack([first, second])
     step = max(1, BLOCK // n)
-    means = [
-        losses[rng.integers(0, n, (min(step, RESAMPLES - start), n))].mean(axis=1)
-        for start in range(0, RESAMPLES, step)
-    ]
-    drawn = measure.of(np.concatenate(means))
-    value = measure.of(losses.mean(axis=0))
+    found = []
+    for start in range(0, RESAMPLES, step):
+        rows = rng.integers(0, n, (min(step, RESAMPLES - start), n))
+        found.append(measure.of(losses[:, rows], None if weight is None else weight[rows]))
+    drawn = np.concatenate(found, axis=1)
+    value = measure.of(losses, weight)
     return Comparison(
-        _interval(value[0], drawn[:, 0]),
-        _interval(value[1], drawn[:, 1]),
-        _interval(value[1] - value[0], drawn[:, 1] - drawn[:, 0]),
+        _interval(value[0], drawn[0]),
+        _interval(value[1], drawn[1]),
+        _interval(value[1] - value[0], drawn[1] - drawn[0]),
         n,
+        measure.label,
     )
 
 

@@ -8,8 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from chainrule.estimators.row_splits import (
+    Samples,
+    SplitError,
+    check_classes,
+    check_folds,
+    held_out,
+    in_folds,
+    most_folds,
+)
 from chainrule.search.results import Part, Question
 from chainrule.search.trials import Fold
 
@@ -17,35 +25,6 @@ from chainrule.search.trials import Fold
 FIVE_FOLDS, THREE_FOLDS = 2000, 10_000
 HELD = 0.2  # the part
 FEWEST = 10  # rows to search on
-Rows = NDArray[np.int64]
-Parts = Sequence[Part]
-
-
-def split(y: NDArray[Any], task: str, test_fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """(rows to search on, rows to judge on); of each class as many.
-
-    Raises
-    ------
-    ValueError
-        There are too few rows.
-    """
-    from sklearn.model_selection import train_test_split
-
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction must be between 0 and 1; got {test_fraction!r}")
-    every = np.arange(len(y))
-    try:
-        rows, held = train_test_split(
-            every,
-            test_size=test_fraction,
-            random_state=seed,
-            stratify=y if task == "classification" else None,
-        )
-    except ValueError as error:
-        raise ValueError(
-            f"a part of {test_fraction:g} of {len(y)} rows cannot be held out: {error}"
-        ) from None
-    return np.sort(rows), np.sort(held)
 
 
 def usual_folds(n: int) -> int:
@@ -53,54 +32,63 @@ def usual_folds(n: int) -> int:
     return 5 if n < FIVE_FOLDS else 3 if n < THREE_FOLDS else 1
 
 
-def parts_of(y: NDArray[Any], task: str, folds: int | None, seed: int) -> Parts:
-    """(rows to learn from, rows to measure on) of each fold.
+def parts_of(samples: Samples, folds: int | None, seed: int) -> list[Part]:
+    """Rows to learn from and to measure on of each fold; none to stop by.
 
     Parameters
     ----------
-    y : (n,) array
-    task : str
+    samples : Samples
+        With groups, each is in one fold; with times, the latest rows are the one fold.
     folds : int or None
-        None: by the number of rows, and not more than the rarest class has rows. 1: one part.
+        None: by the number of rows, and not more than there are groups or rows of the rarest class.
+        1: one part.
     seed : int
 
     Raises
     ------
     ValueError
-        There are too few rows, or too few of a class.
+        There are too few rows, or too few of a class, groups or times.
     """
-    from sklearn.model_selection import KFold, StratifiedKFold
-
-    n, classes = len(y), task == "classification"
+    n = len(samples.y)
     if n < FEWEST:
         raise ValueError(f"{n} rows are too few to search on; there must be {FEWEST} or more")
-    most, of_what = n, f"the {n} rows that are searched on"
-    if classes:
-        names, counts = np.unique(y, return_counts=True)
+    if samples.task == "classification":
+        names, counts = np.unique(samples.y, return_counts=True)
         if len(names) < 2:
             raise ValueError(
                 f"all rows are of the class {str(names[0])!r}; there is nothing to learn"
             )
-        most = int(counts.min())
-        rarest = str(names[counts.argmin()])
-        of_what = f"the {most} rows of the class {rarest!r} that are searched on"
-        if most < 2:
+        if counts.min() < 2:
             raise ValueError(
-                f"a single row of the class {rarest!r} is left to search on, and each fold needs "
-                "one to learn from; leave such rows out, or merge classes"
+                f"a single row of the class {str(names[counts.argmin()])!r} is left to search on, "
+                "and each fold needs one to learn from; leave such rows out, or merge classes"
             )
-    if folds is None:
-        folds = min(usual_folds(n), most)
-    whole = isinstance(folds, int) and not isinstance(folds, bool)
-    if not whole or not 1 <= folds <= most:
-        raise ValueError(f"folds must be from 1 to {most}, {of_what}; got {folds!r}")
+    facts = samples.facts
+    for argument, one, of_row in (("groups", "group", facts.group), ("times", "time", facts.time)):
+        if of_row is not None and len(np.unique(of_row)) < 2:
+            raise SplitError(
+                argument,
+                f": a single {one} is left to search on, and each fold needs one to learn from and "
+                f"one to measure on; with the one that is held out, there must be 3 {one}s or more",
+            )
+    if facts.time is not None:
+        if folds not in (None, 1):
+            raise SplitError(
+                "folds", f" goes with times only if it is 1: the latest rows, once; got {folds!r}"
+            )
+        folds = 1
+    elif folds is None:
+        folds = min(usual_folds(n), most_folds(samples)[0])
+    else:
+        check_folds(samples, folds, 1, " that are searched on")
     if folds == 1:
-        return [Part(*split(y, task, HELD, seed))]
-    how = (StratifiedKFold if classes else KFold)(folds, shuffle=True, random_state=seed)
-    return [Part(*rows) for rows in how.split(np.empty(n), y)]
+        return [Part(*held_out(samples, HELD, seed, "folds"))]
+    parts = in_folds(samples, folds, seed)
+    check_classes(samples, parts)
+    return [Part(*each) for each in parts]
 
 
-def too_few_to_stop(question: Question, parts: Parts) -> str | None:
+def too_few_to_stop(question: Question, parts: Sequence[Part]) -> str | None:
     """Why no rows can be held out to stop a fit by; None if they can."""
     if all(part.stop is not None for part in parts):
         return None
@@ -129,7 +117,8 @@ def encoded(question: Question, part: Part, stops: bool) -> Fold:
     stops : bool
         Whether fits are stopped by rows held out.
     """
-    steps, frame, y, weight = question.pipeline({})[:-1], question.X, question.y, question.weight
+    steps, frame, y = question.pipeline({})[:-1], question.X, question.y
+    weight = question.facts.weight
     stop = part.stop if stops else None
     learn = part.learn if stop is None else np.setdiff1d(part.learn, stop)
     beside: dict[str, Any] = {} if weight is None else {"sample_weight": weight[learn]}
@@ -141,4 +130,5 @@ def encoded(question: Question, part: Part, stops: bool) -> Fold:
             beside |= {"X_val": np.asarray(steps.transform(frame.iloc[stop])), "y_val": y[stop]}
             if weight is not None:
                 beside["sample_weight_val"] = weight[stop]
-    return Fold(X, y[learn], X_test, y[part.held], beside)
+    of_held = None if weight is None else weight[part.held]
+    return Fold(X, y[learn], X_test, y[part.held], beside, of_held)

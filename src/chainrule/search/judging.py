@@ -13,7 +13,7 @@ from chainrule.estimators.tabular import fit_pipeline, tabular_pipeline
 from chainrule.estimators.tabular_classifier import TabularClassifier
 from chainrule.estimators.tabular_regressor import TabularRegressor
 from chainrule.search.comparing import Comparison, compare
-from chainrule.search.measures import row_losses
+from chainrule.search.measures import measure_for, row_losses
 from chainrule.search.results import Found, Question
 
 ENSEMBLES = ("fast", "best")  # presets
@@ -26,6 +26,7 @@ def judge(
     model: Any,
     X: Any,
     y: NDArray[Any],
+    weight: NDArray[Any] | None,
     ensemble: str | None,
 ) -> tuple[Comparison | None, Comparison | None]:
     """Compare a model with the default settings, and with an ensemble.
@@ -39,15 +40,16 @@ def judge(
         Its notices get a line if there is no time for the ensemble.
     model : Pipeline
         With the settings that were found, fitted to the question's rows.
-    X, y : pandas.DataFrame, array
-        The rows to measure on.
+    X, y, weight : pandas.DataFrame, array, array or None
+        The rows to measure on, and what each counts for.
     ensemble : {"fast", "best"} or None
 
     Returns
     -------
     (Comparison or None, Comparison or None)
     """
-    mine = row_losses(found.measure, model, X, y)
+    measure = measure_for(question.task, found.measure.name, weight)
+    mine = row_losses(measure, model, X, y)
     seed = question.seed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -55,8 +57,8 @@ def judge(
             others = mine
         else:
             default = question.fitted(found.defaults)
-            others = row_losses(found.measure, default, X, y)
-        first = compare(found.measure, mine, others, seed=seed)
+            others = row_losses(measure, default, X, y)
+        first = compare(measure, mine, others, weight=weight, seed=seed)
         if ensemble is None:
             return first, None
         left = found.deadline - time.time()
@@ -74,9 +76,9 @@ def judge(
             **shared,
         )
         around = {k: v for k, v in question.encoding.items() if k != "max_levels"}
-        groups = {} if question.group is None else {"groups": question.group}
+        facts = question.facts
+        groups = {} if facts.group is None else {"groups": facts.group}
         other = tabular_pipeline(made, **around)
-        fit_pipeline(other, question.X, question.y, weight=question.weight, **groups)
-        return first, compare(
-            found.measure, mine, row_losses(found.measure, other, X, y), seed=seed
-        )
+        fit_pipeline(other, question.X, question.y, weight=facts.weight, **groups)
+        others = row_losses(measure, other, X, y)
+        return first, compare(measure, mine, others, weight=weight, seed=seed)

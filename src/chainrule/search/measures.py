@@ -30,8 +30,23 @@ class Measure(NamedTuple):
     task: str
     root: bool = False
 
-    def of(self, mean: Any) -> Any:
-        """The measure, of the mean of the rows' losses, or of an array of such."""
+    def of(self, losses: Rows, weight: Rows | None = None) -> Any:
+        """The measure, of the losses of rows.
+
+        Parameters
+        ----------
+        losses : (..., n) array
+        weight : (..., n) array or None, default=None
+            What each row counts for; not all 0. None: every row counts once.
+
+        Returns
+        -------
+        (...) array
+        """
+        if weight is None:
+            mean = losses.mean(axis=-1)
+        else:
+            mean = (losses * weight).sum(axis=-1) / weight.sum(axis=-1)
         return np.sqrt(mean) if self.root else mean
 
 
@@ -46,8 +61,15 @@ MEASURES = {
 }
 
 
-def measure_for(task: str, name: str | None) -> Measure:
+def measure_for(task: str, name: str | None, weight: Rows | None = None) -> Measure:
     """The measure of this name; None: the log loss, or the RMSE.
+
+    Parameters
+    ----------
+    task : {"classification", "regression"}
+    name : str or None
+    weight : (n,) array or None, default=None
+        What rows count for; with weights, the label says so.
 
     Raises
     ------
@@ -56,10 +78,11 @@ def measure_for(task: str, name: str | None) -> Measure:
     """
     names = [each.name for each in MEASURES.values() if each.task == task]
     if name is None:
-        return MEASURES[names[0]]
+        name = names[0]
     if name not in names:
         raise ValueError(f"the metric of a {task} cannot be {name!r}; {suggest(str(name), names)}")
-    return MEASURES[name]
+    found = MEASURES[name]
+    return found if weight is None else found._replace(label=f"weighted {found.label}")
 
 
 def row_losses(measure: Measure, model: Any, X: Any, y: NDArray[Any]) -> Rows:

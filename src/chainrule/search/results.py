@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.base.validation import ShownAsText
+from chainrule.estimators.row_facts import RowFacts
+from chainrule.estimators.row_splits import Samples, stopping_rows
 from chainrule.estimators.tabular import fit_pipeline, tabular_pipeline
 from chainrule.search.budgets import in_words
 from chainrule.search.comparing import Comparison, Interval
@@ -132,14 +134,8 @@ class Question(NamedTuple):
     encoding : dict of str to anything
         `kinds`, `max_levels` and `missing_texts` of `tabular_pipeline`.
     seed : int
-    weight : (n,) array or None
-        What each row counts for in fits; measures count every row once.
-    group : (n,) array or None
-        Rows of one group stay together in the folds of an ensemble.
-    stop : int64 array or None
-        Rows by which a fit to all rows is stopped; None: the estimator chooses them.
-    parts : list of Part or None
-        The folds; None: made of the rows, of each class as many.
+    facts : RowFacts
+        What each row counts for; by which groups or times the rows are split.
     """
 
     X: Any
@@ -149,10 +145,16 @@ class Question(NamedTuple):
     fixed: Mapping[str, Any]
     encoding: Mapping[str, Any]
     seed: int
-    weight: NDArray[Any] | None = None
-    group: NDArray[Any] | None = None
-    stop: NDArray[np.int64] | None = None
-    parts: Sequence[Part] | None = None
+    facts: RowFacts = RowFacts()
+
+    @property
+    def samples(self) -> Samples:
+        """What the rows are split by."""
+        return Samples(self.y, self.task, self.facts)
+
+    def take(self, rows: NDArray[np.int64]) -> Question:
+        """The same of some rows."""
+        return self._replace(X=self.X.iloc[rows], y=self.y[rows], facts=self.facts.take(rows))
 
     def pipeline(self, parameters: Mapping[str, Any]) -> Any:
         """An unfitted model with these parameters."""
@@ -160,19 +162,20 @@ class Question(NamedTuple):
             self.task, model="network", random_state=self.seed, **self.encoding, **parameters
         )
 
+    def stopping(
+        self, learnt: NDArray[np.int64], parameters: Mapping[str, Any]
+    ) -> NDArray[np.int64] | None:
+        """Rows to stop a fit by, of those it learns from; None: the estimator chooses them."""
+        if not parameters.get("early_stopping", True):
+            return None
+        fraction = parameters.get("validation_fraction", 0.1)
+        found = stopping_rows(self.samples.take(learnt), fraction, self.seed)
+        return None if found is None else learnt[found]
+
     def fitted(self, parameters: Mapping[str, Any]) -> Any:
         """A model with these parameters, fitted to all rows."""
-        model = self.pipeline(parameters)
-        return fit_pipeline(model, self.X, self.y, weight=self.weight, stop=self.stop)
-
-    def of_rows(self) -> list[Any]:
-        """What the search knows of the rows beside the table, None where there is nothing."""
-        parts = None if self.parts is None else [[*map(_as_list, part)] for part in self.parts]
-        return [_as_list(self.weight), _as_list(self.group), _as_list(self.stop), parts]
-
-
-def _as_list(rows: NDArray[Any] | None) -> list[Any] | None:
-    return None if rows is None else rows.tolist()
+        model, stop = self.pipeline(parameters), self.stopping(np.arange(len(self.y)), parameters)
+        return fit_pipeline(model, self.X, self.y, weight=self.facts.weight, stop=stop)
 
 
 def told(
@@ -197,13 +200,14 @@ def told(
     if against_defaults is not None:
         both = against_defaults
         lines.append(
-            f"On {both.rows:,} rows that the search has not seen: {label} {between(both.first)}, "
+            f"On {both.rows:,} rows that the search has not seen: {both.label} "
+            f"{between(both.first)}, "
             f"of the defaults {between(both.second)}"
         )
         lines.append(verdict(found, both))
     if against_ensemble is not None:
         other = against_ensemble
-        said = f"An ensemble with nothing to tune: {label} {between(other.second)}"
+        said = f"An ensemble with nothing to tune: {other.label} {between(other.second)}"
         if other.gain.high < 0:
             said += "; it does better (chainrule train --model tabular, or fast)"
         elif other.gain.low > 0:
@@ -216,7 +220,7 @@ def told(
 
 def verdict(found: Found, both: Comparison) -> str:
     """Whether the search was worth it."""
-    gain, label = both.gain, found.measure.label
+    gain, label = both.gain, both.label
     if not found.changed:
         return "Not worth it: no settings did better than the defaults, which the model has"
     part = f", {gain.value / both.second.value:.1%} of it" if both.second.value > 0 else ""

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.base.whole_files import would_replace
+from chainrule.estimators.row_facts import RowFacts
 
 NAME = "chainrule tune"
 PATIENCE = 60.0  # seconds that a process waits for another one to finish writing
@@ -34,7 +35,9 @@ ABOUT = {
     "task": "the task differs",
     "metric": "the metric differs",
     "folds": "the folds differ",
-    "rows": "the weights, groups or times of the rows differ",
+    "weight": "the weights of the rows differ",
+    "group": "the groups of the rows differ",
+    "time": "the times of the rows differ",
     "seed": "the seed differs",
     "fixed": "the settings that are fixed differ",
     "space": "the settings that are searched differ",
@@ -58,13 +61,15 @@ def optuna() -> Any:
     return found
 
 
-def fingerprint(X: Any, y: NDArray[Any], **about: Any) -> dict[str, str]:
+def fingerprint(X: Any, y: NDArray[Any], facts: RowFacts, **about: Any) -> dict[str, str]:
     """What a study is about, in short texts.
 
     Parameters
     ----------
     X : pandas.DataFrame of shape (n, columns)
     y : (n,) array
+    facts : RowFacts
+        Of times the order counts alone.
     **about
         The other parts, by their names in ABOUT.
     """
@@ -82,14 +87,13 @@ def fingerprint(X: Any, y: NDArray[Any], **about: Any) -> dict[str, str]:
             digest.update(np.asarray(cells).tobytes())
     digest.update(np.asarray(pd.util.hash_array(np.asarray(y))).tobytes())
     found = {"table": f"{len(X):,} rows, {len(X.columns)} columns, {digest.hexdigest()[:16]}"}
+    for name, of_row in facts._asdict().items():
+        if of_row is not None:
+            values = np.unique(of_row, return_inverse=True)[1] if name == "time" else of_row
+            found[name] = hashlib.sha256(values.tobytes()).hexdigest()[:16]
     return found | {
         name: json.dumps(value, sort_keys=True, default=repr) for name, value in about.items()
     }
-
-
-def digest_of(about: Any) -> str:
-    """A short text of something that JSON can hold."""
-    return hashlib.sha256(json.dumps(about, default=repr).encode()).hexdigest()[:16]
 
 
 def open_study(path: str | os.PathLike[str], about: Mapping[str, str]) -> Any:

@@ -44,7 +44,8 @@ class OutOfTimeError(Exception):
 class Fold(NamedTuple):
     """What one fold learns from, and what it is measured on, as numbers for the network.
 
-    `beside` is what else `fit` is given: weights, and rows to stop by.
+    `beside` is what else `fit` is given: weights, and rows to stop by. `weight_test` is what the
+    rows that it is measured on count for; None: every row once.
     """
 
     X: NDArray[Any]
@@ -52,6 +53,7 @@ class Fold(NamedTuple):
     X_test: NDArray[Any]
     y_test: NDArray[Any]
     beside: Mapping[str, Any]
+    weight_test: NDArray[Any] | None = None
 
 
 @dataclass
@@ -135,7 +137,7 @@ class Watch(Callback):
 
 
 def measured(search: Search, trial: Any) -> float:
-    """The value of a trial: the measure, on the rows of all folds together.
+    """The value of a trial: the measure, on the rows of all folds together, by their weights.
 
     Raises
     ------
@@ -165,7 +167,9 @@ def measured(search: Search, trial: Any) -> float:
         if watch.is_pruned:
             raise optuna().TrialPruned
         losses.append(row_losses(search.measure, estimator, fold.X_test, fold.y_test))
-    value = float(search.measure.of(np.concatenate(losses).mean()))
+    weights = [fold.weight_test for fold in search.folds if fold.weight_test is not None]
+    weight = np.concatenate(weights) if weights else None
+    value = float(search.measure.of(np.concatenate(losses), weight))
     if not math.isfinite(value):
         raise ValueError(f"the {search.measure.label} is not finite")
     return value

@@ -15,9 +15,11 @@ import numpy as np
 
 from chainrule.base.validation import check_target
 from chainrule.estimators.cleaning import MAX_LEVELS
+from chainrule.estimators.row_facts import facts_given
+from chainrule.estimators.row_splits import held_out
 from chainrule.search.budgets import seconds_of
 from chainrule.search.engines import choose_engine
-from chainrule.search.folds import encoded, parts_of, split, too_few_to_stop
+from chainrule.search.folds import encoded, parts_of, too_few_to_stop
 from chainrule.search.judging import ENSEMBLES, judge
 from chainrule.search.measures import measure_for
 from chainrule.search.results import Found, Question, Tuned
@@ -28,7 +30,6 @@ from chainrule.search.study import (
     best_of,
     close,
     counting,
-    digest_of,
     drop_abandoned,
     fingerprint,
     open_study,
@@ -47,6 +48,9 @@ def tune(
     X: Any,
     y: Any,
     *,
+    sample_weight: Any = None,
+    groups: Any = None,
+    times: Any = None,
     task: str | None = None,
     metric: str | None = None,
     budget: float | str | None = None,
@@ -77,6 +81,16 @@ def tune(
     X : data frame of shape (n_samples, n_features)
     y : array-like of shape (n_samples,)
         Classes or numbers.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        What each row counts for, 0 or more: in every fit, in what trials are measured by, and in
+        the comparisons. Rows of weight 0 are left out. None: every row counts once.
+    groups : array-like of shape (n_samples,) or None, default=None
+        The group of each row, such as a patient: what is learned from, stopped by, measured on and
+        held out share no group. There must be 3 or more.
+    times : array-like of shape (n_samples,) or None, default=None
+        The time of each row, as a number or a date: what is held out is later than what the search
+        sees, what trials are measured on later than what they learn from and are stopped by. Rows
+        of one time stay together. Trials are measured once, on the latest rows. Not with `groups`.
     task : {"classification", "regression"} or None, default=None
         None: by y.
     metric : {"log_loss", "error", "rmse", "mae"} or None, default=None
@@ -92,7 +106,7 @@ def tune(
         of `budget`, the same call gives the same trials.
     folds : int or None, default=None
         Folds of the cross-validation; 1: hold out a fifth instead. None: 5 below 2,000 rows, 3
-        below 10,000, else 1.
+        below 10,000, else 1; and not more than there are groups. With `times`, 1.
     test_fraction : float, default=0.2
         The part of the rows that the search does not see.
     study : path or None, default=None
@@ -121,7 +135,8 @@ def tune(
     ImportError
         Optuna is not installed: ``pip install "chainrule[tune]"``.
     ValueError
-        An argument is wrong, there are too few rows, all trials fail, or `study` is of other data.
+        An argument is wrong, there are too few rows, groups or times, a class would be in held-out
+        rows alone, all trials fail, or `study` is of other data.
 
     Examples
     --------
@@ -142,21 +157,25 @@ def tune(
         raise ValueError(f"y must have one value for each of the {len(frame):,} rows of X")
     task = task or task_of(pd.Series(y))
     target = np.asarray(check_target(target, task == "regression"))
+    facts = facts_given(len(frame), sample_weight, groups, times)
     question = Question(
         frame,
         target,
         task,
-        measure_for(task, metric),
+        measure_for(task, metric, facts.weight),
         parameters,
         {"kinds": kinds, "max_levels": max_levels, "missing_texts": missing_texts},
         random_state,
+        facts,
     )
+    if facts.weight is not None:
+        question = question.take(np.flatnonzero(facts.weight))
     if compare_with not in (None, *ENSEMBLES):
         raise ValueError(f"compare_with must be None, 'fast' or 'best'; got {compare_with!r}")
-    rows, held = split(target, task, test_fraction, random_state)
-    question = question._replace(X=frame.iloc[rows], y=target[rows])
+    rows, held = held_out(question.samples, test_fraction, random_state)
+    of_rows, aside = question.take(rows), question.take(held)
     found = search(
-        question,
+        of_rows,
         budget=budget,
         trials=trials,
         jobs=jobs,
@@ -166,10 +185,9 @@ def tune(
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = question.fitted(found.parameters)
-    return Tuned(
-        model, found, *judge(question, found, model, frame.iloc[held], target[held], compare_with)
-    )
+        model = of_rows.fitted(found.parameters)
+    judged = aside.X, aside.y, aside.facts.weight
+    return Tuned(model, found, *judge(of_rows, found, model, *judged, compare_with))
 
 
 def search(
@@ -190,8 +208,11 @@ def search(
     if trials is not None and trials < 1:
         raise ValueError(f"trials must be 1 or more; got {trials}")
     jobs, notices = processes(jobs), []
-    parts = question.parts or parts_of(question.y, question.task, folds, question.seed)
     fixed = dict(question.fixed)
+    parts = [
+        part._replace(stop=question.stopping(part.learn, fixed))
+        for part in parts_of(question.samples, folds, question.seed)
+    ]
     if "early_stopping" not in fixed and (why := too_few_to_stop(question, parts)):
         fixed["early_stopping"] = False
         notices.append(why)
@@ -201,6 +222,7 @@ def search(
     about = fingerprint(
         question.X,
         question.y,
+        question.facts,
         target=str(question.y.dtype.kind),
         task=question.task,
         metric=question.measure.name,
@@ -209,8 +231,6 @@ def search(
         fixed=fixed,
         space={name: repr(each) for name, each in searched.items()},
     )
-    if any(each is not None for each in question.of_rows()):
-        about["rows"] = digest_of(question.of_rows())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study" if study is None else Path(study)
         kept = open_study(path, about)
