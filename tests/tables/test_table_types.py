@@ -351,3 +351,12 @@ def test_two_looks_merged_are_one(data):
             expected = whole.result(comma_first, comma_seen)
             assert merged.result(comma_first, comma_seen) == expected
     assert whole.settled or merged.missing == whole.missing
+
+
+def test_what_is_no_table_is_said():
+    sparse = pytest.importorskip("scipy.sparse")
+    with pytest.raises(ValueError, match=r"X is a sparse matrix, .* give X\.toarray\(\)"):
+        as_frame(sparse.csr_matrix(np.eye(3)))
+    with pytest.raises(ValueError, match=r"X must be a table .* of shape \(3, 2, 2\)"):
+        as_frame(np.zeros((3, 2, 2)))
+    assert as_frame([[1, 2], [3, 4]]).columns.tolist() == ["x0", "x1"]

@@ -51,7 +51,7 @@ def as_frame(X: Any) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        Two columns have the same name.
+        Two columns have the same name, or it is no table.
     """
     try:
         import pandas as pd
@@ -69,7 +69,14 @@ def as_frame(X: Any) -> pd.DataFrame:
         elif hasattr(X, "to_pandas"):
             X = X.to_pandas()
         else:
-            X = pd.DataFrame(np.asarray(X))
+            array = np.asarray(X)
+            if hasattr(X, "toarray"):
+                raise ValueError("X is a sparse matrix, and a table is dense; give X.toarray()")
+            if array.ndim not in (1, 2):
+                raise ValueError(
+                    f"X must be a table of rows and columns; it is an array of shape {array.shape}"
+                )
+            X = pd.DataFrame(array)
             X.columns = [f"x{j}" for j in range(X.shape[1])]
     names = [str(name) for name in X.columns]
     twice = sorted(name for name, times in Counter(names).items() if times > 1)
