@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -19,10 +20,10 @@ import chainrule
 from chainrule.estimators.row_facts import RowFacts
 from chainrule.estimators.row_splits import Samples, held_out, stopping_rows
 from chainrule.estimators.tabular import fit_pipeline
-from chainrule.search import engines, trials, workers
+from chainrule.search import engines, trials, tuning, workers
 from chainrule.search.folds import parts_of
 from chainrule.search.results import told
-from chainrule.search.study import open_study, reopened, trials_of
+from chainrule.search.study import close, open_study, reopened, trials_of
 
 pd = pytest.importorskip("pandas", reason="tables are an extra")
 pytest.importorskip("skrub", reason="tables are an extra")
@@ -374,11 +375,42 @@ def test_the_engine_is_chosen_once_by_the_work_of_all_fits(monkeypatch, tmp_path
         ({"compare_with": "best of all"}, "compare_with must be None, 'fast' or 'best'"),
         ({"study": "no/such/folder/s"}, "there is no folder"),
         ({"study": "."}, "is a folder; name a file"),
+        ({"task": "classify"}, "there is no task 'classify'; did you mean 'classification'?"),
+        ({"random_state": None}, "random_state must be a whole number from 0 to 4294967295"),
+        ({"random_state": -1}, "random_state must be a whole number from 0 to 4294967295"),
+        ({"on_trial": 3}, "on_trial must be a function (trials, least), or None; got 3"),
+        ({"alhpa": 1}, "there is no parameter 'alhpa'; did you mean 'alpha'?"),
+        ({"alpha": -1}, "The 'alpha' parameter of MLPRegressor must be a float in the range"),
+        ({"dropout": [0.1, 0.2]}, "dropout"),
     ],
 )
-def test_what_is_refused(how, said):
-    with pytest.raises(ValueError, match=said.replace(".", r"\.")):
-        chainrule.tune(*table(), **{"trials": 1, **CHEAP, **how})
+def test_what_is_refused(how, said, tmp_path):
+    with pytest.raises((ValueError, TypeError), match=re.escape(said)):
+        chainrule.tune(*table(), **{"trials": 1, "study": tmp_path / "s", **CHEAP, **how})
+    assert list(tmp_path.iterdir()) == []  # no study that would be of other settings
+
+
+def test_the_shape_of_a_target_is_said():
+    X, y = table()
+    with pytest.raises(ValueError, match=r"of the 120 rows of X; it has the shape \(120, 1\)"):
+        chainrule.tune(X, y[:, np.newaxis], trials=1, **CHEAP)
+
+
+def test_numbers_of_numpy_are_whole_numbers(straight, tmp_path):
+    how = {"trials": np.int64(1), "random_state": np.int64(0), "jobs": np.int64(1)}
+    how = {**CHEAP, "folds": np.int64(1), "study": tmp_path / "s", **how}
+    assert outcome(chainrule.tune(*table(), **how)) == outcome(straight)[:1]
+    how |= {"trials": 2, "random_state": 0, "folds": 1}
+    assert outcome(chainrule.tune(*table(), **how)) == outcome(straight)[:2]
+
+
+def test_callbacks_hear_of_trials_too():
+    heard = []
+    tuned = chainrule.tune(
+        *table(), trials=2, callbacks=[lambda estimator, record: heard.append(1)], **CHEAP
+    )
+    # Of both trials, of the best and, unless that is the same, of the defaults.
+    assert len(heard) == 4 * (3 + (tuned.parameters != {}))
 
 
 def test_too_few_rows_of_a_class():
@@ -410,6 +442,82 @@ def test_a_study_of_other_data_is_refused_and_stays_as_it_is(tmp_path):
             chainrule.tune(*given, trials=1, study=path, **CHEAP | how)
     assert path.read_bytes() == before
     assert len(chainrule.tune(X, y, trials=2, study=path, **CHEAP).found.trials) == 2
+
+
+def test_of_several_that_make_a_study_at_once_the_first_says_what_it_is_about(tmp_path):
+    for k in range(3):
+        path, start, said = tmp_path / str(k), threading.Barrier(4), []
+
+        def make(name, path=path, start=start, said=said):
+            start.wait()
+            try:
+                close(open_study(path, {"table": name}))
+                said.append(name)
+            except ValueError as error:
+                said.append(str(error))
+
+        makers = [threading.Thread(target=make, args=(name,)) for name in "abca"]
+        for each in makers:
+            each.start()
+        for each in makers:
+            each.join()
+        kept = reopened(path)
+        first = kept.user_attrs["about"]["table"]
+        close(kept)
+        others = [each for each in said if each != first]
+        assert len(others) == 4 - "abca".count(first)
+        assert all(f"the table differs ({first}; here " in each for each in others)
+
+
+def test_a_database_that_only_begins_as_a_study_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("chainrule.search.study.time.sleep", lambda seconds: None)
+    database = sqlite3.connect(tmp_path / "s")
+    database.execute("CREATE TABLE studies (a)")
+    database.commit()
+    with pytest.raises(ValueError, match="s is no study: it is a database of other tables"):
+        open_study(tmp_path / "s", {"table": ""})
+    database.close()
+
+
+def test_the_defaults_are_left_to_the_process_that_makes_them(tmp_path, straight, monkeypatch):
+    """A search that begins while the first trial of another one is under way."""
+    measure, others = trials.row_losses, []
+
+    def while_measured(*given):
+        if not others:
+            others.append(None)
+            others[0] = chainrule.tune(*table(), trials=3, study=tmp_path / "s", **CHEAP)
+        return measure(*given)
+
+    monkeypatch.setattr(trials, "row_losses", while_measured)
+    tuned = chainrule.tune(*table(), trials=3, study=tmp_path / "s", **CHEAP)
+    assert outcome(tuned) == outcome(straight)[:3]
+    assert outcome(others[0]) == outcome(straight)[1:3]
+    assert "1 trials are under way in other processes, and not counted here" in (
+        others[0].found.notices
+    )
+    assert tuned.found.notices == straight.found.notices
+
+
+def test_what_comes_before_the_trials_is_in_the_budget(monkeypatch):
+    class Clock:
+        now = 1000.0
+
+        def time(self):
+            return self.now
+
+        perf_counter = time
+
+    clock, encoded = Clock(), tuning.encoded
+
+    def slowly(*given):
+        clock.now += 50
+        return encoded(*given)
+
+    monkeypatch.setattr(tuning, "time", clock)
+    monkeypatch.setattr(tuning, "encoded", slowly)
+    tuned = chainrule.tune(*table(), budget=120, **CHEAP)
+    assert tuned.found.deadline == 1120
 
 
 def test_files_that_are_no_study_stay_as_they_are(tmp_path):

@@ -88,6 +88,11 @@ def all_finite(*arrays: Array) -> bool:
     return all(bool(np.isfinite(each).all()) for each in arrays)
 
 
+def is_whole(number: Any) -> bool:
+    """Whether it is a whole number, Python's or NumPy's; truth values are none."""
+    return isinstance(number, numbers.Integral) and not isinstance(number, bool)
+
+
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """The dtype, which must be float32 or float64.
 

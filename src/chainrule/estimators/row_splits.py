@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.base.validation import is_whole
 from chainrule.ensembles.blending import deal_groups
 from chainrule.estimators.row_facts import RowFacts
 from chainrule.tables.cells import listed
@@ -153,8 +154,7 @@ def check_folds(samples: Samples, folds: Any, least: int, which: str = "") -> No
     SplitError
     """
     most, of_what = most_folds(samples)
-    whole = isinstance(folds, int) and not isinstance(folds, bool)
-    if not whole or not least <= folds <= most:
+    if not is_whole(folds) or not least <= folds <= most:
         raise SplitError(
             "folds", f" must be from {least} to {most}, the {most} {of_what}{which}; got {folds!r}"
         )

@@ -8,7 +8,6 @@ sums over processes then deal with one array each.
 from __future__ import annotations
 
 import functools
-import numbers
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from chainrule.base.validation import (
     float_dtype,
     generator,
     how_to_make,
+    is_whole,
     look_up,
 )
 from chainrule.equations import backprop
@@ -523,7 +523,7 @@ def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     if len(given) < 2:
         raise ValueError(f"sizes needs the inputs' and the outputs' width at least, got {given}")
     for l, n in enumerate(given):
-        if not isinstance(n, numbers.Integral) or isinstance(n, bool) or n < 1:
+        if not is_whole(n) or n < 1:
             raise ValueError(f"sizes[{l}] = {n!r}: every width must be a whole number, 1 or more")
     return tuple(int(n) for n in given)
 

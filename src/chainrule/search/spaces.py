@@ -9,6 +9,8 @@ SMALL, MEDIUM = 1000, 20_000  # rows below which a table is small, or of medium 
 LAYERS, UNITS = "layers", "units"  # these two become `hidden_layer_sizes`
 # Without a hidden layer these have no meaning.
 OF_HIDDEN_LAYERS = ("activation", "dropout", "normalization")
+NEED_HIDDEN_LAYERS = ("dropout", "normalization")  # unless they are none
+NONE: tuple[Any, ...] = (None, 0, [], ())
 
 
 class Numbers(NamedTuple):
@@ -63,7 +65,8 @@ def space_for(n: int, given: Mapping[str, Any]) -> dict[str, Numbers | Names]:
     Returns
     -------
     dict of str to (Numbers or Names)
-        Of a small table no hidden layer is tried as well: then the network is a linear model.
+        Of a small table no hidden layer is tried as well, unless something is fixed that needs one:
+        then the network is a linear model.
     """
     space: dict[str, Numbers | Names] = {
         LAYERS: Numbers(1, 3),
@@ -76,7 +79,8 @@ def space_for(n: int, given: Mapping[str, Any]) -> dict[str, Numbers | Names]:
         "normalization": Names((None, "batch")),
     }
     if n < SMALL:
-        space[LAYERS], space[UNITS] = Numbers(0, 2), Numbers(8, 128, log=True)
+        fewest = int(any(given.get(name) not in NONE for name in NEED_HIDDEN_LAYERS))
+        space[LAYERS], space[UNITS] = Numbers(fewest, 2), Numbers(8, 128, log=True)
         space["batch_size"] = Names((16, 32, 64))
         del space["normalization"]
     elif n >= MEDIUM:

@@ -26,6 +26,12 @@ from chainrule.estimators.row_facts import RowFacts
 
 NAME = "chainrule tune"
 PATIENCE = 60.0  # seconds that a process waits for another one to finish writing
+ATTEMPTS = 25  # to open a study that other processes are making
+# The tables that Optuna makes before "trials".
+FIRST_TABLES = {
+    *("studies", "version_info"),
+    *("study_directions", "study_system_attributes", "study_user_attributes"),
+}
 # What is kept of trials and of the study beside what Optuna keeps.
 PROCESS, ERROR, SECONDS, ENGINE = "process", "error", "seconds", "engine"
 # How the parts of what a study is about are called in messages.
@@ -123,10 +129,7 @@ def open_study(path: str | os.PathLike[str], about: Mapping[str, str]) -> Any:
     with _refusals(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what Optuna calls experimental
         study = _created(library, path)
-        found = study.user_attrs.get("about")
-        if found is None:
-            study.set_user_attr("about", dict(about))
-            found = about
+        found = _bound_to(study, about)
     other = [text for part, text in ABOUT.items() if found.get(part) != about.get(part)]
     if other:
         close(study)
@@ -141,18 +144,37 @@ def open_study(path: str | os.PathLike[str], about: Mapping[str, str]) -> Any:
 
 
 def _created(library: Any, path: Path) -> Any:
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import IntegrityError, OperationalError
 
-    for attempt in range(5):
+    for attempt in range(ATTEMPTS):
         try:
             return library.create_study(
                 storage=_storage(library, path), study_name=NAME, load_if_exists=True
             )
-        except OperationalError as error:  # another process has just made the tables
-            if "already exists" not in str(error) or attempt == 4:
+        except (IntegrityError, OperationalError) as error:
+            # Another process is making the tables, or what is in them.
+            known = isinstance(error, IntegrityError) or "already exists" in str(error)
+            if not known or attempt == ATTEMPTS - 1:
                 raise
             time.sleep(0.2)
     raise AssertionError("unreachable")
+
+
+def _bound_to(study: Any, about: Mapping[str, str]) -> Mapping[str, str]:
+    """What a study is about: what the first of all processes has said."""
+    from sqlalchemy import text
+
+    # Optuna's own call would replace what another process has said in the meantime.
+    with _engine_of(study).begin() as connection:
+        connection.execute(
+            text(
+                "INSERT OR IGNORE INTO study_user_attributes (study_id, key, value_json) "
+                "VALUES (:study, 'about', :about)"
+            ),
+            {"study": study._study_id, "about": json.dumps(dict(about))},
+        )
+    found: Mapping[str, str] = study.user_attrs["about"]
+    return found
 
 
 def _storage(library: Any, path: Path) -> Any:
@@ -183,16 +205,27 @@ def _check_file(path: Path) -> None:
         return  # a new file that another process has just made
     if start != b"SQLite format 3\0":
         raise ValueError(f"{path} is no study: it is no SQLite file; name another file")
+    for _ in range(ATTEMPTS):
+        tables = _tables_of(path)
+        if not tables or "trials" in tables:
+            return
+        if not tables <= FIRST_TABLES:
+            break
+        time.sleep(0.2)  # another process is making them
+    raise ValueError(f"{path} is no study: it is a database of other tables; name another file")
+
+
+def _tables_of(path: Path) -> set[str]:
     with _refusals(path):
         connection = sqlite3.connect(path, timeout=2)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master")]
+            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            tables = {row[0] for row in found}
             connection.rollback()
         finally:
             connection.close()
-    if tables and "trials" not in tables:
-        raise ValueError(f"{path} is no study: it is a database of other tables; name another file")
+    return tables
 
 
 @contextlib.contextmanager
@@ -221,8 +254,12 @@ def reopened(path: str | os.PathLike[str]) -> Any:
 
 def close(study: Any) -> None:
     """Close the connections to the study's file."""
-    storage = getattr(study._storage, "_backend", study._storage)
-    storage.engine.dispose()
+    _engine_of(study).dispose()
+
+
+def _engine_of(study: Any) -> Any:
+    """SQLAlchemy's engine of the study's file."""
+    return getattr(study._storage, "_backend", study._storage).engine
 
 
 def this_process() -> str:
@@ -273,6 +310,15 @@ def counting(study: Any) -> list[Any]:
         if trial.state.name in ("COMPLETE", "PRUNED", "RUNNING")
         or (trial.state.name == "FAIL" and ERROR in trial.user_attrs)
     ]
+
+
+def are_asked_for(study: Any, point: Mapping[str, Any]) -> bool:
+    """Whether a trial at this point is waiting, or another process is making it."""
+    return any(
+        trial.state.name in ("WAITING", "RUNNING")
+        and trial.system_attrs.get("fixed_params") == dict(point)
+        for trial in trials_of(study)
+    )
 
 
 def best_of(study: Any) -> Any:

@@ -149,11 +149,12 @@ def measured(search: Search, trial: Any) -> float:
         It failed.
     """
     estimator = search.estimator(trial.params)
+    given = list(estimator.callbacks or ())
     losses = []
     seconds = 0.0
     for k, fold in enumerate(search.folds):
         watch = Watch(trial, search, k)
-        estimator.callbacks = [watch]
+        estimator.callbacks = [*given, watch]
         started = time.perf_counter()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

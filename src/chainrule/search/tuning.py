@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.base.validation import check_target
+from chainrule.base.validation import check_target, is_whole, suggest
 from chainrule.estimators.cleaning import MAX_LEVELS
 from chainrule.estimators.row_facts import facts_given
 from chainrule.estimators.row_splits import held_out
+from chainrule.estimators.tabular import ESTIMATORS
 from chainrule.search.budgets import seconds_of
 from chainrule.search.engines import choose_engine
 from chainrule.search.folds import encoded, parts_of, too_few_to_stop
@@ -27,6 +28,7 @@ from chainrule.search.spaces import defaults_in, parameters_at, space_for
 from chainrule.search.study import (
     ERROR,
     SECONDS,
+    are_asked_for,
     best_of,
     close,
     counting,
@@ -135,8 +137,8 @@ def tune(
     ImportError
         Optuna is not installed: ``pip install "chainrule[tune]"``.
     ValueError
-        An argument is wrong, there are too few rows, groups or times, a class would be in held-out
-        rows alone, all trials fail, or `study` is of other data.
+        An argument or a parameter of the network is wrong, there are too few rows, groups or times,
+        a class would be in held-out rows alone, all trials fail, or `study` is of other data.
 
     Examples
     --------
@@ -153,8 +155,18 @@ def tune(
     import pandas as pd
 
     frame, target = as_frame(X), np.asarray(y)
-    if target.ndim != 1 or len(target) != len(frame):
-        raise ValueError(f"y must have one value for each of the {len(frame):,} rows of X")
+    if target.shape != (len(frame),):
+        raise ValueError(
+            f"y must have one value for each of the {len(frame):,} rows of X; it has the shape "
+            f"{target.shape}"
+        )
+    if task not in (None, *ESTIMATORS):
+        raise ValueError(f"there is no task {task!r}; {suggest(str(task), ESTIMATORS)}")
+    if not is_whole(random_state) or not 0 <= random_state < 2**32:
+        raise ValueError(
+            f"random_state must be a whole number from 0 to {2**32 - 1}, with which the search can "
+            f"be repeated and gone on with; got {random_state!r}"
+        )
     task = task or task_of(pd.Series(y))
     target = np.asarray(check_target(target, task == "regression"))
     facts = facts_given(len(frame), sample_weight, groups, times)
@@ -165,7 +177,7 @@ def tune(
         measure_for(task, metric, facts.weight),
         parameters,
         {"kinds": kinds, "max_levels": max_levels, "missing_texts": missing_texts},
-        random_state,
+        int(random_state),
         facts,
     )
     if facts.weight is not None:
@@ -203,10 +215,12 @@ def search(
     """Search on the rows of a question; see :func:`tune` for the parameters."""
     started = time.perf_counter()
     seconds = seconds_of(budget) if budget is not None else math.inf if trials else USUAL_BUDGET
-    if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int)):
+    if trials is not None and not is_whole(trials):
         raise ValueError(f"trials must be a whole number; got {trials!r}")
     if trials is not None and trials < 1:
         raise ValueError(f"trials must be 1 or more; got {trials}")
+    if on_trial is not None and not callable(on_trial):
+        raise TypeError(f"on_trial must be a function (trials, least), or None; got {on_trial!r}")
     jobs, notices = processes(jobs), []
     fixed = dict(question.fixed)
     parts = [
@@ -219,6 +233,10 @@ def search(
     searched = space_for(min(len(part.learn) for part in parts), fixed)
     if not searched:
         raise ValueError("every setting that would be searched is fixed")
+    # What is wrong in every trial is refused before a study is made.
+    first = question.pipeline({**fixed, **parameters_at(defaults_in(searched))})[-1]
+    first._validate_params()
+    first._check_combination()
     about = fingerprint(
         question.X,
         question.y,
@@ -245,8 +263,9 @@ def search(
                 trials,
             )
             drop_abandoned(kept)
+            left = seconds - (time.perf_counter() - started)  # compiling is not counted
             choose_engine(work, kept, seconds, notices)
-            ended, deadline = _run(work, kept, path, seconds, jobs, on_trial, notices)
+            ended, deadline = _run(work, kept, path, left, jobs, on_trial, notices)
             return _found(work, kept, ended, deadline, started, jobs, study, notices)
         finally:
             close(kept)
@@ -276,7 +295,7 @@ def _run(
     defaults = defaults_in(work.space)
     interrupted = False
     try:
-        if _trial_at(study, defaults) is None:
+        if _trial_at(study, defaults) is None and not are_asked_for(study, defaults):
             study.enqueue_trial(defaults)
             run_trials(work, study, after, most=1)
         if (first := _trial_at(study, defaults)) is not None:
@@ -327,6 +346,8 @@ def _found(
         fixed.setdefault("time_limit", max(1.0, deadline - time.time()))
     if failed:
         notices.append(f"{len(failed)} trials failed; the first: {failed[0]}")
+    if under_way := sum(trial.state.name == "RUNNING" for trial in trials_of(study)):
+        notices.append(f"{under_way} trials are under way in other processes, and not counted here")
     start = defaults_in(work.space)
     first = _trial_at(study, start)
     point = start if best is None else best.params

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from chainrule.base.validation import is_whole
 from chainrule.engine.threads import cores
 from chainrule.search.study import close, drop_abandoned, reopened, trials_of
 from chainrule.search.trials import Search, run_trials
@@ -26,10 +27,9 @@ def processes(jobs: int) -> int:
     ValueError
         It is no number of processes.
     """
-    whole = isinstance(jobs, int) and not isinstance(jobs, bool)
-    if not whole or not (jobs == -1 or jobs >= 1):
+    if not is_whole(jobs) or not (jobs == -1 or jobs >= 1):
         raise ValueError(f"jobs must be a whole number of processes, or -1 for all; got {jobs!r}")
-    return cores() if jobs == -1 else min(jobs, cores())
+    return cores() if jobs == -1 else min(int(jobs), cores())
 
 
 def share(
