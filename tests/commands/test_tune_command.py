@@ -90,6 +90,7 @@ def test_it_searches_compares_and_stores_a_model_as_train_does(call, tmp_path):
         (["-t", "kind", "--time", "a", "--test", "t.csv"], "--test says itself which rows"),
         (["-t", "kind", "--test", "no.csv"], "--test: no.csv does not exist"),
         (["-t", "kind", "--config", "no.toml"], "no.toml cannot be read"),
+        (["-t", "kind", "--cv", "97"], "--cv must be from 1 to "),
         (["-t", "kind", "--jobs", "0"], "jobs must be a whole number of processes"),
         (["-t", "kind", "--quantile", "0.5"], "--quantile goes with regression"),
         (["-t", "kind", "--learning-rate-init", "1e300"], "all 10 trials failed; the first: "),
