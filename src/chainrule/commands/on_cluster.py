@@ -28,12 +28,14 @@ from chainrule.commands.preparing import (
 )
 from chainrule.commands.splitting import Plan
 from chainrule.commands.values import of_options
-from chainrule.tables.columns import check_target, kind_of, task_and_reason
+from chainrule.estimators.row_columns import FEATURES, ROLES, RowColumns, check_names, no_weights
+from chainrule.tables.columns import cell_type, check_target, kind_of, task_and_reason
 from chainrule.tables.reading import types_of
 from chainrule.tables.types import Reading
 
 if TYPE_CHECKING:
-    from chainrule.dask.files import Asked, Survey, Target
+    from chainrule.dask.files import Survey, Target
+    from chainrule.dask.sides import Asked
     from chainrule.tables.opening import OpenTable
 
 CONNECT = 10  # seconds in which a scheduler has to answer
@@ -188,42 +190,65 @@ def prepare_on(client: Any, data: str, settings: Mapping[str, Any], reading: Rea
     ValueError
         There is no such column, a row cannot be read, or there is nothing to learn.
     """
-    from chainrule.dask.files import Asked, how_read, parts_of
+    from chainrule.dask.files import how_read, parts_of
     from chainrule.dask.passes import look_at, survey_of
+    from chainrule.dask.sides import HELD, Asked, AtRandom
     from chainrule.dask.training import ClusterError, new_work
 
     kinds, target = settings["kind"], settings["target"]
     most = max(1000, 2 * settings["max_levels"])
     parts = parts_of(data)
-    ignored = [name for name in settings["ignore"] if name != target]
+    roles = {role: settings[role] for role in ROLES if settings[role] is not None}
+    ignored = [name for name in settings["ignore"] if name not in (target, *roles.values())]
     reading = reading._replace(formats=dict(reading.formats))  # what can be sent
-    asked = Asked(target, ignored, reading, settings["seed"], most=most)
+    beside = [name for role, name in roles.items() if role not in FEATURES]
+    beside += [name for name in settings["ignore"] if name in roles.values()]
+    asked = Asked(target, ignored, reading, settings["seed"], most, roles, beside)
     work, notices = new_work(client), list[str]()
     try:
         with _noted(notices):
             seen = look_at(work, parts, asked)
             names = [name for name in seen.names if name not in ignored]
-            check_request(names, target, settings["task"], settings["ignore"], kinds)
+            check_names(roles, names, target)
+            check_request(names, target, settings["task"], [*settings["ignore"], *beside], kinds)
             held = 0.2 if settings["test_fraction"] is None else settings["test_fraction"]
             if settings["test"] is not None:
                 held = 0.0
-            asked = asked._replace(held=min(held, MOST_HELD / max(seen.rows, 1)))
+            split = AtRandom(min(held, MOST_HELD / max(seen.rows, 1)))
+            asked = asked._replace(split=split)
             survey = survey_of(work, parts, seen, asked)
     except ClusterError as error:
         raise ValueError(f"--dask: {error}") from None
     if not sum(survey.sizes):
+        if survey.weightless:
+            raise no_weights(roles["weight"])
         raise ValueError(f"there are no rows with a value of {target!r} to learn from")
+    _check_types(survey.frame, roles)
     if survey.left_out:
         notices.append(
             f"{survey.left_out:,} rows left out, without a value of {target!r} (the first is "
             f"{survey.first_left})"
         )
+    if survey.weightless:
+        notices.append(f"{survey.weightless:,} rows left out, of weight 0")
     table, how = _described(survey, how_read(parts[0], seen, asked), settings, notices)
-    rows = np.arange(len(survey.draw))
-    learnt = survey.draw >= asked.held
-    plan = Plan([(rows[learnt], rows[~learnt])], folds=False)
+    held_out = (survey.rows["side"] == HELD).to_numpy()
+    plan = Plan([(np.flatnonzero(~held_out), np.flatnonzero(held_out))], folds=False)
     fitting = Fitting(work, parts, seen, asked, survey, how)
     return OnCluster(survey.frame, table, plan, sum(survey.sizes), fitting)
+
+
+def _check_types(frame: Any, roles: Mapping[str, str]) -> None:
+    """Refuse texts, since partitions may spell numbers and dates in several ways."""
+    for role, advice in (
+        ("weight", "numbers"),
+        ("time", "dates or numbers, or say with --date-format how they are written"),
+    ):
+        if role in roles and cell_type(frame[roles[role]].dtype) == "text":
+            raise ValueError(
+                f"--{role}: {roles[role]!r} holds texts, whose spelling --dask does not find out; "
+                f"store them as {advice}"
+            )
 
 
 @contextmanager
@@ -259,13 +284,14 @@ def _described(
             raise ValueError(
                 f"the target {name!r} is the same in every row; there is nothing to learn"
             )
-    X = frame.drop(columns=name)
+    X = frame.drop(columns=[name, *asked.beside])
     found = [kind_of(survey.columns[each].facts(X[each])) for each in X]
     for each, kind in settings["kind"].items():
         check_kind(X[[each]], each, kind, asked.reading.missing)
     columns = as_asked(found, settings["kind"], max_levels)
     notices += notices_of(X, columns, name, max_levels, whole.marks)
     types = types_of(frame[[name, *X]])
+    weights = survey.rows["weight"].to_numpy() if "weight" in survey.rows else None
     styles = {
         column.name: survey.columns[column.name].spelling(False)
         for column in columns
@@ -286,7 +312,8 @@ def _described(
         named,
         asked.reading.missing,
         np.arange(len(X)),
-        survey.left_out,
+        survey.left_out + survey.weightless,
+        RowColumns(weight=weights),
         n_all=cells.n,
         counts=counts,
     ), target
@@ -364,11 +391,11 @@ class Fitting:
         columns = {name: self.survey.columns[name] for name in table.kinds}
         steps = fit_steps(model[:-1], table.kinds, columns, table.X.iloc[rows])
         encoding = Encoding(self.seen, self.asked, steps, self.target)
-        X, y = matrices(self.work, self.parts, self.survey.sizes, encoding)
+        X, y, weight = matrices(self.work, self.parts, self.survey.sizes, encoding)
         last = model[-1]
         known = {"classes": table.classes} if table.task == "classification" else {}
         try:
-            fitted = self._estimator(last).fit(X, y, **known)
+            fitted = self._estimator(last).fit(X, y, sample_weight=weight, **known)
         except ClusterError as error:
             raise ValueError(self._lost(error, last)) from None
         local = fitted.to_local()

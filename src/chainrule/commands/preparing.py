@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.base.validation import suggest
-from chainrule.commands.row_columns import FEATURES, RowColumns, check_names, read_row_columns
 from chainrule.estimators.cleaning import LARGEST, MAX_LEVELS, USED, TableCleaner
+from chainrule.estimators.row_columns import FEATURES, RowColumns, check_names, read_row_columns
 from chainrule.tables.cells import CellError, as_numbers, as_strings, listed, spelling
 from chainrule.tables.columns import (
     Column,

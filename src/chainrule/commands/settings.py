@@ -69,7 +69,6 @@ NOT_ON_CLUSTER = {
     "cv": "rows are held out there",
     "time": "rows are held out at random there",
     "group": "rows are held out at random there",
-    "weight": "every row counts once there",
     "cost": "its threshold is chosen by training several times",
     "precision": "its threshold is chosen by training several times",
     "table": "the workers read files, and no databases",

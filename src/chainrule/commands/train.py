@@ -328,8 +328,8 @@ def _run(
                 other_rows,
                 splitting,
             )
-            from chainrule.commands.row_columns import FEATURES, ROLES
             from chainrule.engine.compilation import CompilationError
+            from chainrule.estimators.row_columns import FEATURES, ROLES
             from chainrule.files.container import ModelFileError
 
         decision = deciding.requested(settings["positive"], settings["cost"], settings["precision"])
@@ -479,7 +479,7 @@ def store(
     roles: Mapping[str, str],
 ) -> None:
     """Write the model's file."""
-    from chainrule.commands.row_columns import FEATURES
+    from chainrule.estimators.row_columns import FEATURES
     from chainrule.files.persistence import save
     from chainrule.tables.types import Reading
 

@@ -11,9 +11,10 @@ from dask import delayed
 from distributed import Future
 
 from chainrule.dask import files
-from chainrule.dask.files import Asked, Encoding, Part, Survey
+from chainrule.dask.files import Encoding, Matrices, Part, Survey
 from chainrule.dask.preparing import take
 from chainrule.dask.rounds import FAN_IN
+from chainrule.dask.sides import Asked
 from chainrule.dask.training import Work, as_is, leaf
 from chainrule.tables.opening import Look
 
@@ -70,8 +71,8 @@ def _merged(work: Work, found: list[Future], merge: Callable[[Sequence[Any]], An
 
 def matrices(
     work: Work, parts: Sequence[Part], sizes: Sequence[int], encoding: Encoding
-) -> tuple[Any, Any]:
-    """What a network is given, as Dask arrays: nothing is read until they are.
+) -> Matrices:
+    """What an estimator is given, as Dask arrays: nothing is read until they are.
 
     Parameters
     ----------
@@ -84,11 +85,13 @@ def matrices(
     name, width = work.new("read"), len(encoding.steps[-1].get_feature_names_out())
     shared: Any = delayed(as_is)(leaf(encoding), dask_key_name=work.new("encoding")(0))
     task, pick = delayed(files.encode, pure=False), delayed(take, pure=False)
-    inputs, targets = [], []
-    kind = encoding.target.dtype
+    kinds = [((width,), np.dtype(np.float32)), ((), encoding.target.dtype)]
+    if "weight" in encoding.asked.roles:
+        kinds.append(((), np.dtype(np.float64)))
+    columns: list[list[Any]] = [[] for _ in kinds]
     for part, n in zip(parts, sizes, strict=True):
-        both: Any = task(part, shared, dask_key_name=name(part.number))
-        x, y = (pick(both, i, dask_key_name=name(part.number, i)) for i in (0, 1))
-        inputs.append(da.from_delayed(x, (n, width), np.float32))
-        targets.append(da.from_delayed(y, (n,), kind))
-    return da.concatenate(inputs), da.concatenate(targets)
+        whole: Any = task(part, shared, dask_key_name=name(part.number))
+        for i, (shape, kind) in enumerate(kinds):
+            piece = pick(whole, i, dask_key_name=name(part.number, i))
+            columns[i].append(da.from_delayed(piece, (n, *shape), kind))
+    return Matrices(*map(da.concatenate, columns))

@@ -1,6 +1,7 @@
 """Columns that say something of the rows, such as their weights, rather than of what to predict.
 
-Every error that a user can cause is a ValueError with a message for them.
+They are named by options of the command line. Every error that a user can cause is a ValueError
+with a message for them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 ROLES = ("weight", "group", "time")
 FEATURES = ("time",)  # roles of columns that are learnt from too
-SMALLEST_WEIGHT = 1 / LARGEST
 
 
 class RowColumns(NamedTuple):
@@ -29,13 +29,13 @@ class RowColumns(NamedTuple):
     Attributes
     ----------
     weight : (n,) float64 array or None
-    group : (n,) int64 array or None
-        Equal numbers: the same group.
+    group : (n,) array or None
+        Equal entries: the same group.
     time : (n,) float64 or datetime64 array or None
     """
 
     weight: NDArray[np.float64] | None = None
-    group: NDArray[np.int64] | None = None
+    group: NDArray[Any] | None = None
     time: NDArray[Any] | None = None
 
     def take(self, rows: NDArray[Any]) -> RowColumns:
@@ -68,13 +68,33 @@ def check_names(roles: Mapping[str, str], names: Sequence[str], target: str) -> 
         raise ValueError(f"--weight: {roles['weight']!r} cannot be a weight and something else too")
 
 
+class Place(NamedTuple):
+    """Where some rows are, for messages.
+
+    Attributes
+    ----------
+    rows : (n,) array
+        Which rows of the table these are, or of the file, from 0.
+    file : str
+        Empty: they are rows of the table, and all that it has.
+    """
+
+    rows: NDArray[Any]
+    file: str = ""
+
+    def of(self, i: Any) -> str:
+        """The place of one of the rows."""
+        row = f"row {self.rows[i] + 1:,}"
+        return f"{self.file}, {row}" if self.file else row
+
+
 def read_row_columns(
     frame: pd.DataFrame,
     rows: NDArray[Any],
     roles: Mapping[str, str],
     missing_texts: Sequence[str] | None = None,
 ) -> RowColumns:
-    """Read the columns of weights, groups and times.
+    """Read the columns of weights, groups and times of a whole table.
 
     Parameters
     ----------
@@ -86,21 +106,80 @@ def read_row_columns(
     missing_texts : sequence of str or None, default=None
         The texts that say that a value is missing.
 
+    Returns
+    -------
+    RowColumns
+        Groups are numbers from 0.
+
     Raises
     ------
     ValueError
         A weight is missing, negative or too large, all are 0, or there is one group; a time
         cannot be read.
     """
+    found = read_cells(frame, Place(rows), roles, missing_texts)
+    if found.weight is not None and not found.weight.any():
+        raise no_weights(roles["weight"])
+    if found.group is not None:
+        names, groups = np.unique(found.group.astype(str), return_inverse=True)
+        if len(names) < 2:
+            raise one_group(roles["group"], f"is {str(names[0])!r} in every row")
+        found = found._replace(group=groups.astype(np.int64))
+    return found
+
+
+def no_weights(name: str) -> ValueError:
+    """The error of a column of weights that are all 0."""
+    return ValueError(f"--weight: {name!r} is 0 in every row; there is nothing to learn from")
+
+
+def one_group(name: str, what: str) -> ValueError:
+    """The error of a column of one group."""
+    return ValueError(f"--group: {name!r} {what}; it takes two groups or more")
+
+
+def read_cells(
+    frame: pd.DataFrame,
+    place: Place,
+    roles: Mapping[str, str],
+    missing_texts: Sequence[str] | None = None,
+    largest_weight: float = LARGEST,
+) -> RowColumns:
+    """Read the cells of weights, groups and times of some rows, each by itself.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame of n rows
+    place : Place
+    roles : dict of str to str
+        The column of each role.
+    missing_texts : sequence of str or None, default=None
+        The texts that say that a value is missing.
+    largest_weight : float, default=1e100
+        Weights are 0, or between its reciprocal and this.
+
+    Returns
+    -------
+    RowColumns
+        Groups are texts.
+
+    Raises
+    ------
+    ValueError
+        A weight is missing, negative or too large; a group is missing; a time cannot be read.
+    """
     found: dict[str, Any] = {}
     for role, name in roles.items():
-        read = {"weight": _weights, "group": _groups, "time": _times}[role]
         try:
-            found[role] = read(frame[name], rows, missing_texts)
+            if role == "weight":
+                found[role] = _weights(frame[name], place, missing_texts, largest_weight)
+            else:
+                read = _groups if role == "group" else _times
+                found[role] = read(frame[name], place, missing_texts)
         except CellError as error:
             what = "no number" if role == "weight" else "neither a number nor a date"
             raise ValueError(
-                f"--{role}: {name!r} holds {what} in row {rows[error.row] + 1:,}: {error.value!r}"
+                f"--{role}: {name!r} holds {what} in {place.of(error.row)}: {error.value!r}"
                 + ("; --date-format says how dates are written" if role == "time" else "")
             ) from None
         except ValueError as error:
@@ -109,44 +188,32 @@ def read_row_columns(
     return RowColumns(**found)
 
 
-def _refuse(role: str, column: pd.Series, wrong: Any, rows: NDArray[Any], what: str) -> None:
+def _refuse(role: str, column: pd.Series, wrong: Any, place: Place, what: str) -> None:
     """An error for the first row that is wrong, if one is."""
     at = np.flatnonzero(wrong)
     if len(at):
-        more = f", and in {len(at) - 1:,} more" if len(at) > 1 else ""
-        raise ValueError(f"--{role}: {str(column.name)!r} {what} row {rows[at[0]] + 1:,}{more}")
+        more = f", and in {len(at) - 1:,} more" if len(at) > 1 and not place.file else ""
+        raise ValueError(f"--{role}: {str(column.name)!r} {what} {place.of(at[0])}{more}")
 
 
 def _weights(
-    column: pd.Series, rows: NDArray[Any], missing_texts: Sequence[str] | None
+    column: pd.Series, place: Place, missing_texts: Sequence[str] | None, largest: float
 ) -> NDArray[np.float64]:
     style = spelling(column, missing_texts=missing_texts)
     weights = as_numbers(column, style, missing_texts)
-    _refuse("weight", column, np.isnan(weights), rows, "is missing in")
-    _refuse("weight", column, weights < 0, rows, "is negative in")
-    outside = (weights > LARGEST) | ((weights > 0) & (weights < SMALLEST_WEIGHT))
-    _refuse("weight", column, outside, rows, f"is not from {SMALLEST_WEIGHT:g} to {LARGEST:g} in")
-    if not weights.any():
-        raise ValueError(f"{str(column.name)!r} is 0 in every row; there is nothing to learn from")
+    _refuse("weight", column, np.isnan(weights), place, "is missing in")
+    _refuse("weight", column, weights < 0, place, "is negative in")
+    outside = (weights > largest) | ((weights > 0) & (weights < 1 / largest))
+    _refuse("weight", column, outside, place, f"is not from {1 / largest:g} to {largest:g} in")
     return weights
 
 
-def _groups(
-    column: pd.Series, rows: NDArray[Any], missing_texts: Sequence[str] | None
-) -> NDArray[np.int64]:
-    _refuse("group", column, column.isna(), rows, "is missing in")
-    names = as_strings(column, "")
-    groups = np.unique(names.astype(str), return_inverse=True)[1].astype(np.int64)
-    if groups.max() == 0:
-        raise ValueError(
-            f"{str(column.name)!r} is {names[0]!r} in every row; it takes two groups or more"
-        )
-    return groups
+def _groups(column: pd.Series, place: Place, missing_texts: Sequence[str] | None) -> NDArray[Any]:
+    _refuse("group", column, column.isna(), place, "is missing in")
+    return as_strings(column, "")
 
 
-def _times(
-    column: pd.Series, rows: NDArray[Any], missing_texts: Sequence[str] | None
-) -> NDArray[Any]:
+def _times(column: pd.Series, place: Place, missing_texts: Sequence[str] | None) -> NDArray[Any]:
     from pandas.api import types
 
     times: NDArray[Any]
@@ -160,5 +227,5 @@ def _times(
     else:
         times = as_dates(column, None, missing_texts).to_numpy()
         missing = np.isnat(times)
-    _refuse("time", column, missing, rows, "is missing in")
+    _refuse("time", column, missing, place, "is missing in")
     return times

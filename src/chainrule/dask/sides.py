@@ -1,0 +1,140 @@
+"""Which rows of a table in files count, and what for; the same on any worker.
+
+A row without a target, or of weight 0, does not count. The others are learned from, or training
+is stopped by them, or the model is judged by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.base.types import Array
+from chainrule.estimators.row_columns import Place, RowColumns, read_cells
+from chainrule.tables.columns import present
+from chainrule.tables.types import Reading
+
+LEARN, STOP, HELD = 0, 1, 2  # what a row is for
+LARGEST_WEIGHT = 1e25  # so that float32 holds the sum of a billion
+Sides = NDArray[np.int8]
+
+
+class AtRandom(NamedTuple):
+    """Rows are judged by whose draw is below a number; the estimator chooses those to stop by.
+
+    Attributes
+    ----------
+    held : float
+    """
+
+    held: float = 0.0
+
+    def sides(self, draw: Array, of_rows: RowColumns) -> Sides:
+        """What each row is for."""
+        return np.where(draw < self.held, HELD, LEARN).astype(np.int8)
+
+
+class Asked(NamedTuple):
+    """What all tasks of a table know.
+
+    Attributes
+    ----------
+    target : str
+    ignore : list of str
+        Columns that are not read.
+    reading : Reading
+    seed : int
+    most : int
+        Of a column with more values than this, none is kept.
+    roles : dict of str to str
+        The column of each role of `chainrule.estimators.row_columns`.
+    beside : list of str
+        Columns that are read and not learned from, less the target.
+    split : AtRandom
+        Says what each row is for.
+    """
+
+    target: str
+    ignore: list[str]
+    reading: Reading
+    seed: int
+    most: int = 1000
+    roles: Mapping[str, str] = {}  # never changed
+    beside: Sequence[str] = ()
+    split: AtRandom = AtRandom()
+
+
+class Block(NamedTuple):
+    """Some rows of a file.
+
+    Attributes
+    ----------
+    file : str
+    first : int
+        How many rows of the file are before them.
+    frame : pandas.DataFrame
+        With an index from 0.
+    written : pandas.Series or None
+        The target as it stands in the file.
+    """
+
+    file: str
+    first: int
+    frame: Any
+    written: Any
+
+
+class Usable(NamedTuple):
+    """The rows of a block that count.
+
+    Attributes
+    ----------
+    at : (n,) int array
+        Which of the block's rows they are.
+    side : (n,) int8 array
+        LEARN, STOP or HELD.
+    of_rows : RowColumns
+    without : (k,) int array
+        The rows that have no target.
+    weightless : int
+        How many of the others have a weight of 0.
+    """
+
+    at: NDArray[Any]
+    side: Sides
+    of_rows: RowColumns
+    without: NDArray[Any]
+    weightless: int
+
+
+def usable(block: Block, draw: Array, asked: Asked) -> Usable:
+    """Find the rows that count.
+
+    Parameters
+    ----------
+    block : Block
+    draw : (n,) array
+        A number from 0 to 1 for each row.
+    asked : Asked
+
+    Raises
+    ------
+    ValueError
+        A weight, a group or a time is missing or wrong.
+    """
+    cells = block.frame[asked.target]
+    there = np.isin(cells.index, present(cells).index)
+    at, without = np.flatnonzero(there), np.flatnonzero(~there)
+    of_rows, weightless = RowColumns(), 0
+    if asked.roles and len(at):
+        rows = block.frame.iloc[at]
+        place = Place(block.first + at, block.file)
+        of_rows = read_cells(rows, place, asked.roles, asked.reading.missing, LARGEST_WEIGHT)
+        if of_rows.weight is not None:
+            kept = of_rows.weight > 0
+            weightless = int((~kept).sum())
+            at, of_rows = at[kept], of_rows.take(kept)
+    return Usable(at, asked.split.sides(draw[at], of_rows), of_rows, without, weightless)
