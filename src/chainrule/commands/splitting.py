@@ -5,6 +5,7 @@ Every error that a user can cause is a ValueError with a message for them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -216,14 +217,43 @@ def _at_random(
 
 def _latest(times: NDArray[Any], fraction: float) -> NDArray[np.bool_]:
     """Which rows are the latest; rows of the same time stay together."""
-    n = len(times)
-    first = np.sort(times)[min(max(n - round(fraction * n), 1), n - 1)]
-    held: NDArray[np.bool_] = times >= first
-    if held.all():
-        held = times > first
-    if not held.any():
-        raise ValueError("--time: all rows are of the same time; none is the latest")
+    n, ordered = len(times), np.sort(times)
+
+    def after(time: Any) -> Any:
+        place = int(np.searchsorted(ordered, time, "right"))
+        return ordered[place] if place < n else None
+
+    held: NDArray[np.bool_] = times >= first_of_latest(n, fraction, ordered.__getitem__, after)
     return held
+
+
+def first_of_latest(
+    n: int, fraction: float, at: Callable[[int], Any], after: Callable[[Any], Any]
+) -> Any:
+    """The time from which on rows are the latest ones.
+
+    Parameters
+    ----------
+    n : int
+        How many rows there are.
+    fraction : float
+        About which part of them the latest are.
+    at : callable (k) -> time
+        The time of which k rows are earlier, in an order of all rows.
+    after : callable (time) -> time or None
+        The next time that a row has.
+
+    Raises
+    ------
+    ValueError
+        All rows are of one time.
+    """
+    first = at(min(max(n - round(fraction * n), 1), n - 1))
+    if first == at(0):
+        first = after(first)
+    if first is None:
+        raise ValueError("--time: all rows are of the same time; none is the latest")
+    return first
 
 
 def _whole_groups(table: Table, rows: Rows, fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -234,24 +264,47 @@ def _whole_groups(table: Table, rows: Rows, fraction: float, seed: int) -> NDArr
     """
     assert table.of_rows.group is not None
     groups, sizes = np.unique(table.of_rows.group[rows], return_counts=True)
-    if len(groups) < 2:
-        raise ValueError("--group: all rows are of one group; there is none to hold out")
     y = np.zeros(len(rows), np.int64)
     if table.task == "classification":
         y = np.unique(table.y[rows], return_inverse=True)[1]
-    rng = np.random.default_rng(seed)
     best: tuple[Any, ...] = ()
-    for _ in range(DEALS):
-        order = rng.permutation(len(groups))
-        ends = np.cumsum(sizes[order])[:-1]
-        count = 1 + int(np.abs(ends - fraction * len(rows)).argmin())
-        held = np.isin(table.of_rows.group[rows], groups[order[:count]])
+    for chosen in deals(sizes, fraction, seed):
+        held = np.isin(table.of_rows.group[rows], groups[chosen])
         shares = np.bincount(y, held) / np.bincount(y)
         score = (int((shares == 1).sum()), abs(held.mean() - fraction) + np.ptp(shares))
         if not best or score < best[0]:
             best = (score, held)
     found: NDArray[np.bool_] = best[1]
     return found
+
+
+def deals(sizes: NDArray[np.int64], fraction: float, seed: int) -> Iterator[Rows]:
+    """Several ways to draw groups that have about a part of the rows.
+
+    Parameters
+    ----------
+    sizes : (k,) int array
+        Rows of each group.
+    fraction : float
+    seed : int
+
+    Yields
+    ------
+    int array
+        Which groups; at least one, and not all.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than two.
+    """
+    if len(sizes) < 2:
+        raise ValueError("--group: all rows are of one group; there is none to hold out")
+    rng = np.random.default_rng(seed)
+    for _ in range(DEALS):
+        order = rng.permutation(len(sizes))
+        ends = np.cumsum(sizes[order])[:-1]
+        yield order[: 1 + int(np.abs(ends - fraction * sizes.sum()).argmin())]
 
 
 def check_classes(table: Table, parts: list[tuple[Rows, Rows]]) -> None:
@@ -272,11 +325,13 @@ def check_classes(table: Table, parts: list[tuple[Rows, Rows]]) -> None:
     for train, held in parts:
         lost = np.setdiff1d(table.y[held], table.y[train])
         if len(lost):
-            where, role = ("the latest rows", "time")
-            if table.of_rows.time is None:
-                where, role = "groups that are held out together", "group"
-            raise ValueError(
-                f"--{role}: all rows of {listed([str(one) for one in lost])} are in {where}, so "
-                "that nothing could be learnt of that class; leave these rows out, or hold out "
-                "fewer rows"
-            )
+            raise lost_classes(lost.tolist(), "group" if table.of_rows.time is None else "time")
+
+
+def lost_classes(lost: Iterable[Any], role: str) -> ValueError:
+    """The error of classes of which all rows are held out, by "time" or by "group"."""
+    where = "the latest rows" if role == "time" else "groups that are held out together"
+    return ValueError(
+        f"--{role}: all rows of {listed([str(one) for one in lost])} are in {where}, so that "
+        "nothing could be learnt of that class; leave these rows out, or hold out fewer rows"
+    )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from chainrule.base.types import Array
 from chainrule.dask.partitions import PartitionError
-from chainrule.dask.sides import HELD, LEARN, Asked, Block, usable
+from chainrule.dask.sides import HELD, LEARN, STOP, Asked, Block, usable
 from chainrule.estimators.cleaning import LARGEST
 from chainrule.tables.cells import CellError, as_numbers, as_strings
 from chainrule.tables.files import Files, TableFile
@@ -78,7 +78,7 @@ def parts_of(source: str) -> list[Part]:
 
 
 @contextmanager
-def _at(file: str, first: int = 0, rows: Any = None) -> Iterator[None]:
+def at_file(file: str, first: int = 0, rows: Any = None) -> Iterator[None]:
     """Name the file, and the row in it, in errors about a table.
 
     Parameters
@@ -130,14 +130,14 @@ def look(part: Part, asked: Asked) -> Look:
     PartitionError
         A file cannot be read, or has other columns than the first.
     """
-    with _at(part.files[0].name):
+    with at_file(part.files[0].name):
         whole = _opened(part.files, asked)
         return whole.look._replace(rows=whole.n_rows())
 
 
 def how_read(part: Part, seen: Look, asked: Asked) -> OpenTable:
     """A file opened as the whole table is: it knows how columns are spelled, and marks in them."""
-    with _at(part.files[0].name):
+    with at_file(part.files[0].name):
         return _opened(part.files[:1], asked, seen)
 
 
@@ -149,11 +149,24 @@ def merge_looks(looks: Sequence[Look]) -> Look:
         raise PartitionError(str(error)) from None
 
 
-def blocks(part: Part, seen: Look, asked: Asked) -> Iterator[Block]:
-    """The rows of a partition, in order, read as those of the whole table."""
+def blocks(
+    part: Part, seen: Look, asked: Asked, only: Sequence[str] | None = None
+) -> Iterator[Block]:
+    """The rows of a partition, in order, read as those of the whole table.
+
+    Parameters
+    ----------
+    part : Part
+    seen : Look
+    asked : Asked
+    only : sequence of str, optional
+        The columns to read, the target among them; None: all.
+    """
     for file in part.files:
-        with _at(file.name):
+        with at_file(file.name):
             whole = _opened([file], asked, seen)
+            if only is not None:
+                whole.narrow(only)
             first = 0
             for typed, text in regrouped(whole.tables(raise_it), BLOCK):
                 frame = whole.frame(typed, 0)
@@ -174,8 +187,8 @@ class Survey:
     ----------
     columns : dict of str to ColumnSummary
         With the target, and without what is not learned from.
-    sizes : list of int
-        Of each partition, the rows that are learned from.
+    sizes, stops : lists of int
+        Of each partition, the rows that are learned from, and those that stop the training.
     held, left_out, weightless : int
         Rows held out, those without a target, and those of weight 0.
     first_left : str
@@ -185,17 +198,18 @@ class Survey:
     rows : pandas.DataFrame
         Of each of these its "draw", its "side" and, if there are weights, its "weight".
     labels : Counter or None
-        How often a cell of the target comes in which spelling; None: too many for classes.
+        How often a cell of the target comes in which spelling, on which side; None: too many for
+        classes.
     """
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
         self.columns: dict[str, ColumnSummary] = {}
-        self.sizes, self.held = [0], 0
+        self.sizes, self.stops, self.held = [0], [0], 0
         self.left_out, self.weightless, self.first_left = 0, 0, ""
         self.frame: Any = None
         self.rows: Any = None
-        self.labels: Counter[tuple[Any, str]] | None = Counter()
+        self.labels: Counter[tuple[int, Any, str]] | None = Counter()
 
     def see(self, block: Block, draw: Array) -> None:
         """Add the rows of a block."""
@@ -216,20 +230,22 @@ class Survey:
             if name not in asked.beside:
                 most = MOST_CLASSES if name == asked.target else asked.most
                 one.columns[name] = ColumnSummary(frame[name], learnt, most, gone)
-        one.sizes, one.held = [int(learnt.sum())], int((found.side == HELD).sum())
-        cells = zip(frame[asked.target].tolist(), block.written.iloc[found.at], strict=True)
-        one.labels = Counter((cell, str(text).strip()) for cell, text in cells)
+        one.held = int((found.side == HELD).sum())
+        texts = (str(text).strip() for text in block.written.iloc[found.at])
+        labels = zip(found.side.tolist(), frame[asked.target].tolist(), texts, strict=True)
+        one.labels = Counter(labels)
         beside = {"draw": draw[found.at], "side": found.side}
         if found.of_rows.weight is not None:
             beside["weight"] = found.of_rows.weight
         one.frame, one.rows = frame, pd.DataFrame(beside)
         self._add(one)
-        self.sizes = [self.sizes[0] + one.sizes[0]]
+        self.sizes = [self.sizes[0] + int(learnt.sum())]
+        self.stops = [self.stops[0] + int((found.side == STOP).sum())]
 
     def merge(self, other: Survey) -> None:
         """Add other partitions, which come behind these."""
         self._add(other)
-        self.sizes = self.sizes + other.sizes
+        self.sizes, self.stops = self.sizes + other.sizes, self.stops + other.stops
 
     def _add(self, other: Survey) -> None:
         import pandas as pd
@@ -240,7 +256,7 @@ class Survey:
         self.first_left = self.first_left or other.first_left
         if self.labels is not None:
             self.labels = None if other.labels is None else self.labels + other.labels
-        if self.labels is not None and len(self.labels) > 2 * MOST_CLASSES:
+        if self.labels is not None and len(self.labels) > 6 * MOST_CLASSES:
             self.labels = None
         if other.frame is None:
             return
@@ -269,7 +285,7 @@ def survey(part: Part, seen: Look, asked: Asked) -> Survey:
     """
     found, rng = Survey(asked), draws(part, asked)
     for block in blocks(part, seen, asked):
-        with _at(block.file, block.first):
+        with at_file(block.file, block.first):
             found.see(block, rng.random(len(block.frame)))
     return found
 
@@ -367,8 +383,8 @@ class Matrices(NamedTuple):
     weight: Any = None
 
 
-def encode(part: Part, encoding: Encoding) -> Matrices:
-    """The rows of a partition that are learned from.
+def encode(part: Part, encoding: Encoding) -> tuple[Matrices, Matrices]:
+    """The rows of a partition that are learned from, and those that stop the training.
 
     Raises
     ------
@@ -377,22 +393,32 @@ def encode(part: Part, encoding: Encoding) -> Matrices:
     """
     seen, asked, steps, target = encoding
     rng = draws(part, asked)
-    found: list[Matrices] = []
+    found: tuple[list[Matrices], list[Matrices]] = [], []
     for block in blocks(part, seen, asked):
         cells = block.frame[asked.target]
-        with _at(block.file, block.first):
+        with at_file(block.file, block.first):
             rows = usable(block, rng.random(len(cells)), asked)
-        at = rows.at[rows.side == LEARN]
-        if len(at):
-            with _at(block.file, block.first, at):
-                frame = block.frame.iloc[at]
-                X = np.asarray(steps.transform(frame), np.float32)
-                weight = rows.of_rows.take(rows.side == LEARN).weight
-                found.append(Matrices(X, target.values(frame[asked.target]), weight))
-    if not found:
-        width = len(steps[-1].get_feature_names_out())
-        weight = np.empty(0) if "weight" in asked.roles else None
-        empty = np.empty((0, width), np.float32)
-        return Matrices(empty, target.values(cells[:0]), weight)
+        for side in (LEARN, STOP):
+            of_side = rows.side == side
+            at = rows.at[of_side]
+            if len(at):
+                with at_file(block.file, block.first, at):
+                    frame = block.frame.iloc[at]
+                    X = np.asarray(steps.transform(frame), np.float32)
+                    weight = rows.of_rows.take(of_side).weight
+                    found[side].append(Matrices(X, target.values(frame[asked.target]), weight))
+    width = len(steps[-1].get_feature_names_out())
+    weight = np.empty(0) if "weight" in asked.roles else None
+    none = Matrices(np.empty((0, width), np.float32), target.values(cells[:0]), weight)
+    return _joined(found[LEARN] or [none]), _joined(found[STOP] or [none])
+
+
+def _joined(found: list[Matrices]) -> Matrices:
+    """Matrices of some rows below one another."""
     columns = zip(*found, strict=True)
     return Matrices(*(None if each[0] is None else np.concatenate(each) for each in columns))
+
+
+def piece(sides: tuple[Matrices, Matrices], side: int, i: int) -> Any:
+    """One of the arrays that :func:`encode` gives."""
+    return sides[side][i]

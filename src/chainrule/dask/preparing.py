@@ -104,9 +104,9 @@ class Data:
         return kept, held
 
 
-def take(several: tuple[Any, ...], i: int) -> Any:
-    """One of several."""
-    return several[i]
+def take(both: tuple[Any, Any], i: int) -> Any:
+    """One of two."""
+    return both[i]
 
 
 def without_bulk(est: Any) -> Any:

@@ -19,6 +19,7 @@ from chainrule.tables.types import Reading
 
 LEARN, STOP, HELD = 0, 1, 2  # what a row is for
 LARGEST_WEIGHT = 1e25  # so that float32 holds the sum of a billion
+GROUPS = 65_536  # that are told apart
 Sides = NDArray[np.int8]
 
 
@@ -32,9 +33,115 @@ class AtRandom(NamedTuple):
 
     held: float = 0.0
 
+    @property
+    def stops(self) -> bool:
+        """Whether training is stopped by some of the rows."""
+        return False
+
+    def without_stop(self) -> AtRandom:
+        """The same."""
+        return self
+
     def sides(self, draw: Array, of_rows: RowColumns) -> Sides:
         """What each row is for."""
         return np.where(draw < self.held, HELD, LEARN).astype(np.int8)
+
+
+class ByTime(NamedTuple):
+    """The latest rows judge the model, and the latest of the others stop its training.
+
+    Attributes
+    ----------
+    held, stop : int or None
+        The first of their times, as :func:`time_keys` has it; None: there are no such rows.
+    """
+
+    held: int | None = None
+    stop: int | None = None
+
+    @property
+    def stops(self) -> bool:
+        """Whether training is stopped by some of the rows."""
+        return self.stop is not None
+
+    def without_stop(self) -> ByTime:
+        """The same, with the rows that stop the training among those that are learned from."""
+        return self._replace(stop=None)
+
+    def sides(self, draw: Array, of_rows: RowColumns) -> Sides:
+        """What each row is for."""
+        keys = time_keys(of_rows.time)
+        side = np.full(len(keys), LEARN, np.int8)
+        for name, first in ((STOP, self.stop), (HELD, self.held)):
+            if first is not None:
+                side[keys >= first] = name
+        return side
+
+
+class ByGroup(NamedTuple):
+    """Whole groups judge the model, and others stop its training.
+
+    Attributes
+    ----------
+    held, stop : int64 arrays
+        Their groups, as :func:`group_keys` has them.
+    """
+
+    held: NDArray[np.int64]
+    stop: NDArray[np.int64]
+
+    @property
+    def stops(self) -> bool:
+        """Whether training is stopped by some of the rows."""
+        return len(self.stop) > 0
+
+    def without_stop(self) -> ByGroup:
+        """The same, with the rows that stop the training among those that are learned from."""
+        return self._replace(stop=self.stop[:0])
+
+    def sides(self, draw: Array, of_rows: RowColumns) -> Sides:
+        """What each row is for."""
+        keys = group_keys(of_rows.group)
+        side = np.full(len(keys), LEARN, np.int8)
+        side[np.isin(keys, self.stop)] = STOP
+        side[np.isin(keys, self.held)] = HELD
+        return side
+
+
+Split = AtRandom | ByTime | ByGroup
+
+
+def time_keys(times: Any) -> NDArray[np.int64]:
+    """Whole numbers in the order of times; equal ones for equal times.
+
+    Parameters
+    ----------
+    times : (n,) float64 or datetime64 array, or None
+        Without NaN.
+    """
+    if times is None:  # there are no rows
+        return np.empty(0, np.int64)
+    if times.dtype.kind == "M":
+        return np.ascontiguousarray(times).view(np.int64)
+    bits = (times + 0.0).view(np.int64)  # -0.0 and 0.0 are the same time
+    keys: NDArray[np.int64] = np.where(bits < 0, bits ^ np.int64(2**63 - 1), bits)
+    return keys
+
+
+def group_keys(groups: Any) -> NDArray[np.int64]:
+    """A number below `GROUPS` for each group, the same in every process.
+
+    Parameters
+    ----------
+    groups : (n,) array of str, or None
+        The names of the groups. Of very many, some share a number, and stay together.
+    """
+    import pandas as pd
+
+    if groups is None:  # there are no rows
+        return np.empty(0, np.int64)
+    keys: NDArray[np.int64] = (pd.util.hash_array(groups) % GROUPS).astype(np.int64)
+    return keys
 
 
 class Asked(NamedTuple):
@@ -53,7 +160,7 @@ class Asked(NamedTuple):
         The column of each role of `chainrule.estimators.row_columns`.
     beside : list of str
         Columns that are read and not learned from, less the target.
-    split : AtRandom
+    split : AtRandom, ByTime or ByGroup
         Says what each row is for.
     """
 
@@ -64,7 +171,7 @@ class Asked(NamedTuple):
     most: int = 1000
     roles: Mapping[str, str] = {}  # never changed
     beside: Sequence[str] = ()
-    split: AtRandom = AtRandom()
+    split: Split = AtRandom()
 
 
 class Block(NamedTuple):
