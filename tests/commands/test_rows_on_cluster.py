@@ -234,12 +234,34 @@ def test_the_latest_rows_judge_and_stop_as_in_one_process(run, form):
     assert "day" in on[0].feature_names_in_
 
 
-def prepared(cluster, data, target="kind", **asked):
+def prepared(cluster, data, reading=None, target="kind", **asked):
     names = ("task", "test", "test_fraction", "weight", "time", "group")
     plain = {"target": target, "kind": {}, "ignore": [], "seed": 0, "max_levels": 40}
     with Client(cluster) as client:
         given = plain | dict.fromkeys(names) | asked
-        return on_cluster.prepare_on(client, data, given, Reading())
+        return on_cluster.prepare_on(client, data, given, reading or Reading())
+
+
+@pytest.mark.parametrize(
+    ("cells", "options"),
+    [
+        (pd.to_timedelta(np.arange(N), "h"), {}),
+        (days().tz_localize("Europe/Berlin"), {}),
+        (days().strftime("%d.%m.%Y"), {"date_format": "%d.%m.%Y"}),
+        (days().strftime("%d.%m.%Y"), None),
+    ],
+)
+def test_times_of_typed_files(run, cluster, cells, options):
+    write(a_frame(day=cells), form="parquet")
+    if options is None:
+        with pytest.raises(ValueError, match="--time: 'day' holds texts, whose spelling"):
+            prepared(cluster, "t", time="day")
+        return
+    found = prepared(cluster, "t", Reading(**options), time="day")
+    order = cells.argsort() if not options else days().argsort()
+    held = set(found.plan.parts[0][1].tolist())
+    assert held >= set(order[-48:].tolist())
+    assert len(held) < 60
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -318,6 +340,11 @@ LATEST = np.arange(N) >= N - 60
             {"day": [None if k == LATE else k for k in range(N)]},
             ("--time", "day"),
             "--time: 'day' is missing in t/2.csv, row 5",
+        ),
+        (
+            {"day": [None if k in (5, 99, 238) else k for k in range(N)]},
+            ("--time", "day"),
+            "--time: 'day' is missing in t/0.csv, row 6",
         ),
         ({"who": "a"}, ("--group", "who"), "--group: 'who' is the same in every row"),
         (

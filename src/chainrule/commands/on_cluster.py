@@ -275,7 +275,10 @@ def _check_types(frame: Any, roles: Mapping[str, str]) -> None:
         ("weight", "numbers"),
         ("time", "dates or numbers, or say with --date-format how they are written"),
     ):
-        if role in roles and cell_type(frame[roles[role]].dtype) == "text":
+        if role not in roles:
+            continue
+        dtype = frame[roles[role]].dtype
+        if cell_type(dtype) == "text" and dtype.kind != "m":  # a duration is a time
             raise ValueError(
                 f"--{role}: {roles[role]!r} holds texts, whose spelling --dask does not find out; "
                 f"store them as {advice}"

@@ -137,7 +137,9 @@ def groups_of(work: Work, parts: Sequence[Part], seen: Look, asked: Asked) -> tu
 def _of_each(
     work: Work, function: Callable[..., Any], parts: Sequence[Part], seen: Look, asked: Asked
 ) -> list[Any]:
-    """Futures of a function of each partition."""
+    """Futures of a function of each partition, all of them computed."""
     n = len(parts)
     shared = [work.share("columns", seen)] * n
-    return work.each("split", function, parts, shared, [asked] * n)
+    found = work.each("split", function, parts, shared, [asked] * n)
+    work.gather_errors(found)  # the first in the order of the files
+    return found
