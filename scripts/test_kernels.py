@@ -1,12 +1,14 @@
 """Run what promises equal bits, the tests marked `bits`, with six kinds of OpenBLAS's kernels.
 
-Of names that OpenBLAS takes for the same kernels one is run. Arguments go to pytest.
+Of names that OpenBLAS takes for the same kernels one is run, and kernels whose instructions this
+processor lacks are left out. Arguments go to pytest.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,10 +17,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 KERNELS = ("Haswell", "SkylakeX", "Zen", "Sandybridge", "Nehalem", "Prescott")
-# Both of NumPy and SciPy bring an OpenBLAS.
+# Both of NumPy and SciPy bring an OpenBLAS, which takes the kernels that it is told to take; a
+# product then ends the process if the processor has no such instructions.
 TAKEN = """
-import numpy, scipy.linalg
+import numpy, scipy.linalg.blas
 from threadpoolctl import threadpool_info
+for kind, gemm in ("f", scipy.linalg.blas.sgemm), ("d", scipy.linalg.blas.dgemm):
+    A = numpy.ones((300, 300), kind)
+    for product in A @ A, A @ A[0], gemm(1, A, A):
+        assert (product == 300).all()
 print(sorted({str(found.get("architecture")) for found in threadpool_info()}))
 """
 
@@ -60,11 +67,18 @@ def main() -> int:
             given = ["-n", processes, "--dist", "worksteal", f"--basetemp={folder}/{kernels}"]
             return run([*command, *given], kernels)
 
-        taken = list(pool.map(lambda name: run(["-c", TAKEN], name).stdout, KERNELS))
-        names = [name for i, name in enumerate(KERNELS) if taken.index(taken[i]) == i]
-        for name, kernels in zip(KERNELS, taken, strict=True):
-            if name not in names:
-                print(f"{name} is {KERNELS[taken.index(kernels)]} here.")
+        outcomes = pool.map(lambda name: run(["-c", TAKEN], name), KERNELS)
+        tried = dict(zip(KERNELS, outcomes, strict=True))
+        names: list[str] = []
+        for name, done in tried.items():
+            if done.returncode == -signal.SIGILL:
+                print(f"{name} needs instructions that this processor lacks.")
+                continue
+            same = [one for one in names if tried[one].stdout == done.stdout]
+            if same:
+                print(f"{name} is {same[0]} here.")
+            else:
+                names.append(name)
         failed, (first, *others) = 0, names
         runs = itertools.chain([tests(first, "auto")], pool.map(tests, others))
         for name, done in zip(names, runs, strict=True):

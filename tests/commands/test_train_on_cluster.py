@@ -20,7 +20,8 @@ pd = pytest.importorskip("pandas", reason="tables are an extra")
 pytest.importorskip("skrub", reason="tables are an extra")
 pytest.importorskip("distributed", reason="Dask is an extra")
 
-from distributed import Client, LocalCluster  # noqa: E402  # it needs the extra
+from distributed import Client  # noqa: E402  # it needs the extra
+from helpers.clusters import a_cluster, commands  # noqa: E402
 
 from chainrule.commands import on_cluster  # noqa: E402
 from chainrule.dask import files, passes  # noqa: E402
@@ -35,20 +36,6 @@ pytestmark = pytest.mark.once
 N, PARTS = 600, 4
 WORDS = [f"{a}{b}" for a in "bdfgklmn" for b in ("ade", "ile", "oro", "uma")]
 QUICK = ("--max-iter", "4", "--engine", "numpy", "--hidden-layer-sizes", "8", "--force")
-
-
-@contextmanager
-def a_cluster(processes, n_workers=2):
-    with LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=1,
-        processes=processes,
-        protocol=None if processes else "inproc",
-        host="127.0.0.1" if processes else None,
-        dashboard_address="127.0.0.1:0",
-        silence_logs=60,
-    ) as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -91,20 +78,11 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def run(folder, cluster, monkeypatch):
     monkeypatch.chdir(folder)
-    address = cluster.scheduler_address
-
-    def call(*arguments, dask=address):
-        given = [*map(str, arguments), *(("--dask", dask) if "train" in arguments else ())]
-        done = CliRunner().invoke(app, given, env={"COLUMNS": "100"})
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return done.exit_code, done.stdout, done.stderr
-
-    return call
+    return commands(cluster.scheduler_address)
 
 
 def settings(target, **others):
-    names = ("task", "test", "test_fraction")
+    names = ("task", "test", "test_fraction", "weight", "time", "group")
     plain = {"target": target, "kind": {}, "ignore": [], "seed": 0, "max_levels": 40}
     return plain | dict.fromkeys(names) | others
 
@@ -290,7 +268,7 @@ def test_a_lost_scheduler_costs_no_more_than_since_the_last_state(run, undisturb
     ("arguments", "says"),
     [
         (("csv", "-t", "kind", "--cv", 3), "--cv does not go with --dask"),
-        (("csv", "-t", "kind", "--weight", "nr"), "--weight does not go with --dask"),
+        (("csv", "-t", "kind", "--precision", 0.5), "--precision does not go with --dask"),
         (("csv", "-t", "kind", "--model", "fast"), "--model fast does not go with --dask"),
         (("-", "-t", "kind"), "standard input is none"),
         (("none*.csv", "-t", "kind"), "no file matches none*.csv"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from itertools import pairwise
 
+import dask
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
@@ -356,9 +357,47 @@ def test_parameters_are_the_local_estimators_and_three_more():
         DaskMLPClassifier(hiden=3)
 
 
-def test_a_large_network_is_sent_without_a_warning(client):
+@pytest.fixture(scope="module")
+def wide(client):
+    """A network whose graph Dask would warn of, and rows that it takes."""
     X = np.random.default_rng(0).normal(size=(40, 300))
-    wide = QUICK | {"hidden_layer_sizes": (2500,), "max_iter": 1, "engine": "numpy"}
-    model = DaskMLPRegressor(**wide).fit(*blocks(X, X[:, 0], rows=20))
-    assert sum(W.nbytes for W in model.coefs_) > 5e6  # three times that is sent
-    assert model.predict(blocks(X, rows=20)[0]).compute().shape == (40,)
+    large = QUICK | {"hidden_layer_sizes": (5300,), "max_iter": 1, "engine": "numpy"}
+    model = DaskMLPRegressor(**large).fit(*blocks(X, X[:, 0], rows=20))
+    assert sum(W.nbytes for W in model.coefs_) > 12e6
+    return model, X
+
+
+def by_partition(model, X, rows=20):
+    """What the local model predicts of each partition."""
+    local = model.to_local()
+    return np.concatenate([local.predict(X[i : i + rows]) for i in range(0, len(X), rows)])
+
+
+def test_a_large_network_is_sent_without_a_warning(wide):
+    model, X = wide
+    expected = by_partition(model, X)
+    dX, dy = blocks(X, X[:, 0], rows=20)
+    np.testing.assert_array_equal(model.predict(dX).compute(), expected)
+    assert model.score(dX, dy) == pytest.approx(r2_score(X[:, 0], expected))
+    frame = dd.from_pandas(pd.DataFrame(X), npartitions=2)
+    np.testing.assert_array_equal(model.predict(frame).compute(), expected)
+
+
+@pytest.mark.parametrize("how", ["no client", "threads"])
+def test_a_large_network_predicts_without_a_cluster(wide, monkeypatch, how):
+    model, X = wide
+    if how == "no client":
+
+        def none():
+            raise ValueError("No clients found")
+
+        monkeypatch.setattr("chainrule.dask.prediction.default_client", none)
+    dX, dy = blocks(X, X[:, 0], rows=20)
+    with dask.config.set(scheduler="threads"):
+        labels, score = model.predict(dX), model.score(dX, dy)
+        graph = dict(labels.__dask_graph__())
+        assert len(pickle.dumps(graph)) < 2 * sum(
+            W.nbytes for W in model.coefs_
+        )  # it is there once
+        np.testing.assert_array_equal(labels.compute(), by_partition(model, X))
+    assert score < 1

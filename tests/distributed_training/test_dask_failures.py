@@ -15,7 +15,7 @@ import pytest
 from distributed import Client, LocalCluster
 from sklearn.datasets import load_digits
 
-from chainrule import Resume
+from chainrule import MLPClassifier, Resume
 from chainrule.dask import DaskMLPClassifier, training
 from chainrule.dask.training import ClusterError
 
@@ -153,6 +153,25 @@ def test_a_worker_is_killed_between_rounds_while_another_joins_and_one_is_slow(
         cluster.scale(2)
     assert len(seen) > 2
     assert_same_bits(model, undisturbed)
+
+
+def test_predictions_of_a_large_network_outlive_the_worker_that_holds_it(client):
+    X, y = digits()
+    model = DaskMLPClassifier(client=client)
+    model._local = MLPClassifier(
+        hidden_layer_sizes=(20_000,), max_iter=1, engine="numpy", random_state=0
+    ).fit(X[:50], y[:50])
+    assert model._local.coefs_[0].nbytes > 10e6
+    dX, _ = data()
+    lazy = model.predict(dX)
+    np.testing.assert_array_equal(lazy[:5].compute(), model._local.predict(X[:250])[:5])
+    held = client.has_what().items()
+    holders = [where for where, keys in held if any("chainrule-model" in str(key) for key in keys)]
+    assert holders
+    for pid in client.run(os.getpid, workers=holders).values():
+        os.kill(pid, signal.SIGKILL)
+    expected = np.concatenate([model._local.predict(X[i : i + 250]) for i in range(0, 900, 250)])
+    np.testing.assert_array_equal(lazy.compute(), expected)
 
 
 def test_what_is_lost_before_training_is_done_again_to_the_same_bits(

@@ -258,10 +258,9 @@ def test_rows_of_no_weight_are_left_out(task):
     np.testing.assert_array_equal(a.predict(X), b.predict(X))
     assert a.n_rows_ == 80
     assert len(a.oof_prediction_) == 120
-    np.testing.assert_array_equal(
-        a.oof_prediction_[110:],
-        (a.predict_proba if task == "classification" else a.predict)(X)[110:],
-    )
+    # Of the same rows together: the last bits of a matrix product may depend on how many there are.
+    predict = a.predict_proba if task == "classification" else a.predict
+    np.testing.assert_array_equal(a.oof_prediction_[80:], predict(X[80:]))
 
 
 def test_what_cannot_be_learnt_from_is_named():

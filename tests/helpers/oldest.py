@@ -17,6 +17,7 @@ OLDEST = {
     "test_cli_ensembles": ["test_predict_evaluate_and_inspect_take_it"],
     "test_cli_levels": ["test_ids_of_nineteen_digits_and_more"],
     "test_cli_rows": ["test_groups_weights_and_a_threshold_for_costs"],
+    "test_rows_on_cluster": ["test_a_weighted_fit_is_the_estimators_with_these_weights"],
     "test_cli_tables": [
         "test_train_shows_the_columns_and_how_good_it_is",
         "test_predict_keeps_rows_and_columns_and_adds_its_own",

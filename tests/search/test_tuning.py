@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule.estimators.row_facts import RowFacts
+from chainrule.estimators.row_columns import RowColumns
 from chainrule.estimators.row_splits import Samples, held_out, stopping_rows
 from chainrule.estimators.tabular import fit_pipeline
 from chainrule.search import engines, trials, tuning, workers
@@ -146,7 +146,7 @@ def test_a_search_that_was_killed_goes_on_to_the_same_trials(straight, tmp_path)
 def test_several_processes_make_as_many_trials_as_asked_and_share_the_cores(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "cores", lambda: 2)
     X, y = table()
-    said, facts = [], RowFacts(np.arange(1.0, 121) % 7 + 1, np.arange(120) % 9)
+    said, facts = [], RowColumns(np.arange(1.0, 121) % 7 + 1, np.arange(120) % 9)
     tuned = chainrule.tune(
         *(X, y),
         sample_weight=facts.weight,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import chainrule
-from chainrule.estimators.row_facts import RowFacts
+from chainrule.estimators.row_columns import RowColumns
 from chainrule.estimators.row_splits import held_out
 from chainrule.search import judging, trials
 from chainrule.search.comparing import compare
@@ -59,7 +59,7 @@ def asked(monkeypatch):
 
 def question(y, task="regression", **facts):
     """What a search on these rows is asked."""
-    return Question(None, y, task, MEASURES["rmse"], {}, {}, 0, RowFacts(**facts))
+    return Question(None, y, task, MEASURES["rmse"], {}, {}, 0, RowColumns(**facts))
 
 
 def sides(asked, folds=None):

@@ -13,10 +13,10 @@ import numpy as np
 from chainrule.commands import making, other_rows, preparing, splitting
 from chainrule.commands.other_rows import Tests
 from chainrule.commands.preparing import Table
-from chainrule.commands.row_columns import FEATURES, ROLES
 from chainrule.commands.splitting import Plan
 from chainrule.commands.tables import reading_of
 from chainrule.commands.train import leaks_in
+from chainrule.estimators.row_columns import FEATURES, ROLES
 from chainrule.estimators.tabular import ESTIMATORS
 from chainrule.search.measures import measure_for
 from chainrule.search.results import Question

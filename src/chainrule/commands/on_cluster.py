@@ -6,15 +6,17 @@ Every error that a user can cause is a ValueError with a message for them.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.base.interrupts import interrupts_ignored
+from chainrule.commands.cluster_splits import is_learnt, split_on
 from chainrule.commands.preparing import (
     Table,
     as_asked,
@@ -28,12 +30,14 @@ from chainrule.commands.preparing import (
 )
 from chainrule.commands.splitting import Plan
 from chainrule.commands.values import of_options
-from chainrule.tables.columns import check_target, kind_of, task_and_reason
+from chainrule.estimators.row_columns import FEATURES, ROLES, RowColumns, check_names, no_weights
+from chainrule.tables.columns import cell_type, check_target, kind_of, task_and_reason
 from chainrule.tables.reading import types_of
 from chainrule.tables.types import Reading
 
 if TYPE_CHECKING:
-    from chainrule.dask.files import Asked, Survey, Target
+    from chainrule.dask.files import Survey, Target
+    from chainrule.dask.sides import Asked
     from chainrule.tables.opening import OpenTable
 
 CONNECT = 10  # seconds in which a scheduler has to answer
@@ -172,7 +176,9 @@ def _with_workers(client: Any, where: str) -> Any:
     return client
 
 
-def prepare_on(client: Any, data: str, settings: Mapping[str, Any], reading: Reading) -> OnCluster:
+def prepare_on(
+    client: Any, data: str, settings: Mapping[str, Any], reading: Reading, stop: float = 0.1
+) -> OnCluster:
     """Look at a table on the cluster, and make it ready to be learned from.
 
     Parameters
@@ -182,48 +188,101 @@ def prepare_on(client: Any, data: str, settings: Mapping[str, Any], reading: Rea
     settings : dict
         Of the command.
     reading : Reading
+    stop : float, default=0.1
+        Part of the rows that stops the training.
 
     Raises
     ------
     ValueError
         There is no such column, a row cannot be read, or there is nothing to learn.
     """
-    from chainrule.dask.files import Asked, how_read, parts_of
-    from chainrule.dask.passes import look_at, survey_of
+    from chainrule.dask.files import parts_of
+    from chainrule.dask.passes import look_at
+    from chainrule.dask.sides import HELD, Asked
     from chainrule.dask.training import ClusterError, new_work
 
     kinds, target = settings["kind"], settings["target"]
     most = max(1000, 2 * settings["max_levels"])
     parts = parts_of(data)
-    ignored = [name for name in settings["ignore"] if name != target]
+    roles = {role: settings[role] for role in ROLES if settings[role] is not None}
+    ignored = [name for name in settings["ignore"] if name not in (target, *roles.values())]
     reading = reading._replace(formats=dict(reading.formats))  # what can be sent
-    asked = Asked(target, ignored, reading, settings["seed"], most=most)
+    beside = [name for role, name in roles.items() if role not in FEATURES]
+    beside += [name for name in settings["ignore"] if name in roles.values()]
+    asked = Asked(target, ignored, reading, settings["seed"], most, roles, beside)
     work, notices = new_work(client), list[str]()
     try:
         with _noted(notices):
             seen = look_at(work, parts, asked)
             names = [name for name in seen.names if name not in ignored]
-            check_request(names, target, settings["task"], settings["ignore"], kinds)
+            check_names(roles, names, target)
+            check_request(names, target, settings["task"], [*settings["ignore"], *beside], kinds)
             held = 0.2 if settings["test_fraction"] is None else settings["test_fraction"]
             if settings["test"] is not None:
                 held = 0.0
-            asked = asked._replace(held=min(held, MOST_HELD / max(seen.rows, 1)))
-            survey = survey_of(work, parts, seen, asked)
+            held = min(held, MOST_HELD / max(seen.rows, 1))
+            split = split_on(work, parts, seen, asked, held, stop)
+            found = _surveyed(work, parts, seen, asked._replace(split=split), settings)
+            if not found.is_learnt:  # a class would only stop the training: others do
+                split = split.without_stop()
+                found = _surveyed(work, parts, seen, asked._replace(split=split), settings)
     except ClusterError as error:
         raise ValueError(f"--dask: {error}") from None
+    survey, table = found.survey, found.table
+    table.notices[:0] = notices
+    held_out = (survey.rows["side"] == HELD).to_numpy()
+    plan = Plan([(np.flatnonzero(~held_out), np.flatnonzero(held_out))], folds=False)
+    fitting = Fitting(work, parts, seen, survey, found.target)
+    return OnCluster(survey.frame, table, plan, sum(survey.sizes) + sum(survey.stops), fitting)
+
+
+class _Surveyed(NamedTuple):
+    """What is known of a table, and whether rows of each class are learned from."""
+
+    survey: Survey
+    table: SampledTable
+    target: Target
+    is_learnt: bool
+
+
+def _surveyed(
+    work: Any, parts: Sequence[Any], seen: Any, asked: Asked, settings: Mapping[str, Any]
+) -> _Surveyed:
+    """Describe a table in a pass over it."""
+    from chainrule.dask.files import how_read
+    from chainrule.dask.passes import survey_of
+
+    survey, notices, roles = survey_of(work, parts, seen, asked), list[str](), asked.roles
     if not sum(survey.sizes):
-        raise ValueError(f"there are no rows with a value of {target!r} to learn from")
+        if survey.weightless:
+            raise no_weights(f"--weight: {roles['weight']!r}")
+        raise ValueError(f"there are no rows with a value of {asked.target!r} to learn from")
+    _check_types(survey.frame, roles)
     if survey.left_out:
         notices.append(
-            f"{survey.left_out:,} rows left out, without a value of {target!r} (the first is "
+            f"{survey.left_out:,} rows left out, without a value of {asked.target!r} (the first is "
             f"{survey.first_left})"
         )
-    table, how = _described(survey, how_read(parts[0], seen, asked), settings, notices)
-    rows = np.arange(len(survey.draw))
-    learnt = survey.draw >= asked.held
-    plan = Plan([(rows[learnt], rows[~learnt])], folds=False)
-    fitting = Fitting(work, parts, seen, asked, survey, how)
-    return OnCluster(survey.frame, table, plan, sum(survey.sizes), fitting)
+    if survey.weightless:
+        notices.append(f"{survey.weightless:,} rows left out, of weight 0")
+    table, target = _described(survey, how_read(parts[0], seen, asked), settings, notices)
+    return _Surveyed(survey, table, target, is_learnt(survey, target))
+
+
+def _check_types(frame: Any, roles: Mapping[str, str]) -> None:
+    """Refuse texts, since partitions may spell numbers and dates in several ways."""
+    for role, advice in (
+        ("weight", "numbers"),
+        ("time", "dates or numbers, or say with --date-format how they are written"),
+    ):
+        if role not in roles:
+            continue
+        dtype = frame[roles[role]].dtype
+        if cell_type(dtype) == "text" and dtype.kind != "m":  # a duration is a time
+            raise ValueError(
+                f"--{role}: {roles[role]!r} holds texts, whose spelling --dask does not find out; "
+                f"store them as {advice}"
+            )
 
 
 @contextmanager
@@ -259,13 +318,14 @@ def _described(
             raise ValueError(
                 f"the target {name!r} is the same in every row; there is nothing to learn"
             )
-    X = frame.drop(columns=name)
+    X = frame.drop(columns=[name, *asked.beside])
     found = [kind_of(survey.columns[each].facts(X[each])) for each in X]
     for each, kind in settings["kind"].items():
         check_kind(X[[each]], each, kind, asked.reading.missing)
     columns = as_asked(found, settings["kind"], max_levels)
     notices += notices_of(X, columns, name, max_levels, whole.marks)
     types = types_of(frame[[name, *X]])
+    weights = survey.rows["weight"].to_numpy() if "weight" in survey.rows else None
     styles = {
         column.name: survey.columns[column.name].spelling(False)
         for column in columns
@@ -286,7 +346,8 @@ def _described(
         named,
         asked.reading.missing,
         np.arange(len(X)),
-        survey.left_out,
+        survey.left_out + survey.weightless,
+        RowColumns(weight=weights),
         n_all=cells.n,
         counts=counts,
     ), target
@@ -306,8 +367,10 @@ def _classes(
             f"the target {name!r} has more than {MOST_CLASSES:,} different values; if it is a "
             "number, use --task regression"
         )
-    pairs = list(survey.labels)
-    times = [survey.labels[pair] for pair in pairs]
+    counts_of = Counter[tuple[Any, str]]()
+    for (_, cell, text), n in survey.labels.items():
+        counts_of[cell, text] += n
+    pairs, times = list(counts_of), list(counts_of.values())
     cells = pd.Series([cell for cell, _ in pairs], dtype=survey.frame[name].dtype, name=name)
     y = labels(cells)
     y, named = as_written(y, cells, pd.Series([text for _, text in pairs]), notices, times)
@@ -326,11 +389,10 @@ class Fitting:
         work: Any,
         parts: Sequence[Any],
         seen: Any,
-        asked: Asked,
         survey: Survey,
         target: Target,
     ) -> None:
-        self.work, self.parts, self.seen, self.asked = work, parts, seen, asked
+        self.work, self.parts, self.seen = work, parts, seen
         self.survey, self.target = survey, target
 
     def check(self, model: Any, written: Mapping[str, str]) -> None:
@@ -359,24 +421,37 @@ class Fitting:
         from chainrule.dask.files import Encoding
         from chainrule.dask.fitting import fit_steps
         from chainrule.dask.passes import matrices
+        from chainrule.dask.sides import LEARN
         from chainrule.dask.training import ClusterError
 
-        columns = {name: self.survey.columns[name] for name in table.kinds}
-        steps = fit_steps(model[:-1], table.kinds, columns, table.X.iloc[rows])
-        encoding = Encoding(self.seen, self.asked, steps, self.target)
-        X, y = matrices(self.work, self.parts, self.survey.sizes, encoding)
-        last = model[-1]
-        known = {"classes": table.classes} if table.task == "classification" else {}
+        survey, last = self.survey, model[-1]
+        stops = survey.asked.split.stops and last.early_stopping
+        columns = {name: survey.columns[name] for name in table.kinds}
+        learnt = rows[(survey.rows["side"].iloc[rows] == LEARN).to_numpy()]
+        steps = fit_steps(model[:-1], table.kinds, columns, table.X.iloc[learnt])
+        asked, sizes = survey.asked, [survey.sizes, survey.stops][: 1 + stops]
+        if asked.split.stops and not stops:  # there are too few rows to stop by
+            asked = asked._replace(split=asked.split.without_stop())
+            sizes = [[n + m for n, m in zip(survey.sizes, survey.stops, strict=True)]]
+        encoding = Encoding(self.seen, asked, steps, self.target)
+        learn, *stop = matrices(self.work, self.parts, sizes, encoding)
+        given: dict[str, Any] = {"sample_weight": learn.weight}
+        for X, y, weight in stop:
+            given |= {"X_val": X, "y_val": y, "sample_weight_val": weight}
+        if table.task == "classification":
+            given["classes"] = table.classes
         try:
-            fitted = self._estimator(last).fit(X, y, **known)
+            fitted = self._estimator(last).fit(learn.X, learn.y, **given)
         except ClusterError as error:
             raise ValueError(self._lost(error, last)) from None
         local = fitted.to_local()
         local.callbacks = None
         model.steps[-1] = (model.steps[-1][0], local)
+        if stops:
+            return sum(survey.stops)
         if not last.early_stopping:
             return 0
-        return sum(round(last.validation_fraction * n) for n in self.survey.sizes)
+        return sum(round(last.validation_fraction * n) for n in sizes[0])
 
     @staticmethod
     def _lost(error: Exception, last: Any) -> str:

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.base.validation import suggest
-from chainrule.commands.row_columns import FEATURES, check_names, read_row_columns
 from chainrule.estimators.cleaning import LARGEST, MAX_LEVELS, USED, TableCleaner
-from chainrule.estimators.row_facts import RowFacts
+from chainrule.estimators.row_columns import FEATURES, RowColumns, check_names, read_row_columns
 from chainrule.tables.cells import CellError, as_numbers, as_strings, listed, spelling
 from chainrule.tables.columns import (
     Column,
@@ -66,7 +65,7 @@ class Table:
         Which rows of the table these are, from 0.
     left_out : int
         How many other rows the table has.
-    of_rows : RowFacts
+    of_rows : RowColumns
         Weights, groups and times of the rows.
     """
 
@@ -84,7 +83,7 @@ class Table:
     missing_texts: Sequence[str] | None = None
     rows: NDArray[Any] = field(default_factory=lambda: np.empty(0, np.int64))
     left_out: int = 0
-    of_rows: RowFacts = field(default_factory=RowFacts)
+    of_rows: RowColumns = field(default_factory=RowColumns)
 
     @property
     def n(self) -> int:

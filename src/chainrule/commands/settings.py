@@ -67,9 +67,6 @@ LARGEST_SEED = 2**32 - 1
 # What needs all rows in one place, and cannot be done on a cluster.
 NOT_ON_CLUSTER = {
     "cv": "rows are held out there",
-    "time": "rows are held out at random there",
-    "group": "rows are held out at random there",
-    "weight": "every row counts once there",
     "cost": "its threshold is chosen by training several times",
     "precision": "its threshold is chosen by training several times",
     "table": "the workers read files, and no databases",
@@ -196,6 +193,11 @@ def _check_together(settings: Mapping[str, Any], command: str) -> None:
         for name, why in NOT_ON_CLUSTER.items():
             if settings[name] is not None:
                 raise ValueError(f"--{name} does not go with --dask: {why}")
+        if settings["test"] is not None and settings["group"] is not None:
+            raise ValueError(
+                "--group with --test does not go with --dask: that no group is in both tables is "
+                "not looked after there"
+            )
         if settings["model"] not in (None, NETWORK):
             raise ValueError(
                 f"--model {settings['model']} does not go with --dask, which trains a network"

@@ -268,7 +268,12 @@ class _Rows(NamedTuple):
 
 
 def _read(
-    stack: ExitStack, data: str, settings: Mapping[str, Any], roles: Mapping[str, str], quiet: bool
+    stack: ExitStack,
+    data: str,
+    settings: Mapping[str, Any],
+    chosen: Mapping[str, Any],
+    roles: Mapping[str, str],
+    quiet: bool,
 ) -> _Rows:
     """Read and prepare the rows."""
     with busy(f"reading {data}", quiet):
@@ -278,10 +283,11 @@ def _read(
 
         reading = reading_of(settings["missing"], settings["date_format"])
         if settings["dask"] is not None:
+            from chainrule.commands.cluster_splits import stopping_fraction
             from chainrule.commands.on_cluster import connected, prepare_on
 
             client = stack.enter_context(connected(settings["dask"]))
-            found = prepare_on(client, data, settings, reading)
+            found = prepare_on(client, data, settings, reading, stopping_fraction(chosen))
             return _Rows(found.frame, found.table, found)
         read = {settings["target"], *roles.values()}
         learnt = tables.learn(
@@ -328,13 +334,13 @@ def _run(
                 other_rows,
                 splitting,
             )
-            from chainrule.commands.row_columns import FEATURES, ROLES
             from chainrule.engine.compilation import CompilationError
+            from chainrule.estimators.row_columns import FEATURES, ROLES
             from chainrule.files.container import ModelFileError
 
         decision = deciding.requested(settings["positive"], settings["cost"], settings["precision"])
         roles = {role: settings[role] for role in ROLES if settings[role] is not None}
-        frame, rows, cluster = _read(stack, data, settings, roles, quiet)
+        frame, rows, cluster = _read(stack, data, settings, chosen, roles, quiet)
         held = settings["test_fraction"]
         beside = [name for role, name in roles.items() if role not in FEATURES]
         warned = leaks_in(frame.drop(columns=beside), rows)
@@ -478,7 +484,7 @@ def store(
     roles: Mapping[str, str],
 ) -> None:
     """Write the model's file."""
-    from chainrule.commands.row_columns import FEATURES
+    from chainrule.estimators.row_columns import FEATURES
     from chainrule.files.persistence import save
     from chainrule.tables.types import Reading
 

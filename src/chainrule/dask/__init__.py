@@ -3,8 +3,9 @@
 Begin with `estimators`. `collections` takes Dask's arrays and data frames apart into partitions;
 `partitions` is what is done once with each of them, on the workers; `rounds` is what the workers
 do again and again: steps from the same parameters, and their average. `training` is what the
-client does. For raw tables in files, `files` is what the workers do, `passes` what the client has
-them do, and `fitting` makes the preprocessing of what they found.
+client does. For raw tables in files, `files` is what the workers do; `sides` says what each row is
+for, by what `splits` finds; `passes` is what the client has the workers do, and `fitting` makes the
+preprocessing of what they found.
 """
 
 from __future__ import annotations

@@ -287,6 +287,9 @@ class DaskMLP(BaseEstimator):
     def predict(self, X: Any) -> Any:
         """Predict, lazily: nothing is computed until the result is.
 
+        A network of 1 MB or more goes to the cluster of the default client at once, and the
+        result has to be computed there.
+
         Parameters
         ----------
         X : Dask array or Dask data frame of shape (n_samples, n_features)

@@ -19,16 +19,15 @@ from numpy.typing import NDArray
 
 from chainrule.base.types import Array
 from chainrule.dask.partitions import PartitionError
+from chainrule.dask.sides import HELD, LEARN, STOP, Asked, Block, usable
 from chainrule.estimators.cleaning import LARGEST
 from chainrule.tables.cells import CellError, as_numbers, as_strings
-from chainrule.tables.columns import present
 from chainrule.tables.files import Files, TableFile
 from chainrule.tables.levels import as_levels
 from chainrule.tables.opening import Look, OpenTable, merged_looks, raise_it
 from chainrule.tables.plain import as_texts
 from chainrule.tables.reading import regrouped
 from chainrule.tables.summaries import ColumnSummary
-from chainrule.tables.types import Reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,30 +45,6 @@ class Part(NamedTuple):
 
     number: int
     files: tuple[TableFile, ...]
-
-
-class Asked(NamedTuple):
-    """What all tasks of a table know.
-
-    Attributes
-    ----------
-    target : str
-    ignore : list of str
-        Columns that are not read.
-    reading : Reading
-    seed : int
-    held : float
-        Part of the rows that is held out to judge by: those whose draw is below it.
-    most : int
-        Of a column with more values than this, none is kept.
-    """
-
-    target: str
-    ignore: list[str]
-    reading: Reading
-    seed: int
-    held: float = 0.0
-    most: int = 1000
 
 
 def parts_of(source: str) -> list[Part]:
@@ -103,7 +78,7 @@ def parts_of(source: str) -> list[Part]:
 
 
 @contextmanager
-def _at(file: str, first: int = 0, rows: Any = None) -> Iterator[None]:
+def at_file(file: str, first: int = 0, rows: Any = None) -> Iterator[None]:
     """Name the file, and the row in it, in errors about a table.
 
     Parameters
@@ -128,7 +103,8 @@ def _at(file: str, first: int = 0, rows: Any = None) -> Iterator[None]:
             said = f"{file} cannot be read: {error.strerror or error}"
         if "No such file" in said:
             said += "; every worker has to find the files at the same place"
-        raise PartitionError(said if file in said else f"{file}: {said}") from None
+        named = file in said or said.startswith("--")
+        raise PartitionError(said if named else f"{file}: {said}") from None
 
 
 def _opened(files: Sequence[Any], asked: Asked, seen: Look | None = None) -> OpenTable:
@@ -154,14 +130,14 @@ def look(part: Part, asked: Asked) -> Look:
     PartitionError
         A file cannot be read, or has other columns than the first.
     """
-    with _at(part.files[0].name):
+    with at_file(part.files[0].name):
         whole = _opened(part.files, asked)
         return whole.look._replace(rows=whole.n_rows())
 
 
 def how_read(part: Part, seen: Look, asked: Asked) -> OpenTable:
     """A file opened as the whole table is: it knows how columns are spelled, and marks in them."""
-    with _at(part.files[0].name):
+    with at_file(part.files[0].name):
         return _opened(part.files[:1], asked, seen)
 
 
@@ -173,31 +149,24 @@ def merge_looks(looks: Sequence[Look]) -> Look:
         raise PartitionError(str(error)) from None
 
 
-class Block(NamedTuple):
-    """Some rows of a file.
+def blocks(
+    part: Part, seen: Look, asked: Asked, only: Sequence[str] | None = None
+) -> Iterator[Block]:
+    """The rows of a partition, in order, read as those of the whole table.
 
-    Attributes
+    Parameters
     ----------
-    file : str
-    first : int
-        How many rows of the file are before them.
-    frame : pandas.DataFrame
-        With an index from 0.
-    written : pandas.Series or None
-        The target as it stands in the file.
+    part : Part
+    seen : Look
+    asked : Asked
+    only : sequence of str, optional
+        The columns to read, the target among them; None: all.
     """
-
-    file: str
-    first: int
-    frame: Any
-    written: Any
-
-
-def blocks(part: Part, seen: Look, asked: Asked) -> Iterator[Block]:
-    """The rows of a partition, in order, read as those of the whole table."""
     for file in part.files:
-        with _at(file.name):
+        with at_file(file.name):
             whole = _opened([file], asked, seen)
+            if only is not None:
+                whole.narrow(only)
             first = 0
             for typed, text in regrouped(whole.tables(raise_it), BLOCK):
                 frame = whole.frame(typed, 0)
@@ -217,82 +186,93 @@ class Survey:
     Attributes
     ----------
     columns : dict of str to ColumnSummary
-        With the target.
-    sizes : list of int
-        Of each partition, the rows that are learned from.
-    held, left_out : int
-        Rows held out, and those without a target.
+        With the target, and without what is not learned from.
+    sizes, stops : lists of int
+        Of each partition, the rows that are learned from, and those that stop the training.
+    held, left_out, weightless : int
+        Rows held out, those without a target, and those of weight 0.
     first_left : str
-        The first of the latter.
+        The first of those without a target.
     frame : pandas.DataFrame
         A sample of the rows that are learned from, and those held out, in order.
-    draw : (n,) array
-        Their draws.
+    rows : pandas.DataFrame
+        Of each of these its "draw", its "side" and, if there are weights, its "weight".
     labels : Counter or None
-        How often a cell of the target comes in which spelling; None: too many for classes.
+        How often a cell of the target comes in which spelling, on which side; None: too many for
+        classes.
     """
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
         self.columns: dict[str, ColumnSummary] = {}
-        self.sizes, self.held, self.left_out, self.first_left = [0], 0, 0, ""
+        self.sizes, self.stops, self.held = [0], [0], 0
+        self.left_out, self.weightless, self.first_left = 0, 0, ""
         self.frame: Any = None
-        self.draw: Array = np.empty(0)
-        self.labels: Counter[tuple[Any, str]] | None = Counter()
+        self.rows: Any = None
+        self.labels: Counter[tuple[int, Any, str]] | None = Counter()
 
     def see(self, block: Block, draw: Array) -> None:
         """Add the rows of a block."""
-        asked, target = self.asked, block.frame[self.asked.target]
-        there = np.isin(target.index, present(target).index)
-        if not there.all():
-            self.left_out += int((~there).sum())
-            row = block.first + 1 + int(np.argmin(there))
+        import pandas as pd
+
+        asked, found = self.asked, usable(block, draw, self.asked)
+        self.weightless += found.weightless
+        if len(found.without):
+            self.left_out += len(found.without)
+            row = block.first + 1 + int(found.without[0])
             self.first_left = self.first_left or f"{block.file}, row {row:,}"
-        frame, draw = block.frame[there], draw[there]
-        if not len(frame):
+        if not len(found.at):
             return
-        learnt = draw >= asked.held
+        frame, learnt = block.frame.iloc[found.at], found.side == LEARN
         gone = asked.reading.missing
         one = Survey(asked)
         for name in frame:
-            most = MOST_CLASSES if name == asked.target else asked.most
-            one.columns[name] = ColumnSummary(frame[name], learnt, most, gone)
-        one.sizes, one.held = [int(learnt.sum())], int((~learnt).sum())
-        cells = zip(frame[asked.target].tolist(), block.written[there].tolist(), strict=True)
-        one.labels = Counter((cell, str(text).strip()) for cell, text in cells)
-        one.frame, one.draw = frame, draw
+            if name not in asked.beside:
+                most = MOST_CLASSES if name == asked.target else asked.most
+                one.columns[name] = ColumnSummary(frame[name], learnt, most, gone)
+        one.held = int((found.side == HELD).sum())
+        texts = (str(text).strip() for text in block.written.iloc[found.at])
+        labels = zip(found.side.tolist(), frame[asked.target].tolist(), texts, strict=True)
+        one.labels = Counter(labels)
+        beside = {"draw": draw[found.at], "side": found.side}
+        if found.of_rows.weight is not None:
+            beside["weight"] = found.of_rows.weight
+        one.frame, one.rows = frame, pd.DataFrame(beside)
         self._add(one)
-        self.sizes = [self.sizes[0] + one.sizes[0]]
+        self.sizes = [self.sizes[0] + int(learnt.sum())]
+        self.stops = [self.stops[0] + int((found.side == STOP).sum())]
 
     def merge(self, other: Survey) -> None:
         """Add other partitions, which come behind these."""
         self._add(other)
-        self.sizes = self.sizes + other.sizes
+        self.sizes, self.stops = self.sizes + other.sizes, self.stops + other.stops
 
     def _add(self, other: Survey) -> None:
         import pandas as pd
 
         self.held += other.held
+        self.weightless += other.weightless
         self.left_out += other.left_out
         self.first_left = self.first_left or other.first_left
         if self.labels is not None:
             self.labels = None if other.labels is None else self.labels + other.labels
-        if self.labels is not None and len(self.labels) > 2 * MOST_CLASSES:
+        if self.labels is not None and len(self.labels) > 6 * MOST_CLASSES:
             self.labels = None
         if other.frame is None:
             return
         if self.frame is None:
-            self.columns, self.frame, self.draw = other.columns, other.frame, other.draw
+            self.columns, self.frame, self.rows = other.columns, other.frame, other.rows
         else:
             for name, column in self.columns.items():
                 column.merge(other.columns[name])
             self.frame = pd.concat([self.frame, other.frame], ignore_index=True)
-            self.draw = np.concatenate([self.draw, other.draw])
-        learnt = np.flatnonzero(self.draw >= self.asked.held)
+            self.rows = pd.concat([self.rows, other.rows], ignore_index=True)
+        draw = self.rows["draw"].to_numpy()
+        learnt = np.flatnonzero(self.rows["side"] != HELD)
         if len(learnt) > SAMPLE:  # the rows of the largest draws are a sample of all
-            gone = learnt[np.argsort(self.draw[learnt], kind="stable")[: len(learnt) - SAMPLE]]
-            kept = np.setdiff1d(np.arange(len(self.draw)), gone)
-            self.frame, self.draw = self.frame.iloc[kept], self.draw[kept]
+            gone = learnt[np.argsort(draw[learnt], kind="stable")[: len(learnt) - SAMPLE]]
+            kept = np.setdiff1d(np.arange(len(draw)), gone)
+            self.frame, self.rows = self.frame.iloc[kept], self.rows.iloc[kept]
 
 
 def survey(part: Part, seen: Look, asked: Asked) -> Survey:
@@ -305,7 +285,7 @@ def survey(part: Part, seen: Look, asked: Asked) -> Survey:
     """
     found, rng = Survey(asked), draws(part, asked)
     for block in blocks(part, seen, asked):
-        with _at(block.file, block.first):
+        with at_file(block.file, block.first):
             found.see(block, rng.random(len(block.frame)))
     return found
 
@@ -388,13 +368,23 @@ class Encoding(NamedTuple):
     target: Target
 
 
-def encode(part: Part, encoding: Encoding) -> tuple[Array, NDArray[Any]]:
-    """The rows of a partition that are learned from.
+class Matrices(NamedTuple):
+    """What an estimator is given of some rows.
 
-    Returns
-    -------
+    Attributes
+    ----------
     X : (n, columns) float32 array
     y : (n,) array
+    weight : (n,) float64 array or None
+    """
+
+    X: Any
+    y: Any
+    weight: Any = None
+
+
+def encode(part: Part, encoding: Encoding) -> tuple[Matrices, Matrices]:
+    """The rows of a partition that are learned from, and those that stop the training.
 
     Raises
     ------
@@ -403,18 +393,32 @@ def encode(part: Part, encoding: Encoding) -> tuple[Array, NDArray[Any]]:
     """
     seen, asked, steps, target = encoding
     rng = draws(part, asked)
-    inputs, targets = [], []
+    found: tuple[list[Matrices], list[Matrices]] = [], []
     for block in blocks(part, seen, asked):
         cells = block.frame[asked.target]
-        learnt = rng.random(len(cells)) >= asked.held
-        learnt &= np.isin(cells.index, present(cells).index)
-        at = np.flatnonzero(learnt)
-        if len(at):
-            with _at(block.file, block.first, at):
-                rows = block.frame[learnt]
-                inputs.append(np.asarray(steps.transform(rows), np.float32))
-                targets.append(target.values(rows[asked.target]))
-    if not inputs:
-        width = len(steps[-1].get_feature_names_out())
-        return np.empty((0, width), np.float32), target.values(cells[:0])
-    return np.concatenate(inputs), np.concatenate(targets)
+        with at_file(block.file, block.first):
+            rows = usable(block, rng.random(len(cells)), asked)
+        for side in (LEARN, STOP):
+            of_side = rows.side == side
+            at = rows.at[of_side]
+            if len(at):
+                with at_file(block.file, block.first, at):
+                    frame = block.frame.iloc[at]
+                    X = np.asarray(steps.transform(frame), np.float32)
+                    weight = rows.of_rows.take(of_side).weight
+                    found[side].append(Matrices(X, target.values(frame[asked.target]), weight))
+    width = len(steps[-1].get_feature_names_out())
+    weight = np.empty(0) if "weight" in asked.roles else None
+    none = Matrices(np.empty((0, width), np.float32), target.values(cells[:0]), weight)
+    return _joined(found[LEARN] or [none]), _joined(found[STOP] or [none])
+
+
+def _joined(found: list[Matrices]) -> Matrices:
+    """Matrices of some rows below one another."""
+    columns = zip(*found, strict=True)
+    return Matrices(*(None if each[0] is None else np.concatenate(each) for each in columns))
+
+
+def piece(sides: tuple[Matrices, Matrices], side: int, i: int) -> Any:
+    """One of the arrays that :func:`encode` gives."""
+    return sides[side][i]

@@ -11,9 +11,9 @@ from dask import delayed
 from distributed import Future
 
 from chainrule.dask import files
-from chainrule.dask.files import Asked, Encoding, Part, Survey
-from chainrule.dask.preparing import take
+from chainrule.dask.files import Encoding, Matrices, Part, Survey
 from chainrule.dask.rounds import FAN_IN
+from chainrule.dask.sides import Asked
 from chainrule.dask.training import Work, as_is, leaf
 from chainrule.tables.opening import Look
 
@@ -69,26 +69,40 @@ def _merged(work: Work, found: list[Future], merge: Callable[[Sequence[Any]], An
 
 
 def matrices(
-    work: Work, parts: Sequence[Part], sizes: Sequence[int], encoding: Encoding
-) -> tuple[Any, Any]:
-    """What a network is given, as Dask arrays: nothing is read until they are.
+    work: Work, parts: Sequence[Part], sizes: Sequence[Sequence[int]], encoding: Encoding
+) -> list[Matrices]:
+    """What an estimator is given, as Dask arrays: nothing is read until they are.
 
     Parameters
     ----------
     work : Work
     parts : sequence of Part
-    sizes : sequence of int
-        Rows of each that are learned from.
+    sizes : sequence of sequences of int
+        Rows of each that are learned from; then, if there are such, rows that stop the training.
     encoding : Encoding
+
+    Returns
+    -------
+    list of Matrices
+        As many as sizes.
     """
     name, width = work.new("read"), len(encoding.steps[-1].get_feature_names_out())
     shared: Any = delayed(as_is)(leaf(encoding), dask_key_name=work.new("encoding")(0))
-    task, pick = delayed(files.encode, pure=False), delayed(take, pure=False)
-    inputs, targets = [], []
-    kind = encoding.target.dtype
-    for part, n in zip(parts, sizes, strict=True):
-        both: Any = task(part, shared, dask_key_name=name(part.number))
-        x, y = (pick(both, i, dask_key_name=name(part.number, i)) for i in (0, 1))
-        inputs.append(da.from_delayed(x, (n, width), np.float32))
-        targets.append(da.from_delayed(y, (n,), kind))
-    return da.concatenate(inputs), da.concatenate(targets)
+    task, pick = delayed(files.encode, pure=False), delayed(files.piece, pure=False)
+    kinds = [((width,), np.dtype(np.float32)), ((), encoding.target.dtype)]
+    if "weight" in encoding.asked.roles:
+        kinds.append(((), np.dtype(np.float64)))
+    whole: list[Any] = [task(part, shared, dask_key_name=name(part.number)) for part in parts]
+    found = []
+    for side, rows in enumerate(sizes):
+        columns = []
+        for i, (shape, kind) in enumerate(kinds):
+            pieces: list[Any] = [
+                pick(each, side, i, dask_key_name=name(p, side, i)) for p, each in enumerate(whole)
+            ]
+            arrays = [
+                da.from_delayed(one, (n, *shape), kind) for one, n in zip(pieces, rows, strict=True)
+            ]
+            columns.append(da.concatenate(arrays))
+        found.append(Matrices(*columns))
+    return found

@@ -8,9 +8,13 @@ from typing import Any
 import dask
 import numpy as np
 from dask import delayed
+from distributed import Client, default_client
 
 from chainrule.dask import scores
 from chainrule.dask.collections import blocks_along, check_collection, described, is_frame
+from chainrule.dask.training import Work, as_is
+
+LARGE = 1_000_000  # bytes of parameters that are sent by themselves, before any graph is
 
 
 def lazily(est: Any, X: Any, method: str) -> Any:
@@ -26,8 +30,7 @@ def lazily(est: Any, X: Any, method: str) -> Any:
     check_collection("X", X, (2,))
     _check_columns(est, X)
     sample = getattr(est, method)(_some_row(est, X))
-    # Another name each time: whatever a cluster holds under it is this very model.
-    model = delayed(est, traverse=False, name=f"chainrule-model-{uuid.uuid4().hex}")
+    model = _shared(est)
     if is_frame(X):
         meta = _as_frame(est, sample[:0], X._meta.index[:0])
         return X.map_partitions(of_frame, model, method, meta=meta)
@@ -44,6 +47,28 @@ def lazily(est: Any, X: Any, method: str) -> Any:
     return X.map_blocks(
         of_array, model=model, method=method, shape=sample.shape[1:], kind=sample.dtype, **options
     )
+
+
+def _shared(est: Any) -> Any:
+    """A Delayed estimator, which is in the graph once, or on the cluster if it is large."""
+    # Another name each time: whatever a cluster holds under it is this very model.
+    name = uuid.uuid4().hex
+    client = _client()
+    size = sum(each.nbytes for each in (*est.coefs_, *est.intercepts_))
+    if client is None or size < LARGE:
+        return delayed(est, traverse=False, name=f"chainrule-model-{name}")
+    kept = Work(client, name[:8]).share("model", est)
+    return delayed(as_is, pure=False)(kept, dask_key_name=f"chainrule-model-{name}")
+
+
+def _client() -> Client | None:
+    """The client that computes what is lazy; None: this process does."""
+    if dask.config.get("scheduler", None) not in (None, "dask.distributed", "distributed"):
+        return None
+    try:
+        return default_client()
+    except ValueError:
+        return None
 
 
 def _check_columns(est: Any, X: Any) -> None:
@@ -103,7 +128,7 @@ def scored(est: Any, X: Any, y: Any, weight: Any) -> float:
     weights = [None] * len(targets)
     if weight is not None:
         weights = blocks_along("sample_weight", weight, X, "X")
-    model = delayed(est, traverse=False)
+    model = _shared(est)
     task = delayed(scores.of_partition, pure=False)
     columns = zip(found.blocks, targets, weights, strict=True)
     tasks = [task(model, p, *three) for p, three in enumerate(columns)]

@@ -97,13 +97,13 @@ class Work:
         """
         try:
             return list(self.client.gather(list(futures)))
-        except (*LOST, PartitionError):
+        except LOST:
             raise
         except Exception as error:
             for p, future in enumerate(futures):
                 if future.status == "error":
                     failed = future.exception()
-                    if isinstance(failed, PartitionError):
+                    if isinstance(failed, (*LOST, PartitionError)):
                         raise failed from None
                     raise PartitionError(
                         f"partition {p} could not be computed: {type(failed).__name__}: {failed}"

@@ -454,7 +454,14 @@ def _cfunc(fn: types.FunctionType, signature: Any) -> Any:
 _compiled: dict[tuple[Any, Arguments, np.dtype[Any]], Any] = {}
 
 
-def compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any], *, inline: bool = True) -> Any:
+def compiled(
+    fn: Any,
+    arguments: Arguments,
+    dtype: np.dtype[Any],
+    *,
+    inline: bool = True,
+    rounds: bool = False,
+) -> Any:
     """The compiled form of a function that calls through tables of addresses.
 
     Parameters
@@ -467,6 +474,9 @@ def compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any], *, inline: boo
     inline : bool, default True
         Make the functions that it calls a part of it: faster where they do little, and slower to
         compile.
+    rounds : bool, default False
+        Round after each operation, in the order that is written, as NumPy does. A function is
+        compiled in one way only.
 
     Raises
     ------
@@ -483,7 +493,8 @@ def compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any], *, inline: boo
 
             _announce(dtype, fn.__name__)
             _register_helpers(fn, inline)
-            dispatcher: Any = njit(pipeline_class=ComponentCompiler, **OPTIONS)(fn)
+            options = OPTIONS | {"fastmath": False} if rounds else OPTIONS
+            dispatcher: Any = njit(pipeline_class=ComponentCompiler, **options)(fn)
             dispatcher._cache = _cache(fn, arguments)
             with _compiling():
                 dispatcher.compile(numba_types(arguments, from_dtype(dtype)))

@@ -10,10 +10,11 @@ import numpy as np
 
 from chainrule.base.types import Array, Index
 from chainrule.ensembles.inputs import InputLayout, Inputs, check_inputs, encoded
+from chainrule.ensembles.look_ups import looked_up
 from chainrule.ensembles.parameters import arrange
 from chainrule.ensembles.settings import EnsembleSettings, check_settings
 from chainrule.equations.activations import ACTIVATIONS
-from chainrule.equations.lookups import places, table_of_rows
+from chainrule.equations.lookups import table_of_rows
 
 ROWS = 1024  # that a member predicts together: its arrays then fit into a core's cache
 
@@ -143,14 +144,11 @@ class FittedEnsemble:
             dense = x.dense[at]
             looks_up = self.layout.table_rows > d
             if looks_up:
-                E = self._tables[0][0]
-                taken = places(
-                    x.bins[at], x.fractions[at], x.levels[at], x.nodes, x.first_levels, E
-                )
+                of_table = looked_up(x, at, self._tables[0][0], self.members)
             for i, (E, shifted, above) in enumerate(self._tables):
                 z = dense @ E[:d]
                 if looks_up:
-                    z += taken @ E[d:]
+                    z += of_table(E)
                 z += shifted
                 for W, b in above:
                     a = np.empty_like(z)

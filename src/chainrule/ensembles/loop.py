@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.base.types import Array, Index
 from chainrule.engine import compilation, threads
 from chainrule.engine.config import threads_asked
-from chainrule.ensembles import kernel
+from chainrule.ensembles import kernel, look_ups
 from chainrule.ensembles.inputs import InputLayout
 from chainrule.ensembles.kernel import Components, Data, Numbers, Schedule, State, Worker
 from chainrule.ensembles.parameters import Arrangement
@@ -314,7 +314,9 @@ def _executable(
 
 
 def compiled_steps(dtype: np.dtype[Any]) -> Any:
-    """The compiled loop."""
+    """The compiled loop; if that is compiled now, what predicts is too."""
+    if not compilation.is_compiled(kernel.train_steps, kernel.ARGUMENTS, dtype):
+        look_ups.ready()
     return compilation.compiled(kernel.train_steps, kernel.ARGUMENTS, dtype, inline=False)
 
 

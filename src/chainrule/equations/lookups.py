@@ -125,10 +125,11 @@ def places(
 
     (m, q), c = bins.shape, levels.shape[1]
     at, taken = np.empty((m, 2 * q + c), np.int32), np.empty((m, 2 * q + c), E.dtype)
-    np.add(bins, nodes[:-1] - nodes[0], at[:, :q], casting="same_kind")
-    np.add(at[:, :q], 1, at[:, q : 2 * q])
-    np.subtract(1, fractions, taken[:, :q])
-    taken[:, q : 2 * q] = fractions
+    below, above = slice(0, 2 * q, 2), slice(1, 2 * q, 2)  # in the order of the compiled loop
+    np.add(bins, nodes[:-1] - nodes[0], at[:, below], casting="same_kind")
+    np.add(at[:, below], 1, at[:, above])
+    np.subtract(1, fractions, taken[:, below])
+    taken[:, above] = fractions
     np.greater_equal(levels, 0, taken[:, 2 * q :], casting="unsafe")
     np.maximum(levels, 0, out=at[:, 2 * q :])
     at[:, 2 * q :] += (first_levels - nodes[0]).astype(np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from chainrule.base.validation import is_whole
 from chainrule.ensembles.blending import deal_groups
-from chainrule.estimators.row_facts import RowFacts
+from chainrule.estimators.row_columns import RowColumns
 from chainrule.tables.cells import listed
 
 Rows = NDArray[np.int64]
@@ -44,13 +45,13 @@ class Samples(NamedTuple):
     y : (n,) array
     task : {"classification", "regression"}
         Of a classification, both sides of a split get as many of each class as can be.
-    facts : RowFacts
+    facts : RowColumns
         Not both groups and times.
     """
 
     y: NDArray[Any]
     task: str
-    facts: RowFacts = RowFacts()
+    facts: RowColumns = RowColumns()
 
     def take(self, rows: NDArray[Any]) -> Samples:
         """Some of them."""
@@ -202,12 +203,44 @@ def _at_random(samples: Samples, fraction: float, seed: int, argument: str) -> t
 
 def _latest(times: NDArray[Any], fraction: float) -> NDArray[np.bool_]:
     """Which rows are the latest; rows of the same time stay together."""
-    n, known = len(times), np.unique(times)
-    if len(known) < 2:
-        raise SplitError("times", ": all rows are of the same time; none is the latest")
-    first = np.sort(times)[min(n - round(fraction * n), n - 1)]
-    held: NDArray[np.bool_] = times >= max(first, known[min(LEFT, len(known) - 1)])
+    n, ordered = len(times), np.sort(times)
+
+    def after(time: Any) -> Any:
+        place = int(np.searchsorted(ordered, time, "right"))
+        return ordered[place] if place < n else None
+
+    held: NDArray[np.bool_] = times >= first_of_latest(n, fraction, ordered.__getitem__, after)
     return held
+
+
+def first_of_latest(
+    n: int, fraction: float, at: Callable[[int], Any], after: Callable[[Any], Any]
+) -> Any:
+    """The time from which on rows are the latest ones; two times are left, if there are more.
+
+    Parameters
+    ----------
+    n : int
+        How many rows there are.
+    fraction : float
+        About which part of them the latest are.
+    at : callable (k) -> time
+        The time of which k rows are earlier, in an order of all rows.
+    after : callable (time) -> time or None
+        The next time that a row has.
+
+    Raises
+    ------
+    SplitError
+        All rows are of one time.
+    """
+    earliest = at(0)
+    for k in range(LEFT):
+        later = after(earliest)
+        if later is None and k == 0:
+            raise SplitError("times", ": all rows are of the same time; none is the latest")
+        earliest = earliest if later is None else later
+    return max(earliest, at(min(n - round(fraction * n), n - 1)))
 
 
 def _whole_groups(samples: Samples, fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -220,24 +253,47 @@ def _whole_groups(samples: Samples, fraction: float, seed: int) -> NDArray[np.bo
     assert of_row is not None
     n = len(of_row)
     groups, sizes = np.unique(of_row, return_counts=True)
-    if len(groups) < 2:
-        raise SplitError("groups", ": all rows are of one group; there is none to hold out")
     y = np.zeros(n, np.int64)
     if samples.task == "classification":
         y = np.unique(samples.y, return_inverse=True)[1]
-    rng = np.random.default_rng(seed)
     best: tuple[Any, ...] = ()
-    for _ in range(DEALS):
-        order = rng.permutation(len(groups))
-        ends = np.cumsum(sizes[order])[: max(1, len(groups) - LEFT)]
-        count = 1 + int(np.abs(ends - fraction * n).argmin())
-        held = np.isin(of_row, groups[order[:count]])
+    for chosen in deals(sizes, fraction, seed):
+        held = np.isin(of_row, groups[chosen])
         shares = np.bincount(y, held) / np.bincount(y)
         score = (int((shares == 1).sum()), abs(held.mean() - fraction) + np.ptp(shares))
         if not best or score < best[0]:
             best = (score, held)
     found: NDArray[np.bool_] = best[1]
     return found
+
+
+def deals(sizes: NDArray[np.int64], fraction: float, seed: int) -> Iterator[Rows]:
+    """Several ways to draw groups that have about a part of the rows.
+
+    Parameters
+    ----------
+    sizes : (k,) int array
+        Rows of each group.
+    fraction : float
+    seed : int
+
+    Yields
+    ------
+    int array
+        Which groups; at least one, and two are left, if there are more.
+
+    Raises
+    ------
+    SplitError
+        There are fewer than two.
+    """
+    if len(sizes) < 2:
+        raise SplitError("groups", ": all rows are of one group; there is none to hold out")
+    rng = np.random.default_rng(seed)
+    for _ in range(DEALS):
+        order = rng.permutation(len(sizes))
+        ends = np.cumsum(sizes[order])[: max(1, len(sizes) - LEFT)]
+        yield order[: 1 + int(np.abs(ends - fraction * sizes.sum()).argmin())]
 
 
 def check_classes(samples: Samples, parts: list[tuple[Rows, Rows]]) -> None:
@@ -258,12 +314,14 @@ def check_classes(samples: Samples, parts: list[tuple[Rows, Rows]]) -> None:
     for learnt, held in parts:
         lost = np.setdiff1d(samples.y[held], samples.y[learnt])
         if len(lost):
-            where, argument = "the latest rows", "times"
-            if samples.facts.time is None:
-                where, argument = "groups that are held out together", "groups"
-            raise SplitError(
-                argument,
-                f": all rows of {listed([str(one) for one in lost])} are in {where}, so "
-                "that nothing could be learnt of that class; leave these rows out, or hold out "
-                "fewer rows",
-            )
+            raise lost_classes(lost.tolist(), "groups" if samples.facts.time is None else "times")
+
+
+def lost_classes(lost: Iterable[Any], argument: str) -> SplitError:
+    """The error of classes of which all rows are held out, by "times" or by "groups"."""
+    where = "the latest rows" if argument == "times" else "groups that are held out together"
+    return SplitError(
+        argument,
+        f": all rows of {listed([str(one) for one in lost])} are in {where}, so that nothing could "
+        "be learnt of that class; leave these rows out, or hold out fewer rows",
+    )

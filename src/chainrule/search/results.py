@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.base.validation import ShownAsText
-from chainrule.estimators.row_facts import RowFacts
+from chainrule.estimators.row_columns import RowColumns
 from chainrule.estimators.row_splits import Samples, stopping_rows
 from chainrule.estimators.tabular import fit_pipeline, tabular_pipeline
 from chainrule.search.budgets import in_words
@@ -134,7 +134,7 @@ class Question(NamedTuple):
     encoding : dict of str to anything
         `kinds`, `max_levels` and `missing_texts` of `tabular_pipeline`.
     seed : int
-    facts : RowFacts
+    facts : RowColumns
         What each row counts for; by which groups or times the rows are split.
     """
 
@@ -145,7 +145,7 @@ class Question(NamedTuple):
     fixed: Mapping[str, Any]
     encoding: Mapping[str, Any]
     seed: int
-    facts: RowFacts = RowFacts()
+    facts: RowColumns = RowColumns()
 
     @property
     def samples(self) -> Samples:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.base.whole_files import would_replace
-from chainrule.estimators.row_facts import RowFacts
+from chainrule.estimators.row_columns import RowColumns
 
 NAME = "chainrule tune"
 PATIENCE = 60.0  # seconds that a process waits for another one to finish writing
@@ -67,14 +67,14 @@ def optuna() -> Any:
     return found
 
 
-def fingerprint(X: Any, y: NDArray[Any], facts: RowFacts, **about: Any) -> dict[str, str]:
+def fingerprint(X: Any, y: NDArray[Any], facts: RowColumns, **about: Any) -> dict[str, str]:
     """What a study is about, in short texts.
 
     Parameters
     ----------
     X : pandas.DataFrame of shape (n, columns)
     y : (n,) array
-    facts : RowFacts
+    facts : RowColumns
         Of times the order counts alone.
     **about
         The other parts, by their names in ABOUT.

@@ -15,7 +15,7 @@ import numpy as np
 
 from chainrule.base.validation import check_target, is_whole, suggest
 from chainrule.estimators.cleaning import MAX_LEVELS
-from chainrule.estimators.row_facts import facts_given
+from chainrule.estimators.row_columns import given_columns
 from chainrule.estimators.row_splits import held_out
 from chainrule.estimators.tabular import ESTIMATORS
 from chainrule.search.budgets import seconds_of
@@ -169,7 +169,7 @@ def tune(
         )
     task = task or task_of(pd.Series(y))
     target = np.asarray(check_target(target, task == "regression"))
-    facts = facts_given(len(frame), sample_weight, groups, times)
+    facts = given_columns(len(frame), sample_weight=sample_weight, groups=groups, times=times)
     question = Question(
         frame,
         target,

@@ -178,6 +178,10 @@ class OpenTable:
         marks = {name: seen[name].marks(chosen[name].kind) for name in self._names}
         self.marks = {name: counts for name, counts in marks.items() if counts}
 
+    def narrow(self, names: Sequence[str]) -> None:
+        """Read only some of the columns, each as beside all others."""
+        self._names = [name for name in self._names if name in names]
+
     def n_rows(self) -> int:
         """How many rows there are."""
         typed = [store for store in self._stores if isinstance(store, Typed)]
