@@ -90,7 +90,7 @@ class Compiler:
         monkeypatch.setattr(warmup.compilation, "entry_point", lambda compiled: compiled)
         monkeypatch.setattr(warmup.ahead, "_start", lambda dtype: None)
 
-    def note(self, *what, inline=True):
+    def note(self, *what, **how):
         self.asked.append(what)
         return 0
 

@@ -31,7 +31,7 @@ import numpy as np
 
 from chainrule.base.interrupts import interrupts_kept
 from chainrule.engine.codecache import CodeCache
-from chainrule.engine.roles import Arguments, numba_signature, numba_types
+from chainrule.engine.roles import Arguments, fields, numba_signature, numba_types
 
 logger = logging.getLogger("chainrule")
 
@@ -220,8 +220,7 @@ def _globals_read(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 def _cache(fn: types.FunctionType, arguments: Arguments = "") -> CodeCache:
     """The disk cache for one function, keyed by its meaning and its NamedTuples' fields."""
-    fields = [each[0]._fields for each in arguments if not isinstance(each, str)]
-    return CodeCache(cache_folder(), fn, f"{_meaning(fn)} {fields}")
+    return CodeCache(cache_folder(), fn, f"{_meaning(fn)} {fields(arguments)}")
 
 
 def _separate_names() -> None:

@@ -17,7 +17,8 @@ from numba.core import cgutils
 from numba.extending import type_callable
 from numba.np.arrayobj import make_array
 
-from chainrule.engine.products import Bit, Lane, Word, vector_bytes
+from chainrule.engine.kept_type import Word
+from chainrule.engine.products import Bit, Lane, vector_bytes
 from chainrule.engine.views import lowered
 from chainrule.equations import lookups
 

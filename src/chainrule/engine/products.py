@@ -16,13 +16,14 @@ from numba.extending import type_callable
 from numba.np.arrayobj import make_array
 from numba.np.linalg import check_blas_return, get_blas_kind
 
+from chainrule.engine.kept_type import Word
 from chainrule.engine.views import lowered
 from chainrule.equations import vecmath
 
 FEW = 16  # terms in a sum, up to which the product is ours
 TILE = 8  # rows that are summed at once: enough for an adder to be busy while it waits for itself
 
-Word, Lane, Byte, Bit = (ir.IntType(bits) for bits in (64, 32, 8, 1))
+Lane, Byte, Bit = (ir.IntType(bits) for bits in (32, 8, 1))
 Pointer = Byte.as_pointer()
 
 

@@ -30,7 +30,22 @@ ROLES = {
     "limit_norms": "FM",  # bound, W
     "follow": "FVV",  # newest, theta, average
 }
-# Of each argument its letter, or the class of a NamedTuple and the letters of its fields.
+# Of each kind of array: how many dimensions, and the dtype, None for that of the numbers.
+KINDS: dict[str, tuple[int, str | None]] = {
+    "M": (2, None),
+    "S": (2, None),
+    "V": (1, None),
+    "R": (2, None),
+    "H": (1, "float64"),
+    "D": (2, "float64"),
+    "A": (1, "int64"),
+    "B": (2, "int64"),
+    "T": (3, "int64"),
+    "J": (2, "int32"),
+    "U": (1, "uint64"),
+}
+# Of each argument its letter, or the class of a NamedTuple and the letters of its fields; or of a
+# NamedTuple of NamedTuples the class and these pairs: it is handed over as in `engine.kept`.
 Arguments: TypeAlias = str | tuple[Any, ...]
 
 
@@ -38,32 +53,33 @@ def numba_types(arguments: Arguments, number: Any) -> Any:
     """Numba's types for these arguments, given Numba's type of the numbers."""
     from numba import types as nb
 
-    kinds = {
-        "M": nb.Array(number, 2, "C"),
-        "S": nb.Array(number, 2, "A"),
-        "V": nb.Array(number, 1, "C"),
-        "R": nb.Array(number, 2, "C", readonly=True),
-        "H": nb.Array(nb.float64, 1, "C"),
-        "D": nb.Array(nb.float64, 2, "C"),
-        "F": nb.float64,
-        "I": nb.int64,
-        "A": nb.Array(nb.int64, 1, "C"),
-        "B": nb.Array(nb.int64, 2, "C"),
-        "T": nb.Array(nb.int64, 3, "C"),
-        "J": nb.Array(nb.int32, 2, "C"),
-        "U": nb.Array(nb.uint64, 1, "C"),
-    }
+    def of_kind(kind: str) -> Any:
+        if kind in "FI":
+            return nb.float64 if kind == "F" else nb.int64
+        ndim, dtype = KINDS[kind]
+        of = number if dtype is None else getattr(nb, dtype)
+        return nb.Array(of, ndim, "A" if kind == "S" else "C", readonly=kind == "R")
 
     def type_of(argument: Any) -> Any:
         if isinstance(argument, str):
-            return kinds[argument]
-        cls, letters = argument
-        fields = tuple(kinds[kind] for kind in letters)
+            return of_kind(argument)
+        cls, each = argument
+        fields = tuple(map(type_of, each))
         if len(fields) != len(cls._fields):
             raise ValueError(f"{cls.__name__} has {len(cls._fields)} fields, not {len(fields)}")
-        return nb.BaseTuple.from_types(fields, cls)
+        whole = nb.BaseTuple.from_types(fields, cls)
+        if isinstance(each, str):
+            return whole
+        from chainrule.engine.kept_type import KeptType
+
+        return KeptType(whole)
 
     return tuple(map(type_of, arguments))
+
+
+def fields(arguments: Arguments) -> list[Any]:
+    """The names in all NamedTuples among the arguments."""
+    return [[each[0]._fields, fields(each[1])] for each in arguments if not isinstance(each, str)]
 
 
 def numba_signature(role: str, number: Any) -> Any:

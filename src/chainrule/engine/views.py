@@ -6,15 +6,18 @@ references are counted: what they look into has to outlive them, as a function's
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import lower_builtin, models, register_model, type_callable
 from numba.np.arrayobj import make_array, populate_array
 
+from chainrule.engine.kept_type import KeptType, Word
 from chainrule.engine.loops import REPLACED
 from chainrule.engine.roles import numba_signature
 from chainrule.equations import vecmath
@@ -208,7 +211,26 @@ def _get_function(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 @type_callable(vecmath.borrowed)
 def _type_borrowed(context: Any) -> Any:
-    return lambda x: x
+    return lambda x: x.whole if isinstance(x, KeptType) else x
+
+
+@lowered(vecmath.borrowed, KeptType)
+def _borrow_kept(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    places = itertools.count()
+
+    def word() -> Any:
+        return builder.load(builder.gep(args[0], [Word(next(places))]))
+
+    def value(kind: Any) -> Any:
+        if isinstance(kind, types.BaseTuple):
+            return context.make_tuple(builder, kind, [value(each) for each in kind.types])
+        if isinstance(kind, types.Array):
+            numbers = context.get_value_type(kind.dtype).as_pointer()
+            data = builder.inttoptr(word(), numbers)
+            return _array(context, builder, kind, data, [word() for _ in range(kind.ndim)])
+        return word() if kind == types.int64 else builder.bitcast(word(), ir.DoubleType())
+
+    return value(sig.return_type)
 
 
 @lowered(vecmath.borrowed, types.Array)

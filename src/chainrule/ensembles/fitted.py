@@ -10,8 +10,8 @@ import numpy as np
 
 from chainrule.base.types import Array, Index
 from chainrule.ensembles.inputs import InputLayout, Inputs, check_inputs, encoded
-from chainrule.ensembles.look_ups import looked_up
 from chainrule.ensembles.parameters import arrange
+from chainrule.ensembles.prediction_lookups import looked_up
 from chainrule.ensembles.settings import EnsembleSettings, check_settings
 from chainrule.equations.activations import ACTIVATIONS
 from chainrule.equations.lookups import table_of_rows

@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.base.types import Array, Index
 from chainrule.engine import compilation, threads
 from chainrule.engine.config import threads_asked
-from chainrule.ensembles import kernel, look_ups
+from chainrule.ensembles import kernel, prediction_lookups
 from chainrule.ensembles.inputs import InputLayout
 from chainrule.ensembles.kernel import Components, Data, Numbers, Schedule, State, Worker
 from chainrule.ensembles.parameters import Arrangement
@@ -310,13 +310,13 @@ def _executable(
         address(output.f, "f"),
         address(chosen.delta, "delta"),
     )
+    if not compilation.is_compiled(kernel.train_steps, kernel.ARGUMENTS, dtype):
+        prediction_lookups.ready()  # compiled on the same occasion, for what predicts later
     return components, compilation.entry_point(compiled_steps(dtype))
 
 
 def compiled_steps(dtype: np.dtype[Any]) -> Any:
-    """The compiled loop; if that is compiled now, what predicts is too."""
-    if not compilation.is_compiled(kernel.train_steps, kernel.ARGUMENTS, dtype):
-        look_ups.ready()
+    """The compiled loop."""
     return compilation.compiled(kernel.train_steps, kernel.ARGUMENTS, dtype, inline=False)
 
 

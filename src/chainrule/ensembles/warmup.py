@@ -12,6 +12,7 @@ from chainrule.base.validation import float_dtype
 from chainrule.engine import compilation
 from chainrule.engine.roles import ROLES
 from chainrule.ensembles.loop import DTYPE, compiled_steps
+from chainrule.ensembles.prediction_lookups import compiled_look_up
 from chainrule.equations.activations import ACTIVATIONS
 from chainrule.equations.layers import LAYERS
 from chainrule.equations.losses import FUSED, LOSSES
@@ -62,8 +63,10 @@ def warm_up(
     for rule in RULES:
         wanted[rule, rule.__name__] = None
     kinds = [float_dtype(dtype) for dtype in dtypes]
-    ensembles = [kind for kind in kinds if kind == DTYPE]
-    total = len(kinds) * (len(wanted) + 1) + len(ensembles)
+    of_ensembles: list[Callable[[], Any]] = []
+    if DTYPE in kinds:
+        of_ensembles = [lambda: compiled_steps(DTYPE), compiled_look_up]
+    total = len(kinds) * (len(wanted) + 1) + len(of_ensembles)
     done = 0
     for kind in kinds:
         with ahead.compiling_descend(kind):
@@ -76,10 +79,10 @@ def warm_up(
             progress(done, total)
         compilation.compiled(kernel.descend, ARGUMENTS, kind)
         done += 1
-    for kind in ensembles:
+    for compile_one in of_ensembles:
         if progress is not None:
             progress(done, total)
-        compiled_steps(kind)
+        compile_one()
         done += 1
     if progress is not None:
         progress(done, total)

@@ -192,17 +192,35 @@ class Schedule(NamedTuple):
     order: Index
 
 
+class Fixed(NamedTuple):
+    """What is the same in all runs of steps on the same arrays, and for all worker threads."""
+
+    components: Components
+    state: State
+    plan: Plan
+    traits: Traits
+    buffers: Buffers
+    data: Data
+    rules: Rules
+
+
 # The kinds of `descend`'s arguments, as in `engine.roles`; of a NamedTuple those of its fields.
+FIXED = (
+    Fixed,
+    (
+        (Components, "A" * 20),
+        (State, "VVVVHH"),
+        (Plan, "TATAAAATTAAATTTT"),
+        (Traits, "AAAAAHHI"),
+        (Buffers, "VVVMVHH"),
+        (Data, "RRV"),
+        (Rules, "F" * 9),
+    ),
+)
 ARGUMENTS = (
-    (Components, "A" * 20),
-    (State, "VVVVHH"),
-    (Plan, "TATAAAATTAAATTTT"),
-    (Traits, "AAAAAHHI"),
-    (Buffers, "VVVMVHH"),
+    FIXED,
     (Worker, "HM"),
-    (Data, "RRV"),
     (Schedule, "HAA"),
-    (Rules, "F" * 9),
     "I",  # m
     "A",  # queue
     "I",  # first

@@ -18,6 +18,7 @@ import numpy as np
 from chainrule.base.types import Array, Index
 from chainrule.engine import compilation, threads
 from chainrule.engine.config import threads_asked
+from chainrule.engine.kept import Kept, check_kind
 from chainrule.equations.optimizers import Optimizer, sgd
 from chainrule.equations.regularizers import RULES, Rules
 from chainrule.equations.vecmath import ALONE, ANNOUNCED, QUEUE
@@ -25,9 +26,11 @@ from chainrule.network.network import Network
 from chainrule.training import ahead, kernel
 from chainrule.training.arguments import (
     ARGUMENTS,
+    FIXED,
     Buffers,
     Components,
     Data,
+    Fixed,
     Schedule,
     State,
     Traits,
@@ -37,7 +40,6 @@ from chainrule.training.augmentation import Augmentation
 from chainrule.training.plan import Plan, make_plan
 from chainrule.training.state import RunState, StateKeeper
 
-FLOAT64, INT64 = np.dtype(np.float64), np.dtype(np.int64)
 CHUNK = 0.2  # seconds between looks for Ctrl-C
 FLUSHED = 1 << 16  # numbers looked at together, so that temporaries are small
 FLUSHED_EVERY = 64  # steps, at most: in so many no number goes from kept to denormal
@@ -373,10 +375,6 @@ class Descent(StateKeeper):
         if bound is not None and bound.suits(shared):
             return bound
         theta, compiled = state.theta, self.engine == "numba"
-        if compiled:
-            _check_declared("X", X, theta.dtype, 2)
-            _check_declared("Y", Y, theta.dtype, 2)
-            _check_declared("weight", weight, theta.dtype, 1)
         changed = State(
             theta,
             self._nabla,
@@ -385,31 +383,27 @@ class Descent(StateKeeper):
             cut.constants.ravel(),
             cut.statistics,
         )
-        data = Data(X, Y, weight)
+        fixed = Fixed(
+            self._components,
+            changed,
+            cut.plan,
+            cut.traits,
+            cut.buffers,
+            Data(X, Y, weight),
+            self.rules,
+        )
+        kept = Kept(fixed, FIXED, theta.dtype) if compiled else None
         share = np.full((m, 1), 1 / m, theta.dtype)
 
         def run(schedule: Schedule, queue: Index, first: int, steps: int) -> None:
-            if compiled:
-                _check_declared("rates", schedule.rates, FLOAT64, 1)
-                _check_declared("order", schedule.order, INT64, 1)
-            else:
-                schedule = Schedule._make([*map(_as_list, schedule[:2]), schedule.order])
             worker = Worker(self.state.hyper.copy(), share.copy() if len(weight) else share)
-            self._run(
-                self._components,
-                changed,
-                cut.plan,
-                cut.traits,
-                cut.buffers,
-                worker,
-                data,
-                schedule,
-                self.rules,
-                m,
-                queue,
-                first,
-                steps,
-            )
+            if kept is None:
+                schedule = Schedule._make([*map(_as_list, schedule[:2]), schedule.order])
+                self._run(fixed, worker, schedule, m, queue, first, steps)
+            else:
+                check_kind("rates", schedule.rates, "H", theta.dtype)
+                check_kind("order", schedule.order, "A", theta.dtype)
+                self._run(kept.address, worker, schedule, m, queue, first, steps)
 
         bound = self._bound[m] = Bound(shared, run)
         return bound
@@ -460,15 +454,6 @@ def _as_slice(places: Index) -> Index | slice:
 def _as_list(x: Any) -> Any:
     """A vector as a list; anything else as it is."""
     return x.tolist() if isinstance(x, np.ndarray) and x.ndim == 1 else x
-
-
-def _check_declared(name: str, array: Array | Index, dtype: np.dtype[Any], ndim: int) -> None:
-    """Raise unless compiled code, which does not look, may take the array."""
-    if array.dtype != dtype or array.ndim != ndim or not array.flags.c_contiguous:
-        raise TypeError(
-            f"{name} must be a C-contiguous array of {dtype} in {ndim} dimensions; "
-            f"it is of {array.dtype} and has the shape {array.shape}, strides {array.strides}"
-        )
 
 
 def _executable(

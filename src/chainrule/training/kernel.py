@@ -45,8 +45,8 @@ from chainrule.equations.vecmath import (
 from chainrule.training.arguments import (
     Blocks,
     Buffers,
-    Components,
     Data,
+    Fixed,
     Functions,
     Parts,
     Schedule,
@@ -72,15 +72,9 @@ class Step(NamedTuple):
 
 
 def descend(
-    components: Components,
-    state: State,
-    plan: Plan,
-    traits: Traits,
-    buffers: Buffers,
+    fixed: Fixed,
     worker: Worker,
-    data: Data,
     schedule: Schedule,
-    rules: Rules,
     m: int,
     queue: Index,
     first: int,
@@ -93,18 +87,11 @@ def descend(
 
     Parameters
     ----------
-    components : Components
-    state : State
-        Changed in place.
-    plan : Plan
-        How a step is cut into blocks of rows and parts of the parameters.
-    traits : Traits
-    buffers : Buffers
+    fixed : Fixed
+        Its state is changed in place.
     worker : Worker
         Of each worker thread its own.
-    data : Data
     schedule : Schedule
-    rules : Rules
     m : int
         Rows in a batch.
     queue : int64
@@ -114,14 +101,8 @@ def descend(
     steps : int
         Number of steps to run; 0 in the helping threads, which wait for work.
     """
-    components, state, plan, traits = (
-        borrowed(components),
-        borrowed(state),
-        borrowed(plan),
-        borrowed(traits),
-    )
-    buffers, worker, data = borrowed(buffers), borrowed(worker), borrowed(data)
-    schedule, queue = borrowed(schedule), borrowed(queue)
+    components, state, plan, traits, buffers, data, rules = borrowed(fixed)
+    worker, schedule, queue = borrowed(worker), borrowed(schedule), borrowed(queue)
     net, calls = layers_of(components, state, plan), functions_of(components, state.theta)
     blocks = blocks_of(state, plan, buffers, worker)
     parts = parts_of(state, plan, buffers)

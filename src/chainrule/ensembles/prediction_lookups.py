@@ -11,6 +11,7 @@ import functools
 import logging
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -95,12 +96,17 @@ def ready() -> Callable[..., None] | None:
     try:
         # It takes a second, and who predicts did not ask for it: nothing is announced.
         with compilation.telling(lambda: None):
-            dispatcher = compilation.compiled(look_up, ARGUMENTS, DTYPE, rounds=True)
+            dispatcher = compiled_look_up()
     except compilation.ToolchainError as error:
         logger.debug("look-ups of predictions are not compiled: %s", error)
         return None
     run = compilation.entry_point(dispatcher)
     return run if _same_bits(run) else None
+
+
+def compiled_look_up() -> Any:
+    """The compiled loop, whether its bits are those of NumPy or not."""
+    return compilation.compiled(look_up, ARGUMENTS, DTYPE, rounds=True)
 
 
 def _same_bits(run: Callable[..., None]) -> bool:

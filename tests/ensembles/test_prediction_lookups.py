@@ -8,7 +8,7 @@ from helpers.ensembles import SETTINGS, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainrule.ensembles import look_ups
+from chainrule.ensembles import prediction_lookups
 from chainrule.ensembles.fitting import fit_ensemble
 from chainrule.ensembles.inputs import encoded
 
@@ -49,7 +49,7 @@ def case(n, dense, bins, levels, width):
 @given(**SHAPES)
 def test_the_sparse_matrix_adds_in_order(n, dense, bins, levels, width):
     x, E = case(n, dense, bins, levels, width)
-    z = look_ups.looked_up(x, slice(0, n), E, 1)(E)
+    z = prediction_lookups.looked_up(x, slice(0, n), E, 1)(E)
     assert np.array_equal(z, by_hand(x, E))
 
 
@@ -58,7 +58,7 @@ def test_the_sparse_matrix_adds_in_order(n, dense, bins, levels, width):
 @settings(max_examples=50, deadline=None)
 @given(**SHAPES)
 def test_compiled_look_ups_have_the_same_bits(n, dense, bins, levels, width):
-    run = look_ups.ready()
+    run = prediction_lookups.ready()
     assert run is not None
     x, E = case(n, dense, bins, levels, width)
     z = np.zeros((n, width), np.float32)
@@ -74,10 +74,10 @@ def test_predictions_are_the_same_whichever_looks_up(monkeypatch):
     asked = []
 
     def predicted(run):
-        monkeypatch.setattr(look_ups, "_run", lambda work: asked.append(work) or run)
+        monkeypatch.setattr(prediction_lookups, "_run", lambda work: asked.append(work) or run)
         return model.predict_members(inputs)
 
-    assert np.array_equal(predicted(None), predicted(look_ups.ready()))
+    assert np.array_equal(predicted(None), predicted(prediction_lookups.ready()))
     q, c = inputs.bins.shape[1], inputs.levels.shape[1]
     assert asked == [300 * (2 * q + c) * SETTINGS.hidden[0] * SETTINGS.members] * 2
 
@@ -91,15 +91,15 @@ def test_a_loop_that_rounds_otherwise_is_not_used():
         x.nodes, x.first_levels = nodes, first_levels
         z[:] = by_hand(x, E.astype(np.float64), np.float64)
 
-    assert not look_ups._same_bits(fused)
+    assert not prediction_lookups._same_bits(fused)
 
 
 @pytest.mark.once
 def test_much_work_is_worth_the_compiler(monkeypatch):
     loop = object()
-    monkeypatch.setattr(look_ups, "_multiplied", [0.0])
-    monkeypatch.setattr(look_ups, "ready", lambda: loop)
-    monkeypatch.setattr(look_ups, "is_kept", lambda: False)
-    assert look_ups._run(look_ups.WORTH_COMPILING / 2) is None
-    assert look_ups._run(look_ups.WORTH_COMPILING / 2) is None
-    assert look_ups._run(1) is loop
+    monkeypatch.setattr(prediction_lookups, "_multiplied", [0.0])
+    monkeypatch.setattr(prediction_lookups, "ready", lambda: loop)
+    monkeypatch.setattr(prediction_lookups, "is_kept", lambda: False)
+    assert prediction_lookups._run(prediction_lookups.WORTH_COMPILING / 2) is None
+    assert prediction_lookups._run(prediction_lookups.WORTH_COMPILING / 2) is None
+    assert prediction_lookups._run(1) is loop
