@@ -15,7 +15,8 @@
 # very interpreter, so that a .venv made with another one is made anew.
 #
 # Nothing but chainrule itself is built: of everything else only wheels are taken. Python compiles
-# a module when it first imports it: most are never imported.
+# a module when it first imports it, since most are never imported; pip compiles them all only where
+# Python is told to keep nothing.
 #
 # .venv/complete is there only between finished installs: without it .venv is taken to be
 # half made, whatever it holds.
@@ -100,8 +101,12 @@ pip_lock() {
     progress "$log" &
     watcher=$!
     result=0
+    compile=--no-compile
+    if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then
+        compile=--compile
+    fi
     "$venv/bin/python" -m pip --disable-pip-version-check --no-color install --progress-bar off \
-        --only-binary :all: -c "$lock" "$@" >"$log" 2>&1 || result=$?
+        $compile --only-binary :all: -c "$lock" "$@" >"$log" 2>&1 || result=$?
     kill "$watcher" 2>/dev/null || :
     wait "$watcher" 2>/dev/null || :
     if [ -t 1 ]; then
