@@ -106,7 +106,9 @@ def test_units_are_counted_as_the_estimator_counts_layers():
     rng = np.random.default_rng(0)
     X = rng.normal(3, 5, size=(40, 3))
     health = Health(X, X[:, 0])
-    model = chainrule.MLPRegressor(hidden_layer_sizes=(4, 3), standardize=True, max_iter=1)
+    model = chainrule.MLPRegressor(
+        hidden_layer_sizes=(4, 3), standardize=True, max_iter=1, random_state=0
+    )
 
     def kill(estimator, record):  # the inputs are standardised by a layer before these
         estimator.intercepts_[0][2] = estimator.intercepts_[1][1] = -1e3
