@@ -29,12 +29,14 @@ settings.register_profile("explore", settings.get_profile("explore"), max_exampl
 settings.load_profile("default")
 
 
-# What compilation has no part in, by folder and by file: the run without it leaves it out.
+# What compilation has no part in, and what names the engine it uses, by folder and by file: the run
+# without it, which would do the same as the other one in NumPy, leaves it out.
 ONCE = {
     "app",
     "commands",
     "digits",
     "distributed_training",
+    "equations",
     "explain",
     "exports",
     "files",
@@ -44,9 +46,13 @@ ONCE = {
 }
 ONCE |= {
     "test_docs",
+    "test_estimator_bad_input",
+    "test_gradcheck",
+    "test_hints",
     "test_hundred_lines",
     "test_layout",
     "test_oldest",
+    "test_prediction",
     "test_schedules",
     "test_sklearn_contract",
     "test_sklearn_parity",
