@@ -62,8 +62,7 @@ def test_compiled_look_ups_have_the_same_bits(n, dense, bins, levels, width):
     assert run is not None
     x, E = case(n, dense, bins, levels, width)
     z = np.zeros((n, width), np.float32)
-    rows = np.arange(n)
-    run(x.bins, x.fractions, x.levels, rows, x.nodes, x.first_levels, E, z)
+    run(x, np.arange(n), E, z)
     assert np.array_equal(z, by_hand(x, E))
 
 
@@ -84,14 +83,22 @@ def test_predictions_are_the_same_whichever_looks_up(monkeypatch):
 
 @pytest.mark.once
 def test_a_loop_that_rounds_otherwise_is_not_used():
-    def fused(bins, fractions, levels, rows, nodes, first_levels, E, z):
+    def fused(x, rows, E, z):
         """Multiply and add, rounded once."""
-        x = type("x", (), {})
-        x.bins, x.fractions, x.levels = bins, fractions.astype(np.float64), levels
-        x.nodes, x.first_levels = nodes, first_levels
+        x = x._replace(fractions=x.fractions.astype(np.float64))
         z[:] = by_hand(x, E.astype(np.float64), np.float64)
 
     assert not prediction_lookups._same_bits(fused)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("same", [True, False])
+def test_only_a_loop_of_the_same_bits_is_ready(monkeypatch, same):
+    asked = []
+    monkeypatch.setattr(prediction_lookups, "_same_bits", lambda run: asked.append(run) or same)
+    found = prediction_lookups.ready.__wrapped__()
+    assert len(asked) == 1
+    assert found is (asked[0] if same else None)
 
 
 @pytest.mark.once
@@ -103,3 +110,23 @@ def test_much_work_is_worth_the_compiler(monkeypatch):
     assert prediction_lookups._run(prediction_lookups.WORTH_COMPILING / 2) is None
     assert prediction_lookups._run(prediction_lookups.WORTH_COMPILING / 2) is None
     assert prediction_lookups._run(1) is loop
+
+
+@pytest.mark.compiled
+def test_what_rounds_is_kept_apart_from_what_does_not(monkeypatch, tmp_path):
+    """One in the place of the other would predict other bits."""
+    from chainrule.engine import compilation
+
+    monkeypatch.setattr(compilation, "_compiled", {})
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    of_look_up = (
+        prediction_lookups.look_up,
+        prediction_lookups.ARGUMENTS,
+        prediction_lookups.DTYPE,
+    )
+    compilation.compiled(*of_look_up)
+    assert compilation.is_compiled(*of_look_up)
+    assert not compilation.is_compiled(*of_look_up, rounds=True)
+    monkeypatch.setattr(compilation, "_compiled", {})
+    rounding = compilation.entry_point(compilation.compiled(*of_look_up, rounds=True))
+    assert prediction_lookups._same_bits(rounding)

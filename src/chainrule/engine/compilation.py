@@ -218,9 +218,13 @@ def _globals_read(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
         yield name, cell.cell_contents
 
 
-def _cache(fn: types.FunctionType, arguments: Arguments = "") -> CodeCache:
-    """The disk cache for one function, keyed by its meaning and its NamedTuples' fields."""
-    return CodeCache(cache_folder(), fn, f"{_meaning(fn)} {fields(arguments)}")
+def _cache(fn: types.FunctionType, arguments: Arguments = "", rounds: bool = False) -> CodeCache:
+    """The disk cache for one function, keyed by its meaning and its NamedTuples' fields.
+
+    And by whether it rounds after each operation, as in :func:`compiled`.
+    """
+    kind = "rounds" if rounds else ""
+    return CodeCache(cache_folder(), fn, f"{_meaning(fn)} {fields(arguments)}{kind}")
 
 
 def _separate_names() -> None:
@@ -450,7 +454,7 @@ def _cfunc(fn: types.FunctionType, signature: Any) -> Any:
     return code
 
 
-_compiled: dict[tuple[Any, Arguments, np.dtype[Any]], Any] = {}
+_compiled: dict[tuple[Any, Arguments, np.dtype[Any], bool], Any] = {}
 
 
 def compiled(
@@ -474,15 +478,14 @@ def compiled(
         Make the functions that it calls a part of it: faster where they do little, and slower to
         compile.
     rounds : bool, default False
-        Round after each operation, in the order that is written, as NumPy does. A function is
-        compiled in one way only.
+        Round after each operation, in the order that is written, as NumPy does.
 
     Raises
     ------
     ToolchainError
         Numba cannot compile here.
     """
-    key = (fn, arguments, dtype)
+    key = (fn, arguments, dtype, rounds)
     if key not in _compiled:
         with _explaining(fn):
             from numba import njit
@@ -494,7 +497,7 @@ def compiled(
             _register_helpers(fn, inline)
             options = OPTIONS | {"fastmath": False} if rounds else OPTIONS
             dispatcher: Any = njit(pipeline_class=ComponentCompiler, **options)(fn)
-            dispatcher._cache = _cache(fn, arguments)
+            dispatcher._cache = _cache(fn, arguments, rounds)
             with _compiling():
                 dispatcher.compile(numba_types(arguments, from_dtype(dtype)))
             dispatcher.disable_compile()
@@ -515,9 +518,11 @@ def entry_point(dispatcher: Any) -> Callable[..., None]:
     return entry
 
 
-def is_compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any]) -> bool:
+def is_compiled(
+    fn: Any, arguments: Arguments, dtype: np.dtype[Any], *, rounds: bool = False
+) -> bool:
     """Whether that function is compiled, here or in the cache."""
-    if (fn, arguments, dtype) in _compiled:
+    if (fn, arguments, dtype, rounds) in _compiled:
         return True
     with _explaining(fn):
         from numba.core.registry import cpu_target
@@ -525,5 +530,5 @@ def is_compiled(fn: Any, arguments: Arguments, dtype: np.dtype[Any]) -> bool:
 
         _prepare()
         signature = numba_types(arguments, from_dtype(dtype))
-        known: bool = _cache(fn, arguments).holds(signature, cpu_target.target_context)
+        known: bool = _cache(fn, arguments, rounds).holds(signature, cpu_target.target_context)
         return known

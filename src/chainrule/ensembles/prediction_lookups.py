@@ -23,52 +23,43 @@ from chainrule.equations.lookups import look_up_rows, places
 logger = logging.getLogger("chainrule")
 
 DTYPE = np.dtype(np.float32)
-# Multiplications by the sparse matrix, of a process without Numba, from which on it is imported:
-# until then they have taken about as long as that takes.
+# Multiplications that a process without Numba predicts with before it imports Numba: by the sparse
+# matrix they take about as long as that.
 WORTH_COMPILING = 5e9
-ARGUMENTS = "JMJAAAMM"
+ARGUMENTS = ((Encoded, "MJMJAAVV"), "A", "M", "M")
 
 _multiplied = [0.0]  # in this process
 
 
-def look_up(
-    bins: Array,
-    fractions: Array,
-    levels: Array,
-    rows: Index,
-    nodes: Index,
-    first_levels: Index,
-    E: Array,
-    z: Array,
-) -> None:
+def look_up(x: Encoded, rows: Index, E: Array, z: Array) -> None:
     """`look_up_rows`, as a function that can be compiled by itself."""
-    look_up_rows(bins, fractions, levels, rows, nodes, first_levels, E, z)
+    look_up_rows(x.bins, x.fractions, x.levels, rows, x.nodes, x.first_levels, E, z)
 
 
-def looked_up(x: Encoded, at: slice, E: Array, members: int) -> Callable[[Array], Array]:
-    """A function that gives what some rows look up in a table E, (m, h), of each member.
+def looked_up(x: Encoded, at: slice, like: Array, members: int) -> Callable[[Array], Array]:
+    """A function that gives what some rows look up in the table E of a member, (m, h).
 
     Parameters
     ----------
     x : Encoded
     at : slice
-        The rows, m of them.
-    E : (table_rows, h) float32
-        The table of a member; those of others have its shape.
+        The rows, m of them, from a first to a last.
+    like : (table_rows, h) float32
+        The table of one of the members.
     members : int
         How many tables will be looked up.
     """
-    bins, fractions, levels = x.bins[at], x.fractions[at], x.levels[at]
-    m, h = len(bins), E.shape[1]
-    run = _run(members * m * (2 * bins.shape[1] + levels.shape[1]) * h)
+    rows = np.arange(at.start, at.stop)
+    m, h = len(rows), like.shape[1]
+    run = _run(members * m * (2 * x.bins.shape[1] + x.levels.shape[1]) * h)
     if run is None:
-        taken = places(bins, fractions, levels, x.nodes, x.first_levels, E)
+        bins, fractions, levels = x.bins[at], x.fractions[at], x.levels[at]
+        taken = places(bins, fractions, levels, x.nodes, x.first_levels, like)
         return lambda E: np.asarray(taken @ E[x.nodes[0] :])
-    rows = np.arange(m)
 
     def compiled(E: Array) -> Array:
         z = np.zeros((m, h), DTYPE)
-        run(bins, fractions, levels, rows, x.nodes, x.first_levels, E, z)
+        run(x, rows, E, z)
         return z
 
     return compiled
@@ -85,7 +76,9 @@ def _run(multiplications: float) -> Callable[..., None] | None:
 @functools.cache
 def is_kept() -> bool:
     """Whether the loop was in the cache of compiled code when this was first asked."""
-    return compilation.can_compile() and compilation.is_compiled(look_up, ARGUMENTS, DTYPE)
+    return compilation.can_compile() and compilation.is_compiled(
+        look_up, ARGUMENTS, DTYPE, rounds=True
+    )
 
 
 @functools.cache
@@ -113,12 +106,19 @@ def _same_bits(run: Callable[..., None]) -> bool:
     """Whether the loop rounds as the product with a sparse matrix does."""
     rng = np.random.Generator(np.random.Philox(0))
     m, q, c, T, h = 16, 3, 2, 4, 75
+    none = np.empty(0, DTYPE)
     nodes = np.arange(q + 1) * (T + 1)
-    firsts = nodes[-1] + np.arange(c) * T
+    x = Encoded(
+        np.empty((m, 0), DTYPE),
+        rng.integers(0, T, (m, q)).astype(np.int32),
+        rng.random((m, q), DTYPE),
+        rng.integers(-1, T, (m, c)).astype(np.int32),
+        nodes,
+        nodes[-1] + np.arange(c) * T,
+        none,
+        none,
+    )
     E = rng.normal(size=(int(nodes[-1]) + c * T, h)).astype(DTYPE)
-    bins: Array = rng.integers(0, T, (m, q)).astype(np.int32)
-    fractions = rng.random((m, q), DTYPE)
-    levels: Array = rng.integers(-1, T, (m, c)).astype(np.int32)
     z: Array = np.zeros((m, h), DTYPE)
-    run(bins, fractions, levels, np.arange(m), nodes, firsts, E, z)
-    return np.array_equal(z, places(bins, fractions, levels, nodes, firsts, E) @ E)
+    run(x, np.arange(m), E, z)
+    return np.array_equal(z, places(x.bins, x.fractions, x.levels, x.nodes, x.first_levels, E) @ E)
