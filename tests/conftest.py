@@ -46,9 +46,7 @@ ONCE = {
 }
 ONCE |= {
     "test_docs",
-    "test_estimator_bad_input",
     "test_gradcheck",
-    "test_hints",
     "test_hundred_lines",
     "test_layout",
     "test_oldest",

@@ -381,12 +381,11 @@ def test_evaluate_counts_classes_it_does_not_know_as_mistaken(folder, run):
     assert "a column is missing that the model needs: 'species'" in err
 
 
-@pytest.mark.compiled
 @pytest.mark.parametrize("name", sorted(tables_data.TASKS))
 def test_bundled_sets_with_holes_dates_and_unicode(name, run, tmp_path):
     source = tmp_path / f"{name}.csv.gz" if name == "wine" else tmp_path / f"{name}.csv"
     tables_data.write(name, source)
-    how = ("--model", "fast", "--engine", "numba")
+    how = ("--model", "fast", "--engine", "numpy")
     code, out, err = run("train", source, "-t", "target", "--json", *how)
     assert code == 0, err
     seen = json.loads(out)

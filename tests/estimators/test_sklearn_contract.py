@@ -139,7 +139,8 @@ SETTINGS = {
     "default": {},
     # With more iterations, probabilities of its check's labels round to 1, which that refuses.
     "lbfgs": QUICK | {"solver": "lbfgs", "max_iter": 30},
-    "sgd": QUICK | {"solver": "sgd", "normalization": "batch"},
+    "sgd": QUICK | {"solver": "sgd"},
+    "batch": QUICK | {"normalization": "batch"},
     "much at once": QUICK
     | {
         "normalization": "layer",

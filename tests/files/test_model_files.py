@@ -367,10 +367,10 @@ def test_fuzz():
     """A small part of `make fuzz`."""
     fuzz = [sys.executable, "-W", "ignore", str(ROOT / "scripts" / "fuzz_model_files.py")]
     done = subprocess.run(
-        [*fuzz, "--cases", "150", "--seed", "7"], capture_output=True, text=True, check=False
+        [*fuzz, "--cases", "300", "--seed", "7"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-    assert "150 cases: " in done.stdout
+    assert "300 cases: " in done.stdout
 
 
 def test_the_fuzzer_notices_what_it_looks_for(tmp_path):
