@@ -8,7 +8,7 @@ from helpers.ensembles import SETTINGS, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainrule.ensembles import prediction_lookups
+from chainrule.ensembles import fitted, prediction_lookups
 from chainrule.ensembles.fitting import fit_ensemble
 from chainrule.ensembles.inputs import encoded
 
@@ -68,6 +68,7 @@ def test_compiled_look_ups_have_the_same_bits(n, dense, bins, levels, width):
 
 @pytest.mark.compiled
 def test_predictions_are_the_same_whichever_looks_up(monkeypatch):
+    monkeypatch.setattr(fitted, "ROWS", 128)  # blocks of rows
     inputs, layout, y, _, folds = table(300)
     model = fit_ensemble(inputs, layout, y, None, folds, SETTINGS, loss="squared", engine="numpy")
     asked = []
@@ -78,7 +79,8 @@ def test_predictions_are_the_same_whichever_looks_up(monkeypatch):
 
     assert np.array_equal(predicted(None), predicted(prediction_lookups.ready()))
     q, c = inputs.bins.shape[1], inputs.levels.shape[1]
-    assert asked == [300 * (2 * q + c) * SETTINGS.hidden[0] * SETTINGS.members] * 2
+    of_row = (2 * q + c) * SETTINGS.hidden[0] * SETTINGS.members
+    assert asked == [128 * of_row, 128 * of_row, 44 * of_row] * 2
 
 
 @pytest.mark.once
