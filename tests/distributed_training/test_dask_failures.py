@@ -16,8 +16,8 @@ from distributed import Client, LocalCluster
 from sklearn.datasets import load_digits
 
 from chainrule import MLPClassifier, Resume
-from chainrule.dask import DaskMLPClassifier, training
-from chainrule.dask.training import ClusterError
+from chainrule.dask import DaskMLPClassifier, work
+from chainrule.dask.work import ClusterError
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning"
@@ -177,7 +177,7 @@ def test_predictions_of_a_large_network_outlive_the_worker_that_holds_it(client)
 def test_what_is_lost_before_training_is_done_again_to_the_same_bits(
     client, undisturbed, monkeypatch
 ):
-    gather, left = training.Work.gather, [2, 4]  # calls of it: the survey, moments, sizes
+    gather, left = work.Work.gather, [2, 4]  # calls of it: the survey, moments, sizes
 
     def losing(self, futures):
         left[0] -= 1
@@ -187,7 +187,7 @@ def test_what_is_lost_before_training_is_done_again_to_the_same_bits(
                 future.cancel()
         return gather(self, futures)
 
-    monkeypatch.setattr(training.Work, "gather", losing)
+    monkeypatch.setattr(work.Work, "gather", losing)
     model = DaskMLPClassifier(augment=partial(augment, folder="", what=""), **OPTIONS)
     with pytest.warns(UserWarning, match="the cluster lost what was going on and does it again"):
         model.fit(*data())
@@ -195,7 +195,7 @@ def test_what_is_lost_before_training_is_done_again_to_the_same_bits(
 
 
 def test_a_task_that_kills_every_worker_is_told(cluster, client, monkeypatch):
-    monkeypatch.setattr(training, "ATTEMPTS", 2)
+    monkeypatch.setattr(work, "ATTEMPTS", 2)
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
 
     def killing(X, random):

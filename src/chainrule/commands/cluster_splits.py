@@ -35,7 +35,7 @@ def split_on(
 
     Parameters
     ----------
-    work : chainrule.dask.training.Work
+    work : chainrule.dask.work.Work
     parts : list of Part
     seen : Look
     asked : Asked

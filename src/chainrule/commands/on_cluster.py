@@ -199,7 +199,7 @@ def prepare_on(
     from chainrule.dask.files import parts_of
     from chainrule.dask.passes import look_at
     from chainrule.dask.sides import HELD, Asked
-    from chainrule.dask.training import ClusterError, new_work
+    from chainrule.dask.work import ClusterError, new_work
 
     kinds, target = settings["kind"], settings["target"]
     most = max(1000, 2 * settings["max_levels"])
@@ -422,7 +422,7 @@ class Fitting:
         from chainrule.dask.fitting import fit_steps
         from chainrule.dask.passes import matrices
         from chainrule.dask.sides import LEARN
-        from chainrule.dask.training import ClusterError
+        from chainrule.dask.work import ClusterError
 
         survey, last = self.survey, model[-1]
         stops = survey.asked.split.stops and last.early_stopping

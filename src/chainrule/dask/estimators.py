@@ -27,7 +27,8 @@ from chainrule.dask.preparing import (
     sizes_of,
 )
 from chainrule.dask.rounds import Settings, rate_factor
-from chainrule.dask.training import Cluster, Work, new_work
+from chainrule.dask.training import Cluster
+from chainrule.dask.work import LOST, Work, new_work
 from chainrule.estimators.classifier import MLPClassifier
 from chainrule.estimators.parameters import new_key
 from chainrule.estimators.regressor import MLPRegressor
@@ -353,7 +354,7 @@ def check_workers(client: Client) -> None:
     said = client.run(installed, on_error="return")
     failed = [one for one in said.values() if isinstance(one, Exception)]
     for error in failed:
-        if not isinstance(error, training.LOST):  # a worker that has just died needs no version
+        if not isinstance(error, LOST):  # a worker that has just died needs no version
             raise error
     found = {where: one for where, one in said.items() if not isinstance(one, Exception)}
     for address, (version, what) in found.items():

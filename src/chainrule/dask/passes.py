@@ -14,7 +14,7 @@ from chainrule.dask import files
 from chainrule.dask.files import Encoding, Matrices, Part, Survey
 from chainrule.dask.rounds import FAN_IN
 from chainrule.dask.sides import Asked
-from chainrule.dask.training import Work, as_is, leaf
+from chainrule.dask.work import Work, as_is, leaf
 from chainrule.tables.opening import Look
 
 

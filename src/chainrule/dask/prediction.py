@@ -12,7 +12,7 @@ from distributed import Client, default_client
 
 from chainrule.dask import scores
 from chainrule.dask.collections import blocks_along, check_collection, described, is_frame
-from chainrule.dask.training import Work, as_is
+from chainrule.dask.work import Work, as_is
 
 LARGE = 1_000_000  # bytes of parameters that are sent by themselves, before any graph is
 

@@ -20,7 +20,7 @@ from chainrule.base.validation import check_target
 from chainrule.dask import partitions
 from chainrule.dask.collections import blocks_along, check_collection, described
 from chainrule.dask.partitions import Expected, Moments, PartitionError, Size, Survey, merged
-from chainrule.dask.training import GONE, Work
+from chainrule.dask.work import GONE, Work
 from chainrule.estimators.class_weights import weights_of_classes
 from chainrule.estimators.magnitudes import check_deviations
 from chainrule.estimators.parameters import new_key

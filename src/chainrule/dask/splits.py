@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from chainrule.dask.files import Part, at_file, blocks, draws
 from chainrule.dask.sides import GROUPS, Asked, group_keys, time_keys, usable
-from chainrule.dask.training import Work
+from chainrule.dask.work import Work
 from chainrule.estimators.row_columns import RowColumns
 from chainrule.tables.opening import Look
 

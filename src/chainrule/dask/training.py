@@ -5,161 +5,31 @@ from __future__ import annotations
 import functools
 import math
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
-import dask
 import numpy as np
 from dask import delayed
-from distributed import Client, Future, wait
-from distributed.client import FutureCancelledError
-from distributed.comm import CommClosedError
-from distributed.scheduler import KilledWorker
+from distributed import Future
 from sklearn.exceptions import ConvergenceWarning
 
 from chainrule.base.types import Array, Index
 from chainrule.base.validation import warn_user
 from chainrule.dask import rounds, scores
-from chainrule.dask.partitions import PartitionError, Size
+from chainrule.dask.partitions import Size
 from chainrule.dask.rounds import FAN_IN, Held, Round, Settings, statistics_at
+from chainrule.dask.work import GONE, LOST, Work, as_is, leaf
 from chainrule.estimators.epochs import NON_FINITE, Fit, Rates, Watch, run_fit
 from chainrule.monitoring.callbacks import StateCallback
 from chainrule.network.network import Network
 from chainrule.training.state import RunState, StateKeeper
 
-ATTEMPTS = 3  # to run what a cluster has lost
 ROUNDS_AT_ONCE = 8  # submitted together; the client keeps what the first of them began with
 OVERHEAD = 0.2  # part of a round's time that local_steps="auto" lets its overhead take
 MOST_LOCAL_STEPS = 64
 PROBED = 4  # steps of the round that local_steps="auto" times
-GONE = ("lost", "cancelled", "error")  # statuses of futures that give no result any more
-# What says that the cluster has lost something, not that something is wrong with the task.
-LOST = (KilledWorker, FutureCancelledError, CommClosedError, ConnectionError, TimeoutError)
-
-
-class ClusterError(RuntimeError):
-    """The cluster could not do what it was given."""
-
-
-class Work:
-    """What a client has the cluster do, and does once more if the cluster has lost it.
-
-    Parameters
-    ----------
-    client : distributed.Client
-    token : str
-        Begins the names of all tasks.
-    """
-
-    def __init__(self, client: Client, token: str) -> None:
-        self.client, self.token = client, token
-        self._number = 0
-
-    def name(self, what: str, *place: Any) -> tuple[Any, ...]:
-        """A task's name: the dashboard shows all tasks of one kind as a row."""
-        return (f"chainrule-{what}-{self.token}", *place)
-
-    def new(self, what: str) -> Callable[..., tuple[Any, ...]]:
-        """Names for the tasks of one submission; no two submissions have the same."""
-        self._number += 1
-        return functools.partial(self.name, what, self._number)
-
-    def submit(self, tasks: Sequence[Any]) -> list[Future]:
-        """Futures of Delayed tasks."""
-        # A large network is sent with its tasks, since what is scattered dies with its worker.
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
-            return list(self.client.compute(list(tasks), optimize_graph=False))
-
-    def share(self, what: str, given: Any) -> Future:
-        """A future of what the client has, which many tasks need; it is sent once."""
-        return self.submit([delayed(as_is)(leaf(given), dask_key_name=self.new(what)(0))])[0]
-
-    def each(self, what: str, function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
-        """Futures of function(...) for each partition, its arguments taken from the columns."""
-        name, task = self.new(what), delayed(function, pure=False)
-        return self.submit(
-            [
-                task(*arguments, dask_key_name=name(p))
-                for p, arguments in enumerate(zip(*columns, strict=True))
-            ]
-        )
-
-    def gather(self, futures: Sequence[Future]) -> list[Any]:
-        """Their results.
-
-        Raises
-        ------
-        PartitionError
-            A partition cannot be learned from, or not be computed at all.
-        """
-        try:
-            return list(self.client.gather(list(futures)))
-        except LOST:
-            raise
-        except Exception as error:
-            for p, future in enumerate(futures):
-                if future.status == "error":
-                    failed = future.exception()
-                    if isinstance(failed, (*LOST, PartitionError)):
-                        raise failed from None
-                    raise PartitionError(
-                        f"partition {p} could not be computed: {type(failed).__name__}: {failed}"
-                    ) from error
-            raise
-
-    def gather_errors(self, futures: Sequence[Future]) -> None:
-        """Wait for futures whose results stay where they are; the first error is raised.
-
-        Raises
-        ------
-        PartitionError
-            A partition cannot be computed.
-        """
-        wait(list(futures))
-        if any(future.status != "finished" for future in futures):
-            self.gather(futures)
-
-    def persistently(self, run: Callable[[], Any]) -> Any:
-        """What `run` gives; if the cluster has lost something, run it again.
-
-        Raises
-        ------
-        ClusterError
-            It is lost each time, or there is no scheduler any more.
-        """
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return run()
-            except Exception as error:
-                said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-                if self.client.status != "running" and not isinstance(error, PartitionError):
-                    raise ClusterError(
-                        f"the scheduler is gone ({said}); what callbacks such as chainrule.Resume "
-                        "have stored is there to go on from, with a new client"
-                    ) from error
-                if not isinstance(error, LOST):
-                    raise
-                if attempt == ATTEMPTS:
-                    hint = ""
-                    if isinstance(error, KilledWorker):
-                        hint = (
-                            ". A worker dies again and again under this task: look into its log; "
-                            "often its memory is too small for a partition, and smaller "
-                            "partitions help"
-                        )
-                    raise ClusterError(f"the cluster failed {ATTEMPTS} times: {said}{hint}") from (
-                        error
-                    )
-                warn_user(f"the cluster lost what was going on and does it again ({said})")
-        raise AssertionError
-
-
-def new_work(client: Client) -> Work:
-    """Work of a name of its own."""
-    return Work(client, uuid.uuid4().hex[:8])
 
 
 class Averaged(StateKeeper):
@@ -292,16 +162,6 @@ class Cluster:
         )  # a partition's task, on the scheduler
         workers = min(n_threads, len(self.sizes))
         return overhead, found.seconds / (some.last * workers)
-
-
-def as_is(given: Any) -> Any:
-    """The argument itself: a task whose result others share."""
-    return given
-
-
-def leaf(given: Any) -> Any:
-    """An argument that Dask does not look into."""
-    return delayed(given, traverse=False, pure=False)
 
 
 class Counted:
