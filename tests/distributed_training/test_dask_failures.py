@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from helpers.clusters import a_cluster
 from sklearn.datasets import load_digits
 
 from chainrule import MLPClassifier, Resume
@@ -194,6 +196,15 @@ def test_what_is_lost_before_training_is_done_again_to_the_same_bits(
     assert_same_bits(model, undisturbed)
 
 
+@pytest.mark.parametrize("wait", ["gather", "gather_errors"])
+def test_what_was_cancelled_counts_as_lost(client, wait):
+    ours = work.new_work(client)
+    futures = ours.each("sleep", time.sleep, [0, 60])
+    futures[1].cancel()
+    with pytest.raises(work.LOST):
+        getattr(ours, wait)(futures)
+
+
 def test_a_task_that_kills_every_worker_is_told(cluster, client, monkeypatch):
     monkeypatch.setattr(work, "ATTEMPTS", 2)
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
@@ -240,3 +251,37 @@ def test_the_schedulers_death_loses_no_more_than_since_the_last_stored_state(und
         model.fit(*data())
     assert keep.resumed_from_ == 3
     assert_same_bits(model, undisturbed)
+
+
+def test_it_is_said_that_all_workers_are_paused(monkeypatch):
+    def pause_at(fraction, dask_worker):
+        dask_worker.memory_manager.memory_pause_fraction = fraction
+
+    def wait_for(*statuses):
+        for _ in range(1000):
+            workers = client.scheduler_info(n_workers=-1)["workers"].values()
+            if sorted(worker["status"] for worker in workers) == sorted(statuses):
+                return
+            time.sleep(0.01)
+        raise AssertionError([worker["status"] for worker in workers])
+
+    class Log(logging.Handler):
+        def emit(self, record):
+            said.append(record.getMessage())
+            client.run(pause_at, 0.9)
+
+    said = []
+    monkeypatch.setattr(work.log, "handlers", [Log()])
+    monkeypatch.setattr(work, "LOOKED_EVERY", 0.05)
+    with a_cluster(processes=False) as threads, Client(threads) as client:
+        ours = work.new_work(client)
+        client.run(pause_at, 1e-9, workers=[threads.workers[0].address])
+        wait_for("paused", "running")
+        ours.gather(ours.each("sleep", time.sleep, [0.3]))
+        assert not said  # one worker is enough
+        client.run(pause_at, 1e-9)
+        wait_for("paused", "paused")
+        assert ours.gather(ours.each("test", abs, [-1, -2])) == [1, 2]
+    assert len(said) == 1
+    assert "all 2 workers of the cluster are paused" in said[0]
+    assert "start workers with more memory" in said[0]

@@ -109,6 +109,7 @@ class Cluster:
                 now = self._round(now, one, functools.partial(name, k), round_name, k)
             future = self.work.submit([now])[0]
             try:
+                self.work.wait([future])
                 found = future.result()
             except KeyboardInterrupt:
                 future.cancel()

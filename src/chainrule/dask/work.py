@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import logging
+import math
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import dask
 from dask import delayed
+from dask.utils import format_bytes
 from distributed import Client, Future, wait
-from distributed.client import FutureCancelledError
+from distributed.client import FutureCancelledError, FuturesCancelledError
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
@@ -18,9 +22,11 @@ from chainrule.base.validation import warn_user
 from chainrule.dask.partitions import PartitionError
 
 ATTEMPTS = 3  # to run what a cluster has lost
+LOOKED_EVERY = 10.0  # seconds without a result after which to see whether any worker is working
 GONE = ("lost", "cancelled", "error")  # statuses of futures that give no result any more
 # What says that the cluster has lost something, not that something is wrong with the task.
 LOST = (KilledWorker, FutureCancelledError, CommClosedError, ConnectionError, TimeoutError)
+log = logging.getLogger("chainrule.dask")
 
 
 class ClusterError(RuntimeError):
@@ -70,6 +76,30 @@ class Work:
             ]
         )
 
+    def wait(self, futures: Sequence[Future]) -> None:
+        """Wait until none of the futures is pending; log it if all workers have been paused.
+
+        Dask pauses a worker whose memory is nearly full, and then none of its tasks begins.
+        """
+        was_paused = is_logged = False
+        while True:
+            try:
+                wait(list(futures), timeout=LOOKED_EVERY)
+                return
+            except FuturesCancelledError:  # whoever takes the results is told
+                return
+            except TimeoutError:
+                workers: Mapping[str, Any] = {}
+                with suppress(*LOST):  # whether the scheduler is gone is seen from the futures
+                    workers = self.client.scheduler_info(n_workers=-1)["workers"]
+            is_paused = bool(workers) and all(
+                worker["status"] == "paused" for worker in workers.values()
+            )
+            if is_paused and was_paused and not is_logged:
+                log.warning(all_are_paused(workers))
+                is_logged = True
+            was_paused = is_paused
+
     def gather(self, futures: Sequence[Future]) -> list[Any]:
         """Their results.
 
@@ -78,6 +108,7 @@ class Work:
         PartitionError
             A partition cannot be learned from, or not be computed at all.
         """
+        self.wait(futures)
         try:
             return list(self.client.gather(list(futures)))
         except LOST:
@@ -101,7 +132,7 @@ class Work:
         PartitionError
             A partition cannot be computed.
         """
-        wait(list(futures))
+        self.wait(futures)
         if any(future.status != "finished" for future in futures):
             self.gather(futures)
 
@@ -138,6 +169,27 @@ class Work:
                     )
                 warn_user(f"the cluster lost what was going on and does it again ({said})")
         raise AssertionError
+
+
+def all_are_paused(workers: Mapping[str, Any]) -> str:
+    """What to say of workers that are all paused, by what the scheduler knows of them.
+
+    Parameters
+    ----------
+    workers : mapping of mappings
+        As in ``Client.scheduler_info()["workers"]``.
+    """
+    used, limit = max(
+        ((each["metrics"].get("memory", 0), each["memory_limit"]) for each in workers.values()),
+        key=lambda of: of[0] / (of[1] or math.inf),
+    )
+    room = f" (the fullest uses {format_bytes(used)} of {format_bytes(limit)})" if limit else ""
+    return (
+        f"no task can begin: all {len(workers)} workers of the cluster are paused by Dask, since "
+        f"their memory is nearly full{room}. Training goes on once one of them has room again. If "
+        "that does not happen, stop it with Ctrl-C, and start workers with more memory, or make "
+        "the partitions smaller"
+    )
 
 
 def new_work(client: Client) -> Work:
