@@ -206,6 +206,25 @@ def test_closures_of_one_factory_do_not_share_code():
         assert history.epochs[0].cost == k**2 / 2
 
 
+@pytest.mark.compiled
+def test_assignments_to_slices_compile_nothing_that_makes_texts():
+    """Numba's message, with the shapes, takes several times as long to compile as a component."""
+    from numba import njit
+    from numba.np import arrayobj
+
+    from chainrule.engine import compilation
+
+    def assign(x, y):
+        x[:] = y
+
+    numbas = arrayobj.raise_with_shape_context
+    with compilation._compiling():
+        code = njit("void(f8[::1], f8[::1])")(assign)
+    with pytest.raises(ValueError, match="to a slice from an array of another shape"):
+        code(np.zeros(2), np.zeros(3))
+    assert arrayobj.raise_with_shape_context is numbas  # for others nothing has changed
+
+
 def uncompilable(z, a):
     a[:] = np.array([[float(str(x)) for x in row] for row in z])
 

@@ -321,7 +321,9 @@ def _compiling(unswitch: int = 50) -> Iterator[None]:
     from numba.core.compiler_lock import global_compiler_lock
     from numba.core.errors import NumbaWarning
 
-    with global_compiler_lock, warnings.catch_warnings(), interrupts_kept():
+    from chainrule.engine.linking import plainly_raised
+
+    with global_compiler_lock, warnings.catch_warnings(), interrupts_kept(), plainly_raised():
         warnings.simplefilter("ignore", NumbaWarning)
         binding.set_option("", f"-unswitch-threshold={unswitch}")
         binding.set_option("", "-force-vector-interleave=2")

@@ -1,12 +1,16 @@
-"""Each compiled component keeps its own copies of the functions that it calls."""
+"""How Numba compiles a component: with its own copies of what it calls, and short messages."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite.binding import Linkage
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+from numba.extending import overload
+from numba.np import arrayobj
 
 
 class OwnCopies(JITCodeLibrary):
@@ -36,3 +40,35 @@ class ComponentCompiler(Compiler):
         library.enable_object_caching()
         self.state.library = library
         return super().compile_extra(func)
+
+
+def raise_for_shapes(source: tuple[int, ...], slice_shape: tuple[int, ...]) -> None:
+    """Raise the error of an assignment to a slice of another shape."""
+    raise NotImplementedError  # compiled code alone calls it
+
+
+@overload(raise_for_shapes)
+def _raise_for_shapes(source: Any, slice_shape: Any) -> Callable[..., None]:
+    def raise_plainly(source: Any, slice_shape: Any) -> None:
+        raise ValueError("cannot assign to a slice from an array of another shape")
+
+    return raise_plainly
+
+
+@contextmanager
+def plainly_raised() -> Iterator[None]:
+    """Meanwhile compile assignments to slices without Numba's code that puts shapes into words.
+
+    That code formats texts, and to compile it takes several times as long as a component. Nobody
+    reads the message: components are tried in NumPy first, which raises with the shapes.
+    """
+    name = "raise_with_shape_context"
+    numbas = getattr(arrayobj, name, None)
+    if numbas is None:  # a version without such code
+        yield
+        return
+    setattr(arrayobj, name, raise_for_shapes)
+    try:
+        yield
+    finally:
+        setattr(arrayobj, name, numbas)
