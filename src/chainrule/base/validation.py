@@ -79,10 +79,11 @@ class ShownAsText:
 def all_finite(*arrays: Array) -> bool:
     """Whether none of the numbers is infinite or NaN.
 
-    A finite sum has finite terms, and takes no memory; only another sum needs a second look.
+    A finite sum, or sum of squares, has finite terms, and takes no memory; only another one needs
+    a second look.
     """
     with np.errstate(all="ignore"):
-        sums = [np.add.reduce(each, None) for each in arrays]
+        sums = [x.dot(x) if x.ndim == 1 else np.add.reduce(x, None) for x in arrays]
     if all(map(math.isfinite, sums)):
         return True
     return all(bool(np.isfinite(each).all()) for each in arrays)

@@ -269,7 +269,9 @@ class Descent(StateKeeper):
         bound = self._bind(m, cut, X, Y, weight)
         most = cut.most if cut.policy.choose() else 1
         with threads.reserved(most, threads_asked(self.n_threads)) as workers:
-            if cut.most > 1:
+            # Where others left no thread for workers, the time says nothing of them.
+            is_noted = cut.most > 1 and (workers > 1) == (most > 1)
+            if is_noted:
                 began, worked = time.perf_counter(), time.thread_time()
             if workers > 1:
                 self._pool(workers, m, bound, len(rates)).run(steps)
@@ -282,7 +284,7 @@ class Descent(StateKeeper):
         state.t += len(rates)
         if state.t // every > passed:
             self._flush()
-        if cut.most > 1 and (workers > 1) == (most > 1):
+        if is_noted:
             seconds, worked = time.perf_counter() - began, time.thread_time() - worked
             cut.policy.note(workers > 1, seconds / len(rates), worked / seconds)
         if network.constants.size:
