@@ -35,7 +35,7 @@ def trained(tmp_path_factory):
     tables_data.penguins().to_csv(folder / "p.csv", index=False)
     code, out, err = call(
         *("train", folder / "p.csv", "--target", "species", "--model", "fast"),
-        *("--engine", "numpy", "--curve", "-o", folder / "m.chainrule"),
+        *("--curve", "-o", folder / "m.chainrule"),
     )
     assert code == 0, err
     return folder, out
@@ -79,7 +79,7 @@ def test_findings_are_said_in_a_line_each_and_none_of_a_sound_table(trained, tmp
     again = table.iloc[:80].assign(species=table["species"].iloc[::-1].to_numpy()[:80])
     pd.concat([table, again]).assign(site="A").to_csv(tmp_path / "t.csv", index=False)
     code, out, err = call(
-        *("train", tmp_path / "t.csv", "-t", "species", "--model", "fast", "--engine", "numpy"),
+        *("train", tmp_path / "t.csv", "-t", "species", "--model", "fast"),
         *("-o", tmp_path / "m.chainrule", "--json", "--quiet"),
     )
     assert code == 0, err
@@ -133,7 +133,7 @@ def test_categories_of_many_levels_are_no_text_and_are_exported(tmp_path):
     frame.assign(y=frame["x"] + town % 3).to_csv(tmp_path / "t.csv", index=False)
     model = tmp_path / "m.chainrule"
     code, out, err = call(
-        *("train", tmp_path / "t.csv", "-t", "y", "--model", "fast", "--engine", "numpy"),
+        *("train", tmp_path / "t.csv", "-t", "y", "--model", "fast"),
         *("-o", model),
     )
     assert code == 0, err
@@ -163,7 +163,7 @@ def test_the_texts_for_missing_values_are_kept_with_the_model(tmp_path):
     )
     code, _, err = call(
         *("train", tmp_path / "t.csv", "--target", "y", "--missing", "?", "--model", "fast"),
-        *("--engine", "numpy", "-o", tmp_path / "m.chainrule", "-q"),
+        *("-o", tmp_path / "m.chainrule", "-q"),
     )
     assert code == 0, err
     model = chainrule.load(tmp_path / "m.chainrule")
@@ -199,7 +199,7 @@ def test_numbers_rows_held_out_and_json(trained):
     folder, _ = trained
     code, out, err = call(
         *("train", folder / "p.csv", "-t", "body_mass_g", "--model", "fast", "--json"),
-        *("--test-fraction", "0.3", "--engine", "numpy", "-o", folder / "n.chainrule"),
+        *("--test-fraction", "0.3", "-o", folder / "n.chainrule"),
     )
     assert code == 0, err
     said = json.loads(out)

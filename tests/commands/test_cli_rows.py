@@ -129,7 +129,7 @@ def test_another_file_is_what_it_is_judged_on(run):
 
 def test_the_latest_rows_judge_an_ensemble_and_its_folds_choose_the_threshold(run):
     code, out, err = run(
-        *("train", "all.csv", "-t", "y", "--time", "day", "--model", "fast", "--engine", "numpy"),
+        *("train", "all.csv", "-t", "y", "--time", "day", "--model", "fast"),
         *("--positive", "yes", "--cost", "5:1", "--ignore", "who", "--ignore", "day", "--force"),
     )
     assert code == 0, err
@@ -150,7 +150,7 @@ def test_the_latest_rows_judge_an_ensemble_and_its_folds_choose_the_threshold(ru
 def test_groups_stay_together_in_the_folds_of_an_ensemble(run):
     code, out, err = run(
         *("train", "all.csv", "-t", "y", "--group", "who", "--model", "fast", "--json"),
-        *("--engine", "numpy", "--ignore", "day", "--force"),
+        *("--ignore", "day", "--force"),
     )
     assert code == 0, err
     said, frame = json.loads(out), pd.read_csv("all.csv")
@@ -259,7 +259,7 @@ def test_onnx_is_not_written_to_a_terminal(run, monkeypatch):
 
 def test_an_ensemble_has_no_linear_model_of_other_columns_beside_it(run):
     """Older files have the coefficients of columns encoded in another way, perhaps as many."""
-    run("train", "all.csv", "-t", "x", "--model", "fast", "--engine", "numpy", "--ignore", "day",
+    run("train", "all.csv", "-t", "x", "--model", "fast", "--ignore", "day",
         "--ignore", "who", "--ignore", "y", "--force")  # fmt: skip
     metadata = chainrule.read_header("model.chainrule")["metadata"]
     assert metadata["compared_with"]["linear"].pop("of") == "encoded by the ensemble"

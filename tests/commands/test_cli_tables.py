@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
         app,
         [
             *("train", str(where / "penguins.csv"), "--target", "species"),
-            *("--engine", "numpy", "--output", str(where / "model.chainrule")),
+            *("--output", str(where / "model.chainrule")),
         ],
     )
     assert done.exit_code == 0, done.stderr
@@ -385,7 +385,7 @@ def test_evaluate_counts_classes_it_does_not_know_as_mistaken(folder, run):
 def test_bundled_sets_with_holes_dates_and_unicode(name, run, tmp_path):
     source = tmp_path / f"{name}.csv.gz" if name == "wine" else tmp_path / f"{name}.csv"
     tables_data.write(name, source)
-    how = ("--model", "fast", "--engine", "numpy")
+    how = ("--model", "fast")
     code, out, err = run("train", source, "-t", "target", "--json", *how)
     assert code == 0, err
     seen = json.loads(out)
@@ -758,7 +758,7 @@ def test_names_from_the_data_steer_nothing(run, tmp_path):
     frame["b\x1b[0m"] = rng.normal(size=200)
     frame["=y"] = names
     frame.to_csv("h.csv", index=False)
-    code, out, err = run("train", "h.csv", "-t", "=y", "--engine", "numpy")
+    code, out, err = run("train", "h.csv", "-t", "=y")
     assert code == 0, err
     assert "\x1b" not in out + err
     assert "[red]no[/red]" in out

@@ -15,7 +15,7 @@ from chainrule.explain.faults_of_data import against_chance
 # Trained in NumPy.
 pytestmark = pytest.mark.once
 
-FAST = {"preset": "fast", "random_state": 0, "engine": "numpy"}
+FAST = {"preset": "fast", "random_state": 0}
 iris, wine, cancer = (f(return_X_y=True) for f in (load_iris, load_wine, load_breast_cancer))
 diabetes = load_diabetes(return_X_y=True)
 

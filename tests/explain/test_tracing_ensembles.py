@@ -16,7 +16,7 @@ from chainrule.ensembles.blending import EnsemblePart, without_bins
 # Trained in NumPy.
 pytestmark = pytest.mark.once
 
-FAST = {"preset": "fast", "random_state": 0, "engine": "numpy"}
+FAST = {"preset": "fast", "random_state": 0}
 
 
 def table(n=160):

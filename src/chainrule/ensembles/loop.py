@@ -29,9 +29,12 @@ from chainrule.equations.columns import Encoded
 from chainrule.equations.losses import FUSED, LOSSES
 from chainrule.equations.vecmath import ABORTED, ALONE, QUEUE
 from chainrule.training.divergence import DivergenceError
-from chainrule.training.train import WORTH_COMPILING, decided_engine
+from chainrule.training.train import decided_engine
 
 DTYPE = np.dtype(np.float32)  # that ensembles train in
+# Seconds of estimated work in NumPy from which on "auto" compiles, once on a machine: whoever
+# learns from a table does so again, and then compiled code takes a tenth of the time.
+WORTH_COMPILING = 0.05
 LOOK = 0.2  # seconds between looks for Ctrl-C
 COST_ROWS = 1 << 14  # whose costs are computed together
 LINE = 64  # bytes

@@ -350,10 +350,15 @@ def are_readable(texts: pd.Series) -> pd.Series:
     import pyarrow as pa
 
     seen: Counter[ColumnType] = Counter()
+    neither = 0
     for text in texts.iloc[:100]:
         guess = Guess()
         guess.update(pa.array([text], pa.string()))
-        seen[guess.result(comma_first=False)] += 1
+        kind = guess.result(comma_first=False)
+        seen[kind] += 1
+        neither += kind.type not in ("number", "date")
+        if neither > 50:
+            break
     kind, times = seen.most_common(1)[0]
     if kind.type not in ("number", "date") or times < 50:
         return pd.Series(False, texts.index)

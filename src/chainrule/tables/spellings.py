@@ -362,6 +362,8 @@ def _moments(cells: pa.StringArray, style: str) -> pa.Array:
     import pyarrow.compute as pc
 
     found = pc.extract_regex(cells, _PATTERNS[style])
+    if found.null_count == len(found):  # most columns of texts: nothing to put together
+        return pa.nulls(len(found), pa.timestamp("us", "UTC" if style == "zoned" else None))
     groups = {field.name for field in found.type}
     parts = {name: pc.struct_field(found, name) for name in groups}
     month, day, hour = parts["m"], parts["d"], parts["H"]
