@@ -11,9 +11,10 @@ from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from chainrule import Network
+from chainrule import Network, get_config, set_config
 from chainrule.digits import joining, recipes, runs
 from chainrule.digits.joining import join
+from chainrule.engine.compilation import can_compile
 
 # Right answers out of 360 after the 20 epochs of the article's own code, per-sample loop and all,
 # run with numpy.random and random seeded 0 to 119; sorted. Mean 0.821, deviation 0.114.
@@ -25,6 +26,15 @@ ARTICLES_OWN = """
 319 319 319 320 320 320 320 320 320 320 320 321 321 321 321 321 321 322 322 322 323 323 323
 323 323 324 324 325
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Compiled code for hundreds of trainings, each of which "auto" leaves to NumPy."""
+    before = get_config()["engine"]
+    set_config(engine="numba" if can_compile() else "numpy")
+    yield
+    set_config(engine=before)
 
 
 @pytest.fixture(scope="module")
