@@ -11,9 +11,10 @@ from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from chainrule import Network, get_config, set_config
+from chainrule import Network
 from chainrule.digits import joining, recipes, runs
 from chainrule.digits.joining import join
+from chainrule.engine import config
 from chainrule.engine.compilation import can_compile
 
 # Right answers out of 360 after the 20 epochs of the article's own code, per-sample loop and all,
@@ -31,10 +32,9 @@ ARTICLES_OWN = """
 @pytest.fixture(scope="module", autouse=True)
 def compiled():
     """Compiled code for hundreds of trainings, each of which "auto" leaves to NumPy."""
-    before = get_config()["engine"]
-    set_config(engine="numba" if can_compile() else "numpy")
-    yield
-    set_config(engine=before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(config._config, "engine", "numba" if can_compile() else "numpy")
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from helpers.ensembles import SETTINGS, table
 
-from chainrule.ensembles import fitting
+from chainrule.engine import threads
+from chainrule.ensembles import fitted, fitting
 from chainrule.ensembles.fitting import FittedEnsemble, fit_ensemble
 from chainrule.ensembles.gradcheck import _gathered, gradcheck, locate
 from chainrule.ensembles.inputs import encoded, unit_columns
@@ -217,6 +218,24 @@ def test_weights_count_as_rows_do():
     # Rows that weigh nothing and have absurd targets leave no trace, but in the range.
     assert abs(zeros.oof[:60]).max() < 5
     assert np.isfinite(zeros.best_loss)
+
+
+@pytest.mark.once
+def test_any_number_of_threads_predicts_the_same_bits(monkeypatch):
+    monkeypatch.setattr(fitted, "ROWS", 50)
+    started, side_by_side = [], threads.side_by_side
+    monkeypatch.setattr(
+        threads,
+        "side_by_side",
+        lambda work, workers, abort: started.append(workers) or side_by_side(work, workers, abort),
+    )
+    model, (inputs, *_) = fit("softmax", SETTINGS._replace(members=8))
+    few = model.predict_members(inputs, 3)
+    assert started == [1, 1, 1]  # blocks of rows, too few for more threads
+    monkeypatch.setattr(fitted, "SHARED", 8 * inputs.n)
+    for n_threads in (1, 2, 3, 99):
+        np.testing.assert_array_equal(model.predict_members(inputs, n_threads), few)
+    assert started[3:] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 8, 8, 8]
 
 
 @pytest.mark.once

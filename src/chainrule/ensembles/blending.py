@@ -252,24 +252,21 @@ class EnsemblePart:
         """As :meth:`FittedEnsemble.stretched`."""
         return replace(self, fitted=self.fitted.stretched(factor, centre))
 
-    def _members(self, inputs: Inputs) -> Array:
-        if not self.with_bins:
-            inputs = without_bins(inputs)
-        members: Array = self.fitted.predict_members(inputs)
-        return members
-
-    def predict_mean(self, inputs: Inputs) -> Array:
+    def predict_mean(self, inputs: Inputs, n_threads: int | None = None) -> Array:
         """Mean of the members' predictions, (n, K)."""
-        mean: Array = self._members(inputs).mean(axis=0, dtype=np.float64)
+        mean: Array = self.predict_all(inputs, n_threads).mean(axis=0, dtype=np.float64)
         return mean
 
-    def predict_all(self, inputs: Inputs) -> Array:
+    def predict_all(self, inputs: Inputs, n_threads: int | None = None) -> Array:
         """Each member's predictions, (k, n, K)."""
-        return self._members(inputs)
+        if not self.with_bins:
+            inputs = without_bins(inputs)
+        members: Array = self.fitted.predict_members(inputs, n_threads)
+        return members
 
-    def predict_without(self, inputs: Inputs, n_folds: int) -> Array:
+    def predict_without(self, inputs: Inputs, n_folds: int, n_threads: int | None = None) -> Array:
         """For each fold, the mean of the members that were fitted without it, (n_folds, n, K)."""
-        members = self._members(inputs)
+        members = self.predict_all(inputs, n_threads)
         own = self.fitted.settings.folds
         means = [members[f::own].mean(axis=0, dtype=np.float64) for f in range(own)]
         return np.stack([means[f % own] for f in range(n_folds)])
@@ -331,15 +328,15 @@ class LinearPart:
         z = X @ self.W[f] + self.b[f]
         return softmax(z) if self.loss == "softmax" else np.clip(z, self.low, self.high)
 
-    def predict_mean(self, inputs: Inputs) -> Array:
+    def predict_mean(self, inputs: Inputs, n_threads: int | None = None) -> Array:
         """Predictions of the model that was fitted to all rows, (n, K)."""
         return self._of(flat(inputs, self.layout), -1)
 
-    def predict_all(self, inputs: Inputs) -> Array:
+    def predict_all(self, inputs: Inputs, n_threads: int | None = None) -> Array:
         """The same, as one member, (1, n, K)."""
         return self.predict_mean(inputs)[np.newaxis]
 
-    def predict_without(self, inputs: Inputs, n_folds: int) -> Array:
+    def predict_without(self, inputs: Inputs, n_folds: int, n_threads: int | None = None) -> Array:
         """Predictions of the models that were fitted without each fold, (n_folds, n, K)."""
         X, own = flat(inputs, self.layout), len(self.W) - 1
         found = [self._of(X, f) for f in range(own)]
@@ -474,19 +471,20 @@ class Blend:
     n_folds: int
     temperature: float | None
 
-    def predict(self, inputs: Inputs) -> Array:
+    def predict(self, inputs: Inputs, n_threads: int | None = None) -> Array:
         """Predictions, (n, K)."""
-        return self._mean([part.predict_mean(inputs) for _, part in self._used()])
+        return self._mean([part.predict_mean(inputs, n_threads) for _, part in self._used()])
 
-    def predict_without(self, inputs: Inputs) -> Array:
+    def predict_without(self, inputs: Inputs, n_threads: int | None = None) -> Array:
         """Predictions of what was fitted without each fold, (F, n, K)."""
-        return self._mean([part.predict_without(inputs, self.n_folds) for _, part in self._used()])
+        found = [part.predict_without(inputs, self.n_folds, n_threads) for _, part in self._used()]
+        return self._mean(found)
 
-    def deviation(self, inputs: Inputs) -> Array:
+    def deviation(self, inputs: Inputs, n_threads: int | None = None) -> Array:
         """Standard deviation of the members' predictions, each with its share of the weight."""
         mean, square = 0.0, 0.0
         for name, part in self._used():
-            members = part.predict_all(inputs).astype(np.float64)
+            members = part.predict_all(inputs, n_threads).astype(np.float64)
             mean = mean + self.weights[name] * members.mean(axis=0)
             square = square + self.weights[name] * (members**2).mean(axis=0)
         variance = np.asarray(square) - np.asarray(mean) ** 2

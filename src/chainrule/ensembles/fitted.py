@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from copy import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from chainrule.base.types import Array, Index
+from chainrule.engine import threads
+from chainrule.engine.config import threads_asked
 from chainrule.ensembles.inputs import InputLayout, Inputs, check_inputs, encoded
 from chainrule.ensembles.parameters import arrange
 from chainrule.ensembles.prediction_lookups import looked_up
@@ -17,6 +21,7 @@ from chainrule.equations.activations import ACTIVATIONS
 from chainrule.equations.lookups import table_of_rows
 
 ROWS = 1024  # that a member predicts together: its arrays then fit into a core's cache
+SHARED = 2048  # rows of members, from which on threads share the members
 
 
 class FittedEnsemble:
@@ -124,8 +129,14 @@ class FittedEnsemble:
         table_of_rows(W[0], s, b[0], layout.nodes, layout.scale, layout.mean, E, shifted)
         return E, shifted, list(zip(W[1:], b[1:], strict=True))
 
-    def predict_members(self, inputs: Inputs) -> Array:
+    def predict_members(self, inputs: Inputs, n_threads: int | None = None) -> Array:
         """What each member predicts: (k, n, K) float32; probabilities after softmax.
+
+        Parameters
+        ----------
+        inputs : Inputs
+        n_threads : int, optional
+            At most so many threads; the bits do not depend on it.
 
         Raises
         ------
@@ -138,24 +149,15 @@ class FittedEnsemble:
         if self._tables is None:
             self._tables = [self._table(i) for i in range(self.members)]
         x = encoded(inputs, self.layout)
-        f = ACTIVATIONS[self.settings.activation].f
-        for first in range(0, n, ROWS):
-            at = slice(first, min(first + ROWS, n))
-            dense = x.dense[at]
-            looks_up = self.layout.table_rows > d
-            if looks_up:
-                of_table = looked_up(x, at, self._tables[0][0], self.members)
-            for i, (E, shifted, above) in enumerate(self._tables):
-                z = dense @ E[:d]
-                if looks_up:
-                    z += of_table(E)
-                z += shifted
-                for W, b in above:
-                    a = np.empty_like(z)
-                    f(z, a)
-                    z = a @ W
-                    z += b
-                out[i, :, at] = z.T
+        most = self.members if self.members * n >= SHARED else 1
+        with threads.one_blas_thread(), threads.reserved(most, threads_asked(n_threads)) as workers:
+            for first in range(0, n, ROWS):
+                at = slice(first, min(first + ROWS, n))
+                looks_up = self.layout.table_rows > d
+                of_table = looked_up(x, at, self._tables[0][0], self.members) if looks_up else None
+                waiting = deque(range(self.members))
+                work = partial(self._predict_waiting, waiting, x.dense[at], of_table, out[:, :, at])
+                threads.side_by_side(work, workers, waiting.clear)
         if self.loss == "softmax":
             out -= out.max(axis=1, keepdims=True)
             np.exp(out, out)
@@ -163,6 +165,34 @@ class FittedEnsemble:
         else:
             np.clip(out, self.low[:, np.newaxis], self.high[:, np.newaxis], out)
         return out.transpose(0, 2, 1)
+
+    def _predict_waiting(
+        self,
+        waiting: deque[int],
+        dense: Array,
+        of_table: Callable[[Array], Array] | None,
+        out: Array,
+        worker: int,
+    ) -> None:
+        """Write what members predict, z^L of some rows, until none waits: out (k, K, m)."""
+        f, d = ACTIVATIONS[self.settings.activation].f, dense.shape[1]
+        assert self._tables is not None
+        while waiting:
+            try:
+                i = waiting.popleft()
+            except IndexError:  # another thread has taken the last one
+                return
+            E, shifted, above = self._tables[i]
+            z = dense @ E[:d]
+            if of_table is not None:
+                z += of_table(E)
+            z += shifted
+            for W, b in above:
+                a = np.empty_like(z)
+                f(z, a)
+                z = a @ W
+                z += b
+            out[i] = z.T
 
     def stretched(self, factor: Array, centre: Array) -> FittedEnsemble:
         """The ensemble whose members predict c + r (z - c), clipped as before, in place of z.

@@ -417,7 +417,7 @@ class TabularEnsemble(BaseEstimator):
             return np.tile(np.asarray(self._constant), (len(table), 1))
         outputs: Array = np.empty((0, 0))
         for at, inputs in self._encoded(table):
-            found = self._blend.predict(inputs)
+            found = self._blend.predict(inputs, self._n_threads())
             if not at.start:
                 outputs = np.empty((len(table), found.shape[1]))
             outputs[at] = found
@@ -434,7 +434,10 @@ class TabularEnsemble(BaseEstimator):
         if self._blend is None:
             F = int(self._score_folds.max()) + 1
             return np.tile(np.asarray(self._constant), (F, len(table), 1))
-        parts = [self._blend.predict_without(inputs) for _, inputs in self._encoded(table)]
+        parts = [
+            self._blend.predict_without(inputs, self._n_threads())
+            for _, inputs in self._encoded(table)
+        ]
         return np.concatenate(parts, axis=1)
 
     def predictor(self) -> Callable[[Any], Any]:
@@ -529,7 +532,9 @@ class TabularEnsemble(BaseEstimator):
 
         def loss(of: Columns) -> float:
             inputs = self._encoder.encode(of, means, folds)  # type: ignore[union-attr]
-            outputs = self._blend.predict_without(inputs)  # type: ignore[union-attr]
+            outputs = self._blend.predict_without(  # type: ignore[union-attr]
+                inputs, self._n_threads()
+            )
             outputs = outputs[folds, np.arange(len(folds))]
             return float(row_losses(outputs, Y, self._loss).mean())
 

@@ -207,7 +207,10 @@ class TabularRegressor(RegressorMixin, TabularEnsemble):
             predicted = self._of_outputs(self._outputs_of(table))
             return predicted, np.zeros_like(predicted)
         found = [
-            (self._blend.predict(inputs), self._blend.deviation(inputs))
+            (
+                self._blend.predict(inputs, self._n_threads()),
+                self._blend.deviation(inputs, self._n_threads()),
+            )
             for _, inputs in self._encoded(table)
         ]
         outputs, spread = (np.concatenate(each) for each in zip(*found, strict=True))
