@@ -14,8 +14,9 @@ from chainrule.ensembles import fitted, fitting
 from chainrule.ensembles.fitting import FittedEnsemble, fit_ensemble
 from chainrule.ensembles.gradcheck import _gathered, gradcheck, locate
 from chainrule.ensembles.inputs import encoded, unit_columns
-from chainrule.ensembles.loop import Loop, costs
+from chainrule.ensembles.loop import Loop, choose_engine, costs
 from chainrule.ensembles.parameters import arrange, starting_values
+from chainrule.ensembles.settings import EnsembleSettings
 from chainrule.training.divergence import DivergenceError
 
 
@@ -220,6 +221,15 @@ def test_weights_count_as_rows_do():
     assert np.isfinite(zeros.best_loss)
 
 
+@pytest.mark.compiled
+def test_a_small_table_is_worth_compiling():
+    """By shapes alone."""
+    layout = table()[1]
+    small = EnsembleSettings(members=4, epochs=64)
+    assert choose_engine("auto", layout, small, 3, 150) == "numba"
+    assert choose_engine("auto", layout, small._replace(epochs=8), 3, 150) == "numpy"
+
+
 @pytest.mark.once
 def test_any_number_of_threads_predicts_the_same_bits(monkeypatch):
     monkeypatch.setattr(fitted, "ROWS", 50)
@@ -236,6 +246,9 @@ def test_any_number_of_threads_predicts_the_same_bits(monkeypatch):
     for n_threads in (1, 2, 3, 99):
         np.testing.assert_array_equal(model.predict_members(inputs, n_threads), few)
     assert started[3:] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 8, 8, 8]
+    # Threads take what is left, so that any of them may take all.
+    monkeypatch.setattr(threads, "side_by_side", lambda work, workers, abort: work(workers - 1))
+    np.testing.assert_array_equal(model.predict_members(inputs, 2), few)
 
 
 @pytest.mark.once

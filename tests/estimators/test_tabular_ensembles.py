@@ -7,6 +7,7 @@ import pickle
 import tracemalloc
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import chainrule
 from chainrule import TabularClassifier, TabularRegressor, tabular_pipeline
 from chainrule.ensembles.blending import row_losses
+from chainrule.ensembles.fitted import FittedEnsemble
 from chainrule.tables.levels import UnseenLevelWarning
 
 pd = pytest.importorskip("pandas", reason="tables are an extra")
@@ -70,6 +72,30 @@ def classifier():
 def regressor():
     X, _, z = table()
     return TabularRegressor(**QUICK).fit(X, z)
+
+
+@pytest.mark.parametrize(("n_jobs", "expected"), [(None, None), (2, 2), (1, 1)])
+def test_n_jobs_says_how_many_threads_predict(classifier, regressor, monkeypatch, n_jobs, expected):
+    asked, predict_members = [], FittedEnsemble.predict_members
+
+    def noted(self, inputs, n_threads=None):
+        asked.append(n_threads)
+        return predict_members(self, inputs, n_threads)
+
+    monkeypatch.setattr(FittedEnsemble, "predict_members", noted)
+    X = table(30)[0]
+    deviation = partial(regressor.predict, return_std=True)
+    for model, ways in (
+        (classifier, [classifier.predict_proba, classifier.predict]),
+        (regressor, [regressor.predict, deviation, regressor.predict_interval]),
+    ):
+        monkeypatch.setattr(model, "n_jobs", n_jobs)
+        each = dict.fromkeys(model._blend.parts, 1 / len(model._blend.parts))
+        monkeypatch.setattr(model, "_blend", replace(model._blend, weights=each))
+        for way in ways:
+            asked.clear()
+            way(X)
+            assert set(asked) == {expected}, way
 
 
 def test_it_learns_from_every_kind_of_column(classifier, regressor):

@@ -21,7 +21,7 @@ from typer.testing import CliRunner  # noqa: E402
 from chainrule import tabular_pipeline  # noqa: E402
 from chainrule.commands.cli import app  # noqa: E402
 from chainrule.tables import TableError, read, spellings  # noqa: E402
-from chainrule.tables.columns import nearly_read  # noqa: E402
+from chainrule.tables.columns import are_readable, nearly_read  # noqa: E402
 from chainrule.tables.reading import learn  # noqa: E402
 from chainrule.tables.types import ColumnType, Reading, convert  # noqa: E402
 
@@ -318,6 +318,17 @@ def test_what_is_not_read_is_said(write_moment, expected):
     assert expected in found[0]
     for cells in (["B-2024-0013", "B-2024-0014"], ["Room 12", "Room 13"], ["a1b2", "c3d4"]):
         assert not [each for each in nearly_read(pd.Series(cells * 20)) if "look like" in each[0]]
+
+
+def test_numbers_are_seen_behind_texts():
+    """More than half of the first hundred cells are enough, wherever they stand."""
+    numbers = [f"{i}.5" for i in range(60)]
+    for others in (40, 49):
+        cells = pd.Series([f"lot {i}" for i in range(others)] + numbers[: 100 - others])
+        read = are_readable(cells)
+        assert read.tolist() == [False] * others + [True] * (100 - others)
+    cells = pd.Series([f"lot {i}" for i in range(51)] + numbers)
+    assert not are_readable(cells).any()
 
 
 def test_options_that_make_no_sense():
