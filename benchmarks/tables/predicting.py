@@ -47,7 +47,7 @@ def table(n: int, p: int, levels: tuple[int, ...], seed: int) -> tuple[Any, np.n
 
 def fitted(X: Any, y: np.ndarray, target: str | int, preset: str) -> Any:
     """A model of some target, each part of which predicts."""
-    settings: dict[str, Any] = {"preset": preset, "max_epochs": 16, "random_state": 0}
+    settings: dict[str, Any] = {"preset": preset, "max_epochs": 16, "random_state": 0, "n_jobs": 1}
     if target == "numbers":
         model: Any = TabularRegressor(**settings).fit(X, y)
     else:

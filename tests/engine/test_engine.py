@@ -207,7 +207,7 @@ def test_closures_of_one_factory_do_not_share_code():
 
 
 @pytest.mark.compiled
-def test_assignments_to_slices_compile_nothing_that_makes_texts():
+def test_the_error_of_an_assignment_to_a_slice_does_not_format_shapes():
     """Numba's message, with the shapes, takes several times as long to compile as a component."""
     from numba import njit
     from numba.np import arrayobj

@@ -321,9 +321,14 @@ def _compiling(unswitch: int = 50) -> Iterator[None]:
     from numba.core.compiler_lock import global_compiler_lock
     from numba.core.errors import NumbaWarning
 
-    from chainrule.engine.linking import plainly_raised
+    from chainrule.engine.linking import errors_without_shapes
 
-    with global_compiler_lock, warnings.catch_warnings(), interrupts_kept(), plainly_raised():
+    with (
+        global_compiler_lock,
+        warnings.catch_warnings(),
+        interrupts_kept(),
+        errors_without_shapes(),
+    ):
         warnings.simplefilter("ignore", NumbaWarning)
         binding.set_option("", f"-unswitch-threshold={unswitch}")
         binding.set_option("", "-force-vector-interleave=2")

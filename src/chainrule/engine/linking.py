@@ -1,4 +1,4 @@
-"""How Numba compiles a component: with its own copies of what it calls, and short messages."""
+"""How Numba compiles a component: its own copies of what it calls, no shapes in messages."""
 
 from __future__ import annotations
 
@@ -42,33 +42,34 @@ class ComponentCompiler(Compiler):
         return super().compile_extra(func)
 
 
-def raise_for_shapes(source: tuple[int, ...], slice_shape: tuple[int, ...]) -> None:
+def raise_without_shapes(source: tuple[int, ...], slice_shape: tuple[int, ...]) -> None:
     """Raise the error of an assignment to a slice of another shape."""
     raise NotImplementedError  # compiled code alone calls it
 
 
-@overload(raise_for_shapes)
-def _raise_for_shapes(source: Any, slice_shape: Any) -> Callable[..., None]:
-    def raise_plainly(source: Any, slice_shape: Any) -> None:
+@overload(raise_without_shapes)
+def _raise_without_shapes(source: Any, slice_shape: Any) -> Callable[..., None]:
+    def raise_error(source: Any, slice_shape: Any) -> None:
         raise ValueError("cannot assign to a slice from an array of another shape")
 
-    return raise_plainly
+    return raise_error
 
 
 @contextmanager
-def plainly_raised() -> Iterator[None]:
-    """Meanwhile compile assignments to slices without Numba's code that puts shapes into words.
+def errors_without_shapes() -> Iterator[None]:
+    """Meanwhile, an assignment to a slice of another shape raises a message without the shapes.
 
-    That code formats texts, and to compile it takes several times as long as a component. Nobody
-    reads the message: components are tried in NumPy first, which raises with the shapes.
+    Numba's message has them, and to compile the code that writes them takes several times as long
+    as to compile a component. The shapes are not missed: components are tried in NumPy first, whose
+    message has them too.
     """
     name = "raise_with_shape_context"
-    numbas = getattr(arrayobj, name, None)
-    if numbas is None:  # a version without such code
+    of_numba = getattr(arrayobj, name, None)
+    if of_numba is None:  # a version without such code
         yield
         return
-    setattr(arrayobj, name, raise_for_shapes)
+    setattr(arrayobj, name, raise_without_shapes)
     try:
         yield
     finally:
-        setattr(arrayobj, name, numbas)
+        setattr(arrayobj, name, of_numba)

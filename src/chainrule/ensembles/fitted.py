@@ -21,7 +21,7 @@ from chainrule.equations.activations import ACTIVATIONS
 from chainrule.equations.lookups import table_of_rows
 
 ROWS = 1024  # that a member predicts together: its arrays then fit into a core's cache
-SHARED = 2048  # rows of members, from which on threads share the members
+SHARED = 2048  # rows times members, from which on threads share the members
 
 
 class FittedEnsemble:
