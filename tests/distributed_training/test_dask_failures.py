@@ -282,6 +282,13 @@ def test_it_is_said_that_all_workers_are_paused(monkeypatch):
         client.run(pause_at, 1e-9)
         wait_for("paused", "paused")
         assert ours.gather(ours.each("test", abs, [-1, -2])) == [1, 2]
+        # Rounds of a fit are waited for in the same way.
+        waited, wait = [], work.Work.wait
+        monkeypatch.setattr(
+            work.Work, "wait", lambda self, futures: waited.extend(futures) or wait(self, futures)
+        )
+        DaskMLPClassifier(client=client, **OPTIONS).fit(*data())
+        assert any(future.key[0].startswith("chainrule-average") for future in waited)
     assert len(said) == 1
     assert "all 2 workers of the cluster are paused" in said[0]
     assert "start workers with more memory" in said[0]

@@ -320,6 +320,17 @@ def test_what_is_not_read_is_said(write_moment, expected):
         assert not [each for each in nearly_read(pd.Series(cells * 20)) if "look like" in each[0]]
 
 
+@pytest.mark.parametrize("style", spellings.DATES)
+def test_a_style_that_no_cell_has_changes_no_type(style):
+    """Nor does it where a column's dates are in UTC, and these cells have no zone."""
+    cells, moment = pa.array(["2024-01-02 03:04", None]), dt.datetime(2024, 1, 2, 3, 4)
+    for first, zone in (("iso", None), ("zoned", "UTC")):
+        expected = pa.array([moment, None], pa.timestamp("us", zone))
+        assert spellings.dates(cells, first, style, "iso").equals(expected)
+    with pytest.raises(spellings.MisfitError):
+        spellings.dates(pa.array(["a name"]), style)
+
+
 def test_numbers_are_seen_behind_texts():
     """More than half of the first hundred cells are enough, wherever they stand."""
     numbers = [f"{i}.5" for i in range(60)]

@@ -916,3 +916,17 @@ def test_workers_are_kept_for_a_fit_and_end_after_it(cut_small, monkeypatch):
     assert len(history.epochs) == 60
     assert 1 <= len(started) < 60  # some may have gone in between on a busy machine
     assert all(pool.queue[ABORTED] for pool in started)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(("n_threads", "expected"), [(2, [True, True]), (1, [])])
+def test_the_time_of_steps_is_noted_where_threads_share_them(monkeypatch, n_threads, expected):
+    """Where there is no thread to share them with, their time says nothing of sharing."""
+    noted = []
+    monkeypatch.setattr(
+        threads.SharingPolicy, "note", lambda self, shared, *times: noted.append(shared)
+    )
+    X, Y = np.ones((400, 200)), np.ones((400, 10))
+    network = Network((200, 400, 10), seed=0)
+    train(network, X, Y, epochs=2, batch_size=400, engine="numba", n_threads=n_threads)
+    assert noted == expected
