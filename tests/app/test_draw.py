@@ -236,7 +236,7 @@ def test_after_a_new_start_of_the_server_the_page_goes_on(browser, open_page):
         draw(page, HAND[7][1:])  # one can go on drawing
         page.get_by_role("button", name="Undo", exact=True).click()
         other.start()
-        page.wait_for_function("() => document.body.dataset.connected === 'yes'", timeout=20_000)
+        page.wait_for_function("() => document.body.dataset.connected === 'yes'")
         page.get_by_role("button", name="Clear").click()
         draw(page, HAND[7])
         settled(page)
@@ -329,13 +329,13 @@ def test_touch_draws(browser, running):
 )
 def test_what_makes_no_sense_is_said_in_one_line(running, type, data, said):
     with connect(f"ws://127.0.0.1:{running.port}/socket", origin=running.address) as socket:
-        socket.recv(timeout=10)
+        socket.recv(timeout=60)
         for message in (
             {"panel": "draw", "type": "open", "id": 1, "data": {}},
             {"panel": "draw", "type": type, "id": 2, "data": data},
         ):
             socket.send(json.dumps(message))
-        while (reply := json.loads(socket.recv(timeout=20))).get("id") != 2:
+        while (reply := json.loads(socket.recv(timeout=60))).get("id") != 2:
             pass
     assert reply["type"] == "error"
     assert reply["data"]["message"].startswith(said)

@@ -84,7 +84,7 @@ class Client:
         self.sessions = self.running.sessions
 
     def request(self, method, path, headers=None, content=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.running.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.running.port, timeout=60)
         given = {"Host": self.host, **(headers or {})}
         connection.putrequest(method, path, skip_host=True)
         if content is not None:
@@ -132,11 +132,11 @@ def locked():
 
 def ask(socket, message):
     socket.send(message if isinstance(message, str) else json.dumps(message))
-    return json.loads(socket.recv(timeout=10))
+    return json.loads(socket.recv(timeout=60))
 
 
 def opened(socket):
-    assert json.loads(socket.recv(timeout=10))["type"] == "welcome"
+    assert json.loads(socket.recv(timeout=60))["type"] == "welcome"
     reply = ask(socket, {"panel": "echo", "type": "open", "id": 1, "data": {}})
     assert reply == {"panel": "echo", "type": "reply", "data": {}, "id": 1}
 
@@ -284,14 +284,14 @@ def test_a_panel_works_between_messages(found):
         opened(socket)
         first = ask(socket, {"panel": "echo", "type": "count", "data": {"n": 3}})
         left = [first["data"]["left"]] + [
-            json.loads(socket.recv(timeout=10))["data"]["left"] for _ in range(2)
+            json.loads(socket.recv(timeout=60))["data"]["left"] for _ in range(2)
         ]
         assert left == [2, 1, 0]
 
 
 def test_a_panel_has_to_be_opened_first(found):
     with found.socket() as socket:
-        socket.recv(timeout=10)
+        socket.recv(timeout=60)
         reply = ask(socket, {"panel": "echo", "type": "x", "id": 1})
         assert reply["data"]["message"] == "this part of the page has not been opened"
 
@@ -303,13 +303,13 @@ def test_binary_messages_end_the_socket_and_the_session(found):
         assert len(found.sessions) == 1
         socket.send(b"\0")
         with pytest.raises(ConnectionClosed):
-            socket.recv(timeout=10)
+            socket.recv(timeout=60)
     wait_until(lambda: not found.sessions)
 
 
 def test_files_go_to_the_panel_and_come_from_it(found):
     with found.socket() as socket:
-        name = json.loads(socket.recv(timeout=10))["data"]["session"]
+        name = json.loads(socket.recv(timeout=60))["data"]["session"]
         path = f"/upload/{name}/echo?name=../a.CSV"
         assert found.post(path, b"x").status == 400  # not opened
         ask(socket, {"panel": "echo", "type": "open", "id": 1})
@@ -326,7 +326,7 @@ def test_files_go_to_the_panel_and_come_from_it(found):
 def test_files_that_are_too_large_are_refused_and_removed(found, monkeypatch):
     monkeypatch.setattr(server, "LARGEST_UPLOAD", 1 << 20)
     with found.socket() as socket:
-        name = json.loads(socket.recv(timeout=10))["data"]["session"]
+        name = json.loads(socket.recv(timeout=60))["data"]["session"]
         ask(socket, {"panel": "echo", "type": "open", "id": 1})
         folder = found.sessions[name].folder()
         answer = found.post(f"/upload/{name}/echo", b"x" * ((1 << 20) + 1))

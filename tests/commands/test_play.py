@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
@@ -51,11 +52,10 @@ class Running:
 
     def status(self, path="/"):
         port = int(re.search(r":(\d+)/", self.address)[1])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        connection.request("GET", path)
-        status = connection.getresponse().status
-        connection.close()
-        return status
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            return connection.getresponse().status
 
 
 def test_it_serves_this_machine_until_ctrl_c():
@@ -63,8 +63,27 @@ def test_it_serves_this_machine_until_ctrl_c():
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/#equations\?label=3", running.address)
         assert running.status() == 200
         running.process.send_signal(signal.SIGINT)
-        _, err = running.process.communicate(timeout=20)
+        _, err = running.process.communicate(timeout=60)
     assert (running.process.returncode, err) == (0, "")
+
+
+def test_the_address_is_said_once_the_page_can_answer(monkeypatch):
+    def ready(self, sockets):
+        assert self.config.loaded
+        self.started = True
+
+    monkeypatch.setattr("uvicorn.Server.run", ready)
+    monkeypatch.setattr("chainrule.app.reading.Reader", lambda digits: None)
+    monkeypatch.setattr(sys, "setswitchinterval", lambda seconds: None)
+    assert call("--no-browser")[0] == 0
+
+    def fail(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("chainrule.app.panels.new_app", fail)
+    result = CliRunner().invoke(app, ["play", "--no-browser"])
+    assert isinstance(result.exception, ZeroDivisionError)
+    assert result.stdout == ""
 
 
 def test_others_are_let_in_with_a_warning_and_a_token():
@@ -73,7 +92,7 @@ def test_others_are_let_in_with_a_warning_and_a_token():
         assert running.status() == 403
         assert running.status(f"/?token={token}") == 303
         running.process.send_signal(signal.SIGINT)
-        _, err = running.process.communicate(timeout=20)
+        _, err = running.process.communicate(timeout=60)
     assert err.startswith("chainrule: --host 0.0.0.0: whoever reaches this machine")
     assert err.count("\n") == 1
 

@@ -113,7 +113,7 @@ def test_outputs_that_are_no_files_are_not_replaced(target, where, tmp_path):
     assert done.returncode == 0, done.stderr
     assert os.path.samestat(before, os.stat("/dev/null"))
     if reader is not None:
-        text = reader.communicate(timeout=10)[0].decode()
+        text = reader.communicate(timeout=60)[0].decode()
     elif target == "link":
         assert out.is_symlink()
         text = real.read_text()

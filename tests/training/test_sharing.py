@@ -790,7 +790,7 @@ def test_a_pool_is_started_once_and_runs_again_and_again():
         assert pool.complete
         pool.run(steps)
     pool.stop()
-    assert all(played.over.acquire(timeout=10) for _ in range(2))
+    assert all(played.over.acquire(timeout=60) for _ in range(2))
     assert sorted(played.calls) == [(0, 0), (0, 0), (0, 5), (5, 2), (7, 4)]
     assert not pool.complete
 
@@ -815,7 +815,7 @@ def test_a_pool_in_a_forked_child_is_not_complete(monkeypatch):
 def test_an_error_in_another_thread_is_raised_by_run():
     played = Played(fails=True)
     pool = threads.WorkerPool(played, played.queue, 2)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not played.queue[ABORTED] and time.monotonic() < deadline:
         time.sleep(1e-3)
     with pytest.raises(ZeroDivisionError, match="a helper"):

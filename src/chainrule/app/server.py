@@ -339,17 +339,20 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def make_server(app: Starlette) -> Any:
-    """A uvicorn server of an application, which takes the sockets that it is to listen at."""
+    """A uvicorn server of an application, which takes the sockets that it is to listen at.
+
+    All that it imports is loaded here, so that it answers as soon as it runs.
+    """
     import uvicorn
 
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            ws="websockets-sansio",
-            ws_max_size=LARGEST_MESSAGE,
-            timeout_graceful_shutdown=2,
-        )
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="websockets-sansio",
+        ws_max_size=LARGEST_MESSAGE,
+        timeout_graceful_shutdown=2,
     )
+    config.load()
+    return uvicorn.Server(config)

@@ -56,7 +56,7 @@ def play(
         import websockets  # noqa: F401
     except ImportError as error:
         fail(f"play needs {error.name}: pip install 'chainrule[app]'", BAD_INPUT)
-    from chainrule.app import server
+    from chainrule.app import panels, server
 
     token = None
     if not server.is_local(host):
@@ -74,11 +74,14 @@ def play(
         where = f"{host}:{port}" if port else host
         option = "--port" if port and server.is_local(host) else "--host"
         fail(f"{option}: cannot listen at {where}: {error.strerror or error}", BAD_INPUT)
-    found = socket.getsockname()[1]
-    address = _address(host, found, token, opening.fragment)
-    print(f"{printable(address)}\nCtrl-C ends it.", flush=True)
-    access = server.Access(server.hosts_of(host), found, token)
-    code = _serve(socket, access, address if browser else None, opening)
+    with socket:
+        found = socket.getsockname()[1]
+        address = _address(host, found, token, opening.fragment)
+        access = server.Access(server.hosts_of(host), found, token)
+        sys.setswitchinterval(SWITCH)
+        running = server.make_server(panels.new_app(access, opening))
+        print(f"{printable(address)}\nCtrl-C ends it.", flush=True)
+        code = _serve(running, socket, address if browser else None)
     if code:
         raise typer.Exit(code)
 
@@ -103,15 +106,11 @@ def _address(host: str, port: int, token: str | None, fragment: str) -> str:
     return f"http://{name}:{port}/{query}" + (f"#{fragment}" if fragment else "")
 
 
-def _serve(socket: Any, access: Any, address: str | None, opening: Opening) -> int:
+def _serve(running: Any, socket: Any, address: str | None) -> int:
     """Serve until Ctrl-C; the exit code."""
     import threading
     import webbrowser
 
-    from chainrule.app import panels, server
-
-    sys.setswitchinterval(SWITCH)
-    running = server.make_server(panels.new_app(access, opening))
     if address is not None:
         # The socket listens already, so that the browser may come early.
         threading.Timer(0.1, webbrowser.open, [address]).start()
