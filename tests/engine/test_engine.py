@@ -225,6 +225,40 @@ def test_the_error_of_an_assignment_to_a_slice_does_not_format_shapes():
     assert arrayobj.raise_with_shape_context is numbas  # for others nothing has changed
 
 
+def inner(z):
+    return z * z.dtype.type(2)
+
+
+def outer(z, a):
+    a[:] = inner(z)
+
+
+@pytest.mark.compiled
+def test_helpers_become_machine_code_in_their_callers_alone(monkeypatch):
+    """To optimise and translate each of them by itself took a quarter of a compilation."""
+    from numba.core.codegen import CPUCodeLibrary, JITCodeLibrary
+
+    from chainrule.engine import compilation
+
+    done = []
+
+    def noting(cls, name):
+        whole = getattr(cls, name)
+
+        def note(self, *args):
+            done.append((name, self.name))
+            return whole(self, *args)
+
+        monkeypatch.setattr(cls, name, note)
+
+    noting(CPUCodeLibrary, "_optimize_final_module")
+    noting(JITCodeLibrary, "_finalize_specific")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "/dev/null")  # so that it is compiled
+    compilation.address(outer, "f", np.dtype(np.float64))
+    done = [(step, name) for step, name in done if name in ("inner", "outer")]
+    assert done == [("_optimize_final_module", "outer"), ("_finalize_specific", "outer")]
+
+
 def uncompilable(z, a):
     a[:] = np.array([[float(str(x)) for x in row] for row in z])
 

@@ -356,7 +356,7 @@ def _register_helpers(fn: types.FunctionType, inline: bool = False) -> None:
 
     # Importing them is what registers their bodies.
     from chainrule.engine import lookups, loops, products, rows, views, work_queue  # noqa: F401
-    from chainrule.engine.formulas import HELPER
+    from chainrule.engine.linking import HELPER
 
     for _, value in _globals_read(fn):
         if not isinstance(value, types.FunctionType) or value in _registered:

@@ -13,12 +13,11 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
+from chainrule.engine.linking import LOOP
 from chainrule.equations.vecmath import GOLDEN
 
-# For what only compiled code calls: less to compile.
-HELPER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 # Without "reassoc", which would undo the two-step subtraction of k log 2.
-EXACT: dict[str, Any] = HELPER | {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
+EXACT: dict[str, Any] = LOOP | {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
 INLINED = EXACT | {"forceinline": True}  # a loop that calls cannot be vectorised
 
 # log 2 in two parts, the first with trailing zero bits, so that k times it is exact.

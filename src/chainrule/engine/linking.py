@@ -1,4 +1,4 @@
-"""How Numba compiles a component: its own copies of what it calls, no shapes in messages."""
+"""How Numba compiles a component: with copies of what it calls, and without shapes in errors."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ class OwnCopies(JITCodeLibrary):
     does not see them.
     """
 
+    def __init__(self, codegen: Any, name: str) -> None:
+        super().__init__(codegen, name)
+        self.enable_object_caching()
+
     def _finalize_final_module(self) -> None:
         for fn in self._final_module.functions:
             if not fn.is_declaration and fn.linkage == Linkage.linkonce_odr:
@@ -31,15 +35,79 @@ class OwnCopies(JITCodeLibrary):
         super()._finalize_final_module()
 
 
-class ComponentCompiler(Compiler):
-    """Numba's compiler, for what is called by address: its code is an :class:`OwnCopies`."""
+class OptimizedCopy(JITCodeLibrary):
+    """Code that callers get a copy of, and that is not called itself: no machine code is made."""
+
+    @property
+    def codegen(self) -> Any:
+        """Where Numba puts the environment of machine code."""
+        return NoEnvironment
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """0, as Numba has it for what is not there."""
+        self._ensure_finalized()
+        return 0
+
+
+class Copy(OptimizedCopy):
+    """Such code, which is optimised in its callers alone.
+
+    That takes less time and does well for functions that call others. Loops come out faster where
+    they are optimised by themselves first.
+    """
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        """Leave that to the callers."""
+
+
+class NoEnvironment:
+    """For code that has none, as it uses no objects of Python."""
+
+    @staticmethod
+    def set_env(name: str, environment: Any) -> None:
+        """Do nothing."""
+
+
+class OwnCompiler(Compiler):
+    """Numba's compiler, with a kind of library of ours."""
+
+    library: type[JITCodeLibrary]
 
     def compile_extra(self, func: Any) -> Any:
         """Compile a plain function; Numba makes a library only if it finds none."""
-        library = OwnCopies(self.state.targetctx.codegen(), func.__qualname__)
-        library.enable_object_caching()
-        self.state.library = library
+        self.state.library = self.library(self.state.targetctx.codegen(), func.__qualname__)
         return super().compile_extra(func)
+
+
+class ComponentCompiler(OwnCompiler):
+    """For what is called by its address."""
+
+    library = OwnCopies
+
+
+class LoopCompiler(OwnCompiler):
+    """For loops that only compiled code calls."""
+
+    library = OptimizedCopy
+
+
+class HelperCompiler(OwnCompiler):
+    """For other functions that only compiled code calls."""
+
+    library = Copy
+
+
+# For what only compiled code calls: less to compile.
+_INSIDE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+LOOP = _INSIDE | {"pipeline_class": LoopCompiler}
+HELPER = _INSIDE | {"pipeline_class": HelperCompiler}
 
 
 def raise_without_shapes(source: tuple[int, ...], slice_shape: tuple[int, ...]) -> None:

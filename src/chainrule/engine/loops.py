@@ -12,20 +12,20 @@ from numba.extending import overload as numba_overload
 from chainrule.engine.formulas import (
     EXACT,
     FORMULAS,
-    HELPER,
     INLINED,
     NORMAL_OF,
     draw,
     first_number,
     mix,
 )
+from chainrule.engine.linking import LOOP
 from chainrule.equations import vecmath
 from chainrule.equations.vecmath import GOLDEN
 
 REPLACED: set[Callable[..., Any]] = set()  # what has a second body
 
 
-def overload(fn: Callable[..., Any], options: dict[str, Any] = HELPER) -> Callable[..., Any]:
+def overload(fn: Callable[..., Any], options: dict[str, Any] = LOOP) -> Callable[..., Any]:
     """Numba's `overload`; strict would have the annotations of both signatures agree as well."""
     REPLACED.add(fn)
     return numba_overload(fn, strict=False, jit_options=options)  # type: ignore[no-any-return]
