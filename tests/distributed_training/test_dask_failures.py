@@ -97,7 +97,7 @@ def cluster():
 @pytest.fixture
 def client(cluster):
     with Client(cluster) as client:
-        client.wait_for_workers(1, timeout=60)
+        client.wait_for_workers(1, timeout=180)
         yield client
 
 
@@ -145,7 +145,7 @@ def test_a_worker_is_killed_between_rounds_while_another_joins_and_one_is_slow(
         if record["epoch"] == 0:
             cluster.scale(3)
         if record["epoch"] == 1:
-            client.wait_for_workers(3, timeout=60)
+            client.wait_for_workers(3, timeout=180)
             os.kill(pids[0], signal.SIGKILL)
 
     slow = partial(augment, folder=tmp_path, what="slow")

@@ -61,7 +61,7 @@ def test_halving_by_epochs(rows):
 def test_grids_on_a_dask_cluster_give_the_same(rows, grid):
     distributed = pytest.importorskip("distributed", reason="Dask is an extra")
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
     )
     with cluster, distributed.Client(cluster) as client:
         search = GridSearchCV(MODEL, GRID, cv=3, error_score="raise")
