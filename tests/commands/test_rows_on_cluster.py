@@ -69,12 +69,31 @@ def stored(name="model"):
     return chainrule.read_header(f"{name}.chainrule")["metadata"]
 
 
-def test_a_weighted_fit_is_the_estimators_with_these_weights(run, cluster):
+@pytest.mark.parametrize(
+    ("sizes", "batch_size", "steps"),
+    [
+        ([200, 0, 100], "auto", 64),  # a round of two steps is all of the epoch
+        ([819_200], "auto", 64),  # 4096 steps, 64 rounds
+        ([819_201], 200, 65),
+        ([500_000] * 50, "auto", 977),  # 62,500 steps of 400 rows
+        ([500_000] * 50, 100_000, 64),
+    ],
+)
+def test_an_epoch_of_many_steps_has_no_more_than_64_rounds(sizes, batch_size, steps):
+    assert on_cluster.local_steps(batch_size, sizes) == steps
+
+
+@pytest.mark.parametrize("most_rounds", [64, 1])
+def test_a_weighted_fit_is_the_estimators_with_these_weights(
+    run, cluster, most_rounds, monkeypatch
+):
+    monkeypatch.setattr(on_cluster, "LOCAL_STEPS", 4)
+    monkeypatch.setattr(on_cluster, "MOST_ROUNDS", most_rounds)
     frame = a_frame()
     write(frame)
     code, _, err = run(
         *("train", "t", "-t", "y", "--weight", "w", "--ignore", "kind", "--test-fraction", 0),
-        *("--no-early-stopping", *QUICK),
+        *("--no-early-stopping", "--batch-size", 20, *QUICK),
     )
     assert code == 0, err
     n = int((frame["w"] == 0).sum())
@@ -92,7 +111,8 @@ def test_a_weighted_fit_is_the_estimators_with_these_weights(run, cluster):
     local = model[-1]
     with Client(cluster) as client:
         same = {name: getattr(local, name) for name in local._get_param_names()}
-        by_hand = DaskMLPRegressor(**same, client=client, local_steps=on_cluster.LOCAL_STEPS)
+        steps = -(-len(used) // 20) if most_rounds == 1 else 4
+        by_hand = DaskMLPRegressor(**same, client=client, local_steps=steps)
         with pytest.warns(ConvergenceWarning):
             by_hand.fit(X, y, sample_weight=w)
     for one, other in zip(local.coefs_, by_hand.coefs_, strict=True):

@@ -43,8 +43,10 @@ if TYPE_CHECKING:
 CONNECT = 10  # seconds in which a scheduler has to answer
 WAIT = 60  # seconds in which a first worker has to
 MOST_HELD = 100_000  # rows to judge by
-# Of the estimators on a cluster; the number of steps is fixed, so that a call gives the same bits.
+# Rounds of the estimators on a cluster: by the size of the table alone, so that a call gives the
+# same bits. Partitions that the workers' memory does not hold are read from the disk in each round.
 LOCAL_STEPS = 64
+MOST_ROUNDS = 64  # of an epoch; where it has more steps, rounds have more
 DEFAULTS = {"batch_size": "auto"}
 
 
@@ -381,6 +383,14 @@ def _classes(
     return Target(name, True, whole, named), (classes, counts), named
 
 
+def local_steps(batch_size: int | str, sizes: list[int]) -> int:
+    """Steps that partitions of so many rows take between two averages."""
+    from chainrule.dask.rounds import batch_rows
+
+    steps = -(-sum(sizes) // batch_rows(batch_size, sizes))  # of an epoch
+    return max(LOCAL_STEPS, -(-steps // MOST_ROUNDS))
+
+
 class Fitting:
     """Fits a pipeline to the rows on the cluster."""
 
@@ -414,7 +424,7 @@ class Fitting:
 
         kind = DaskMLPClassifier if hasattr(last, "class_weight") else DaskMLPRegressor
         given = last.get_params(deep=False)
-        return kind(**given, client=self.work.client, local_steps=LOCAL_STEPS)
+        return kind(**given, client=self.work.client)
 
     def __call__(self, model: Any, table: Table, rows: NDArray[Any], seed: int) -> int:
         """Fit the pipeline; how many rows it only stopped by."""
@@ -440,8 +450,10 @@ class Fitting:
             given |= {"X_val": X, "y_val": y, "sample_weight_val": weight}
         if table.task == "classification":
             given["classes"] = table.classes
+        estimator = self._estimator(last)
+        estimator.local_steps = local_steps(last.batch_size, sizes[0])
         try:
-            fitted = self._estimator(last).fit(learn.X, learn.y, **given)
+            fitted = estimator.fit(learn.X, learn.y, **given)
         except ClusterError as error:
             raise ValueError(self._lost(error, last)) from None
         local = fitted.to_local()

@@ -26,7 +26,7 @@ from chainrule.dask.preparing import (
     learn_all,
     sizes_of,
 )
-from chainrule.dask.rounds import Settings, rate_factor
+from chainrule.dask.rounds import Settings, batch_rows, rate_factor
 from chainrule.dask.training import Cluster
 from chainrule.dask.work import LOST, Work, new_work
 from chainrule.estimators.classifier import MLPClassifier
@@ -36,7 +36,6 @@ from chainrule.monitoring.callbacks import state_callback
 from chainrule.training.train import choose_engine
 
 STRATEGIES = ("local", "sync")
-LEAST_ROWS = 8  # of a partition in a batch, for batch_size="auto"
 # Parameters that have no meaning on a cluster, by the value that leaves them alone, and why.
 REFUSED = {
     "compat": (None, "scikit-learn draws its orders from all rows at once"),
@@ -233,11 +232,7 @@ class DaskMLP(BaseEstimator):
         if not mass > 0:
             raise ValueError("the weights of the samples sum to 0: there is nothing to fit")
         rng, target = est._rng, est._target()
-        filled = sum(one.n > 0 for one in sizes)
-        m = est.batch_size
-        if m == "auto":
-            m = max(200, LEAST_ROWS * filled)
-        m = min(int(m), n)
+        m = batch_rows(est.batch_size, [one.n for one in sizes])
         n_marked = 0 if est._missing is None else len(est._missing[1])
         network = est._design(est.n_features_in_ + n_marked, target, rng)
         if start is not None:

@@ -41,6 +41,7 @@ from chainrule.training.divergence import explain
 from chainrule.training.samples import draw_order
 
 FAN_IN = 8  # results averaged by one task
+LEAST_ROWS = 8  # of a partition in a batch, for batch_size="auto"
 FITS_KEPT = 2  # fits of which a worker keeps buffers
 
 
@@ -160,6 +161,21 @@ def statistics_at(network: Network) -> Index:
         if network.layers[l].statistics is not None:
             found.append(np.arange(start + 1, start + n))  # less the step
     return np.concatenate(found)
+
+
+def batch_rows(asked: int | str, sizes: list[int]) -> int:
+    """Rows of all partitions in a batch.
+
+    Parameters
+    ----------
+    asked : int or "auto"
+        "auto": 200, and at least 8 of each partition.
+    sizes : list of int
+        Rows of the partitions.
+    """
+    filled = sum(n > 0 for n in sizes)
+    m = max(200, LEAST_ROWS * filled) if asked == "auto" else int(asked)
+    return min(m, sum(sizes))
 
 
 def batches(n: int, steps: int, first: int, last: int) -> list[tuple[int, int, int, int]]:
