@@ -85,6 +85,40 @@ def test_the_interval_is_that_of_a_paired_bootstrap():
         assert width < 0.5 * (found.first.high - found.first.low)
 
 
+@pytest.mark.parametrize("name", ["mae", "rmse"])
+def test_of_groups_whole_groups_are_drawn(name):
+    rng = np.random.default_rng(2)
+    first, second = rng.exponential(1, 40), rng.exponential(1.3, 40)
+    measure = MEASURES[name]
+    alone = compare(measure, first, second)
+    # Rows that are each of a group of its own, and groups of equal rows.
+    for copies in (1, 5):
+        groups = np.repeat([f"g{k}" for k in rng.permutation(40)], copies)
+        again = np.repeat(first, copies), np.repeat(second, copies)
+        weight = np.tile(rng.uniform(1, 2, copies), 40)
+        shuffled = rng.permutation(40 * copies)
+        found = compare(
+            measure,
+            *(each[shuffled] for each in again),
+            weight=weight[shuffled],
+            groups=groups[shuffled],
+        )
+        assert found.rows == 40 * copies
+        for one, other in zip(found[:3], alone[:3], strict=True):
+            assert one.value == pytest.approx(other.value)
+            width = other.high - other.low  # other draws of the same groups
+            assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=0.1 * width)
+    singly = compare(measure, *again)
+    assert singly.gain.high - singly.gain.low < 0.6 * (alone.gain.high - alone.gain.low)
+
+
+def test_larger_groups_count_for_more():
+    losses, groups = np.array([1.0, 4, 4, 4]), np.array([0, 1, 1, 1])
+    found = compare(MEASURES["mae"], losses, losses + 1, groups=groups)
+    assert found.first == pytest.approx((13 / 4, 1, 4))  # either group alone, or both
+    assert found.gain == pytest.approx((1, 1, 1))
+
+
 def test_a_gain_of_the_same_on_each_row_is_sure_and_no_gain_is_none():
     losses = np.random.default_rng(0).exponential(size=50)
     sure = compare(MEASURES["mae"], losses, losses + 0.25)

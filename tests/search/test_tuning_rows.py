@@ -196,6 +196,22 @@ def test_weights_and_groups_reach_every_fit_and_every_figure(spied):
     assert tuned.against_defaults.first.value == pytest.approx(expected)
     assert tuned.against_ensemble.first.value == pytest.approx(expected)
     assert "weighted RMSE" in str(tuned)
+    # Intervals are of whole groups, drawn anew.
+    first, second = (losses for _, losses in spied["judged"][-2:])
+    whole = {"weight": weight[judged], "groups": group[judged]}
+    assert len(set(group[judged])) > 1
+    expected = compare(tuned.found.measure, first, second, **whole)
+    assert tuned.against_ensemble[:3] == expected[:3]
+    assert not tuned.found.notices
+
+
+def test_one_group_to_judge_on_says_nothing_of_others():
+    X, y, _, _, _ = known_rows()
+    groups = np.arange(N) // 30
+    tuned = chainrule.tune(X, y, groups=groups, **{**CHEAP, "folds": 1})
+    (notice,) = tuned.found.notices
+    assert notice.startswith("all rows to judge on are of one group: ")
+    assert tuned.against_defaults.first.low < tuned.against_defaults.first.high
 
 
 def test_the_command_line_asks_the_same_question(tmp_path, asked):
@@ -220,7 +236,12 @@ def test_the_command_line_asks_the_same_question(tmp_path, asked):
             np.testing.assert_array_equal(one, other)
         rows = np.setdiff1d(X["row"][weight > 0], mine.X["row"])
         np.testing.assert_array_equal(told.held[0]["row"], rows)
-        np.testing.assert_array_equal(told.held[2], weight[(rows - 0.5).astype(int)])
+        rows = (rows - 0.5).astype(int)
+        np.testing.assert_array_equal(told.held[2].weight, weight[rows])
+        if "group" in options:
+            same = names[rows][:, None] == names[rows]
+            found = told.held[2].group
+            np.testing.assert_array_equal(found[:, None] == found, same)
 
 
 # --- weights in figures --------------------------------------------------------------------------

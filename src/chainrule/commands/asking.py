@@ -16,7 +16,7 @@ from chainrule.commands.preparing import Table
 from chainrule.commands.splitting import Plan
 from chainrule.commands.tables import reading_of
 from chainrule.commands.train import leaks_in
-from chainrule.estimators.row_columns import FEATURES, ROLES
+from chainrule.estimators.row_columns import FEATURES, ROLES, RowColumns
 from chainrule.estimators.tabular import ESTIMATORS
 from chainrule.search.measures import measure_for
 from chainrule.search.results import Question
@@ -34,8 +34,8 @@ class Asked(NamedTuple):
         For the training of the settings that do best.
     tests : Tests or None
         Rows of another table, to judge on.
-    held : (table, array, array or None)
-        Rows to judge on: the columns, the target, and what each row counts for.
+    held : (table, array, RowColumns)
+        Rows to judge on: the columns, the target, what each row counts for, and its group.
     roles : dict of str to str
         The column of each role.
     warned : list of str
@@ -46,7 +46,7 @@ class Asked(NamedTuple):
     question: Question
     plan: Plan
     tests: Tests | None
-    held: tuple[Any, Any, Any]
+    held: tuple[Any, Any, RowColumns]
     roles: dict[str, str]
     warned: list[str]
 
@@ -100,14 +100,14 @@ def ask(
             raise ValueError("the search is judged on rows that it does not see; hold some out")
         plan = splitting.split(rows, test_fraction=held, seed=seed)
         learn, judged = plan.parts[0]
-        aside = rows.X.iloc[judged], rows.y[judged], rows.of_rows.take(judged).weight
+        aside = rows.X.iloc[judged], rows.y[judged], rows.of_rows.take(judged)
     else:
         tests = other_rows.read_tests(
             rows, settings["test"], learnt.frame, settings["group"], ignore
         )
         rows.notices += tests.notices
         plan = splitting.all_rows(rows)
-        learn, aside = plan.parts[0][0], (tests.X, np.asarray(tests.y), None)
+        learn, aside = plan.parts[0][0], (tests.X, np.asarray(tests.y), RowColumns())
     making.make(rows, chosen, plan, seed, written)  # refuses what is wrong now
     question = Question(
         rows.X.iloc[learn],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chainrule.search.measures import Measure, Rows
 
@@ -48,12 +49,19 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    measure: Measure, first: Rows, second: Rows, *, weight: Rows | None = None, seed: int = 0
+    measure: Measure,
+    first: Rows,
+    second: Rows,
+    *,
+    weight: Rows | None = None,
+    groups: NDArray[Any] | None = None,
+    seed: int = 0,
 ) -> Comparison:
     """Compare two models by the losses of the same rows.
 
     Rows are drawn anew, with replacement, and both models are measured on the same draw: what makes
-    a row hard for both then adds nothing to the interval of the difference. That the models
+    a row hard for both then adds nothing to the interval of the difference. Where rows come in
+    groups, whole groups are drawn, since the losses of rows of a group are alike. That the models
     would be others with other rows to learn from, or other starting values, is not in it.
 
     Parameters
@@ -63,15 +71,22 @@ def compare(
         The loss of each row.
     weight : (n,) array or None, default=None
         What each row counts for. Every row is as likely to be drawn.
+    groups : (n,) array or None, default=None
+        The group of each row, of two groups or more. Every group is as likely to be drawn.
     seed : int, default=0
 
     References
     ----------
-    B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 and 13.
+    B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 and 13. Of
+    groups: A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application (1997), section
+    3.8.
     """
-    n = len(first)
+    n_rows = len(first)
     rng = np.random.default_rng(seed)
     losses = np.stack([first, second])
+    if groups is not None:
+        losses, weight = _of_groups(losses, weight, groups)
+    n = losses.shape[1]
     step = max(1, BLOCK // n)
     found = []
     for start in range(0, RESAMPLES, step):
@@ -83,9 +98,18 @@ def compare(
         _interval(value[0], drawn[0]),
         _interval(value[1], drawn[1]),
         _interval(value[1] - value[0], drawn[1] - drawn[0]),
-        n,
+        n_rows,
         measure.label,
     )
+
+
+def _of_groups(losses: Rows, weight: Rows | None, groups: NDArray[Any]) -> tuple[Rows, Rows]:
+    """The mean losses of each group, and what its rows count for together."""
+    places = np.unique(groups, return_inverse=True)[1]
+    weight = np.ones(len(places)) if weight is None else weight
+    together: Rows = np.bincount(places, weight).astype(np.float64)
+    means = [np.bincount(places, weight * each) / together for each in losses]
+    return np.stack(means), together
 
 
 def _interval(value: float, drawn: Rows) -> Interval:

@@ -7,8 +7,10 @@ import time
 import warnings
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.estimators.row_columns import RowColumns
 from chainrule.estimators.tabular import fit_pipeline, tabular_pipeline
 from chainrule.estimators.tabular_classifier import TabularClassifier
 from chainrule.estimators.tabular_regressor import TabularRegressor
@@ -26,7 +28,7 @@ def judge(
     model: Any,
     X: Any,
     y: NDArray[Any],
-    weight: NDArray[Any] | None,
+    facts: RowColumns,
     ensemble: str | None,
 ) -> tuple[Comparison | None, Comparison | None]:
     """Compare a model with the default settings, and with an ensemble.
@@ -37,20 +39,29 @@ def judge(
     ----------
     question : Question
     found : Found
-        Its notices get a line if there is no time for the ensemble.
+        Its notices get a line if there is no time for the ensemble, or only one group to judge on.
     model : Pipeline
         With the settings that were found, fitted to the question's rows.
-    X, y, weight : pandas.DataFrame, array, array or None
-        The rows to measure on, and what each counts for.
+    X, y : pandas.DataFrame, array
+        The rows to measure on.
+    facts : RowColumns
+        What each of these counts for, and its group.
     ensemble : {"fast", "best"} or None
 
     Returns
     -------
     (Comparison or None, Comparison or None)
     """
-    measure = measure_for(question.task, found.measure.name, weight)
+    measure = measure_for(question.task, found.measure.name, facts.weight)
     mine = row_losses(measure, model, X, y)
-    seed = question.seed
+    seed, groups = question.seed, facts.group
+    if groups is not None and len(np.unique(groups)) == 1:
+        found.notices.append(
+            "all rows to judge on are of one group: intervals are about other rows of this group, "
+            "not about other groups"
+        )
+        groups = None
+    drawn: Any = {"weight": facts.weight, "groups": groups, "seed": seed}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if found.parameters == found.defaults:
@@ -58,7 +69,7 @@ def judge(
         else:
             default = question.fitted(found.defaults)
             others = row_losses(measure, default, X, y)
-        first = compare(measure, mine, others, weight=weight, seed=seed)
+        first = compare(measure, mine, others, **drawn)
         if ensemble is None:
             return first, None
         left = found.deadline - time.time()
@@ -76,9 +87,9 @@ def judge(
             **shared,
         )
         around = {k: v for k, v in question.encoding.items() if k != "max_levels"}
-        facts = question.facts
-        groups = {} if facts.group is None else {"groups": facts.group}
+        learnt = question.facts
+        by_group = {} if learnt.group is None else {"groups": learnt.group}
         other = tabular_pipeline(made, **around)
-        fit_pipeline(other, question.X, question.y, weight=facts.weight, **groups)
+        fit_pipeline(other, question.X, question.y, weight=learnt.weight, **by_group)
         others = row_losses(measure, other, X, y)
-        return first, compare(measure, mine, others, weight=weight, seed=seed)
+        return first, compare(measure, mine, others, **drawn)

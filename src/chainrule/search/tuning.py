@@ -198,7 +198,7 @@ def tune(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = of_rows.fitted(found.parameters)
-    judged = aside.X, aside.y, aside.facts.weight
+    judged = aside.X, aside.y, aside.facts
     return Tuned(model, found, *judge(of_rows, found, model, *judged, compare_with))
 
 
