@@ -11,6 +11,9 @@ from typer.testing import CliRunner
 
 import chainrule
 from chainrule.commands.cli import app
+from chainrule.commands.differences import difference, losses_of_classes
+from chainrule.commands.evaluation import evaluate_classes
+from chainrule.commands.importances import importances
 
 pd = pytest.importorskip("pandas", reason="tables are an extra")
 pytest.importorskip("skrub", reason="tables are an extra")
@@ -115,6 +118,7 @@ def test_another_file_is_what_it_is_judged_on(run):
     code, out, err = run(
         *("train", "some.csv", "-t", "y", "--test", "rest.csv", "--group", "who", "--json"),
         *("--ignore", "day", "--ignore", "w", "--precision", 0.8, "--positive", "yes", *QUICK),
+        *("--seed", 3),
     )
     assert (code, err.count("Note: columns")) == (0, 0)
     said = json.loads(out)
@@ -125,6 +129,42 @@ def test_another_file_is_what_it_is_judged_on(run):
     yes = model.predict_proba(X)[:, 1] >= said["decision"]["threshold"]
     right = np.mean(yes == (X["y"] == "yes"))
     assert said["evaluation"]["metrics"]["accuracy"]["value"] == pytest.approx(right)
+    # Intervals are of whole groups, drawn anew.
+    truth, chances = X["y"].to_numpy(), model.predict_proba(X)
+    groups, seed = X["who"].to_numpy(), 3
+    decided = np.where(yes, "yes", "no")
+    expected = evaluate_classes(truth, decided, chances, ["no", "yes"], groups=groups, seed=seed)
+    assert_same(said["evaluation"]["metrics"]["accuracy"], expected.metrics["accuracy"])
+    assert_same(said["evaluation"]["metrics"]["log_loss"], expected.metrics["log_loss"])
+    frame = X[["x", "z", "idle"]]
+    expected = importances(model, frame, truth, list(frame), groups=groups, seed=seed)
+    for one, other in zip(said["importances"], expected, strict=True):
+        assert one.pop("column") == other.column
+        assert_same(one, other.increase)
+    share = np.mean(pd.read_csv("some.csv")["y"] == "yes")
+    losses = [
+        losses_of_classes(truth, each, model.classes_)
+        for each in (chances, np.tile([1 - share, share], (len(X), 1)))
+    ]
+    expected = difference(losses[1], losses[0], seed, groups)
+    assert_same(said["compared"]["trivial"]["difference"], expected)
+
+
+def assert_same(said, estimate):
+    """A number and its interval are as in the other estimate."""
+    assert said == pytest.approx(estimate._asdict())
+
+
+def test_one_group_to_judge_on_says_nothing_of_others(run):
+    pd.read_csv("rest.csv").assign(who="p99").to_csv("one.csv", index=False)
+    code, out, err = run(
+        *("train", "some.csv", "-t", "y", "--test", "one.csv", "--group", "who", "--json"),
+        *("--ignore", "day", "--ignore", "w", *QUICK),
+    )
+    assert code == 0
+    assert "all rows to judge on are of one group: intervals are about other rows" in err
+    accuracy = json.loads(out)["evaluation"]["metrics"]["accuracy"]
+    assert accuracy["low"] < accuracy["value"] < accuracy["high"]
 
 
 def test_the_latest_rows_judge_an_ensemble_and_its_folds_choose_the_threshold(run):
@@ -158,6 +198,12 @@ def test_groups_stay_together_in_the_folds_of_an_ensemble(run):
     folds = chainrule.load("model.chainrule")[-1]._fold_of_row
     assert frame.groupby("who").agg(lambda rows: len(set(folds[rows.index])))["x"].eq(1).all()
     assert len(set(folds)) == 4
+    chances = chainrule.load("model.chainrule")[-1].oof_prediction_
+    names, groups = np.array(["no", "yes"]), frame["who"].to_numpy()
+    found = evaluate_classes(
+        frame["y"], names[chances.argmax(axis=1)], chances, names, groups=groups
+    )
+    assert_same(said["evaluation"]["metrics"]["accuracy"], found.metrics["accuracy"])
 
 
 def test_a_model_no_better_than_a_simpler_one_is_told(run):

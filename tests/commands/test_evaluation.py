@@ -75,17 +75,23 @@ def test_metrics_of_numbers_are_scikit_learns(seed):
     assert found.residuals["0.5"] == pytest.approx(np.median(said - y))
 
 
-@given(st.integers(0, 10**6), st.integers(2, 4))
-def test_a_resample_has_the_metrics_of_its_rows(seed, k):
-    """Counts as weights give what the resampled rows themselves give."""
+@given(st.integers(0, 10**6), st.integers(2, 4), st.booleans())
+def test_a_resample_has_the_metrics_of_its_rows(seed, k, of_groups):
+    """Counts as weights give what the resampled rows, or groups, themselves give."""
     y, said, P, names = classified(seed, n=40, k=k)
-    whole = evaluate_classes(y, said, P, names, resamples=1, seed=seed)
-    rows = np.random.default_rng(seed).integers(0, 40, (1, 40))[0]
+    groups, how = None, {"resamples": 1, "seed": seed}
+    units = [[row] for row in range(40)]
+    if of_groups:
+        groups = np.random.default_rng(seed).integers(0, 9, 40)
+        units = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    whole = evaluate_classes(y, said, P, names, groups=groups, **how)
+    of_units = np.random.default_rng(seed).integers(0, len(units), (1, len(units)))[0]
+    rows = np.concatenate([units[unit] for unit in of_units])
     drawn = evaluate_classes(y[rows], said[rows], P[rows], names, resamples=0)
     for name, estimate in whole.metrics.items():
         assert estimate.low == pytest.approx(drawn.metrics[name].value, nan_ok=True), name
     x, z = P[:, 0], P[:, -1]
-    whole = evaluate_numbers(x, z, resamples=1, seed=seed)
+    whole = evaluate_numbers(x, z, groups=groups, **how)
     drawn = evaluate_numbers(x[rows], z[rows], resamples=0)
     for name, estimate in whole.metrics.items():
         assert estimate.low == pytest.approx(drawn.metrics[name].value, nan_ok=True), name
@@ -107,6 +113,20 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
         held[1] += rmse.low <= 2 <= rmse.high
     assert (held >= 165).all(), held
     assert (held <= 193).all(), held
+
+
+def test_of_alike_rows_only_intervals_of_groups_hold_the_truth_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    held = np.zeros(2)
+    groups = np.repeat(np.arange(40), 6)
+    for seed in range(100):
+        y = rng.normal(size=40)[groups]
+        for k, by in enumerate((groups, None)):
+            how = {"level": 0.9, "seed": seed, "resamples": 200}
+            bias = evaluate_numbers(y, 0 * y, groups=by, **how).metrics["bias"]
+            held[k] += bias.low <= 0 <= bias.high
+    assert 80 <= held[0] <= 97
+    assert held[1] <= 60  # of intervals of 90 %
 
 
 def test_the_seed_decides_the_interval_and_blocks_do_not(monkeypatch):

@@ -112,7 +112,9 @@ def losses_of_numbers(
     return RowLosses(score.metric, np.abs(error) if score.metric == "mae" else error**2)
 
 
-def difference(one: RowLosses, other: RowLosses, seed: int = 0) -> Estimate:
+def difference(
+    one: RowLosses, other: RowLosses, seed: int = 0, groups: NDArray[Any] | None = None
+) -> Estimate:
     """The metric of one model less that of another, with a 95% interval; below 0, one is better.
 
     Parameters
@@ -120,12 +122,14 @@ def difference(one: RowLosses, other: RowLosses, seed: int = 0) -> Estimate:
     one, other : RowLosses
         Of the same rows.
     seed : int, default=0
+    groups : (n,) array or None, default=None
+        As for :func:`~chainrule.commands.evaluation.bootstrap`.
     """
 
     def less(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         return {"less": one.mean(weights) - other.mean(weights)}
 
-    return bootstrap(less, len(one.losses), seed=seed)["less"]
+    return bootstrap(less, len(one.losses), groups=groups, seed=seed)["less"]
 
 
 class Against(NamedTuple):
@@ -162,7 +166,13 @@ class Against(NamedTuple):
         }
 
 
-def against(name: str, model: RowLosses, other: RowLosses, seed: int = 0) -> Against:
+def against(
+    name: str,
+    model: RowLosses,
+    other: RowLosses,
+    seed: int = 0,
+    groups: NDArray[Any] | None = None,
+) -> Against:
     """Compare a model with a simpler one on the same rows.
 
     Parameters
@@ -170,6 +180,8 @@ def against(name: str, model: RowLosses, other: RowLosses, seed: int = 0) -> Aga
     name : str
     model, other : RowLosses
     seed : int, default=0
+    groups : (n,) array or None, default=None
+        As for :func:`difference`.
     """
     one = np.ones((1, len(model.losses)))
     return Against(
@@ -177,7 +189,7 @@ def against(name: str, model: RowLosses, other: RowLosses, seed: int = 0) -> Aga
         model.metric,
         float(model.mean(one)[0]),
         float(other.mean(one)[0]),
-        difference(other, model, seed),
+        difference(other, model, seed, groups),
     )
 
 

@@ -86,6 +86,7 @@ def bootstrap(
     metrics: Metrics,
     n: int,
     *,
+    groups: NDArray[Any] | None = None,
     level: float = 0.95,
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -97,6 +98,9 @@ def bootstrap(
     metrics : callable ((b, n) weights) -> dict of str to (b,) values
     n : int
         Rows, at least 1.
+    groups : (n,) array or None, default=None
+        The group of each row, of two or more, where whole groups are to be drawn: rows of a group
+        are alike, and drawn one by one they would make the intervals too narrow.
     level : float, default=0.95
     seed : int, default=0
     resamples : int, default=1000
@@ -109,14 +113,16 @@ def bootstrap(
     """
     rng = np.random.default_rng(seed)
     values = metrics(np.ones((1, n)))
+    places = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    units = int(places.max()) + 1
     resamples = min(resamples, max(100, MOST_DRAWS // n))
     step = max(1, BLOCK // n)
     found = []
     for start in range(0, resamples, step):
         b = min(step, resamples - start)
-        drawn = rng.integers(0, n, (b, n)) + n * np.arange(b)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=b * n).reshape(b, n).astype(np.float64)
-        found.append(metrics(counts))
+        drawn = rng.integers(0, units, (b, units)) + units * np.arange(b)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=b * units).reshape(b, units)
+        found.append(metrics((counts if groups is None else counts[:, places]).astype(np.float64)))
     tails = [(1 - level) / 2, (1 + level) / 2]
     estimates = {}
     for name, value in values.items():
@@ -134,6 +140,7 @@ def evaluate_classes(
     classes: ArrayLike,
     *,
     decision: Decision | None = None,
+    groups: NDArray[Any] | None = None,
     level: float = 0.95,
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -150,6 +157,8 @@ def evaluate_classes(
         The classes that the model knows. Others in `y` count as mistaken, with probability 0.
     decision : Decision or None, default=None
         Which of two classes precision, recall and costs are of.
+    groups : (n,) array or None, default=None
+        As for :func:`bootstrap`.
     level : float, default=0.95
     seed : int, default=0
     resamples : int, default=1000
@@ -210,7 +219,7 @@ def evaluate_classes(
         task="classification",
         n=n,
         level=level,
-        metrics=bootstrap(metrics, n, level=level, seed=seed, resamples=resamples),
+        metrics=bootstrap(metrics, n, groups=groups, level=level, seed=seed, resamples=resamples),
         classes=[str(name) for name in names],
         confusion=confusion.tolist(),
         per_class=_per_class(names, confusion),
@@ -223,6 +232,7 @@ def evaluate_numbers(
     predicted: ArrayLike,
     *,
     levels: tuple[float, ...] = (),
+    groups: NDArray[Any] | None = None,
     level: float = 0.95,
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -236,6 +246,8 @@ def evaluate_numbers(
         A column for each of `levels`; the middle one counts as the prediction.
     levels : tuple of float, default=()
         Levels of the quantiles that are predicted, increasing.
+    groups : (n,) array or None, default=None
+        As for :func:`bootstrap`.
     level : float, default=0.95
         Of the intervals around the metrics.
     seed : int, default=0
@@ -279,7 +291,7 @@ def evaluate_numbers(
         task="regression",
         n=n,
         level=level,
-        metrics=bootstrap(metrics, n, level=level, seed=seed, resamples=resamples),
+        metrics=bootstrap(metrics, n, groups=groups, level=level, seed=seed, resamples=resamples),
         residuals={
             f"{q:g}": float(r)
             for q, r in zip(quantiles, np.quantile(error, quantiles), strict=True)

@@ -60,31 +60,39 @@ class RowSample:
         self._parts: list[Any] = []
         self._keys: list[NDArray[Any]] = []
 
-    def see(self, X: pd.DataFrame, truth: NDArray[Any]) -> None:
-        """Take rows of a block, those with the smallest of numbers drawn for all of them."""
-        import pandas as pd
+    def see(self, X: pd.DataFrame, *beside: NDArray[Any]) -> None:
+        """Take rows of a block, those with the smallest of numbers drawn for all of them.
 
-        self._parts.append((X, np.asarray(truth)))
+        Beside them their targets, and whatever else there is of each row.
+        """
+        self._parts.append((X, *map(np.asarray, beside)))
         self._keys.append(self._rng.random(len(X)))
         keys = np.concatenate(self._keys)
         if len(keys) > 4 * ROWS:
             kept = np.sort(np.argsort(keys, kind="stable")[:ROWS])
-            frame = pd.concat([part for part, _ in self._parts]).iloc[kept]
-            truths = np.concatenate([part for _, part in self._parts])[kept]
-            self._parts, self._keys = [(frame, truths)], [keys[kept]]
+            self._parts, self._keys = [self._taken(kept)], [keys[kept]]
 
-    def rows(self) -> tuple[pd.DataFrame, NDArray[Any]]:
-        """The rows and their targets, in the order of the table."""
+    def rows(self) -> tuple[Any, ...]:
+        """The rows and what was beside them, in the order of the table."""
+        keys = np.concatenate(self._keys)
+        frame, *beside = self._taken(np.sort(np.argsort(keys, kind="stable")[:ROWS]))
+        return frame.reset_index(drop=True), *beside
+
+    def _taken(self, kept: NDArray[np.int64]) -> tuple[Any, ...]:
         import pandas as pd
 
-        keys = np.concatenate(self._keys)
-        kept = np.sort(np.argsort(keys, kind="stable")[:ROWS])
-        frame = pd.concat([part for part, _ in self._parts]).iloc[kept].reset_index(drop=True)
-        return frame, np.concatenate([part for _, part in self._parts])[kept]
+        frames, *beside = zip(*self._parts, strict=True)
+        return pd.concat(frames).iloc[kept], *(np.concatenate(each)[kept] for each in beside)
 
 
 def importances(
-    model: Any, X: pd.DataFrame, truth: NDArray[Any], columns: Iterable[str], *, seed: int = 0
+    model: Any,
+    X: pd.DataFrame,
+    truth: NDArray[Any],
+    columns: Iterable[str],
+    *,
+    groups: NDArray[Any] | None = None,
+    seed: int = 0,
 ) -> list[Importance]:
     """Permutation importance of each column, the largest first.
 
@@ -98,6 +106,8 @@ def importances(
     truth : (n,) array
         Names of classes as texts, or numbers.
     columns : iterable of str
+    groups : (n,) array or None, default=None
+        As for :func:`~chainrule.commands.evaluation.bootstrap`.
     seed : int, default=0
 
     Returns
@@ -118,7 +128,7 @@ def importances(
         for _ in range(repeats):
             cells = X[name].take(rng.permutation(len(X))).set_axis(X.index)
             more += _losses(model, X.assign(**{name: cells}), truth) - before
-        found.append(Importance(name, _mean(more / repeats, seed)))
+        found.append(Importance(name, _mean(more / repeats, groups, seed)))
     return sorted(found, key=lambda each: -each.increase.value)
 
 
@@ -167,11 +177,11 @@ def loss_of_importances(model: Any) -> str:
     return "pinball loss" if score_of(model).metric == "pinball" else "mean absolute error"
 
 
-def _mean(values: NDArray[Any], seed: int) -> Estimate:
+def _mean(values: NDArray[Any], groups: NDArray[Any] | None, seed: int) -> Estimate:
     def mean(weights: NDArray[Any]) -> dict[str, NDArray[Any]]:
         return {"mean": weights @ values / weights.sum(axis=1)}
 
-    return bootstrap(mean, len(values), seed=seed)["mean"]
+    return bootstrap(mean, len(values), groups=groups, seed=seed)["mean"]
 
 
 def _losses(model: Any, X: pd.DataFrame, truth: NDArray[Any]) -> NDArray[np.float64]:

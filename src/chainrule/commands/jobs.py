@@ -45,6 +45,7 @@ from chainrule.commands.predicting import predict_frame
 from chainrule.commands.preparing import Table
 from chainrule.commands.splitting import Plan, inner_parts, stopping_rows
 from chainrule.estimators.cleaning import USED
+from chainrule.estimators.row_columns import ONE_GROUP, has_several
 from chainrule.estimators.tabular import ESTIMATORS, fit_pipeline
 
 if TYPE_CHECKING:
@@ -161,20 +162,23 @@ def train(
         interrupted = fitted.interrupted
         if interrupted and plan.folds:
             break
-        X, truth = (table.X.iloc[held], table.y[held]) if tests is None else tests[:2]
+        if tests is None:
+            X, truth, groups = table.X.iloc[held], table.y[held], table.of_rows.take(held).group
+        else:
+            X, truth, groups = tests.X, tests.y, tests.groups
         try:
             models = _with_baselines(fitted.model, table, rows)
             compared_with = described(models)
             if len(X):
                 said = {name: predict_frame(each, X) for name, each in models.items()}
-                judged.add(X, truth, said)
+                judged.add(X, truth, said, groups)
         except KeyboardInterrupt:
             interrupted = True
             break
-    relied_on = _Importances(fitted.model, judged.X, judged.truths)
+    relied_on = _Importances(fitted.model, judged)
     try:
         if plan.out_of_fold and not interrupted:
-            judged.add(None, table.y, _out_of_fold(fitted.model, table))
+            judged.add(None, table.y, _out_of_fold(fitted.model, table), table.of_rows.group)
         if plan.folds and not interrupted:
             rows = np.arange(len(table.y))
             fitted = _fit(clone(model), table, rows, "all rows", seed, on_epoch, notices)
@@ -213,6 +217,8 @@ def train(
     )
     if judged.n:
         try:
+            if judged.groups is not None and not has_several(judged.groups):
+                notices.append(ONE_GROUP)
             _judge(trained, judged, seed)
             if explains and not interrupted:
                 trained.importances = relied_on.found(final, table, plan, seed)
@@ -234,12 +240,16 @@ class _Predicted:
     def __init__(self) -> None:
         self.X: Any = None  # of the last part
         self.truths: list[NDArray[Any]] = []
+        self.groups_of: list[NDArray[Any] | None] = []
         self.said: dict[str, list[Any]] = {"": [], "trivial": [], "linear": []}
         self.classes: NDArray[Any] | None = None  # of the rows, where thresholds decide
 
-    def add(self, X: Any, truth: NDArray[Any], said: Mapping[str, Any]) -> None:
+    def add(
+        self, X: Any, truth: NDArray[Any], said: Mapping[str, Any], groups: NDArray[Any] | None
+    ) -> None:
         self.X = X
         self.truths.append(truth)
+        self.groups_of.append(groups)
         for name, found in said.items():
             self.said[name].append(found)
 
@@ -250,6 +260,12 @@ class _Predicted:
     @property
     def truth(self) -> NDArray[Any]:
         return np.concatenate(self.truths)
+
+    @property
+    def groups(self) -> NDArray[Any] | None:
+        if self.groups_of[0] is None:
+            return None
+        return np.concatenate([each for each in self.groups_of if each is not None])
 
     @property
     def folds(self) -> NDArray[np.int64]:
@@ -302,6 +318,7 @@ def _choose(
 def _judge(trained: Trained, judged: _Predicted, seed: int) -> None:
     """Evaluate the model, and the baselines without intervals; compare them."""
     model, truth, losses = trained.model, judged.truth, {}
+    groups = judged.groups if has_several(judged.groups) else None
     for name in judged.said:
         said, chances = judged.of(name)
         decision, resamples = trained.decision, RESAMPLES
@@ -312,12 +329,19 @@ def _judge(trained: Trained, judged: _Predicted, seed: int) -> None:
         elif judged.classes is not None and decision is not None:
             said = judged.classes
         found = judge(
-            model, truth, said, chances, decision=decision, seed=seed, resamples=resamples
+            model,
+            truth,
+            said,
+            chances,
+            decision=decision,
+            groups=groups,
+            seed=seed,
+            resamples=resamples,
         )
         losses[name] = row_losses(model, truth, said, chances)
         if name:
             trained.baselines[name] = {metric: e.value for metric, e in found.metrics.items()}
-            trained.against.append(against(name, losses[""], losses[name], seed))
+            trained.against.append(against(name, losses[""], losses[name], seed, groups))
         else:
             trained.evaluation = found
 
@@ -325,18 +349,21 @@ def _judge(trained: Trained, judged: _Predicted, seed: int) -> None:
 class _Importances:
     """Finds which columns matter, by rows that the model has not learnt from."""
 
-    def __init__(self, model: Any, X: Any, truths: list[NDArray[Any]]) -> None:
-        self._model, self._X, self._truth = model, X, truths[-1] if truths else None
+    def __init__(self, model: Any, judged: _Predicted) -> None:
+        self._model, self._X = model, judged.X
+        self._beside = [each[-1] for each in (judged.truths, judged.groups_of) if each]
 
     def found(self, final: Any, table: Table, plan: Plan, seed: int) -> list[Importance]:
         if plan.out_of_fold:
             return out_of_fold_importances(final, table.X, table.y, seed=seed)
-        if self._X is None or self._truth is None:
+        if self._X is None:
             return []
         sample = RowSample(seed)
-        sample.see(self._X, self._truth)
+        sample.see(self._X, *(each for each in self._beside if each is not None))
+        X, truth, *groups = sample.rows()
+        by = groups[0] if groups and has_several(groups[0]) else None
         used = [column.name for column in table.columns if column.kind in USED]
-        return importances(self._model, *sample.rows(), used, seed=seed)
+        return importances(self._model, X, truth, used, groups=by, seed=seed)
 
 
 def _diagnosed(

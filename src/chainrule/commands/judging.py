@@ -296,6 +296,7 @@ def judge(
     chances: Any,
     *,
     decision: Decision | None = None,
+    groups: NDArray[Any] | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Evaluation:
@@ -309,10 +310,12 @@ def judge(
     chances : (n, n_classes) array or None
         None: a regression.
     decision : Decision or None, default=None
+    groups : (n,) array or None, default=None
     seed : int, default=0
     resamples : int, default=1000
+        As for :func:`~chainrule.commands.evaluation.bootstrap`.
     """
-    how: dict[str, Any] = {"seed": seed, "resamples": resamples}
+    how: dict[str, Any] = {"groups": groups, "seed": seed, "resamples": resamples}
     if chances is None:
         score = score_of(model)
         found = evaluate_numbers(truth, predicted, levels=score.levels, **how)

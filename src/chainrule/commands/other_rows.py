@@ -35,12 +35,14 @@ class Tests(NamedTuple):
     left_out : int
         Rows without a true value.
     notices : list of str
+    groups : (n,) array of str or None
     """
 
     X: Any
     y: NDArray[Any]
     left_out: int
     notices: list[str]
+    groups: NDArray[Any] | None = None
 
 
 def read_tests(
@@ -110,7 +112,8 @@ def read_tests(
         notices.append(f"{missing:,} rows of {source} left out, without a value of {target!r}")
     if counts.unknown:
         notices.append(f"columns of {source} that are not learnt from: {listed(counts.unknown)}")
-    return Tests(pd.concat(frames, ignore_index=True), truth, missing, notices)
+    groups = None if group is None else np.concatenate(names)
+    return Tests(pd.concat(frames, ignore_index=True), truth, missing, notices, groups)
 
 
 def _as_stored(table: Table, source: str) -> Stored:

@@ -24,6 +24,12 @@ ROLES = ("weight", "group", "time")
 FEATURES = ("time",)  # roles of columns that are learnt from too
 
 
+ONE_GROUP = (
+    "all rows to judge on are of one group: intervals are about other rows of this group, not "
+    "about other groups"
+)
+
+
 class RowColumns(NamedTuple):
     """What the columns say of each row; None: there is no such column.
 
@@ -42,6 +48,11 @@ class RowColumns(NamedTuple):
     def take(self, rows: NDArray[Any]) -> RowColumns:
         """Those of some rows."""
         return RowColumns(*(None if each is None else each[rows] for each in self))
+
+
+def has_several(groups: NDArray[Any] | None) -> bool:
+    """Whether rows are of two groups or more."""
+    return groups is not None and len(np.unique(groups)) > 1
 
 
 def check_names(roles: Mapping[str, str], names: Sequence[str], target: str) -> None:

@@ -7,10 +7,9 @@ import time
 import warnings
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.estimators.row_columns import RowColumns
+from chainrule.estimators.row_columns import ONE_GROUP, RowColumns, has_several
 from chainrule.estimators.tabular import fit_pipeline, tabular_pipeline
 from chainrule.estimators.tabular_classifier import TabularClassifier
 from chainrule.estimators.tabular_regressor import TabularRegressor
@@ -55,11 +54,8 @@ def judge(
     measure = measure_for(question.task, found.measure.name, facts.weight)
     mine = row_losses(measure, model, X, y)
     seed, groups = question.seed, facts.group
-    if groups is not None and len(np.unique(groups)) == 1:
-        found.notices.append(
-            "all rows to judge on are of one group: intervals are about other rows of this group, "
-            "not about other groups"
-        )
+    if groups is not None and not has_several(groups):
+        found.notices.append(ONE_GROUP)
         groups = None
     drawn: Any = {"weight": facts.weight, "groups": groups, "seed": seed}
     with warnings.catch_warnings():
