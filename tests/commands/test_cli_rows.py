@@ -14,6 +14,7 @@ from chainrule.commands.cli import app
 from chainrule.commands.differences import difference, losses_of_classes
 from chainrule.commands.evaluation import evaluate_classes
 from chainrule.commands.importances import importances
+from chainrule.commands.judging import judge
 
 pd = pytest.importorskip("pandas", reason="tables are an extra")
 pytest.importorskip("skrub", reason="tables are an extra")
@@ -153,6 +154,29 @@ def test_another_file_is_what_it_is_judged_on(run):
 def assert_same(said, estimate):
     """A number and its interval are as in the other estimate."""
     assert said == pytest.approx(estimate._asdict())
+
+
+@pytest.mark.parametrize("how", [("--cv", 3), ("--test-fraction", 0.3), ("--model", "fast")])
+def test_every_row_is_judged_with_its_own_group(run, how, monkeypatch):
+    frame = pd.read_csv("all.csv").assign(row=np.arange(300) + 0.5)
+    frame.to_csv("known.csv", index=False)
+    seen = []
+
+    def spy(model, truth, *rest, groups, **named):
+        seen.append((np.asarray(truth), groups))
+        return judge(model, truth, *rest, groups=groups, **named)
+
+    monkeypatch.setattr("chainrule.commands.jobs.judge", spy)
+    code, _, err = run(
+        *("train", "known.csv", "-t", "row", "--group", "who", "--ignore", "day"),
+        *(how if "--model" in how else (*how, "--engine", "numpy", "--max-iter", 5)),
+        *("--force", "-q"),
+    )
+    assert code == 0, err
+    for truth, groups in seen:
+        expected = frame["who"].to_numpy()[(truth - 0.5).astype(int)]
+        assert len(truth) > 60
+        np.testing.assert_array_equal(groups[:, None] == groups, expected[:, None] == expected)
 
 
 def test_one_group_to_judge_on_says_nothing_of_others(run):
