@@ -76,6 +76,7 @@ def stored(name="model"):
         ([819_200], "auto", 64),  # 4096 steps, 64 rounds
         ([819_201], 200, 65),
         ([500_000] * 50, "auto", 977),  # 62,500 steps of 400 rows
+        ([500_000, 0] * 50, "auto", 977),  # empty partitions take no part
         ([500_000] * 50, 100_000, 64),
     ],
 )
