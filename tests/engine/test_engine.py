@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -233,7 +236,7 @@ def copied(z, a):
     a[:] = z
 
 
-copied.__module__ = "chainrule.copied"  # as if it were one of ours, which may have other bodies
+inner.__module__ = copied.__module__ = "chainrule.own"  # as if they were ours
 
 
 def outer(z, a):
@@ -273,7 +276,7 @@ def test_helpers_become_machine_code_in_their_callers_alone(monkeypatch):
 
     noting(CPUCodeLibrary, "_optimize_final_module")
     noting(JITCodeLibrary, "_finalize_specific")
-    monkeypatch.setenv("NUMBA_CACHE_DIR", "/dev/null")  # so that it is compiled
+    monkeypatch.setenv("NUMBA_CACHE_DIR", os.devnull)  # so that it is compiled
     compilation.address(outer, "f", np.dtype(np.float64))
     done = [(step, name.rpartition(".")[2]) for step, name in done]
     assert [each for each in done if each[1] in ("inner", "loop", "outer")] == [
@@ -281,6 +284,49 @@ def test_helpers_become_machine_code_in_their_callers_alone(monkeypatch):
         ("_optimize_final_module", "outer"),
         ("_finalize_specific", "outer"),
     ]
+
+
+TELLING = """
+import sys
+import numpy as np
+
+sys.path.insert(0, {tests!r})
+from helpers.components import run
+
+def doubled(z):
+    print(z.shape, "of", z.dtype.type(7))
+    if z[0, 0] > 5:
+        raise ValueError("too large", z[0, 0])
+    return 2 * z
+
+def f(z, a):
+    a[:] = doubled(z)
+
+for value in (3.0, 6.0):
+    print(run("numba", "f", f, np.full((1, 2), value), np.zeros((1, 2)))[1])
+"""
+
+
+@pytest.mark.compiled
+def test_helpers_of_users_may_print_values_and_raise_them(tmp_path):
+    script = TELLING.format(tests=str(Path(__file__).parents[1]))
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    for _ in range(2):  # the second process loads what the first has compiled
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
+        )
+        assert done.stdout.splitlines() == [
+            "(1, 2) of 7.0",
+            "[[6. 6.]]",
+            "(1, 2) of 7.0",
+            "[[0. 0.]]",
+        ]
+        assert "ValueError: ('too large', 6.0)" in done.stderr
 
 
 def uncompilable(z, a):

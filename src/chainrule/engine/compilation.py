@@ -356,14 +356,16 @@ def _register_helpers(fn: types.FunctionType, inline: bool = False) -> None:
 
     # Importing them is what registers their bodies.
     from chainrule.engine import lookups, loops, products, rows, views, work_queue  # noqa: F401
-    from chainrule.engine.linking import HELPER
+    from chainrule.engine.linking import HELPER, OF_USERS
 
     for _, value in _globals_read(fn):
         if not isinstance(value, types.FunctionType) or value in _registered:
             continue
         _registered.add(value)
         if value not in loops.REPLACED:
-            options = HELPER | {"forceinline": True} if inline else HELPER
+            options = HELPER if value.__module__.startswith("chainrule.") else OF_USERS
+            if inline:
+                options = options | {"forceinline": True}
             register_jitable(**options)(value)
             _register_helpers(value, inline)
 

@@ -35,7 +35,7 @@ class OwnCopies(JITCodeLibrary):
         super()._finalize_final_module()
 
 
-class OptimizedCopy(JITCodeLibrary):
+class Copy(JITCodeLibrary):
     """Code that callers get a copy of, and that is not called itself: no machine code is made."""
 
     @property
@@ -53,7 +53,7 @@ class OptimizedCopy(JITCodeLibrary):
         return 0
 
 
-class Copy(OptimizedCopy):
+class PlainCopy(Copy):
     """Such code, which is optimised in its callers alone.
 
     That takes less time and does well for functions that call others. Loops come out faster where
@@ -68,7 +68,7 @@ class Copy(OptimizedCopy):
 
 
 class NoEnvironment:
-    """For code that has none, as it uses no objects of Python."""
+    """For code that uses no objects of Python: it neither prints values nor raises them."""
 
     @staticmethod
     def set_env(name: str, environment: Any) -> None:
@@ -95,19 +95,20 @@ class ComponentCompiler(OwnCompiler):
 class LoopCompiler(OwnCompiler):
     """For loops that only compiled code calls."""
 
-    library = OptimizedCopy
+    library = Copy
 
 
 class HelperCompiler(OwnCompiler):
     """For other functions that only compiled code calls."""
 
-    library = Copy
+    library = PlainCopy
 
 
-# For what only compiled code calls: less to compile.
-_INSIDE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-LOOP = _INSIDE | {"pipeline_class": LoopCompiler}
-HELPER = _INSIDE | {"pipeline_class": HelperCompiler}
+# Options for what only compiled code calls: less to compile. Of users' functions machine code is
+# made, since Numba keeps with it what a function needs to print a value, or to raise one.
+OF_USERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+LOOP = OF_USERS | {"pipeline_class": LoopCompiler}
+HELPER = OF_USERS | {"pipeline_class": HelperCompiler}
 
 
 def raise_without_shapes(source: tuple[int, ...], slice_shape: tuple[int, ...]) -> None:
