@@ -243,6 +243,15 @@ def test_the_command_line_asks_the_same_question(tmp_path, asked):
             found = told.held[2].group
             np.testing.assert_array_equal(found[:, None] == found, same)
 
+    # Rows of another table count once each, and keep their groups.
+    X.assign(y=y, w=weight, g=[f"other {each}" for each in group], t=time).to_csv(
+        tmp_path / "other.csv", index=False
+    )
+    options = {"test": str(tmp_path / "other.csv"), "group": "g", "weight": "w", "ignore": ["t"]}
+    held = ask(str(tmp_path / "t.csv"), settings | options, {}, {}).held
+    assert held[2].weight is held[2].time is None
+    assert held[2].group.tolist() == [f"other {each}" for each in group]
+
 
 # --- weights in figures --------------------------------------------------------------------------
 

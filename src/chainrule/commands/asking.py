@@ -107,7 +107,8 @@ def ask(
         )
         rows.notices += tests.notices
         plan = splitting.all_rows(rows)
-        learn, aside = plan.parts[0][0], (tests.X, np.asarray(tests.y), RowColumns())
+        learn = plan.parts[0][0]
+        aside = tests.X, np.asarray(tests.y), RowColumns(group=tests.groups)
     making.make(rows, chosen, plan, seed, written)  # refuses what is wrong now
     question = Question(
         rows.X.iloc[learn],
