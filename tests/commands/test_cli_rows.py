@@ -173,6 +173,7 @@ def test_every_row_is_judged_with_its_own_group(run, how, monkeypatch):
         *("--force", "-q"),
     )
     assert code == 0, err
+    assert len(seen) == 3  # the model, the trivial and the linear one
     for truth, groups in seen:
         expected = frame["who"].to_numpy()[(truth - 0.5).astype(int)]
         assert len(truth) > 60

@@ -129,6 +129,13 @@ def test_of_alike_rows_only_intervals_of_groups_hold_the_truth_as_often_as_they_
     assert held[1] <= 60  # of intervals of 90 %
 
 
+def test_of_a_single_group_its_rows_are_drawn():
+    y, said, P, names = classified(0)
+    alone = evaluate_classes(y, said, P, names, **QUICK)
+    of_one = evaluate_classes(y, said, P, names, groups=np.array(["a"] * len(y)), **QUICK)
+    assert of_one == alone
+
+
 def test_the_seed_decides_the_interval_and_blocks_do_not(monkeypatch):
     y, said, P, names = classified(0)
     first = evaluate_classes(y, said, P, names, seed=1, resamples=100)

@@ -112,6 +112,12 @@ def test_of_groups_whole_groups_are_drawn(name):
     assert singly.gain.high - singly.gain.low < 0.6 * (alone.gain.high - alone.gain.low)
 
 
+def test_of_a_single_group_its_rows_are_drawn():
+    losses = np.random.default_rng(0).exponential(size=(2, 50))
+    alone = compare(MEASURES["mae"], *losses)
+    assert compare(MEASURES["mae"], *losses, groups=np.zeros(50)) == alone
+
+
 def test_larger_groups_count_for_more():
     losses, groups = np.array([1.0, 4, 4, 4]), np.array([0, 1, 1, 1])
     found = compare(MEASURES["mae"], losses, losses + 1, groups=groups)

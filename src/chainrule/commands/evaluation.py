@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from chainrule.base.validation import ShownAsText
 from chainrule.commands.estimates import NAMES, Estimate, interval, metric
+from chainrule.estimators.row_columns import numbered
 
 if TYPE_CHECKING:
     from chainrule.commands.deciding import Decision
@@ -99,8 +100,8 @@ def bootstrap(
     n : int
         Rows, at least 1.
     groups : (n,) array or None, default=None
-        The group of each row, of two or more, where whole groups are to be drawn: rows of a group
-        are alike, and drawn one by one they would make the intervals too narrow.
+        The group of each row. Whole groups are drawn then: rows of a group are alike, and drawn one
+        by one they would make the intervals too narrow. Of a single group, its rows are drawn.
     level : float, default=0.95
     seed : int, default=0
     resamples : int, default=1000
@@ -113,8 +114,8 @@ def bootstrap(
     """
     rng = np.random.default_rng(seed)
     values = metrics(np.ones((1, n)))
-    places = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-    units = int(places.max()) + 1
+    group_of = numbered(groups)
+    units = n if group_of is None else int(group_of.max()) + 1
     resamples = min(resamples, max(100, MOST_DRAWS // n))
     step = max(1, BLOCK // n)
     found = []
@@ -122,7 +123,8 @@ def bootstrap(
         b = min(step, resamples - start)
         drawn = rng.integers(0, units, (b, units)) + units * np.arange(b)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=b * units).reshape(b, units)
-        found.append(metrics((counts if groups is None else counts[:, places]).astype(np.float64)))
+        of_rows = counts if group_of is None else counts[:, group_of]
+        found.append(metrics(of_rows.astype(np.float64)))
     tails = [(1 - level) / 2, (1 + level) / 2]
     estimates = {}
     for name, value in values.items():

@@ -45,7 +45,7 @@ from chainrule.commands.predicting import predict_frame
 from chainrule.commands.preparing import Table
 from chainrule.commands.splitting import Plan, inner_parts, stopping_rows
 from chainrule.estimators.cleaning import USED
-from chainrule.estimators.row_columns import ONE_GROUP, has_several
+from chainrule.estimators.row_columns import ONE_GROUP, numbered
 from chainrule.estimators.tabular import ESTIMATORS, fit_pipeline
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def train(
     )
     if judged.n:
         try:
-            if judged.groups is not None and not has_several(judged.groups):
+            if judged.groups is not None and numbered(judged.groups) is None:
                 notices.append(ONE_GROUP)
             _judge(trained, judged, seed)
             if explains and not interrupted:
@@ -318,7 +318,7 @@ def _choose(
 def _judge(trained: Trained, judged: _Predicted, seed: int) -> None:
     """Evaluate the model, and the baselines without intervals; compare them."""
     model, truth, losses = trained.model, judged.truth, {}
-    groups = judged.groups if has_several(judged.groups) else None
+    groups = judged.groups
     for name in judged.said:
         said, chances = judged.of(name)
         decision, resamples = trained.decision, RESAMPLES
@@ -351,19 +351,20 @@ class _Importances:
 
     def __init__(self, model: Any, judged: _Predicted) -> None:
         self._model, self._X = model, judged.X
-        self._beside = [each[-1] for each in (judged.truths, judged.groups_of) if each]
+        self._truth = judged.truths[-1] if judged.truths else None
+        self._groups = judged.groups_of[-1] if judged.groups_of else None
 
     def found(self, final: Any, table: Table, plan: Plan, seed: int) -> list[Importance]:
         if plan.out_of_fold:
             return out_of_fold_importances(final, table.X, table.y, seed=seed)
-        if self._X is None:
+        if self._X is None or self._truth is None:
             return []
         sample = RowSample(seed)
-        sample.see(self._X, *(each for each in self._beside if each is not None))
-        X, truth, *groups = sample.rows()
-        by = groups[0] if groups and has_several(groups[0]) else None
+        sample.see(self._X, self._truth, np.arange(len(self._X)))
+        X, truth, places = sample.rows()
+        groups = None if self._groups is None else self._groups[places]
         used = [column.name for column in table.columns if column.kind in USED]
-        return importances(self._model, X, truth, used, groups=by, seed=seed)
+        return importances(self._model, X, truth, used, groups=groups, seed=seed)
 
 
 def _diagnosed(

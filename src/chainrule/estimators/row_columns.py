@@ -50,9 +50,12 @@ class RowColumns(NamedTuple):
         return RowColumns(*(None if each is None else each[rows] for each in self))
 
 
-def has_several(groups: NDArray[Any] | None) -> bool:
-    """Whether rows are of two groups or more."""
-    return groups is not None and len(np.unique(groups)) > 1
+def numbered(groups: NDArray[Any] | None) -> NDArray[np.int64] | None:
+    """The number of each row's group, from 0; None if there are no groups, or one alone."""
+    if groups is None:
+        return None
+    numbers: NDArray[np.int64] = np.unique(groups, return_inverse=True)[1]
+    return numbers if numbers.any() else None
 
 
 def check_names(roles: Mapping[str, str], names: Sequence[str], target: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.estimators.row_columns import numbered
 from chainrule.search.measures import Measure, Rows
 
 RESAMPLES = 2000
@@ -72,7 +73,7 @@ def compare(
     weight : (n,) array or None, default=None
         What each row counts for. Every row is as likely to be drawn.
     groups : (n,) array or None, default=None
-        The group of each row, of two groups or more. Every group is as likely to be drawn.
+        The group of each row. Every group is as likely to be drawn; of a single one, every row.
     seed : int, default=0
 
     References
@@ -84,8 +85,9 @@ def compare(
     n_rows = len(first)
     rng = np.random.default_rng(seed)
     losses = np.stack([first, second])
-    if groups is not None:
-        losses, weight = _of_groups(losses, weight, groups)
+    group_of = numbered(groups)
+    if group_of is not None:
+        losses, weight = _of_groups(losses, weight, group_of)
     n = losses.shape[1]
     step = max(1, BLOCK // n)
     found = []
@@ -103,12 +105,11 @@ def compare(
     )
 
 
-def _of_groups(losses: Rows, weight: Rows | None, groups: NDArray[Any]) -> tuple[Rows, Rows]:
+def _of_groups(losses: Rows, weight: Rows | None, group_of: NDArray[np.int64]) -> tuple[Rows, Rows]:
     """The mean losses of each group, and what its rows count for together."""
-    places = np.unique(groups, return_inverse=True)[1]
-    weight = np.ones(len(places)) if weight is None else weight
-    together: Rows = np.bincount(places, weight).astype(np.float64)
-    means = [np.bincount(places, weight * each) / together for each in losses]
+    weight = np.ones(len(group_of)) if weight is None else weight
+    together: Rows = np.bincount(group_of, weight).astype(np.float64)
+    means = [np.bincount(group_of, weight * each) / together for each in losses]
     return np.stack(means), together
 
 

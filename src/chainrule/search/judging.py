@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from chainrule.estimators.row_columns import ONE_GROUP, RowColumns, has_several
+from chainrule.estimators.row_columns import ONE_GROUP, RowColumns, numbered
 from chainrule.estimators.tabular import fit_pipeline, tabular_pipeline
 from chainrule.estimators.tabular_classifier import TabularClassifier
 from chainrule.estimators.tabular_regressor import TabularRegressor
@@ -53,11 +53,10 @@ def judge(
     """
     measure = measure_for(question.task, found.measure.name, facts.weight)
     mine = row_losses(measure, model, X, y)
-    seed, groups = question.seed, facts.group
-    if groups is not None and not has_several(groups):
+    seed = question.seed
+    if facts.group is not None and numbered(facts.group) is None:
         found.notices.append(ONE_GROUP)
-        groups = None
-    drawn: Any = {"weight": facts.weight, "groups": groups, "seed": seed}
+    drawn: Any = {"weight": facts.weight, "groups": facts.group, "seed": seed}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if found.parameters == found.defaults:
