@@ -356,14 +356,14 @@ def _register_helpers(fn: types.FunctionType, inline: bool = False) -> None:
 
     # Importing them is what registers their bodies.
     from chainrule.engine import lookups, loops, products, rows, views, work_queue  # noqa: F401
-    from chainrule.engine.linking import HELPER, OF_USERS
+    from chainrule.engine.linking import HELPER, USERS_HELPER
 
     for _, value in _globals_read(fn):
         if not isinstance(value, types.FunctionType) or value in _registered:
             continue
         _registered.add(value)
         if value not in loops.REPLACED:
-            options = HELPER if value.__module__.startswith("chainrule.") else OF_USERS
+            options = HELPER if value.__module__.startswith("chainrule.") else USERS_HELPER
             if inline:
                 options = options | {"forceinline": True}
             register_jitable(**options)(value)

@@ -40,7 +40,7 @@ class Copy(JITCodeLibrary):
 
     @property
     def codegen(self) -> Any:
-        """Where Numba puts the environment of machine code."""
+        """What Numba hands a function's environment to: the objects of Python that it uses."""
         return NoEnvironment
 
     def _finalize_final_module(self) -> None:
@@ -68,7 +68,7 @@ class PlainCopy(Copy):
 
 
 class NoEnvironment:
-    """For code that uses no objects of Python: it neither prints values nor raises them."""
+    """For functions that use none: they neither print values nor raise errors with values."""
 
     @staticmethod
     def set_env(name: str, environment: Any) -> None:
@@ -106,9 +106,9 @@ class HelperCompiler(OwnCompiler):
 
 # Options for what only compiled code calls: less to compile. Of users' functions machine code is
 # made, since Numba keeps with it what a function needs to print a value, or to raise one.
-OF_USERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-LOOP = OF_USERS | {"pipeline_class": LoopCompiler}
-HELPER = OF_USERS | {"pipeline_class": HelperCompiler}
+USERS_HELPER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+LOOP = USERS_HELPER | {"pipeline_class": LoopCompiler}
+HELPER = USERS_HELPER | {"pipeline_class": HelperCompiler}
 
 
 def raise_without_shapes(source: tuple[int, ...], slice_shape: tuple[int, ...]) -> None:
