@@ -13,7 +13,7 @@ import chainrule
 from chainrule.commands.cli import app
 from chainrule.commands.differences import difference, losses_of_classes
 from chainrule.commands.evaluation import evaluate_classes
-from chainrule.commands.importances import importances
+from chainrule.commands.importances import RowSample, importances
 from chainrule.commands.judging import judge
 
 pd = pytest.importorskip("pandas", reason="tables are an extra")
@@ -115,7 +115,8 @@ def test_weights_change_what_the_model_and_the_baselines_learn(run):
     assert not np.allclose(network.predict(X), chainrule.load("model.chainrule").predict(X))
 
 
-def test_another_file_is_what_it_is_judged_on(run):
+def test_another_file_is_what_it_is_judged_on(run, monkeypatch):
+    monkeypatch.setattr("chainrule.commands.importances.ROWS", 60)
     code, out, err = run(
         *("train", "some.csv", "-t", "y", "--test", "rest.csv", "--group", "who", "--json"),
         *("--ignore", "day", "--ignore", "w", "--precision", 0.8, "--positive", "yes", *QUICK),
@@ -137,8 +138,11 @@ def test_another_file_is_what_it_is_judged_on(run):
     expected = evaluate_classes(truth, decided, chances, ["no", "yes"], groups=groups, seed=seed)
     assert_same(said["evaluation"]["metrics"]["accuracy"], expected.metrics["accuracy"])
     assert_same(said["evaluation"]["metrics"]["log_loss"], expected.metrics["log_loss"])
-    frame = X[["x", "z", "idle"]]
-    expected = importances(model, frame, truth, list(frame), groups=groups, seed=seed)
+    sample, columns = RowSample(seed), ["x", "z", "idle"]
+    sample.see(X[columns], truth, groups)
+    *drawn, of_drawn = sample.rows()
+    assert len(of_drawn) == 60 < len(X)
+    expected = importances(model, *drawn, columns, groups=of_drawn, seed=seed)
     for one, other in zip(said["importances"], expected, strict=True):
         assert one.pop("column") == other.column
         assert_same(one, other.increase)
