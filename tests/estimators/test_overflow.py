@@ -168,3 +168,15 @@ def test_a_column_of_subnormal_numbers_is_named(make, solver):
     frame = pytest.importorskip("pandas").DataFrame(tiny, columns=list("abc"))
     with pytest.raises(ValueError, match=r"^column 'b' of X has the standard deviation"):
         make(solver=solver).fit(frame, TWO)
+
+
+def test_the_norm_of_a_gradient_whose_squares_overflow():
+    """Its numbers are finite, and so is its norm: they grow as the square of the inputs."""
+    given = {"solver": "sgd", "learning_rate_init": 1e-300, "max_iter": 1, "batch_size": len(X)}
+    given |= {"activation": "identity", "standardize": False}
+    norms = []
+    with np.errstate(all="raise"):
+        for size in (1e60, 1e100):
+            model = regress(engine="numpy", **given).fit(X * size, np.zeros(len(X)))
+            norms.append(model.history_[0]["gradient_norm"])
+    assert norms[1] == pytest.approx(1e80 * norms[0], rel=1e-6)

@@ -54,6 +54,7 @@ OLDEST = {
     "test_docs": ["test_links_lead_to_files_headings_and_functions_that_exist"],
     "test_encoding": ["test_there_and_back"],
     "test_engine": ["test_own_components_compile_and_agree[float32]"],
+    "test_epochs_at_once": ["test_the_optimisers_own_rate_is_the_default"],
     "test_estimator_bad_input": ["test_adaptive_goes_with_sgd_alone"],
     "test_estimator_continuing": ["test_partial_fit_learns_from_blocks"],
     "test_estimator_features": ["test_adamw_is_adam_with_decay"],

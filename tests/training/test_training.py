@@ -178,22 +178,27 @@ def test_interrupt_in_a_callback_keeps_what_was_learned(engine):
 
 
 @pytest.mark.bits
-def test_interrupt_within_an_epoch_goes_back_to_its_start():
-    """Whole epochs only: what is kept is what a shorter run would have given."""
+@pytest.mark.parametrize(("callback", "epochs"), [(lambda network, epoch: False, 19), (None, 16)])
+def test_interrupt_within_an_epoch_goes_back_to_its_start(callback, epochs):
+    """Whole epochs only: what is kept is what a shorter run would have given.
+
+    Short epochs of which none is looked at are gone through 16 in a call, and it goes back by one.
+    """
     steps = []
 
     def step(theta, nabla, state, h, t):
         steps.append(t)
-        if t == 8:
+        if t == 59:
             raise KeyboardInterrupt
         theta -= h[0] * nabla
 
     own = Optimizer("own", step, 0, {"learning_rate": 0.01})
     network, other = fresh(), fresh()
     chainrule.network.checking.check_optimizer(own)
-    history = train(network, *problem(), epochs=9, seed=0, optimizer=own, engine="numpy")
-    train(other, *problem(), epochs=2, seed=0, engine="numpy")  # 3 batches an epoch
-    assert (history.stopped, len(history.epochs), steps[-1]) == ("interrupted", 2, 8)
+    given = {"seed": 0, "engine": "numpy"}
+    history = train(network, *problem(), epochs=30, optimizer=own, callback=callback, **given)
+    train(other, *problem(), epochs=epochs, **given)  # 3 batches an epoch
+    assert (history.stopped, len(history.epochs), steps[-1]) == ("interrupted", epochs, 59)
     assert network.theta.tobytes() == other.theta.tobytes()
 
 

@@ -185,9 +185,11 @@ class ClusterWatch(Watch):
         self.overhead: float | None = None
         super().__init__(est, averaged, held, epochs, (None, None, None))
 
-    def record(self, descent: Any, loss: float, rate: float, seconds: float) -> dict[str, Any]:
+    def record(
+        self, descent: Any, nabla: Array, loss: float, rate: float, seconds: float
+    ) -> dict[str, Any]:
         """Take note of an epoch, and of how it was cut into rounds."""
-        row = super().record(descent, loss, rate, seconds)
+        row = super().record(descent, nabla, loss, rate, seconds)
         row |= {
             "strategy": "sync" if self.cluster.settings.sync else "local",
             "local_steps": self.local_steps,
@@ -287,6 +289,10 @@ class Rounds(Fit):
     def draw(self, epoch: int) -> tuple[Index, Array]:
         """No order, as each task draws its own; and the rates by the schedule."""
         return self.order, self.rates.of_epoch(self.done + epoch)
+
+    def at_once(self, epoch: int) -> int:
+        """Each by itself."""
+        return 1
 
     def go_through(self, order: Index, rates: Array | None) -> float:
         """Run an epoch's rounds; returns the mean loss with its penalties."""

@@ -101,8 +101,9 @@ _extremum("minimum", lambda x, y: x < y or x != x)
 def _gate(x: Any, out: Any) -> Any:
     def body(x, out):  # type: ignore[no-untyped-def]
         x, out = x.ravel(), out.ravel()
+        one, zero = out.dtype.type(1), out.dtype.type(0)
         for i in range(len(out)):
-            out[i] *= out.dtype.type(x[i] > 0)
+            out[i] *= one if x[i] > 0 else zero
 
     return body
 

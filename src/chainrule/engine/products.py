@@ -1,8 +1,8 @@
-"""Matrix products in compiled code: BLAS's, called straight, and one of our own for few terms.
+"""Matrix products in compiled code: BLAS's, called straight, and one of our own for small ones.
 
 BLAS first copies its operands to where it wants them, which pays if every number is used often.
-In ∂C/∂W of a small batch, or in a layer with few inputs, a sum has few terms, and the copying
-takes longer than the sums.
+In ∂C/∂W of a small batch, or in a layer with few inputs, a sum has few terms; in a layer with few
+outputs each number is used in few sums. There the copying takes longer than the sums.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from chainrule.engine.views import lowered
 from chainrule.equations import vecmath
 
 FEW = 16  # terms in a sum, up to which the product is ours
+NARROW = 4  # columns, up to which it is ours, in float64 or where x is transposed
 TILE = 8  # rows that are summed at once: enough for an adder to be busy while it waits for itself
 
 Lane, Byte, Bit = (ir.IntType(bits) for bits in (32, 8, 1))
@@ -98,11 +99,15 @@ def _gemm(context: Any, builder: Any, kinds: Any, args: Any, factor: Any, kept: 
         by_blas()
         return context.get_dummy_value()
     few = builder.icmp_signed("<=", inner, Word(FEW))
-    with builder.if_else(builder.and_(builder.not_(y_across), few)) as (ours, blas):
+    narrow = builder.icmp_signed("<=", columns, Word(NARROW))
+    if isinstance(number_type, ir.FloatType):
+        narrow = builder.and_(narrow, x_across)
+    small = builder.or_(few, narrow)
+    with builder.if_else(builder.and_(builder.not_(y_across), small)) as (ours, blas):
         with ours:
             x_row = builder.select(x_across, Word(1), x_leading)
             x_column = builder.select(x_across, x_leading, Word(1))
-            product = _few_terms(builder.module, number_type, kept.constant != 0)
+            product = _small_product(builder.module, number_type, kept.constant != 0)
             places = [x_data, x_row, x_column, y_data, y_leading, out_data, out_leading]
             builder.call(product, [rows, columns, inner, factor, *places])
         with blas:
@@ -115,7 +120,7 @@ def vector_bytes() -> int:
     return 64 if binding.get_host_cpu_features().get("avx512f") else 32
 
 
-def _few_terms(module: Any, number: Any, keeps: bool) -> Any:
+def _small_product(module: Any, number: Any, keeps: bool) -> Any:
     """The function out = out + factor x y, or without the old out, in this module.
 
     It takes the rows, columns and terms of the product, the factor, and x with its steps from row
@@ -123,7 +128,7 @@ def _few_terms(module: Any, number: Any, keeps: bool) -> Any:
     neighbouring columns of y and out, the last one masked; TILE rows of them are summed at once.
     (Numba lets a product and a sum be one instruction, here as everywhere.)
     """
-    name = f"few_terms_{number}_{'added' if keeps else 'new'}"
+    name = f"small_product_{number}_{'added' if keeps else 'new'}"
     if name in module.globals:
         return module.globals[name]
     takes = [Word, Word, Word, number, Pointer, Word, Word, Pointer, Word, Pointer, Word]

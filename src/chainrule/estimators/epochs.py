@@ -40,9 +40,19 @@ SPARSE_BLOCK = 1 << 20  # numbers of a sparse matrix made dense at a time
 
 
 def _norm(nabla: Array) -> float:
-    """Euclidean, as `np.linalg.norm` has it, which takes three times as long on few numbers."""
+    """Euclidean, as `np.linalg.norm` has it, which takes three times as long on few numbers.
+
+    Where squares are too large for float64, of numbers brought to 1 at most.
+    """
     x = nabla.astype(np.float64, copy=False)
-    return math.sqrt(x.dot(x))
+    with np.errstate(over="ignore"):
+        square = float(x.dot(x))
+    if square < math.inf:
+        return math.sqrt(square)
+    largest = float(np.abs(x).max())
+    if not largest < math.inf:
+        return largest
+    return largest * math.sqrt((x / largest).dot(x / largest))
 
 
 class Rates:
@@ -62,6 +72,8 @@ class Rates:
         self.current = self.base
         self._same = self.base, np.full(self.per_epoch, self.base)  # of all steps in an epoch
         self.plateau = self.schedule.start() if isinstance(self.schedule, Plateau) else None
+        # Of all epochs until patience ends, whatever comes of the earlier ones.
+        self.known_ahead = self.rule != "invscaling" and self.plateau is None
         if self.rule == "invscaling" and est.t_:
             self.current = self.base / (est.t_ + 1) ** self.power
 
@@ -158,8 +170,10 @@ class Watch:
         if self.verbose:
             print(text)
 
-    def record(self, descent: Descent, loss: float, rate: float, seconds: float) -> dict[str, Any]:
-        """Take note of an epoch; returns its row of history_."""
+    def record(
+        self, descent: Descent, nabla: Array, loss: float, rate: float, seconds: float
+    ) -> dict[str, Any]:
+        """Take note of an epoch, given its last gradient; returns its row of history_."""
         est = self.est
         est.loss_ = loss
         est.loss_curve_.append(loss)
@@ -178,7 +192,7 @@ class Watch:
             "validation_loss": validation_loss,
             "validation_score": score,
             "learning_rate": rate,
-            "gradient_norm": _norm(descent.nabla),
+            "gradient_norm": _norm(nabla),
             "seconds": seconds,
         }
         est.history_.append(row)
@@ -230,12 +244,16 @@ class Watch:
         elif score is None and (est.best_iteration_ is None or loss <= est.best_loss_):
             est.best_iteration_ = len(est.loss_curve_)
 
-    def out_of_patience(self) -> bool:
-        """Whether too many epochs brought no improvement."""
+    def patience_left(self) -> float:
+        """How many epochs without improvement end the patience."""
         est = self.est
         # scikit-learn waits for one epoch more than n_iter_no_change.
         extra = 1 if est.compat == "sklearn" else 0
-        return bool(est._no_improvement_count >= est.n_iter_no_change + extra)
+        return float(est.n_iter_no_change + extra - est._no_improvement_count)
+
+    def out_of_patience(self) -> bool:
+        """Whether too many epochs brought no improvement."""
+        return self.patience_left() <= 0
 
     def impatience(self) -> str:
         """What to say when out of patience."""
@@ -368,6 +386,16 @@ class Fit(EpochLoop):
         """Whether X is; looked at when it is needed, since on a cluster there is no X here."""
         return bool(sparse.issparse(self.samples.X))
 
+    @property
+    def batch_by_batch(self) -> bool:
+        """Whether losses are averaged as scikit-learn does it where samples have weights."""
+        return self.est.compat == "sklearn" and self.samples.weight is not None
+
+    @property
+    def straight(self) -> bool:
+        """Whether the descent goes through the samples as they are."""
+        return not self.is_sparse and not self.batch_by_batch
+
     @cached_property
     def row_bytes(self) -> int:
         """How large a row is; 0 of a sparse X, which is in memory anyway."""
@@ -397,11 +425,10 @@ class Fit(EpochLoop):
 
     def go_through(self, order: Index, rates: Array | None) -> float:
         """Take the steps of an epoch; returns the mean loss with its penalties."""
-        X, Y, weight, _ = self.samples
-        m = self.descent.m
-        batch_by_batch = self.est.compat == "sklearn" and weight is not None
-        if not self.is_sparse and not batch_by_batch:
+        if self.straight:
             return super().go_through(order, rates)
+        X, Y, weight, _ = self.samples
+        m, batch_by_batch = self.descent.m, self.batch_by_batch
         assert rates is not None
         batches = 1 if batch_by_batch else max(1, SPARSE_BLOCK // (m * X.shape[1]))
         total = 0.0
@@ -429,13 +456,26 @@ class Fit(EpochLoop):
             est.validation_scores_.append(math.nan)
         warn_user(f"{error}; the best parameters so far are put back", ConvergenceWarning)
 
-    def after(self, epoch: Epoch, rates: Array | None) -> bool:
+    def at_once(self, epoch: int) -> int:
+        """Several, where nothing is called or judged between them and the rates are known.
+
+        Not more than patience allows: so it can end with the last of them only.
+        """
+        est, watch = self.est, self.watch
+        looked_at = watch.validation is not None or watch.callbacks or watch.sklearn_context
+        ends = est.time_limit is not None or self.resume is not None
+        if looked_at or ends or not self.rates.known_ahead or not self.straight:
+            return 1
+        most = self.descent.epochs_at_once(self.samples.Y, self.samples.n)
+        return int(min(most, max(1, watch.patience_left())))
+
+    def after(self, epoch: Epoch, rates: Array | None, nabla: Array) -> bool:
         """Record it; whether patience, the time or a callback says stop."""
         est, watch = self.est, self.watch
         assert rates is not None
         est.n_iter_ += 1
         est.t_ += self.samples.n
-        row = watch.record(self.descent, epoch.cost, float(rates[-1]), epoch.seconds)
+        row = watch.record(self.descent, nabla, epoch.cost, float(rates[-1]), epoch.seconds)
         held_out = row["validation_loss"]
         self.rates.epoch_over(epoch.epoch, est.t_, epoch.cost if held_out is None else held_out)
         est._rate = self.rates.current

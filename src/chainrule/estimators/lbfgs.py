@@ -70,7 +70,8 @@ def run_lbfgs(
         est.n_iter_ += 1
         est.t_ += n
         now = time.perf_counter()
-        row = watch.record(descent, float(intermediate_result.fun), math.nan, now - clock[0])
+        loss, seconds = float(intermediate_result.fun), now - clock[0]
+        row = watch.record(descent, descent.nabla, loss, math.nan, seconds)
         row["learning_rate"] = None
         clock[0] = now
         stop = est.early_stopping and watch.out_of_patience()

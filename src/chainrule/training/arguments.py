@@ -16,6 +16,8 @@ from chainrule.equations.regularizers import Rules
 from chainrule.equations.vecmath import functions, matrices, row_blocks, vectors
 from chainrule.training.plan import Plan
 
+EPOCHS = 16  # that one call goes through at most
+
 
 class Components(NamedTuple):
     """The functions that a training calls, by role; in the compiled engine their addresses.
@@ -129,10 +131,10 @@ class Buffers(NamedTuple):
     y : (m, n_targets)
         Targets.
     costs : (m,)
-    penalties : (G,) float64
-        The batches' penalties are added to it, part by part of the parameters.
-    total : (1,) float64
-        The weighted sum of the rows' costs is added to it, each at the parameters before its step.
+    penalties : (EPOCHS, G) float64
+        For each epoch the batches' penalties are added up here, part by part of the parameters.
+    total : (EPOCHS,) float64
+        And here the weighted rows' costs, each at the parameters before its step.
     """
 
     z: Array
@@ -212,15 +214,18 @@ FIXED = (
         (State, "VVVVHH"),
         (Plan, "TATAAAATTAAATTTT"),
         (Traits, "AAAAAHHI"),
-        (Buffers, "VVVMVHH"),
+        (Buffers, "VVVMVDH"),
         (Data, "RRV"),
         (Rules, "F" * 9),
     ),
 )
 ARGUMENTS = (
     FIXED,
+    FIXED,
+    (Worker, "HM"),
     (Worker, "HM"),
     (Schedule, "HAA"),
+    "M",  # gradients
     "I",  # m
     "A",  # queue
     "I",  # first

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from chainrule.network.network import Network
 from chainrule.training import ahead, kernel
 from chainrule.training.arguments import (
     ARGUMENTS,
+    EPOCHS,
     FIXED,
     Buffers,
     Components,
@@ -65,14 +66,25 @@ class Cut(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """`kernel.descend` on some arrays, for (schedule, queue, first, steps)."""
+    """Steps of m rows bound to all arrays that they work on.
+
+    `fixed` is as the engine takes it; `kept` keeps what lies at such an address.
+    """
 
     shared: list[Array]
-    run: Callable[[Schedule, Index, int, int], None]
+    m: int
+    fixed: Fixed | int
+    kept: Kept | None
+    share: Array
 
     def suits(self, shared: list[Array]) -> bool:
         """Whether it is bound to these arrays."""
         return all(map(operator.is_, self.shared, shared))
+
+    def worker(self, hyper: Array) -> Worker:
+        """What a thread has of its own; steps write into its copies."""
+        weighs = len(self.shared[-1]) > 0
+        return Worker(hyper.copy(), self.share.copy() if weighs else self.share)
 
 
 class ScheduledPool(NamedTuple):
@@ -150,6 +162,7 @@ class Descent(StateKeeper):
         self._traits = _traits(network, fused)
         self._buffers = [np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)]
         self._no_weight = network.theta[:0]
+        self._no_gradients = np.empty((0, network.theta.size), network.dtype)
         self._cuts: dict[int, Cut] = {}  # by rows
         self._bound: dict[int, Bound] = {}
         self._pools: dict[int, ScheduledPool] = {}
@@ -234,6 +247,74 @@ class Descent(StateKeeper):
                 total += self.descend(X, Y, weight, order[whole * m :], rates[whole:], n % m)
         return total
 
+    def epochs_at_once(self, Y: Array, n: int) -> int:
+        """How many epochs of n rows :meth:`epochs` may go through from here; at least 1.
+
+        More than one if the steps are alike, one thread takes them, and nothing has to be done
+        between them: they are over before Ctrl-C has waited long, and before :meth:`_flush` is due.
+        """
+        m, every = self.m, min(self._chunk, FLUSHED_EVERY)
+        # What a layer writes into its constants would have to go from one plan to the other.
+        writes = any(x.statistics or not x.by_row for x in self.network.layers[1:])
+        if self.augmentation is not None or n < m or (writes and n % m):
+            return 1
+        shared = any(self._cut(rows, Y).most > 1 for rows in (m, n % m or m))
+        if shared and (threads_asked(self.n_threads) or threads.default_threads()) > 1:
+            return 1
+        before_flush = every - 1 - self.state.t % every
+        return max(1, min(EPOCHS, before_flush // -(-n // m)))
+
+    def epochs(
+        self,
+        X: Array,
+        Y: Array,
+        orders: Index,
+        weight: Array | None = None,
+        rates: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """Go through X and Y in one order after the other, in one call of the kernel.
+
+        The result has the bits of as many calls of :meth:`epoch`.
+
+        Parameters
+        ----------
+        X, Y : (N, n_0), (N, n_L)
+        orders : (E, n) int64
+            Row numbers; E is at most what :meth:`epochs_at_once` gave.
+        weight : (N,), optional
+        rates : (E, steps of an epoch) float64, optional
+
+        Returns
+        -------
+        costs : (E,) float64
+            What each call of :meth:`epoch` would give.
+        gradients : (E, P)
+            The gradient of each epoch's last step.
+        """
+        m, (E, n) = self.m, orders.shape
+        if rates is None:
+            rates = np.full((E, -(-n // m)), self.state.hyper[0])
+        sizes = (m, n % m or m)
+        cuts = [self._cut(rows, Y) for rows in sizes]
+        weight = self._no_weight if weight is None else weight
+        bound = [self._bind(rows, cut, X, Y, weight) for rows, cut in zip(sizes, cuts, strict=True)]
+        for cut in cuts:
+            cut.buffers.penalties.fill(0)
+            cut.buffers.total.fill(0)
+            self._put_constants(cut)
+        gradients = np.empty((E, self.network.theta.size), self.network.dtype)
+        times = np.arange(self.state.t + 1, self.state.t + 1 + rates.size)
+        schedule = Schedule(rates.ravel(), times, orders.ravel())
+        with threads.reserved(1), threads.one_blas_thread():
+            self._call(bound, schedule, gradients, _alone(), 0, rates.size)
+        self.state.t += rates.size
+        self._take_constants(cuts[0])
+        costs = np.zeros(E)
+        for cut in cuts[: 2 if n % m else 1]:
+            penalties = np.add.reduce(cut.buffers.penalties[:E], axis=1)
+            costs += cut.buffers.total[:E] + penalties
+        return costs, gradients
+
     def _flush(self) -> None:
         """Set to 0 what the optimiser remembers of units long dead.
 
@@ -259,11 +340,10 @@ class Descent(StateKeeper):
             X, Y, weight = self._augmented(self.augmentation, X, Y, weight, order, m)
             order = np.arange(len(order))
         cut = self._cut(m, Y)
-        cut.buffers.penalties.fill(0)
-        cut.buffers.total.fill(0)
-        network, state = self.network, self.state
-        if network.constants.size:
-            cut.constants[:, cut.constants_at] = network.constants
+        cut.buffers.penalties[0].fill(0)
+        cut.buffers.total[0] = 0
+        self._put_constants(cut)
+        state = self.state
         steps = Schedule(rates, np.arange(state.t + 1, state.t + 1 + len(rates)), order)
         weight = self._no_weight if weight is None else weight
         bound = self._bind(m, cut, X, Y, weight)
@@ -276,9 +356,7 @@ class Descent(StateKeeper):
             if workers > 1:
                 self._pool(workers, m, bound, len(rates)).run(steps)
             else:
-                queue = np.zeros(QUEUE, np.int64)
-                queue[ALONE] = 1
-                bound.run(steps, queue, 0, len(rates))
+                self._call((bound, bound), steps, self._no_gradients, _alone(), 0, len(rates))
         every = min(self._chunk, FLUSHED_EVERY)
         passed = state.t // every
         state.t += len(rates)
@@ -287,10 +365,20 @@ class Descent(StateKeeper):
         if is_noted:
             seconds, worked = time.perf_counter() - began, time.thread_time() - worked
             cut.policy.note(workers > 1, seconds / len(rates), worked / seconds)
+        self._take_constants(cut)
+        return float(cut.buffers.total[0] + np.add.reduce(cut.buffers.penalties[0]))
+
+    def _put_constants(self, cut: Cut) -> None:
+        """The network's constants, into those of each block."""
+        if self.network.constants.size:
+            cut.constants[:, cut.constants_at] = self.network.constants
+
+    def _take_constants(self, cut: Cut) -> None:
+        """The constants that steps left, into the network, which predicts from here on."""
+        network = self.network
         if network.constants.size:
             network.constants[:] = cut.constants[0, cut.constants_at]
-            network.constants[network.steps_at] = 0  # from here on it predicts
-        return float(cut.buffers.total[0] + np.add.reduce(cut.buffers.penalties))
+            network.constants[network.steps_at] = 0
 
     def _augmented(
         self,
@@ -347,8 +435,8 @@ class Descent(StateKeeper):
                     delta,
                     np.zeros((m, *Y.shape[1:]), Y.dtype),
                     np.zeros(m, self.network.dtype),
-                    np.zeros(len(plan.layer_of)),
-                    np.zeros(1),
+                    np.zeros((EPOCHS, len(plan.layer_of))),
+                    np.zeros(EPOCHS),
                 ),
             )
             if self._nabla.size < size:
@@ -364,13 +452,14 @@ class Descent(StateKeeper):
             pool.worker_pool.stop()
         schedule = Schedule(np.zeros(n), np.zeros(n, np.int64), np.zeros(n * m, np.int64))
         queue = np.zeros(QUEUE, np.int64)
-        worker_pool = threads.WorkerPool(partial(bound.run, schedule, queue), queue, workers)
+        run = partial(self._call, (bound, bound), schedule, self._no_gradients, queue)
+        worker_pool = threads.WorkerPool(run, queue, workers)
         hyper = self.state.hyper.tobytes()
         pool = self._pools[m] = ScheduledPool(worker_pool, schedule, bound, hyper)
         return pool
 
     def _bind(self, m: int, cut: Cut, X: Array, Y: Array, weight: Array) -> Bound:
-        """`kernel.descend` bound to all that it works on, as before if it is the same."""
+        """Steps of m rows bound to all that they work on, as before if it is the same."""
         state = self.state
         shared = [state.theta, state.memory, state.average, self._nabla, X, Y, weight]
         bound = self._bound.get(m)
@@ -396,19 +485,46 @@ class Descent(StateKeeper):
         )
         kept = Kept(fixed, FIXED, theta.dtype) if compiled else None
         share = np.full((m, 1), 1 / m, theta.dtype)
-
-        def run(schedule: Schedule, queue: Index, first: int, steps: int) -> None:
-            worker = Worker(self.state.hyper.copy(), share.copy() if len(weight) else share)
-            if kept is None:
-                schedule = Schedule._make([*map(_as_list, schedule[:2]), schedule.order])
-                self._run(fixed, worker, schedule, m, queue, first, steps)
-            else:
-                check_kind("rates", schedule.rates, "H", theta.dtype)
-                check_kind("order", schedule.order, "A", theta.dtype)
-                self._run(kept.address, worker, schedule, m, queue, first, steps)
-
-        bound = self._bound[m] = Bound(shared, run)
+        bound = self._bound[m] = Bound(shared, m, kept.address if kept else fixed, kept, share)
         return bound
+
+    def _call(
+        self,
+        bound: Sequence[Bound],
+        schedule: Schedule,
+        gradients: Array,
+        queue: Index,
+        first: int,
+        steps: int,
+    ) -> None:
+        """Call `kernel.descend` on what is bound: batches of m rows, and the last of an epoch."""
+        whole, rest = bound
+        worker = whole.worker(self.state.hyper)
+        rest_worker = worker if rest is whole else rest.worker(self.state.hyper)
+        if whole.kept is None:
+            schedule = Schedule._make([*map(_as_list, schedule[:2]), schedule.order])
+        else:
+            check_kind("rates", schedule.rates, "H", self.network.dtype)
+            check_kind("order", schedule.order, "A", self.network.dtype)
+        self._run(
+            whole.fixed,
+            rest.fixed,
+            worker,
+            rest_worker,
+            schedule,
+            gradients,
+            whole.m,
+            queue,
+            first,
+            steps,
+        )
+
+
+def _alone() -> Index:
+    """A work queue for one thread alone."""
+    queue = np.zeros(QUEUE, np.int64)
+    queue[ALONE] = 1
+    return queue
 
 
 def fused_layers(network: Network, optimizer: Optimizer, rules: Rules) -> Index:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from chainrule.base.types import Index
+from chainrule.base.types import Array, Index
 from chainrule.equations.backprop import (
     Batch,
     Layers,
@@ -37,6 +37,7 @@ from chainrule.equations.vecmath import (
     announced_steps,
     borrowed,
     claim,
+    copy,
     row_total,
     shares,
     take_rows,
@@ -62,16 +63,80 @@ from chainrule.training.plan import Plan
 
 
 class Step(NamedTuple):
-    """One step: its number, learning rate and rows, and the sum of the rows' weights."""
+    """One step: its number, learning rate and rows, and the sum of the rows' weights.
+
+    And whether it is the last of its run of steps, and in which epoch of the call it is.
+    """
 
     t: int
     rate: float
     rows: Any
     weight: float
     is_last: bool
+    epoch: int
 
 
 def descend(
+    whole: Fixed,
+    rest: Fixed,
+    worker: Worker,
+    rest_worker: Worker,
+    schedule: Schedule,
+    gradients: Array,
+    m: int,
+    queue: Index,
+    first: int,
+    steps: int,
+) -> None:
+    """Take steps of m rows each; or go through several epochs, whose last batches have the rest.
+
+    Parameters
+    ----------
+    whole, rest : Fixed
+        For batches of m rows, and for the last of an epoch, if it has fewer rows. Their state is
+        one, and changed in place.
+    worker, rest_worker : Worker
+        For the same.
+    schedule : Schedule
+    gradients : (E, P)
+        Of each epoch it gets the last step's gradient. The schedule's rows and steps are then
+        those of E epochs, of equal length, and one thread takes all of them. With E = 0 there is
+        one run of steps, all of m rows, as `first` and `steps` say.
+    m, queue, first, steps :
+        As :func:`take_steps` has them.
+    """
+    worker, rest_worker = borrowed(worker), borrowed(rest_worker)
+    schedule, gradients, queue = borrowed(schedule), borrowed(gradients), borrowed(queue)
+    epochs = len(gradients)
+    for run in range(max(1, 2 * epochs)):
+        fixed, own, part, rows, n = whole, worker, schedule, m, steps
+        if epochs > 0:
+            part = run_of_epoch(schedule, epochs, m, run)
+            n = len(part.rates)
+            if run % 2 == 1:
+                fixed, own, rows = rest, rest_worker, len(part.order)
+        if n > 0 or epochs == 0:
+            take_steps(fixed, own, part, rows, queue, first, n, run // 2)
+        if run % 2 == 1:
+            _, state, _, _, _, _, _ = borrowed(whole)
+            copy(state.nabla[: len(state.theta)], gradients[run // 2])
+
+
+def run_of_epoch(schedule: Schedule, epochs: int, m: int, run: int) -> Schedule:
+    """Of each epoch there are two runs of steps: the batches of m rows, then the rest, if any."""
+    n_rows, n_steps = len(schedule.order) // epochs, len(schedule.rates) // epochs
+    row, step, whole = run // 2 * n_rows, run // 2 * n_steps, n_rows // m
+    last_row, last_step = row + n_rows, step + n_steps
+    if run % 2 == 0:
+        last_row, last_step = row + whole * m, step + whole
+    else:
+        row, step = row + whole * m, step + whole
+    return Schedule(
+        schedule.rates[step:last_step], schedule.times[step:last_step], schedule.order[row:last_row]
+    )
+
+
+def take_steps(
     fixed: Fixed,
     worker: Worker,
     schedule: Schedule,
@@ -79,6 +144,7 @@ def descend(
     queue: Index,
     first: int,
     steps: int,
+    epoch: int,
 ) -> None:
     """Take steps, one for every m rows of the schedule's order.
 
@@ -100,9 +166,10 @@ def descend(
         The first step to take.
     steps : int
         Number of steps to run; 0 in the helping threads, which wait for work.
+    epoch : int
+        To which of the epochs' sums of costs and penalties these steps add theirs.
     """
     components, state, plan, traits, buffers, data, rules = borrowed(fixed)
-    worker, schedule, queue = borrowed(worker), borrowed(schedule), borrowed(queue)
     net, calls = layers_of(components, state, plan), functions_of(components, state.theta)
     blocks = blocks_of(state, plan, buffers, worker)
     parts = parts_of(state, plan, buffers)
@@ -112,7 +179,7 @@ def descend(
     last_blocks = last_chunks = 0  # what this thread processed last, a bit for each
     k, end = first, announced_steps(queue, first, steps)
     while k < end:
-        step = begin_step(schedule, data, worker, k, m, k == end - 1)
+        step = begin_step(schedule, data, worker, k, m, k == end - 1, epoch)
         phase = k * phases
         for number in range(passes):
             last_blocks = propagate(
@@ -165,7 +232,7 @@ def descend(
 
 
 def begin_step(
-    schedule: Schedule, data: Data, worker: Worker, k: int, m: int, is_last: bool
+    schedule: Schedule, data: Data, worker: Worker, k: int, m: int, is_last: bool, epoch: int
 ) -> Step:
     """The k-th step; what each row counts for is written into the worker's share."""
     at = k % len(schedule.rates)
@@ -173,7 +240,7 @@ def begin_step(
     weight = float(m)
     if len(data.weight) > 0:
         weight = shares(data.weight, rows, worker.share)
-    return Step(schedule.times[at], schedule.rates[at], rows, weight, is_last)
+    return Step(schedule.times[at], schedule.rates[at], rows, weight, is_last, epoch)
 
 
 def propagate(
@@ -282,13 +349,13 @@ def update_parameters(
         for i in range(plan.chunks[chunk], plan.chunks[chunk + 1]):
             part_gradient(net, calls, blocks, parts, state, plan, traits, step, i)
             if penalizes and traits.is_weight[plan.layer_of[i]]:
-                buffers.penalties[i] += calls.penalty[0](parts.W[i], rules.l2, rules.l1)
+                buffers.penalties[step.epoch, i] += calls.penalty[0](parts.W[i], rules.l2, rules.l1)
                 calls.add_penalty_gradient[0](
                     parts.W[i], rules.l2 / step.weight, rules.l1 / step.weight, parts.nabla_W[i]
                 )
             if i == 0:
                 costs = weighted_sum(buffers.costs, data.weight, step.rows)
-                buffers.total[0] += rules.cost_scale * costs
+                buffers.total[step.epoch] += rules.cost_scale * costs
             if decays:
                 decay(calls, parts, plan, traits, rules, step, i)
             if not clips:

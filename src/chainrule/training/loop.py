@@ -6,6 +6,8 @@ import math
 import time
 from typing import NamedTuple
 
+import numpy as np
+
 from chainrule.base.types import Array, Index
 from chainrule.base.validation import all_finite
 from chainrule.training.descent import Descent
@@ -56,8 +58,16 @@ class EpochLoop:
         """
         raise NotImplementedError
 
-    def after(self, epoch: Epoch, rates: Array | None) -> bool:
-        """What follows an epoch; true stops the loop."""
+    def at_once(self, epoch: int) -> int:
+        """How many epochs, from this one on, may be gone through in one call.
+
+        Only for the last of them may what follows in `after` stop the loop or change what is to be
+        drawn. Here 1: each by itself.
+        """
+        return 1
+
+    def after(self, epoch: Epoch, rates: Array | None, nabla: Array) -> bool:
+        """What follows an epoch, given its last gradient; true stops the loop."""
         raise NotImplementedError
 
     def keep(self) -> None:
@@ -87,28 +97,70 @@ class EpochLoop:
     def run(self, first: int = 0) -> bool:
         """Run the epochs from the first that is named.
 
-        Ctrl-C goes back to the last complete epoch before it is passed on.
+        Ctrl-C goes back to the last complete epoch before it is passed on; of epochs that are gone
+        through at once, to before them.
 
         Returns
         -------
         bool
             Whether all epochs were run.
         """
-        descent = self.descent
+        descent, number = self.descent, first
         try:
             with descent.at_work():
-                for number in range(first, self.epochs):
+                while number < self.epochs:
                     started = time.perf_counter()
-                    self.keep()
-                    order, rates = self.draw(number)
-                    cost = self.go_through(order, rates)
-                    if not self.is_finite(cost):
-                        self.diverged(number, order, rates)
+                    n = min(self.at_once(number), self.epochs - number)
+                    if self._run(
+                        [self.draw(k) for k in range(number, number + n)], number, started
+                    ):
                         return False
-                    descent.complete = True
-                    if self.after(Epoch(number, cost, time.perf_counter() - started), rates):
-                        return False
+                    number += n
         except KeyboardInterrupt:
             descent.restore_incomplete()
             raise
         return True
+
+    def _run(self, drawn: list[tuple[Index, Array | None]], first: int, started: float) -> bool:
+        """Run epochs whose rows and rates were drawn; true stops the loop."""
+        if len(drawn) > 1:
+            return self._run_at_once(drawn, first, started)
+        descent, (order, rates) = self.descent, drawn[0]
+        self.keep()
+        cost = self.go_through(order, rates)
+        if not self.is_finite(cost):
+            self.diverged(first, order, rates)
+            return True
+        descent.complete = True
+        epoch = Epoch(first, cost, time.perf_counter() - started)
+        return self.after(epoch, rates, descent.nabla)
+
+    def _run_at_once(
+        self, drawn: list[tuple[Index, Array | None]], first: int, started: float
+    ) -> bool:
+        """Run several epochs in one call; one by one, if they do not end in finite numbers.
+
+        What follows each of them is made up for; Ctrl-C waits for that.
+        """
+        X, Y, weight, _ = self.samples
+        descent, (orders, rates) = self.descent, zip(*drawn, strict=True)
+        given = None if rates[0] is None else np.array(rates)
+        self.keep()
+        costs, gradients = descent.epochs(X, Y, np.array(orders), weight, given)
+        if not self.is_finite(float(costs.sum())):
+            descent.restore()
+            return any(
+                self._run([one], number, time.perf_counter())
+                for number, one in enumerate(drawn, first)
+            )
+        descent.complete = True
+        seconds = (time.perf_counter() - started) / len(drawn)
+        stops, interrupt = False, None
+        for k, cost in enumerate((costs / self.mass).tolist()):
+            try:
+                stops = self.after(Epoch(first + k, cost, seconds), drawn[k][1], gradients[k])
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+        return stops

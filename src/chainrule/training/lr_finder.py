@@ -216,7 +216,7 @@ class _Trial(EpochLoop):
         """The last rate was too large."""
         self.exploded = True
 
-    def after(self, epoch: Epoch, rates: Array | None) -> bool:
+    def after(self, epoch: Epoch, rates: Array | None, nabla: Array) -> bool:
         """Write the loss down; stop if it has exploded."""
         k, raw = epoch.epoch, self.raw
         if k == 0:
