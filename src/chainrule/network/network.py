@@ -226,16 +226,16 @@ class Network:
         if isinstance(init, str | Initializer):
             initializer = look_up("initialiser", init, INITIALIZERS)
             draws = initializer.weights is not zeros or initializer.biases is not None
-            if rng is None:
-                rng = generator(None if draws else 0)  # to take one of the system's takes long
+            # To make one takes long.
+            source: Any = generator(None) if rng is None and draws else rng
             for l in range(1, self.L + 1):
                 scale = self.layers[l].initial_scale
                 if scale is not None:
                     self.W[l][...] = scale
                 elif self.W[l].size:
-                    initializer.weights(rng, self.W[l])
+                    initializer.weights(source, self.W[l])
                     if initializer.biases is not None:
-                        initializer.biases(rng, self.b[l])
+                        initializer.biases(source, self.b[l])
         elif isinstance(init, np.ndarray) and init.ndim == 1:
             if init.shape != self.theta.shape:
                 raise ValueError(f"init has {init.size} values; theta has {self.theta.size}")
@@ -507,6 +507,8 @@ def _check_factors(layers: Sequence[Layer]) -> None:
     for l, layer in enumerate(layers):
         for name in ("rate_factors", "decay_factors"):
             given = getattr(layer, name)
+            if isinstance(given, tuple) and given in ((1.0, 1.0), (1.0, 0.0)):  # as in almost all
+                continue
             if np.shape(given) != (2,) or not all(np.isfinite(x) and x >= 0 for x in given):
                 raise ValueError(
                     f"{name} of layer {l} ({layer.name!r}) must be two finite numbers of 0 or "
