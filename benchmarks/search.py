@@ -1,6 +1,6 @@
 """A grid of small fits in scikit-learn's GridSearchCV, with its MLP and with ours; and tune.
 
-    python -m benchmarks.search [--rounds N] [--candidates N] [--jobs N]
+    python -m benchmarks.search [--rounds N] [--candidates N] [--epochs N] [--batches N ...]
 
 Each contestant searches the same grid over the same folds, in turns. The compiler has been at work
 before. What a search costs outside of its fits is the wall time of all processes less the time of
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--data", nargs="+", default=["iris", "breast_cancer"])
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--batches", type=int, nargs="+", default=[200, 32, 16])
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     from sklearn import datasets
@@ -74,7 +75,7 @@ def main() -> None:
     for name in asked.data:
         X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
         X = StandardScaler().fit_transform(X)
-        for batch in (200, 32, 16):
+        for batch in asked.batches:
             how: dict[str, Any] = {"max_iter": asked.epochs, "batch_size": batch, "random_state": 0}
             contestants = {
                 "scikit-learn": ScikitLearn(**how),

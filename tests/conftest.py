@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from pathlib import Path
@@ -85,6 +86,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "compiled" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_made_once() -> None:
+    """Typer's runner would make all commands anew at each call, which takes 30 ms."""
+    from typer import testing
+
+    testing._get_command = functools.cache(testing._get_command)
 
 
 @pytest.fixture(
