@@ -436,7 +436,7 @@ threads.default_threads = lambda: 2
 {before}
 network = Network((2, 2), activation=[], seed=0)
 train(network, np.eye(2), np.eye(2), epochs=2, engine="numba", n_threads=1)
-run = compilation.compiled(kernel.descend, ARGUMENTS, network.dtype)
+run = compilation.compiled(kernel.descend_epochs, ARGUMENTS, network.dtype)
 print(sum(run.stats.cache_hits.values()))
 print(network.theta.tobytes().hex())
 """

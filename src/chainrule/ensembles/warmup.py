@@ -77,7 +77,7 @@ def warm_up(
                 done += 1
         if progress is not None:
             progress(done, total)
-        compilation.compiled(kernel.descend, ARGUMENTS, kind)
+        compilation.compiled(kernel.descend_epochs, ARGUMENTS, kind)
         done += 1
     for compile_one in of_ensembles:
         if progress is not None:

@@ -25,13 +25,13 @@ from numpy import dtype
 from chainrule.engine import compilation
 from chainrule.training import kernel
 from chainrule.training.arguments import ARGUMENTS
-compilation.compiled(kernel.descend, ARGUMENTS, dtype(sys.argv[1]))
+compilation.compiled(kernel.descend_epochs, ARGUMENTS, dtype(sys.argv[1]))
 """
 
 
 @contextlib.contextmanager
 def compiling_descend(dtype: np.dtype[Any]) -> Iterator[None]:
-    """Meanwhile another process compiles `kernel.descend` into the cache, if it is not there.
+    """Meanwhile another process compiles the kernel into the cache, if it is not there.
 
     If that fails, nothing is lost: the code that needs it compiles it.
     """
@@ -53,7 +53,9 @@ def _start(dtype: np.dtype[Any]) -> Any:
     """The process, or None where there can be none, or it would be of no use."""
     import subprocess
 
-    if not compilation.can_compile() or compilation.is_compiled(kernel.descend, ARGUMENTS, dtype):
+    if not compilation.can_compile() or compilation.is_compiled(
+        kernel.descend_epochs, ARGUMENTS, dtype
+    ):
         return None
     # Within another program, sys.executable is that.
     is_python = sys.executable and Path(sys.executable).name.lower().startswith("python")

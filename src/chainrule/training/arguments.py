@@ -1,8 +1,8 @@
 """What the kernel takes: components, arrays and numbers by subject, and its views into the arrays.
 
-`kernel.descend` gets the arguments as they are listed here. Once for all its steps it makes the
-views: the network as the equations take it, the blocks of the batch's rows, and the parts of the
-parameters.
+`kernel.descend_epochs` gets the arguments as they are listed here. Once for each run of steps the
+kernel makes the views: the network as the equations take it, the blocks of the batch's rows, and
+the parts of the parameters.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ class Fixed(NamedTuple):
     rules: Rules
 
 
-# The kinds of `descend`'s arguments, as in `engine.roles`; of a NamedTuple those of its fields.
+# The kinds of its arguments, as in `engine.roles`; of a NamedTuple those of its fields.
 FIXED = (
     Fixed,
     (

@@ -1,7 +1,7 @@
 """Descent over mini-batches: all that a run of steps needs.
 
-It hands an epoch's steps to `kernel.descend`, plain or compiled, alone or with worker threads that
-stay from one run of steps to the next.
+It hands the steps of an epoch, or of several short ones, to `kernel.descend_epochs`, plain or
+compiled, alone or with worker threads that stay from one run of steps to the next.
 """
 
 from __future__ import annotations
@@ -497,7 +497,7 @@ class Descent(StateKeeper):
         first: int,
         steps: int,
     ) -> None:
-        """Call `kernel.descend` on what is bound: batches of m rows, and the last of an epoch."""
+        """Call the kernel on what is bound: batches of m rows, and the last of an epoch."""
         whole, rest = bound
         worker = whole.worker(self.state.hyper)
         rest_worker = worker if rest is whole else rest.worker(self.state.hyper)
@@ -577,7 +577,7 @@ def _as_list(x: Any) -> Any:
 def _executable(
     network: Network, optimizer: Optimizer, kind: str, rules: Rules, fused: Index
 ) -> tuple[Components, Callable[..., None]]:
-    """`descend` and its components: as they are, or compiled. None or 0: never called."""
+    """`descend_epochs` and its components: as they are, or compiled. None or 0: never called."""
     functions: dict[str, list[Any]] = network.functions()
     functions["step"] = [optimizer.step]
     functions["descend"] = [
@@ -589,7 +589,7 @@ def _executable(
     for fn, on in zip(RULES, used, strict=True):
         functions[fn.__name__] = [fn if on else None]
     if kind == "numpy":
-        return Components(**functions), np.errstate(all="ignore")(kernel.descend)
+        return Components(**functions), np.errstate(all="ignore")(kernel.descend_epochs)
 
     def addresses(role: str) -> Index:
         by_layer = len(functions[role]) > 1  # entry 0 is then a placeholder
@@ -599,7 +599,7 @@ def _executable(
 
     with ahead.compiling_descend(network.dtype):
         compiled = Components._make(map(addresses, Components._fields))
-    descend = compilation.compiled(kernel.descend, ARGUMENTS, network.dtype)
+    descend = compilation.compiled(kernel.descend_epochs, ARGUMENTS, network.dtype)
     return compiled, compilation.entry_point(descend)
 
 

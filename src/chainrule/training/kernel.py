@@ -12,6 +12,8 @@ all items of the phase are done; which thread does an item makes no difference t
    of its own.
 4. Where norms are limited (:func:`limit_norms`), so is that.
 
+Short epochs are gone through several at a time (:func:`descend_epochs`).
+
 The equations are in :mod:`chainrule.equations.backprop`, what the functions here take is in
 :mod:`chainrule.training.arguments`. They run as they stand (``engine="numpy"``) and compiled
 (``engine="numba"``): then components are addresses, and arrays stand where lists do.
@@ -76,7 +78,7 @@ class Step(NamedTuple):
     epoch: int
 
 
-def descend(
+def descend_epochs(
     whole: Fixed,
     rest: Fixed,
     worker: Worker,
@@ -103,7 +105,7 @@ def descend(
         those of E epochs, of equal length, and one thread takes all of them. With E = 0 there is
         one run of steps, all of m rows, as `first` and `steps` say.
     m, queue, first, steps :
-        As :func:`take_steps` has them.
+        As :func:`descend` has them.
     """
     worker, rest_worker = borrowed(worker), borrowed(rest_worker)
     schedule, gradients, queue = borrowed(schedule), borrowed(gradients), borrowed(queue)
@@ -115,8 +117,8 @@ def descend(
             n = len(part.rates)
             if run % 2 == 1:
                 fixed, own, rows = rest, rest_worker, len(part.order)
-        if n > 0 or epochs == 0:
-            take_steps(fixed, own, part, rows, queue, first, n, run // 2)
+        if n > 0 or epochs == 0:  # a single call, since compiled code holds what it calls
+            descend(fixed, own, part, rows, queue, first, n, run // 2)
         if run % 2 == 1:
             _, state, _, _, _, _, _ = borrowed(whole)
             copy(state.nabla[: len(state.theta)], gradients[run // 2])
@@ -125,18 +127,17 @@ def descend(
 def run_of_epoch(schedule: Schedule, epochs: int, m: int, run: int) -> Schedule:
     """Of each epoch there are two runs of steps: the batches of m rows, then the rest, if any."""
     n_rows, n_steps = len(schedule.order) // epochs, len(schedule.rates) // epochs
-    row, step, whole = run // 2 * n_rows, run // 2 * n_steps, n_rows // m
-    last_row, last_step = row + n_rows, step + n_steps
-    if run % 2 == 0:
-        last_row, last_step = row + whole * m, step + whole
-    else:
-        row, step = row + whole * m, step + whole
+    row, step, whole, rest = run // 2 * n_rows, run // 2 * n_steps, n_rows // m, run % 2
+    rows = (row, row + whole * m, row + n_rows)
+    steps = (step, step + whole, step + n_steps)
     return Schedule(
-        schedule.rates[step:last_step], schedule.times[step:last_step], schedule.order[row:last_row]
+        schedule.rates[steps[rest] : steps[rest + 1]],
+        schedule.times[steps[rest] : steps[rest + 1]],
+        schedule.order[rows[rest] : rows[rest + 1]],
     )
 
 
-def take_steps(
+def descend(
     fixed: Fixed,
     worker: Worker,
     schedule: Schedule,

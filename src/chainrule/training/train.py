@@ -1,6 +1,6 @@
 """Training: epochs of mini-batches, until done, stopped, interrupted or diverged.
 
-An epoch draws an order of the samples and hands it to `kernel.descend`, plain or compiled. The
+An epoch draws an order of the samples; `kernel.descend` takes its steps, plain or compiled. The
 last, smaller batch of an epoch is used and averaged over its own rows. The loop over the epochs is
 in `loop`.
 """
