@@ -448,8 +448,9 @@ class Fit(EpochLoop):
         """
         est, watch = self.est, self.watch
         looked_at = watch.validation is not None or watch.callbacks or watch.sklearn_context
-        ends = est.time_limit is not None or self.resume is not None
-        if looked_at or ends or not self.rates.known_ahead or not self.straight:
+        if looked_at or est.time_limit is not None:
+            return 1
+        if not self.rates.known_ahead or not self.straight:
             return 1
         most = self.descent.epochs_at_once(self.samples.Y, self.samples.n)
         return int(min(most, max(1, watch.patience_left())))

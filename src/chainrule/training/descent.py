@@ -44,6 +44,7 @@ from chainrule.training.state import RunState, StateKeeper
 CHUNK = 0.2  # seconds between looks for Ctrl-C
 FLUSHED = 1 << 16  # numbers looked at together, so that temporaries are small
 FLUSHED_EVERY = 64  # steps, at most: in so many no number goes from kept to denormal
+GRADIENTS = 1 << 20  # numbers in the gradients of epochs that are gone through at once
 # Seconds of a step, by step_seconds, from which on its rows are cut, for workers or caches.
 WORTH_CUTTING = {"numpy": 1e-3, "numba": 1.2e-4}
 
@@ -262,7 +263,8 @@ class Descent(StateKeeper):
         if shared and (threads_asked(self.n_threads) or threads.default_threads()) > 1:
             return 1
         before_flush = every - 1 - self.state.t % every
-        return max(1, min(EPOCHS, before_flush // -(-n // m)))
+        kept = GRADIENTS // self.network.theta.size
+        return max(1, min(EPOCHS, kept, before_flush // -(-n // m)))
 
     def epochs(
         self,
