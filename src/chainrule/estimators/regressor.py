@@ -173,7 +173,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
         After how many epochs the best parameters were reached: a count, as `n_iter_` is one.
     history_ : list of dict
         A row an epoch: epoch, loss, validation_loss, validation_score, learning_rate,
-        gradient_norm, seconds.
+        gradient_norm, seconds (the mean over short epochs that are gone through at once).
 
     Examples
     --------

@@ -25,7 +25,7 @@ class Epoch(NamedTuple):
     cost : float
         Mean over the rows of the cost each had when its batch was met.
     seconds : float
-        Time it took.
+        Time it took; of short epochs that are gone through at once, their mean.
     """
 
     epoch: int
