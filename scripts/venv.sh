@@ -169,7 +169,12 @@ install() {
     else
         echo "Updating $venv ..."
     fi
-    rm -f "$venv/complete" "$venv"/*.stamp
+    # What was installed for other purposes stays, unless it is of another version of chainrule;
+    # the Makefile compares each stamp with the lock.
+    if [ "$now" = stale ]; then
+        rm -f "$venv"/*.stamp
+    fi
+    rm -f "$venv/complete" "$venv/$1.stamp"
     # The build backend comes from the lock too: nothing is fetched unpinned.
     pip_install hatchling editables
     case $1 in
