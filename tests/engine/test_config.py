@@ -19,7 +19,7 @@ from chainrule.engine import config
 from chainrule.engine.compilation import can_compile
 from chainrule.ensembles import warmup
 from chainrule.equations.regularizers import Rules
-from chainrule.training.descent import _executable, fused_layers, step_seconds
+from chainrule.training.executable import executable, fused_layers, step_seconds
 from chainrule.training.train import choose_engine
 
 
@@ -119,7 +119,7 @@ def test_warm_up_compiles_all_that_training_asks_for(monkeypatch):
                 rules = Rules(1, 1, *[0.1] * 7)
                 for given in (rules, Rules()):
                     fused = fused_layers(network, optimizer, given)
-                    _executable(network, optimizer, "numba", given, fused)
+                    executable(network, optimizer, "numba", given, fused)
     assert set(compiler.asked) <= ready
     assert all(callable(fn) for fn, *_ in ready)
 

@@ -35,6 +35,7 @@ from chainrule.equations.vecmath import (
 from chainrule.training import descent as descending
 from chainrule.training import plan
 from chainrule.training.descent import Descent
+from chainrule.training.executable import fused_layers
 
 RULES = {
     "none": Rules(),
@@ -726,8 +727,8 @@ def test_a_step_taken_with_the_gradient_is_the_same_step(
 )
 def test_what_needs_the_gradient_gets_it(rules):
     network = Network((3, 4, 2), seed=0)
-    assert descending.fused_layers(network, OPTIMIZERS["sgd"], Rules()).tolist() == [0, 1, 1]
-    assert not descending.fused_layers(network, OPTIMIZERS["sgd"], rules).any()
+    assert fused_layers(network, OPTIMIZERS["sgd"], Rules()).tolist() == [0, 1, 1]
+    assert not fused_layers(network, OPTIMIZERS["sgd"], rules).any()
 
 
 # --- what lies below the lowest layer that learns ------------------------------------------------

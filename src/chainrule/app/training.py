@@ -236,7 +236,8 @@ class Train(Panel):
         from chainrule.equations.regularizers import Rules
         from chainrule.explain.models import without_random_layers
         from chainrule.training.augmentation import Augmentation
-        from chainrule.training.descent import Descent, step_seconds
+        from chainrule.training.descent import Descent
+        from chainrule.training.executable import step_seconds
         from chainrule.training.train import numbers_of
 
         recipe = setting.recipe

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,20 +16,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.base.types import Array, Index
-from chainrule.engine import compilation, threads
+from chainrule.engine import threads
 from chainrule.engine.config import threads_asked
 from chainrule.engine.kept import Kept, check_kind
-from chainrule.equations.optimizers import Optimizer, sgd
-from chainrule.equations.regularizers import RULES, Rules
+from chainrule.equations.optimizers import Optimizer
+from chainrule.equations.regularizers import Rules
 from chainrule.equations.vecmath import ALONE, ANNOUNCED, QUEUE
 from chainrule.network.network import Network
-from chainrule.training import ahead, kernel
 from chainrule.training.arguments import (
-    ARGUMENTS,
     EPOCHS,
     FIXED,
     Buffers,
-    Components,
     Data,
     Fixed,
     Schedule,
@@ -38,6 +35,7 @@ from chainrule.training.arguments import (
     Worker,
 )
 from chainrule.training.augmentation import Augmentation
+from chainrule.training.executable import executable, fused_layers, step_seconds, traits_of
 from chainrule.training.plan import Plan, make_plan
 from chainrule.training.state import RunState, StateKeeper
 
@@ -160,14 +158,14 @@ class Descent(StateKeeper):
         super().__init__(RunState(network, optimizer, hyper, averages=self.rules.average > 0))
         self._nabla = np.zeros_like(network.theta)
         fused = fused_layers(network, optimizer, self.rules) * (engine == "numba")
-        self._traits = _traits(network, fused)
+        self._traits = traits_of(network, fused)
         self._buffers = [np.zeros(m * sum(network.sizes), network.dtype) for _ in range(3)]
         self._no_weight = network.theta[:0]
         self._no_gradients = np.empty((0, network.theta.size), network.dtype)
         self._cuts: dict[int, Cut] = {}  # by rows
         self._bound: dict[int, Bound] = {}
         self._pools: dict[int, ScheduledPool] = {}
-        self._components, self._run = _executable(network, optimizer, engine, self.rules, fused)
+        self._components, self._run = executable(network, optimizer, engine, self.rules, fused)
         self._chunk = max(1, int(CHUNK / step_seconds(network, m)))
         self.augmentation = augmentation
         self._changed: tuple[Array, Array, Array] | None = None
@@ -529,41 +527,6 @@ def _alone() -> Index:
     return queue
 
 
-def fused_layers(network: Network, optimizer: Optimizer, rules: Rules) -> Index:
-    """1 for a layer that can take its step within the gradient's matrix product.
-
-    That is so in plain gradient descent, where nothing else has to be done to the gradient.
-    """
-    plain = optimizer.step is sgd and not (
-        rules.l2 or rules.l1 or rules.clip_value or rules.clip_norm or rules.decay
-    )
-    can = [
-        layer.descend is not None and layer.rate_factors[0] == layer.rate_factors[1]
-        for layer in network.layers[1:]
-    ]
-    return np.array([0, *can], np.int64) * plain
-
-
-def _traits(network: Network, fused: Index) -> Traits:
-    """What is particular about a network's layers."""
-    layers = network.layers
-    is_weight = np.zeros(network.L + 1, np.int64)
-    is_weight[network.weight_layers()] = 1
-    learns = network.parameter_tables[:2, :, 1:].prod(axis=2).any(axis=0)
-    decays = np.array([layer.decay_factors for layer in layers], np.float64)
-    decays[:, 0] *= is_weight
-    return Traits(
-        np.flatnonzero(network.parameter_tables[2, :, 2]),
-        np.flatnonzero([layer.is_random for layer in layers]),
-        np.flatnonzero([layer.statistics is not None for layer in layers]),
-        is_weight,
-        fused,
-        np.array([layer.rate_factors for layer in layers], np.float64).ravel(),
-        decays.ravel(),
-        int(np.argmax(learns)) or network.L,
-    )
-
-
 def _as_slice(places: Index) -> Index | slice:
     """Places as a slice, which is quicker, if they lie one after the other; else as they are."""
     n = len(places)
@@ -574,46 +537,3 @@ def _as_slice(places: Index) -> Index | slice:
 def _as_list(x: Any) -> Any:
     """A vector as a list; anything else as it is."""
     return x.tolist() if isinstance(x, np.ndarray) and x.ndim == 1 else x
-
-
-def _executable(
-    network: Network, optimizer: Optimizer, kind: str, rules: Rules, fused: Index
-) -> tuple[Components, Callable[..., None]]:
-    """`descend_epochs` and its components: as they are, or compiled. None or 0: never called."""
-    functions: dict[str, list[Any]] = network.functions()
-    functions["step"] = [optimizer.step]
-    functions["descend"] = [
-        layer.descend if fused[l] else None for l, layer in enumerate(network.layers)
-    ]
-    penalized = rules.l2 or rules.l1
-    used: tuple[float, ...] = (penalized, penalized, rules.clip_value, rules.clip_norm)
-    used += (rules.decay, rules.max_norm, rules.average)
-    for fn, on in zip(RULES, used, strict=True):
-        functions[fn.__name__] = [fn if on else None]
-    if kind == "numpy":
-        return Components(**functions), np.errstate(all="ignore")(kernel.descend_epochs)
-
-    def addresses(role: str) -> Index:
-        by_layer = len(functions[role]) > 1  # entry 0 is then a placeholder
-        wanted = [None, *functions[role][1:]] if by_layer else functions[role]
-        found = [compilation.address(fn, role, network.dtype) if fn else 0 for fn in wanted]
-        return np.array(found, np.int64)
-
-    with ahead.compiling_descend(network.dtype):
-        compiled = Components._make(map(addresses, Components._fields))
-    descend = compilation.compiled(kernel.descend_epochs, ARGUMENTS, network.dtype)
-    return compiled, compilation.entry_point(descend)
-
-
-def step_seconds(network: Network, m: int) -> float:
-    """A rough estimate, from shapes alone, of the seconds that a step takes in NumPy.
-
-    It is rather too low than too high on a core of today, so that no training waits for a
-    compilation that does not pay.
-    """
-    per_layer, per_number, per_flop = 10e-6, 0.5e-9, 1 / 80e9
-    size = network.dtype.itemsize / 4
-    numbers = 4 * m * sum(network.sizes) + 3 * network.theta.size
-    return per_layer * (network.L + 1) + size * (
-        per_number * numbers + per_flop * 6 * m * network.theta.size
-    )

@@ -31,7 +31,8 @@ from chainrule.equations.regularizers import Rules
 from chainrule.network.checking import check_optimizer
 from chainrule.network.network import Network
 from chainrule.training.augmentation import Augment, Augmentation
-from chainrule.training.descent import Descent, step_seconds
+from chainrule.training.descent import Descent
+from chainrule.training.executable import step_seconds
 from chainrule.training.loop import Epoch, EpochLoop
 from chainrule.training.samples import Samples, check_shuffle, draw_order
 
