@@ -234,6 +234,26 @@ def test_train_comes_to_the_same_with_a_callback(engine, sizes):
     assert sum(sizes) > 20
 
 
+def test_a_network_without_parameters_is_gone_through(engine):
+    """It learns nothing; its costs are those of its one layer."""
+    network = Network((2, 2), layers=[noise(0.0)], seed=0)
+    history = train(network, Y, np.zeros_like(Y), epochs=3, batch_size=10, seed=0, engine=engine)
+    cost = float((Y**2).sum(axis=1).mean() / 2)
+    assert [epoch.cost for epoch in history.epochs] == pytest.approx([cost] * 3, rel=1e-12)
+
+
+def test_costs_of_which_only_the_sum_overflows_are_finite(engine, sizes):
+    """Each epoch's costs sum up to nearly the largest number; nothing warns or is done twice."""
+    network = Network((3, 2), activation="identity", init="zeros")
+    large = np.full((N, 2), np.sqrt(1e308 / N))
+    with np.errstate(all="raise"):
+        history = train(
+            network, X, large, epochs=8, batch_size=N, learning_rate=1e-300, seed=0, engine=engine
+        )
+    assert sizes == [8]
+    assert [epoch.cost for epoch in history.epochs] == pytest.approx([1e308 / N] * 8)
+
+
 def test_where_a_training_diverges_is_said_in_the_same_way(engine, sizes):
     said = []
     for callback in (None, lambda network, epoch: False):

@@ -261,8 +261,8 @@ class Descent(StateKeeper):
         if shared and (threads_asked(self.n_threads) or threads.default_threads()) > 1:
             return 1
         before_flush = every - 1 - self.state.t % every
-        kept = GRADIENTS // self.network.theta.size
-        return max(1, min(EPOCHS, kept, before_flush // -(-n // m)))
+        in_memory = GRADIENTS // max(1, self.network.theta.size)
+        return max(1, min(EPOCHS, in_memory, before_flush // -(-n // m)))
 
     def epochs(
         self,

@@ -147,7 +147,7 @@ class EpochLoop:
         given = None if rates[0] is None else np.array(rates)
         self.keep()
         costs, gradients = descent.epochs(X, Y, np.array(orders), weight, given)
-        if not self.is_finite(float(costs.sum())):
+        if not self.is_finite(float(np.abs(costs).max())):  # NaN if one is
             descent.restore()
             return any(
                 self._run([one], number, time.perf_counter())
