@@ -1,6 +1,7 @@
 """A grid of small fits in scikit-learn's GridSearchCV, with its MLP and with ours; and tune.
 
     python -m benchmarks.search [--rounds N] [--candidates N] [--epochs N] [--batches N ...]
+                                [--jobs N] [--data NAME ...]
 
 Each contestant searches the same grid over the same folds, in turns. The compiler has been at work
 before. What a search costs outside of its fits is the wall time of all processes less the time of

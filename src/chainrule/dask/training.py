@@ -290,8 +290,8 @@ class Rounds(Fit):
         """No order, as each task draws its own; and the rates by the schedule."""
         return self.order, self.rates.of_epoch(self.done + epoch)
 
-    def at_once(self, epoch: int) -> int:
-        """Each by itself."""
+    def at_once(self) -> int:
+        """One: each epoch has its own rounds."""
         return 1
 
     def go_through(self, order: Index, rates: Array | None) -> float:

@@ -57,7 +57,7 @@ class Rates:
         self.current = self.base
         self._same = self.base, np.full(self.per_epoch, self.base)  # of all steps in an epoch
         self.plateau = self.schedule.start() if isinstance(self.schedule, Plateau) else None
-        # Of all epochs until patience ends, whatever comes of the earlier ones.
+        # Whether the rates of later epochs depend on nothing but their number, until patience ends.
         self.known_ahead = self.rule != "invscaling" and self.plateau is None
         if self.rule == "invscaling" and est.t_:
             self.current = self.base / (est.t_ + 1) ** self.power
@@ -377,8 +377,8 @@ class Fit(EpochLoop):
         return self.est.compat == "sklearn" and self.samples.weight is not None
 
     @property
-    def straight(self) -> bool:
-        """Whether the descent goes through the samples as they are."""
+    def as_they_are(self) -> bool:
+        """Whether the descent takes the samples as they are, not in blocks that are made for it."""
         return not self.is_sparse and not self.batch_by_batch
 
     @cached_property
@@ -410,7 +410,7 @@ class Fit(EpochLoop):
 
     def go_through(self, order: Index, rates: Array | None) -> float:
         """Take the steps of an epoch; returns the mean loss with its penalties."""
-        if self.straight:
+        if self.as_they_are:
             return super().go_through(order, rates)
         X, Y, weight, _ = self.samples
         m, batch_by_batch = self.descent.m, self.batch_by_batch
@@ -441,16 +441,16 @@ class Fit(EpochLoop):
             est.validation_scores_.append(math.nan)
         warn_user(f"{error}; the best parameters so far are put back", ConvergenceWarning)
 
-    def at_once(self, epoch: int) -> int:
+    def at_once(self) -> int:
         """Several, where nothing is called or judged between them and the rates are known.
 
-        Not more than patience allows: so it can end with the last of them only.
+        At most as many as patience allows: only with the last of them can it end.
         """
         est, watch = self.est, self.watch
         looked_at = watch.validation is not None or watch.callbacks or watch.sklearn_context
         if looked_at or est.time_limit is not None:
             return 1
-        if not self.rates.known_ahead or not self.straight:
+        if not self.rates.known_ahead or not self.as_they_are:
             return 1
         most = self.descent.epochs_at_once(self.samples.Y, self.samples.n)
         return int(min(most, max(1, watch.patience_left())))

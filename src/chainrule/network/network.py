@@ -226,7 +226,7 @@ class Network:
         if isinstance(init, str | Initializer):
             initializer = look_up("initialiser", init, INITIALIZERS)
             draws = initializer.weights is not zeros or initializer.biases is not None
-            # To make one takes long.
+            # A generator is made only where something is drawn, since that takes long.
             source: Any = generator(None) if rng is None and draws else rng
             for l in range(1, self.L + 1):
                 scale = self.layers[l].initial_scale

@@ -117,10 +117,11 @@ def descend_epochs(
             n = len(part.rates)
             if run % 2 == 1:
                 fixed, own, rows = rest, rest_worker, len(part.order)
-        if n > 0 or epochs == 0:  # a single call, since compiled code holds what it calls
+        # It stands here once: compiled code would have a copy of it for each place.
+        if n > 0 or epochs == 0:
             descend(fixed, own, part, rows, queue, first, n, run // 2)
         if run % 2 == 1:
-            _, state, _, _, _, _, _ = borrowed(whole)
+            state = borrowed(whole).state
             copy(state.nabla[: len(state.theta)], gradients[run // 2])
 
 

@@ -58,11 +58,11 @@ class EpochLoop:
         """
         raise NotImplementedError
 
-    def at_once(self, epoch: int) -> int:
-        """How many epochs, from this one on, may be gone through in one call.
+    def at_once(self) -> int:
+        """How many of the next epochs may be gone through in one call of the kernel.
 
-        Only for the last of them may what follows in `after` stop the loop or change what is to be
-        drawn. Here 1: each by itself.
+        `after` is then called for each of them when all are over. So only with the last of them
+        may it stop the loop, or change what the next epochs draw. Here 1: each has its own call.
         """
         return 1
 
@@ -110,10 +110,9 @@ class EpochLoop:
             with descent.at_work():
                 while number < self.epochs:
                     started = time.perf_counter()
-                    n = min(self.at_once(number), self.epochs - number)
-                    if self._run(
-                        [self.draw(k) for k in range(number, number + n)], number, started
-                    ):
+                    n = min(self.at_once(), self.epochs - number)
+                    drawn = [self.draw(k) for k in range(number, number + n)]
+                    if self._run(drawn, number, started):
                         return False
                     number += n
         except KeyboardInterrupt:
@@ -138,9 +137,10 @@ class EpochLoop:
     def _run_at_once(
         self, drawn: list[tuple[Index, Array | None]], first: int, started: float
     ) -> bool:
-        """Run several epochs in one call; one by one, if they do not end in finite numbers.
+        """Run several epochs in one call; if they do not end in finite numbers, one by one again.
 
-        What follows each of them is made up for; Ctrl-C waits for that.
+        `after` is called for each when all are over. Ctrl-C waits until that is done, so that no
+        more is learned than is recorded.
         """
         X, Y, weight, _ = self.samples
         descent, (orders, rates) = self.descent, zip(*drawn, strict=True)

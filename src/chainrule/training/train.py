@@ -215,7 +215,7 @@ class _Training(EpochLoop):
         X = self.samples.X
         return draw_order(self.shuffle, len(X), X[0].nbytes, self.descent.m, self.rng), None
 
-    def at_once(self, epoch: int) -> int:
+    def at_once(self) -> int:
         """Several, unless a callback is called after each."""
         if self.callback is not None:
             return 1
